@@ -1,0 +1,15 @@
+"""Sources of counters, one file each. A new one is a file here and a line below."""
+
+from __future__ import annotations
+
+BACKENDS = {
+    "cuda": "phasescope.backends.torch_cuda:Cuda",
+    "rocm": "phasescope.backends.torch_cuda:Rocm",
+    "cpu": "phasescope.backends.cpu:Cpu",
+}
+"""Allocators, as `module:class`. Phases speak of the first one in this order that the process uses."""
+
+DEVICE_SOURCES = {
+    "nvml": "phasescope.backends.nvml:Nvml",
+}
+"""Drivers, as `module:class`. The first one that knows a device speaks for it."""

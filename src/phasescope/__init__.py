@@ -1,0 +1,91 @@
+"""phasescope: which phase of a training uses the memory, on which device, and why it grows. Live, and after a crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phasescope.envelope import (
+        TELEMETRY_PROJECTION_SCHEMA_VERSION,
+        ProjectedTelemetryRecord,
+        project_telemetry_mapping,
+        projected_record_to_dict,
+        unique_projected_correlations,
+        unique_projected_resources,
+    )
+    from phasescope.event import InvalidEventError, validate_event
+    from phasescope.notices import PhasescopeWarning
+    from phasescope.phases import phase
+    from phasescope.reader import Reader, SessionNotFoundError, attach
+    from phasescope.ring import RingError
+    from phasescope.session import Session, current, start, stop
+    from phasescope.sources import BackendUnavailableError
+    from phasescope.tracking import track
+    from phasescope.version import VERSION as __version__
+
+# Loaded at first use: `import phasescope` itself costs a fraction of a millisecond.
+_HOMES = {
+    "BackendUnavailableError": "sources",
+    "InvalidEventError": "event",
+    "PhasescopeWarning": "notices",
+    "ProjectedTelemetryRecord": "envelope",
+    "Reader": "reader",
+    "RingError": "ring",
+    "Session": "session",
+    "SessionNotFoundError": "reader",
+    "TELEMETRY_PROJECTION_SCHEMA_VERSION": "envelope",
+    "attach": "reader",
+    "current": "session",
+    "phase": "phases",
+    "project_telemetry_mapping": "envelope",
+    "projected_record_to_dict": "envelope",
+    "start": "session",
+    "stop": "session",
+    "track": "tracking",
+    "unique_projected_correlations": "envelope",
+    "unique_projected_resources": "envelope",
+    "validate_event": "event",
+}
+
+__all__ = [
+    "TELEMETRY_PROJECTION_SCHEMA_VERSION",
+    "BackendUnavailableError",
+    "InvalidEventError",
+    "PhasescopeWarning",
+    "ProjectedTelemetryRecord",
+    "Reader",
+    "RingError",
+    "Session",
+    "SessionNotFoundError",
+    "__version__",
+    "attach",
+    "current",
+    "phase",
+    "project_telemetry_mapping",
+    "projected_record_to_dict",
+    "start",
+    "stop",
+    "track",
+    "unique_projected_correlations",
+    "unique_projected_resources",
+    "validate_event",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from phasescope.version import VERSION
+
+        return VERSION
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'phasescope' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"phasescope.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,42 @@
+"""phasescope as the benchmarks use it: its public names, default options."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import scratch_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def free_backend() -> Any:
+    """Counters that cost nothing to read: what remains is phasescope's own."""
+    from phasescope.testing import FakeBackend
+
+    return FakeBackend()
+
+
+@contextlib.contextmanager
+def session(backend: str | None = None) -> Iterator[dict[str, Any]]:
+    """A running session with its ring in a file; the free fake backend where none is named."""
+    import phasescope
+
+    with scratch_directory() as directory:
+        running = phasescope.start(
+            backends=[backend or free_backend()], interval_ms=100, directory=directory
+        )
+        try:
+            yield {"phase": phasescope.phase, "session": running, "directory": directory}
+        finally:
+            phasescope.stop()
+
+
+@contextlib.contextmanager
+def no_session() -> Iterator[dict[str, Any]]:
+    """phasescope imported and not started."""
+    import phasescope
+
+    phasescope.stop()
+    yield {"phase": phasescope.phase}

@@ -1,0 +1,120 @@
+"""What one phase costs, entered and left, beside what the peers offer for the same."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import ours, peers
+from benchmarks.measure import (
+    Subject,
+    all_missing,
+    in_fresh_process,
+    interleave,
+    ratio,
+    reason,
+    series_from,
+    with_names,
+)
+from benchmarks.report import Result, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OURS = "with phase('forward'): pass"
+STORMLOG = "with tracker.phase('forward'): pass"
+SPAN = "with tracer.start_as_current_span('forward'): pass"
+
+TRACEML_STEPS = 100
+"""A block of TraceML's. Its queue holds 2048 steps and is emptied every 2 s: what is over it measures its log."""
+
+
+class Empty:
+    """The least that a context manager written as a class can be."""
+
+    def __enter__(self) -> Empty:
+        return self
+
+    def __exit__(self, a: object, b: object, c: object) -> None:
+        return None
+
+
+def run(rounds: int) -> Result:
+    """The rows about single phases."""
+    series = interleave(_subjects(), rounds) | _beside_traceml(min(rounds, 9))
+
+    def beside(
+        what: str, mine: str, other: str, must: float | None = None, aim: float | None = None, unit: str = "1/x"
+    ) -> Row:
+        return Row(what, ratio(series[mine], series[other], unit), must, aim, series[mine], series[other])
+
+    return Result(
+        [
+            beside("phase, free counters, ring file / Stormlog, no sink", "phase", "Stormlog", 1 / 4, 1 / 6),
+            beside("the same / Stormlog with its sink", "phase", "Stormlog, sink", 1 / 20, 1 / 40),
+            beside("the same / torch's inactive record_function", "phase", "record_function", 0.8, 0.5, "x"),
+            beside("phase on `cpu` / Stormlog's CPU tracker", "phase, cpu", "Stormlog CPU", 1 / 5, 1 / 8),
+            beside("phase, no session / empty context manager", "no session", "empty class", 3, 1.5, "x"),
+            beside("phase on `cpu` / Stormlog's CPU tracker, sink", "phase, cpu", "Stormlog CPU, sink"),
+            beside("phase, free counters / OpenTelemetry SDK span", "phase", "OTel span", unit="x"),
+            beside("phase, no session / OpenTelemetry no-op span", "no session", "OTel no-op", unit="x"),
+            beside("phase, free counters / TraceML trace_step", "phase (b)", "trace_step", unit="x"),
+            Row("phase, free counters, nested in another", series["nested"]),
+            Row("phase, free counters, with one attribute", series["one attribute"]),
+        ]
+    )
+
+
+def _subjects() -> list[Subject]:
+    return [
+        Subject("phase", OURS, 5000, ours.session),
+        Subject("Stormlog", STORMLOG, 2000, partial(peers.stormlog, "free", sink=False)),
+        Subject("Stormlog, sink", STORMLOG, 500, partial(peers.stormlog, "free", sink=True)),
+        Subject("record_function", "with record_function('forward'): pass", 10_000, _record_function),
+        Subject("phase, cpu", OURS, 3000, partial(ours.session, "cpu")),
+        Subject("Stormlog CPU", STORMLOG, 1000, partial(peers.stormlog, "cpu", sink=False)),
+        Subject("Stormlog CPU, sink", STORMLOG, 300, partial(peers.stormlog, "cpu", sink=True)),
+        Subject("no session", OURS, 100_000, ours.no_session),
+        Subject("empty class", "with Empty(): pass", 100_000, with_names(Empty=Empty)),
+        Subject("OTel span", SPAN, 2000, peers.opentelemetry_span),
+        Subject("OTel no-op", SPAN, 10_000, peers.opentelemetry_nothing),
+        Subject("nested", OURS, 5000, _inside_a_phase),
+        Subject("one attribute", "with phase('forward', step=1): pass", 5000, ours.session),
+    ]
+
+
+@contextlib.contextmanager
+def _record_function() -> Iterator[dict[str, Any]]:
+    from torch.profiler import record_function
+
+    yield {"record_function": record_function}
+
+
+@contextlib.contextmanager
+def _inside_a_phase() -> Iterator[dict[str, Any]]:
+    with ours.session() as names, names["phase"]("step"):
+        yield names
+
+
+def _beside_traceml(rounds: int) -> dict[str, Any]:
+    """TraceML stays in the process that it was started in, so the pair has one of its own."""
+    try:
+        return series_from(in_fresh_process("benchmarks.phase", "traceml_pair", rounds))
+    except RuntimeError as error:
+        return all_missing(("phase (b)", "trace_step"), "ns", reason(error))
+
+
+def traceml_pair(rounds: int) -> dict[str, Any]:
+    """In a fresh process: an empty TraceML step and a phase of ours, in turns."""
+    import torch
+
+    model = torch.nn.Linear(4, 4)
+    with peers.traceml_run() as traceml:
+        step = Subject(
+            "trace_step",
+            "with traceml.trace_step(model): pass",
+            TRACEML_STEPS,
+            with_names(traceml=traceml, model=model),
+        )
+        return dict(interleave([Subject("phase (b)", OURS, 5000, ours.session), step], rounds))

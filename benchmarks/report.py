@@ -1,0 +1,212 @@
+"""What was measured, as text for a terminal, as Markdown for the documentation, and as JSON for programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from benchmarks.measure import Series
+
+
+class Row(NamedTuple):
+    """One line of the report.
+
+    `measured` is what counts: a ratio (`1/x` where lower is told as a fraction, else `x`), a percentage, or a figure.
+    `must` and `aim` are upper bounds in its unit; None where the line only informs.
+    """
+
+    what: str
+    measured: Series
+    must: float | None = None
+    aim: float | None = None
+    ours: Series | None = None
+    theirs: Series | None = None
+
+    @property
+    def verdict(self) -> str:
+        if self.measured.missing is not None:
+            return "not measured"
+        if self.must is None:
+            return ""
+        if self.aim is not None and self.measured.median <= self.aim:
+            return "aim reached"
+        return "reached" if self.measured.median <= self.must else "MISSED"
+
+
+class Floor(NamedTuple):
+    """What a row's cost is made of: parts as (how many times, primitive), and what remains above their sum."""
+
+    what: str
+    measured: Series
+    parts: list[tuple[int, Series]]
+
+    @property
+    def sum_ns(self) -> float:
+        return sum(times * part.median for times, part in self.parts)
+
+
+class Result(NamedTuple):
+    """What one topic found."""
+
+    rows: list[Row]
+    notes: list[str] = []
+    floors: list[Floor] = []
+
+
+def show(value: float, unit: str) -> str:
+    """A figure with its unit."""
+    if unit == "1/x":
+        return f"1/{1 / value:.1f}"
+    if unit == "x":
+        return f"{value:.2f} ×"
+    if unit == "ns":
+        for factor, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+            if value >= factor:
+                return f"{_three_digits(value / factor)} {name}"
+        return f"{_three_digits(value)} ns"
+    if unit == "+%":
+        return f"{value:+.1f} %"
+    return f"{_three_digits(value)} {unit}"
+
+
+def _three_digits(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
+
+
+def _median(series: Series | None) -> str:
+    if series is None:
+        return ""
+    return "–" if series.missing is not None else f"{series.name}: {show(series.median, series.unit)}"
+
+
+def _bound(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    if unit == "1/x":
+        return f"1/{1 / value:g}"
+    sign = "+" if unit == "+%" else ""
+    return f"{sign}{value:g} {'×' if unit == 'x' else unit.lstrip('+')}"
+
+
+def _range(series: Series) -> str:
+    low, high = min(series.values), max(series.values)
+    return f"{show(low, series.unit)} … {show(high, series.unit)}"
+
+
+def _cells(row: Row) -> list[str]:
+    if row.measured.missing is not None:
+        measured, spread = "not measured", row.measured.missing
+    else:
+        measured, spread = show(row.measured.median, row.measured.unit), _range(row.measured)
+    unit = row.measured.unit
+    bounds = [_bound(row.must, unit), _bound(row.aim, unit)]
+    return [row.what, *bounds, measured, spread, row.verdict, _median(row.ours), _median(row.theirs)]
+
+
+_HEADINGS = ["", "must", "aim", "measured", "lowest … highest", "", "ours", "theirs"]
+_FLOOR_HEADINGS = ["", "measured", "floor", "above it", "what the floor is made of"]
+
+
+def _floor_cells(floor: Floor) -> list[str]:
+    missing = [s.missing for s in (floor.measured, *(part for _, part in floor.parts)) if s.missing is not None]
+    if missing:
+        return [floor.what, "not measured", "", "", missing[0]]
+    parts = ", ".join(
+        f"{f'{times} × ' if times > 1 else ''}{part.name} {show(part.median, 'ns')}" for times, part in floor.parts
+    )
+    measured = floor.measured.median
+    return [floor.what, *(show(v, "ns") for v in (measured, floor.sum_ns, max(0.0, measured - floor.sum_ns))), parts]
+
+
+def machine() -> list[str]:
+    """What the figures were taken on, for a reader who compares them with others."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        model = found.group(1) if found else model
+    load = f"load {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
+    return [
+        f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}",
+        f"{platform.python_implementation()} {platform.python_version()}; {load} at the start",
+    ]
+
+
+def text_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width; the last is not padded, and empty columns are left out."""
+    kept = [i for i, heading in enumerate(headings) if i == 0 or any(line[i] for line in lines)]
+    rows = [[row[i] for i in kept] for row in (headings, *lines)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(kept))]
+    padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """The same as a Markdown table."""
+    kept = [i for i, heading in enumerate(headings) if i == 0 or any(line[i] for line in lines)]
+    rows = [[row[i].replace("|", "\\|") for i in kept] for row in (headings, *lines)]
+    rows.insert(1, ["---"] * len(kept))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def tables(results: dict[str, Result]) -> Iterable[tuple[str, Sequence[str], list[list[str]]]]:
+    """The report's tables: (name, headings, lines). The first holds every line that has a bound."""
+    rows = [row for result in results.values() for row in result.rows]
+    yield "targets", _HEADINGS, [_cells(row) for row in rows if row.must is not None]
+    for topic, result in results.items():
+        informing = [_cells(row) for row in result.rows if row.must is None]
+        if informing:
+            yield topic, _HEADINGS, informing
+        if result.floors:
+            yield "what it is made of", _FLOOR_HEADINGS, [_floor_cells(floor) for floor in result.floors]
+
+
+def as_text(results: dict[str, Result], about: Sequence[str]) -> str:
+    """The whole report for a terminal."""
+    parts = ["\n".join(about)]
+    parts += [f"{name}\n{text_table(headings, lines)}" for name, headings, lines in tables(results) if lines]
+    parts += ["\n".join(f"- {note}" for result in results.values() for note in result.notes)]
+    return "\n\n".join(parts)
+
+
+def write_markdown(path: Path, results: dict[str, Result], about: Sequence[str]) -> None:
+    """Put the tables between the marks `<!-- begin NAME -->` and `<!-- end NAME -->`. Raises ValueError without them."""
+    blocks = {
+        name.replace(" ", "-"): markdown_table(headings, lines) for name, headings, lines in tables(results)
+    }
+    blocks["machine"] = "\n".join(f"- {line}" for line in about)
+    blocks["notes"] = "\n".join(f"- {note}" for result in results.values() for note in result.notes)
+    text = path.read_text()
+    for name, block in blocks.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        if begin not in text or end not in text:
+            raise ValueError(f"{path} has no place for the table {name!r}: it needs {begin} and {end}")
+        text = text[: text.index(begin)] + f"{begin}\n\n{block}\n\n" + text[text.index(end) :]
+    path.write_text(text)
+
+
+def as_data(results: dict[str, Result], about: Sequence[str]) -> dict[str, Any]:
+    """Everything, each round's figure included."""
+    return {
+        "machine": list(about),
+        "topics": {
+            topic: {"rows": [_row_data(row) for row in result.rows], "notes": result.notes}
+            for topic, result in results.items()
+        },
+    }
+
+
+def _row_data(row: Row) -> dict[str, Any]:
+    data: dict[str, Any] = {"what": row.what, "must": row.must, "aim": row.aim, "verdict": row.verdict}
+    for name in ("measured", "ours", "theirs"):
+        series: Series | None = getattr(row, name)
+        data[name] = None if series is None else series._asdict()
+    return data

@@ -1,0 +1,1 @@
+"""What the events say: pure functions over TelemetryEvent v3 mappings, for live and dead sessions alike."""

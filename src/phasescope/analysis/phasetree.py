@@ -1,0 +1,211 @@
+"""Phases by their path: times, memory and how they ended, kept in a tree of bounded size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .quantiles import Quantiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .spans import Span
+
+MAX_PATHS = 4096
+MAX_DEPTH = 64
+"""What goes beyond either is counted together in one last row, whose path is empty."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """All entries of one phase path. Times in ns, memory in bytes; None is: not known.
+
+    `count` entries have ended, with whatever status; total, mean, percentiles and deltas are over those.
+    Fetches that only found the end of a tracked iterable are in `exhausted` and nowhere else. `total_ns` adds
+    up over threads, so `share` (of the wall time observed, with the time of what is open now) can pass 1.
+    `allocated_delta_bytes` is the net sum of the entries' deltas. The peak is exact only where every entry
+    measured it; else it is the largest figure seen at the boundaries and in the samples of this phase and of
+    those in it: the true peak is that or higher. `open_ns` is how long those open now have been so, as far as
+    the events tell. `devices` are those that it spoke of.
+    """
+
+    path: tuple[str, ...]
+    depth: int
+    count: int
+    total_ns: int | None
+    mean_ns: int | None
+    p50_ns: int | None
+    p95_ns: int | None
+    percentiles_are_exact: bool
+    share: float | None
+    allocated_delta_bytes: int | None
+    allocated_delta_mean_bytes: int | None
+    peak_allocated_bytes: int | None
+    peak_is_exact: bool
+    errors: int
+    abandoned: int
+    exhausted: int
+    open: int
+    open_ns: int | None
+    devices: tuple[str, ...]
+
+
+class PhaseTree:
+    """Collects spans by path. Never more than `MAX_PATHS` paths, each in bounded memory."""
+
+    def __init__(self) -> None:
+        self._root = _Node((), None)
+        self._rest = _Node((), None)
+        self._nodes: dict[tuple[str, ...], _Node] = {}
+
+    def see(
+        self, path: tuple[str, ...], boundary: bool, device: str | None, allocated_bytes: int | None
+    ) -> None:
+        """An event that speaks of this phase, its device and what was allocated there, if that is known."""
+        node = self._nodes.get(path) or self._node(path)
+        if device is None:
+            return
+        if boundary:
+            node.devices[device] = None
+        if allocated_bytes is not None and allocated_bytes > node.seen.get(device, -1):
+            node.seen[device] = allocated_bytes
+
+    def end(self, span: Span, device: str | None) -> None:
+        """An entry of a phase that ended."""
+        (self._nodes.get(span.path) or self._node(span.path)).end(span, device)
+
+    def rows(
+        self, open_spans: Iterable[Span], now_ns: int | None, observed_ns: int | None
+    ) -> tuple[Row, ...]:
+        """The rows in tree order. `now_ns` is the time up to which open phases are counted."""
+        for span in open_spans:
+            node = self._node(span.path)
+            node.open += 1
+            if span.start_ns is not None and now_ns is not None:
+                node.open_ns = (node.open_ns or 0) + max(0, now_ns - span.start_ns)
+        nodes = list(self._root.descendants())
+        for node in reversed(nodes):  # the inner before the outer
+            node.pass_outwards()
+        if self._rest.is_used:
+            nodes.append(self._rest)
+        return tuple(node.row(observed_ns) for node in nodes)
+
+    def _node(self, path: tuple[str, ...]) -> _Node:
+        node = self._nodes.get(path)
+        if node is not None:
+            return node
+        if len(path) > MAX_DEPTH or len(self._nodes) + len(path) > MAX_PATHS:
+            return self._rest
+        parent = self._root if len(path) == 1 else self._node(path[:-1])
+        node = self._nodes[path] = parent.children[path[-1]] = _Node(path, parent)
+        return node
+
+
+class _Node:
+    __slots__ = (
+        "abandoned",
+        "children",
+        "count",
+        "delta_bytes",
+        "deltas",
+        "devices",
+        "durations",
+        "errors",
+        "exhausted",
+        "measured_peak",
+        "measured_peaks",
+        "open",
+        "open_ns",
+        "parent",
+        "path",
+        "seen",
+        "total_ns",
+    )
+
+    def __init__(self, path: tuple[str, ...], parent: _Node | None) -> None:
+        self.path = path
+        self.parent = parent
+        self.children: dict[str, _Node] = {}
+        self.count = self.errors = self.abandoned = self.exhausted = self.open = 0
+        self.open_ns: int | None = None
+        self.total_ns = 0
+        self.durations = Quantiles()
+        self.deltas = self.delta_bytes = 0
+        self.measured_peaks = 0
+        self.measured_peak: int | None = None
+        self.devices: dict[str, None] = {}  # of its boundaries; a dict keeps their order
+        self.seen: dict[str, int] = {}  # by device, the largest allocated figure
+
+    @property
+    def is_used(self) -> bool:
+        return bool(self.count or self.exhausted or self.open or self.seen or self.devices)
+
+    def descendants(self) -> Iterator[_Node]:
+        for child in self.children.values():
+            yield child
+            yield from child.descendants()
+
+    def end(self, span: Span, device: str | None) -> None:
+        peak = span.peak_allocated_bytes
+        if peak is not None:
+            self.measured_peaks += 1
+            self.measured_peak = peak if self.measured_peak is None else max(peak, self.measured_peak)
+            if device is not None:
+                self.seen[device] = max(peak, self.seen.get(device, 0))
+        if span.exhausted:
+            self.exhausted += 1
+            return
+        self.count += 1
+        self.errors += span.status == "error"
+        self.abandoned += span.status == "abandoned"
+        if span.duration_ns is not None:
+            self.total_ns += span.duration_ns
+            self.durations.add(span.duration_ns)
+        if span.allocated_delta_bytes is not None:
+            self.deltas += 1
+            self.delta_bytes += span.allocated_delta_bytes
+
+    def pass_outwards(self) -> None:
+        """What was seen inside was seen in the enclosing phase too, on the devices that phase speaks of."""
+        parent = self.parent
+        if parent is None or not parent.path:
+            return
+        if not parent.devices:
+            parent.devices.update(self.devices)
+        for device, seen_bytes in self.seen.items():
+            parent.seen[device] = max(seen_bytes, parent.seen.get(device, 0))
+
+    def row(self, observed_ns: int | None) -> Row:
+        timed = self.durations.count
+        p50_ns, p95_ns = self.durations.at(0.5, 0.95)
+        known_ns = None if not timed and self.open_ns is None else self.total_ns + (self.open_ns or 0)
+        peak, peak_is_exact = self._peak()
+        return Row(
+            path=self.path,
+            depth=len(self.path),
+            count=self.count,
+            total_ns=self.total_ns if timed else None,
+            mean_ns=round(self.total_ns / timed) if timed else None,
+            p50_ns=p50_ns,
+            p95_ns=p95_ns,
+            percentiles_are_exact=self.durations.is_exact,
+            share=known_ns / observed_ns if known_ns is not None and observed_ns else None,
+            allocated_delta_bytes=self.delta_bytes if self.deltas else None,
+            allocated_delta_mean_bytes=round(self.delta_bytes / self.deltas) if self.deltas else None,
+            peak_allocated_bytes=peak,
+            peak_is_exact=peak_is_exact,
+            errors=self.errors,
+            abandoned=self.abandoned,
+            exhausted=self.exhausted,
+            open=self.open,
+            open_ns=self.open_ns,
+            devices=tuple(self.devices),
+        )
+
+    def _peak(self) -> tuple[int | None, bool]:
+        ended = self.count + self.exhausted
+        if ended and self.measured_peaks == ended and not self.open:
+            return self.measured_peak, True
+        devices = self.devices or self.seen.keys() - {"host"} or self.seen
+        return max((self.seen[device] for device in devices if device in self.seen), default=None), False

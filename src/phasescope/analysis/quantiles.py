@@ -1,0 +1,68 @@
+"""Percentiles of a stream in bounded memory: exact for the first values, then within 1 %."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+EXACT_LIMIT = 10_000
+"""Up to this many values the answer is one of the values; above it, within `RELATIVE_ERROR` of one."""
+
+RELATIVE_ERROR = 0.01
+
+_GROWTH = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+_SCALE = 1 / math.log(_GROWTH)
+_ZERO = -1  # the bucket of 0; that of 1 is 0
+
+
+class Quantiles:
+    """Values of 0 to 2**63 - 1, counted in buckets whose bounds grow geometrically once there are many.
+
+    A bucket holds what lies within 1 % of its middle, so the number of buckets is bounded by the range of
+    int64 (some 2,200) and the answer depends on nothing but the values: neither on their order nor on chance.
+    """
+
+    __slots__ = ("_buckets", "_exact", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._exact = array("q")
+        self._buckets: dict[int, int] = {}
+
+    @property
+    def is_exact(self) -> bool:
+        return not self._buckets
+
+    def add(self, value: int) -> None:
+        self.count += 1
+        if self._buckets:
+            self._fold(value)
+            return
+        self._exact.append(value)
+        if self.count > EXACT_LIMIT:
+            for kept in self._exact:
+                self._fold(kept)
+            self._exact = array("q")
+
+    def at(self, *shares: float) -> list[int | None]:
+        """For each share (0.95 for the 95th percentile) the value by nearest rank; None where there is
+        none."""
+        ranks = [max(1, math.ceil(share * self.count)) for share in shares]
+        if not self.count:
+            return [None] * len(ranks)
+        if self._buckets:
+            return [self._middle_at(rank) for rank in ranks]
+        values = sorted(self._exact)
+        return [values[rank - 1] for rank in ranks]
+
+    def _fold(self, value: int) -> None:
+        bucket = math.ceil(math.log(value) * _SCALE) if value > 0 else _ZERO
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+
+    def _middle_at(self, rank: int) -> int:
+        bucket = _ZERO
+        for bucket in sorted(self._buckets):
+            rank -= self._buckets[bucket]
+            if rank <= 0:
+                break
+        return 0 if bucket == _ZERO else round(2 * _GROWTH**bucket / (_GROWTH + 1))

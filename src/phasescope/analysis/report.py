@@ -1,0 +1,146 @@
+"""A summary as text for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .text import (
+    Column,
+    change_text,
+    count_text,
+    duration_text,
+    elide,
+    path_text,
+    plural,
+    printable,
+    share_text,
+    size_text,
+    table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .devices import DeviceRow
+    from .phasetree import Row
+    from .summary import Summary
+
+_PHASES = (
+    Column("phase", right=False, flexible=True),
+    Column("count"),
+    Column("total"),
+    Column("mean"),
+    Column("p50"),
+    Column("p95"),
+    Column("net alloc"),
+    Column("peak"),
+    Column("share"),
+)
+_DEVICES = (
+    Column("device", right=False, flexible=True),
+    Column("allocated"),
+    Column("reserved"),
+    Column("by others"),
+    Column("used"),
+    Column("free"),
+    Column("total"),
+)
+_MAX_INDENT = 12
+_MAX_NAMED = 3  # a line of remarks names so many phases and counts the others
+_LONGEST_NAME = 40
+_NARROWEST = 40
+_MORE_PHASES = "(more phases)"
+
+
+def report(summary: Summary, width: int | None) -> str:
+    """The whole summary; lines stay within `width` columns where that is possible."""
+    lines = [*_fitted(_header(summary), width), ""]
+    if summary.rows:
+        lines += table(_PHASES, map(_phase_cells, summary.rows), width)
+        lines += _fitted(_remarks(summary.rows), width)
+    else:
+        lines.append("no phases yet")
+    if summary.devices:
+        lines += ["", *table(_DEVICES, map(_device_cells, summary.devices), width)]
+    return "\n".join(lines)
+
+
+def _fitted(lines: Iterable[str], width: int | None) -> Iterable[str]:
+    return lines if width is None else (elide(line, max(width, _NARROWEST)) for line in lines)
+
+
+def _header(summary: Summary) -> Iterator[str]:
+    if summary.events:
+        yield f"session {printable(summary.session_id)}"
+        yield ", ".join(_whereabouts(summary))
+    else:
+        yield "no events"
+    if summary.missed:
+        yield f"{plural(summary.missed, 'older event')} overwritten, not in these figures"
+    if summary.damaged:
+        yield f"{plural(summary.damaged, 'damaged place')} in the ring: what stood there is lost"
+    degraded = summary.events_by_type.get("collector_degraded", 0)
+    if degraded:
+        yield f"a source of counters stopped answering ({plural(degraded, 'time')})"
+
+
+def _whereabouts(summary: Summary) -> Iterator[str]:
+    if summary.pid is not None and summary.pid >= 0:
+        yield f"pid {summary.pid} on {elide(printable(summary.host), _LONGEST_NAME)}"
+    if (summary.world_size or 1) > 1:
+        yield f"rank {summary.rank} of {summary.world_size}"
+    yield f"observed for {duration_text(summary.observed_ns)}"
+    yield plural(summary.events, "event")
+
+
+def _remarks(rows: Sequence[Row]) -> Iterator[str]:
+    if any(row.peak_allocated_bytes is not None and not row.peak_is_exact for row in rows):
+        yield "≥ the largest figure seen; between two looks it may have been higher"
+    for title, named in (
+        ("still open", [_open_phase(row) for row in rows if row.open]),
+        ("ended in an exception", [f"{_name(row)} ({count_text(row.errors)})" for row in rows if row.errors]),
+        (
+            "open when the session stopped",
+            [f"{_name(row)} ({count_text(row.abandoned)})" for row in rows if row.abandoned],
+        ),
+    ):
+        if named:
+            more = f" and {count_text(len(named) - _MAX_NAMED)} more" if len(named) > _MAX_NAMED else ""
+            yield f"{title}: {', '.join(named[:_MAX_NAMED])}{more}"
+
+
+def _open_phase(row: Row) -> str:
+    times = f" ×{count_text(row.open)}" if row.open > 1 else ""
+    return f"{_name(row)}{times}" + (f" for {duration_text(row.open_ns)}" if row.open_ns is not None else "")
+
+
+def _name(row: Row) -> str:
+    return elide(path_text(row.path), _LONGEST_NAME) or _MORE_PHASES
+
+
+def _phase_cells(row: Row) -> list[str]:
+    mark = "" if row.peak_is_exact or row.peak_allocated_bytes is None else "≥"
+    name = printable(row.path[-1]) if row.path else _MORE_PHASES
+    return [
+        " " * min(2 * max(0, row.depth - 1), _MAX_INDENT) + name,
+        count_text(row.count),
+        duration_text(row.total_ns),
+        duration_text(row.mean_ns),
+        duration_text(row.p50_ns),
+        duration_text(row.p95_ns),
+        change_text(row.allocated_delta_bytes),
+        mark + size_text(row.peak_allocated_bytes),
+        share_text(row.share),
+    ]
+
+
+def _device_cells(device: DeviceRow) -> list[str]:
+    figures = (
+        device.allocated_bytes,
+        device.reserved_bytes,
+        device.used_by_others_bytes,
+        device.used_bytes,
+        device.free_bytes,
+        device.total_bytes,
+    )
+    return [printable(device.label), *map(size_text, figures)]

@@ -1,0 +1,202 @@
+"""Phases as spans: one per entry of a phase, put together from its events, or from what is left of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_MAX_TRACKED = 65_536
+"""More phases than this are never open at once; a file that says so is not believed further."""
+
+_INT64 = 1 << 63
+
+
+class Scope(NamedTuple):
+    """An event's `metadata.phase_scope`, as far as it is well-formed. `fields` is the object itself."""
+
+    path: tuple[str, ...]
+    action: str | None
+    scope_id: str | None
+    fields: Mapping[str, Any]
+
+
+class Span(NamedTuple):
+    """One entry of a phase. Times of day are wall clock, the duration is monotonic; None is: not known.
+
+    `status` is `ok`, `error`, `abandoned` or `open`. `exhausted` marks the fetch of `phasescope.track` that
+    only found the end. `start_ns` is computed from the duration where the enter event is lost (`entered` is
+    False then), and for an open span that was entered before the first event it is the earliest time at which
+    it was seen open.
+    """
+
+    path: tuple[str, ...]
+    scope_id: str | None
+    status: str
+    start_ns: int | None
+    end_ns: int | None
+    duration_ns: int | None
+    allocated_delta_bytes: int | None
+    peak_allocated_bytes: int | None
+    error_type: str | None
+    exhausted: bool
+    entered: bool
+
+
+def spans(events: Iterable[Mapping[str, Any]]) -> Iterator[Span]:
+    """The spans of one session's events, each when it ends, then those that are still open."""
+    builder = SpanBuilder()
+    for event in events:
+        span = builder.feed(event, scope_of(event))
+        if span is not None:
+            yield span
+    yield from builder.open_spans()
+
+
+def scope_of(event: Mapping[str, Any]) -> Scope | None:
+    """The phase that an event is about; None where it names none, or nothing that can be read as one."""
+    metadata = event.get("metadata")
+    fields = metadata.get("phase_scope") if isinstance(metadata, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    path = fields.get("path")
+    if not isinstance(path, (list, tuple)) or not path or not all(isinstance(name, str) for name in path):
+        name = fields.get("name")
+        if not isinstance(name, str):
+            return None
+        path = (name,)
+    scope_id = fields.get("scope_id")
+    action = fields.get("action")
+    return Scope(
+        tuple(path),
+        action if isinstance(action, str) else None,
+        scope_id if isinstance(scope_id, str) else None,
+        fields,
+    )
+
+
+def int_or_none(value: object) -> int | None:
+    """The value if it is an int of 64 bits, which is all that the profiler writes; a bool is none."""
+    return value if type(value) is int and -_INT64 <= value < _INT64 else None
+
+
+def size_or_none(value: object) -> int | None:
+    """The value if it is an int of 0 to 2**63 - 1."""
+    return value if type(value) is int and 0 <= value < _INT64 else None
+
+
+def unavailable(event: Mapping[str, Any]) -> frozenset[str]:
+    """The counters of an event whose 0 is no measurement."""
+    metadata = event.get("metadata")
+    names = metadata.get("unavailable") if isinstance(metadata, dict) else None
+    if not isinstance(names, (list, tuple)):
+        return _NONE
+    return frozenset(name for name in names if isinstance(name, str))
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+class _Open(NamedTuple):
+    path: tuple[str, ...]
+    start_ns: int | None
+    entered: bool
+
+
+class SpanBuilder:
+    """Pairs the events of one session, oldest first, in memory bounded by the number of phases open at
+    once."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}
+        self._first_entry: int | None = None
+        self._ended_unentered: set[str] = set()
+
+    def feed(self, event: Mapping[str, Any], scope: Scope | None) -> Span | None:
+        """Take the next event and its `scope_of`; the span that it ends, if it ends one."""
+        if scope is None:
+            return None
+        time_ns = int_or_none(event.get("timestamp_ns"))
+        span = None
+        if scope.action == "enter":
+            self._enter(scope, time_ns)
+        elif scope.action == "exit":
+            span = self._exit(event, scope, time_ns)
+        else:
+            self._seen_open(scope.scope_id, scope.path, time_ns)
+        parent = scope.fields.get("parent_scope_id")
+        if parent is not None:
+            self._seen_open(parent, scope.path[:-1], time_ns)
+        return span
+
+    def open_spans(self) -> list[Span]:
+        """The spans entered and not ended so far, the outer before the inner."""
+        return [
+            Span(path, scope_id, "open", start_ns, None, None, None, None, None, False, entered)
+            for scope_id, (path, start_ns, entered) in self._open.items()
+        ]
+
+    def _enter(self, scope: Scope, time_ns: int | None) -> None:
+        if scope.scope_id is None or len(self._open) >= _MAX_TRACKED:
+            return
+        if self._first_entry is None:
+            self._first_entry = _entry_number(scope.scope_id)
+        self._open[scope.scope_id] = _Open(scope.path, time_ns, True)
+
+    def _exit(self, event: Mapping[str, Any], scope: Scope, time_ns: int | None) -> Span:
+        entry = self._open.pop(scope.scope_id, None) if scope.scope_id is not None else None
+        entered = entry is not None and entry.entered
+        if not entered and scope.scope_id is not None and len(self._ended_unentered) < _MAX_TRACKED:
+            self._ended_unentered.add(scope.scope_id)
+        duration_ns = size_or_none(scope.fields.get("duration_ns"))
+        if entry is not None and entered:
+            start_ns = entry.start_ns
+        else:
+            start_ns = None if time_ns is None or duration_ns is None else time_ns - duration_ns
+        return _ended(event, scope, start_ns, time_ns, duration_ns, entered)
+
+    def _seen_open(self, scope_id: object, path: tuple[str, ...], time_ns: int | None) -> None:
+        """A phase is named as open that was entered before the first event that is left.
+
+        Entries are numbered in order, so one with a number above the first entry seen is no such phase: it
+        has ended meanwhile, or its enter event is still to come.
+        """
+        if not isinstance(scope_id, str) or scope_id in self._open or not path:
+            return
+        if scope_id in self._ended_unentered or len(self._open) >= _MAX_TRACKED:
+            return
+        number = _entry_number(scope_id)
+        if number is not None and (self._first_entry is None or number < self._first_entry):
+            self._open[scope_id] = _Open(path, time_ns, False)
+
+
+def _ended(
+    event: Mapping[str, Any],
+    scope: Scope,
+    start_ns: int | None,
+    end_ns: int | None,
+    duration_ns: int | None,
+    entered: bool,
+) -> Span:
+    fields = scope.fields
+    status, error_type = fields.get("status"), fields.get("error_type")
+    known = "allocator_allocated_bytes" not in unavailable(event)
+    return Span(
+        scope.path,
+        scope.scope_id,
+        status if status in ("ok", "error", "abandoned") else "ok",
+        start_ns,
+        end_ns,
+        duration_ns,
+        int_or_none(fields.get("allocated_delta_bytes")) if known else None,
+        size_or_none(fields.get("peak_allocated_bytes")),
+        error_type if isinstance(error_type, str) else None,
+        event["metadata"].get("exhausted") is True,
+        entered,
+    )
+
+
+def _entry_number(scope_id: str) -> int | None:
+    number = scope_id.rpartition(":")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None

@@ -1,0 +1,72 @@
+"""What a user gives a phase, made into what an event can hold: small, valid JSON, and nothing of the user's kept alive.
+
+No code of the user's runs here: no `str()`, no `repr()`, no property, nothing that could wait for a device.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    Scalar: TypeAlias = str | int | float | bool | None
+
+MAX_ATTRIBUTES = 16
+MAX_TEXT = 200
+_MAX_INT = 2**63 - 1
+_SIZED = (bytes, bytearray, list, tuple, dict, set, frozenset, range)
+_UNNAMED = "unnamed"
+
+
+def clean_attributes(attributes: Mapping[str, object]) -> dict[str, Scalar] | None:
+    """JSON scalars as they are, anything else as a short description; at most `MAX_ATTRIBUTES`, else None."""
+    kept: dict[str, Scalar] = {}
+    for key, value in attributes.items():
+        if len(kept) == MAX_ATTRIBUTES:
+            kept["…"] = f"<{len(attributes) - MAX_ATTRIBUTES} more>"
+            break
+        kept[_text(key)] = clean_value(value)
+    return kept or None
+
+
+def clean_value(value: object) -> Scalar:
+    """One JSON scalar for any object, made without touching its data."""
+    if value is None or value is True or value is False:
+        return value
+    # Through the base class: a subclass may have its own idea of what it looks like.
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        whole = int.__int__(value)
+        return whole if -_MAX_INT <= whole <= _MAX_INT else f"<int of {whole.bit_length()} bits>"
+    if isinstance(value, float):
+        number = float.__float__(value)
+        return number if isfinite(number) else float.__repr__(number)
+    return _description(value)
+
+
+def clean_name(name: object) -> str:
+    """A phase's name: text that is not blank, whatever was given."""
+    text = _text(name) if isinstance(name, str) else _description(name)
+    return text if text.strip() else _UNNAMED
+
+
+def _text(value: str) -> str:
+    text = str.__str__(value)
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT - 1] + "…"
+    # Lone surrogates have no form in UTF-8, and so none in JSON that others could read.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _description(value: object) -> str:
+    kind = type(value)
+    for sized in _SIZED:
+        if kind is sized:
+            return f"<{kind.__name__} of {len(value)}>"  # type: ignore[arg-type]
+    module = type.__getattribute__(kind, "__module__")
+    prefix = f"{module}." if isinstance(module, str) and module != "builtins" else ""
+    return _text(f"<{prefix}{type.__getattribute__(kind, '__qualname__')}>")

@@ -1,0 +1,176 @@
+"""The memory limit that a Linux control group puts on this process, cgroup v1 and v2.
+
+Files are located and opened once and read anew at each question: limits may change while the process runs,
+and the sampler asks ten times a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from pathlib import Path
+from typing import NamedTuple
+
+CGROUP_ROOT = "/sys/fs/cgroup"
+MEMBERSHIP = "/proc/self/cgroup"
+
+_READ_BYTES = 16384
+"""More than any of these files holds: `memory.stat`, the longest, has about 2,000."""
+
+
+class Limit(NamedTuple):
+    """A group's limit, and what the group uses of it that could not simply be taken back, in bytes."""
+
+    limit_bytes: int
+    used_bytes: int
+
+
+class KernelFile:
+    """A small file whose text the kernel makes anew at each read, kept open.
+
+    Closed with the object or by `close()`; `close.detach()` leaves the descriptor alone.
+    """
+
+    __slots__ = ("__weakref__", "close", "fd")
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises OSError where it can not be opened."""
+        self.fd = os.open(path, os.O_RDONLY)
+        self.close = weakref.finalize(self, _close, self.fd)
+
+    def read(self) -> bytes:
+        """The text as it is now. Raises OSError once what it speaks of is gone."""
+        return os.pread(self.fd, _READ_BYTES, 0)
+
+
+class MemoryCgroup:
+    """The chain of memory groups around this process, from the outermost that can be seen.
+
+    Constructing it opens nothing. One thread at a time may use it.
+    """
+
+    def __init__(self, root: str | Path = CGROUP_ROOT, membership: str | Path = MEMBERSHIP) -> None:
+        self._root = Path(root)
+        self._membership = Path(membership)
+        self._levels: list[_Level] | None = None
+
+    def limit(self, below_bytes: int) -> Limit | None:
+        """The lowest limit of the chain, with the use of the group that has it.
+
+        None where none is below `below_bytes`, and where the files can not be read.
+        """
+        for _ in range(2):
+            try:
+                return self._lowest(below_bytes)
+            except (OSError, ValueError):  # the group is gone, so the process was moved: look once more
+                self.close()
+        return None
+
+    def close(self) -> None:
+        """Close the files. A later question opens them again."""
+        for level in self._levels or ():
+            level.close()
+        self._levels = None
+
+    def _lowest(self, below_bytes: int) -> Limit | None:
+        if self._levels is None:
+            self._levels = _locate(self._root, self._membership)
+        lowest_bytes, lowest = below_bytes, None
+        for level in self._levels:  # on a tie the outer one holds: its use is that of more processes
+            limit_bytes = level.limit_bytes()
+            if limit_bytes is not None and limit_bytes < lowest_bytes:
+                lowest_bytes, lowest = limit_bytes, level
+        return None if lowest is None else Limit(lowest_bytes, lowest.used_bytes())
+
+
+class _Names(NamedTuple):
+    """How one version of the interface names what is read here."""
+
+    limit: str
+    usage: str
+    stat: str
+    reclaimable: bytes
+
+
+_V1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", b"\ntotal_inactive_file ")
+_V2 = _Names("memory.max", "memory.current", "memory.stat", b"\ninactive_file ")
+
+
+class _Level:
+    """One group of the chain."""
+
+    def __init__(self, group: Path, names: _Names) -> None:
+        """Raises OSError where the group has no memory controller, as the root of v2 has none."""
+        self._limit = KernelFile(group / names.limit)
+        self._usage = KernelFile(group / names.usage)
+        self._stat = KernelFile(group / names.stat)
+        self._reclaimable = names.reclaimable
+
+    def limit_bytes(self) -> int | None:
+        text = self._limit.read().strip()
+        return int(text) if text.isdigit() else None  # "max"
+
+    def used_bytes(self) -> int:
+        """Usage less the inactive file pages.
+
+        These are page cache: the kernel gives them back before it kills anyone, so a process that merely read
+        a large file is not short of memory.
+        """
+        stat = b"\n" + self._stat.read()
+        start = stat.find(self._reclaimable)
+        reclaimable = stat[start + len(self._reclaimable) :].split(b"\n", 1)[0] if start >= 0 else b"0"
+        return max(int(self._usage.read()) - int(reclaimable), 0)
+
+    def close(self) -> None:
+        for file in (self._limit, self._usage, self._stat):
+            file.close()
+
+
+def _locate(root: Path, membership: Path) -> list[_Level]:
+    """The groups around this process, the outermost first; empty where none can be read."""
+    if not hasattr(os, "pread"):
+        return []
+    paths = _paths(membership)
+    for base, hierarchy, names in (
+        (root / "memory", "memory", _V1),
+        (root, "", _V2),
+        (root / "unified", "", _V2),  # hybrid: v2 beside v1
+    ):
+        levels = _chain(base, paths[hierarchy], names) if hierarchy in paths else []
+        if levels:
+            return levels
+    return []
+
+
+def _paths(membership: Path) -> dict[str, str]:
+    """This process's group in the v1 memory hierarchy (`"memory"`) and in v2 (`""`), where it is in one."""
+    try:
+        lines = membership.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return {}
+    paths: dict[str, str] = {}
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, found, path = rest.partition(":")
+        if found:
+            paths.update((name, path) for name in controllers.split(",") if name in ("", "memory"))
+    return paths
+
+
+def _chain(base: Path, path: str, names: _Names) -> list[_Level]:
+    group = base / path.strip("/")
+    if ".." in path.split("/") or not os.path.isdir(group):  # noqa: PTH112 - Path.is_dir raises where it may not look
+        group = base  # a container sees its own group as the root, whatever its path is outside
+    levels: list[_Level] = []
+    while True:
+        with contextlib.suppress(OSError):  # no memory controller here, or not ours to read
+            levels.append(_Level(group, names))
+        if group == base:
+            return levels[::-1]
+        group = group.parent
+
+
+def _close(fd: int) -> None:
+    with contextlib.suppress(OSError):  # something closed every descriptor of the process, as daemons do
+        os.close(fd)

@@ -1,0 +1,149 @@
+"""The host: this process's resident set, and the memory of the machine or of the container around it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from phasescope.backends.cgroup import KernelFile, MemoryCgroup
+from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity, Unavailable
+
+STATM = "/proc/self/statm"
+
+
+def _no_pread(fd: int, length: int, offset: int) -> bytes:
+    raise OSError("this system has no pread")
+
+
+_pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _no_pread)
+_UNREADABLE = (OSError, IndexError, ValueError)
+_PAGE_BYTES: int = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+
+
+class Cpu:
+    """The host's own memory, as a backend with the one device `HOST_DEVICE`.
+
+    Allocated and reserved are both the resident set of this process: what of it is in physical memory now.
+    On Linux it comes from `/proc/self/statm`, elsewhere from psutil.
+    """
+
+    name = "cpu"
+    unavailable: tuple[str, ...] = ("allocator_active_bytes", "allocator_inactive_bytes")
+
+    def __init__(self, *, statm: str | Path = STATM, cgroup: MemoryCgroup | None = None) -> None:
+        self._statm_path = statm
+        self._statm: KernelFile | None = None
+        self._fd = -1
+        self._lock = threading.Lock()
+        self._resident_elsewhere: Callable[[], int] | None = None
+        self._cgroup = MemoryCgroup() if cgroup is None else cgroup
+        _open_here.add(self)
+
+    def why_not(self) -> Unavailable | None:
+        """None: every process has a resident set."""
+        return None
+
+    def ready(self) -> bool:
+        """Always true."""
+        return True
+
+    def devices(self) -> Sequence[int]:
+        """`(HOST_DEVICE,)`."""
+        return (HOST_DEVICE,)
+
+    def current_device(self) -> int:
+        """`HOST_DEVICE`."""
+        return HOST_DEVICE
+
+    def allocator(self, device: int = HOST_DEVICE) -> AllocatorCounters:
+        """(resident set, resident set, None, None) in bytes.
+
+        Raises OSError or psutil.Error where the system does not tell.
+        """
+        try:
+            resident_bytes = int(_pread(self._fd, 64, 0).split()[1]) * _PAGE_BYTES  # _resident_bytes, inlined
+        except _UNREADABLE:  # not opened yet, or closed by someone else
+            with self._lock:
+                resident_bytes = self._reopened_resident_bytes()
+        return resident_bytes, resident_bytes, None, None
+
+    def device(self, device: int = HOST_DEVICE) -> DeviceCounters:
+        """The machine's memory, or the container's where a cgroup limits it below that.
+
+        Machine: used is the total less what is available (psutil). Container: used is the group's usage less
+        its inactive file pages, page cache that the kernel gives back before it kills anyone; free is what is
+        left below the limit, and never more than the machine has. Raises OSError where the system does not
+        tell.
+        """
+        import psutil
+
+        machine = psutil.virtual_memory()
+        available_bytes = min(machine.available, machine.total)
+        limit = self._cgroup.limit(machine.total)
+        if limit is None:
+            return DeviceCounters(machine.total - available_bytes, available_bytes, machine.total)
+        total_bytes = limit.limit_bytes
+        used_bytes = min(limit.used_bytes, total_bytes)
+        return DeviceCounters(used_bytes, min(total_bytes - used_bytes, available_bytes), total_bytes)
+
+    def identity(self, device: int = HOST_DEVICE) -> DeviceIdentity | None:
+        """None: no driver speaks of the host."""
+        return None
+
+    def close(self) -> None:
+        """Close what is open. A later call opens it again."""
+        self._fd = -1
+        if self._statm is not None:
+            self._statm.close()
+        self._statm = None
+        self._resident_elsewhere = None
+        self._cgroup.close()
+
+    def _reopened_resident_bytes(self) -> int:
+        with contextlib.suppress(*_UNREADABLE):
+            return _resident_bytes(self._fd)  # another thread was here first
+        if self._statm is not None:
+            self._statm.close.detach()  # its descriptor was closed, and may be somebody else's by now
+        self._statm, self._fd = None, -1
+        if self._resident_elsewhere is None:
+            with contextlib.suppress(*_UNREADABLE):
+                statm = KernelFile(self._statm_path)
+                resident_bytes = _resident_bytes(statm.fd)
+                self._statm, self._fd = statm, statm.fd
+                return resident_bytes
+            self._resident_elsewhere = _psutil_resident_bytes()  # no such file: do not try at every boundary
+        return self._resident_elsewhere()
+
+
+def _resident_bytes(statm_fd: int) -> int:
+    return int(_pread(statm_fd, 64, 0).split()[1]) * _PAGE_BYTES
+
+
+def _psutil_resident_bytes() -> Callable[[], int]:
+    import psutil
+
+    process = psutil.Process()
+    return lambda: int(process.memory_info().rss)
+
+
+_open_here: weakref.WeakSet[Cpu] = weakref.WeakSet()
+
+
+def _forget_parent() -> None:
+    """In a forked child: the descriptors inherited from the parent go on speaking of the parent."""
+    for backend in list(_open_here):
+        backend._lock = threading.Lock()  # a thread that is not in the child may have held it
+        backend.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)

@@ -1,0 +1,34 @@
+"""The clocks of a session, in one place, so that a test can bring its own (`phasescope.testing.FakeClock`)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+
+class Clock(Protocol):
+    """What a session reads the time from. Attributes, not methods: they are called at every boundary."""
+
+    monotonic_ns: Callable[[], int]
+    """Nanoseconds that only ever grow; durations come from it."""
+
+    wall_ns: Callable[[], int]
+    """Nanoseconds since the Unix epoch; it may jump."""
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until the event is set or the time is over; whether it is set."""
+
+
+class SystemClock:
+    """The machine's own."""
+
+    def __init__(self) -> None:
+        self.monotonic_ns: Callable[[], int] = time.perf_counter_ns
+        self.wall_ns: Callable[[], int] = time.time_ns
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.wait(seconds)

@@ -1,0 +1,209 @@
+"""An event to a ring payload and back.
+
+A payload is one MessagePack array of what varies from event to event, in the order of `Wire`, cut off after the last
+value that is there. What a session never changes (its id, host, rank …) stands once in the ring's header and is added
+back here. docs/ring-format.md has the table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from phasescope.event import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+MASKED_COUNTERS = (
+    "allocator_allocated_bytes",
+    "allocator_reserved_bytes",
+    "allocator_active_bytes",
+    "allocator_inactive_bytes",
+    "allocator_change_bytes",
+    "device_used_bytes",
+    "device_free_bytes",
+    "device_total_bytes",
+)
+"""The counters that can be unavailable; in a payload they are one bit each, the first the lowest."""
+
+
+class Wire(msgspec.Struct, array_like=True, gc=False):
+    """What a payload holds, in this order. Times in ns, memory in bytes, as in TelemetryEvent v3."""
+
+    event_type: Text
+    timestamp: Unsigned
+    backend: Text
+    device_id: int
+    allocated: Unsigned
+    reserved: Unsigned
+    active: Unsigned | None
+    inactive: Unsigned | None
+    change: int
+    used: Unsigned
+    free: Unsigned | None
+    total: Unsigned | None
+    unavailable: Annotated[int, msgspec.Meta(ge=0, lt=1 << len(MASKED_COUNTERS))]
+    context: str | None = None
+    extra: dict[str, Any] | None = None
+    scope: Unsigned | None = None
+    parent: Unsigned | None = None
+    sequence: Unsigned = 0
+    thread_id: int = 0
+    thread_name: str = ""
+    path: list[Text] = []
+    attributes: dict[str, str | int | float | bool | None] | None = None
+    duration: Unsigned | None = None
+    status: str = "ok"
+    error_type: str | None = None
+    allocated_delta: int | None = None
+    peak_allocated: Unsigned | None = None
+
+
+class PayloadError(ValueError):
+    """The payload is no event of this format."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+"""A tuple in the order of `Wire` to a payload. Raises TypeError, OverflowError, ValueError on what has no place there."""
+
+NO_ALLOCATOR = 0b11111
+"""The mask of an event for which the allocator was not asked."""
+
+_decode = msgspec.msgpack.Decoder(Wire).decode
+_ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}
+
+
+def mask_of(counters: tuple[str, ...] | list[str] | set[str] | frozenset[str]) -> int:
+    """The bits of these counters; a name that is no counter raises ValueError."""
+    return sum(1 << MASKED_COUNTERS.index(counter) for counter in set(counters))
+
+
+def _names_of(mask: int) -> list[str]:
+    return [name for bit, name in enumerate(MASKED_COUNTERS) if mask >> bit & 1]
+
+
+_NAMES_OF = [_names_of(mask) for mask in range(1 << len(MASKED_COUNTERS))]
+
+
+_SHORT_TEXT = 100
+_SHORT_PATH = 16
+_AT = {name: index for index, name in enumerate(Wire.__struct_fields__)}
+
+
+def shortened(fields: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same event, certain to have room and to be encodable: texts cut and cleaned, attributes left out."""
+    short = list(fields)
+    for index, value in enumerate(short):
+        if isinstance(value, str):
+            short[index] = _short(value)
+    short[_AT["extra"]] = {"shortened": True}
+    if len(short) > _AT["path"]:
+        path = short[_AT["path"]]
+        short[_AT["path"]] = [_short(name) for name in (*path[: _SHORT_PATH - 1], path[-1])][:_SHORT_PATH]
+    if len(short) > _AT["attributes"]:
+        short[_AT["attributes"]] = None
+    return tuple(short)
+
+
+def _short(text: str) -> str:
+    """At most `_SHORT_TEXT` characters, lone surrogates (which UTF-8 has no form for) replaced."""
+    return text[:_SHORT_TEXT].encode("utf-8", "replace").decode()
+
+
+class Decoder:
+    """Turns the payloads of one session into TelemetryEvent v3 dicts.
+
+    `constants` are the ring's; those that an event needs must be there in the right type, else PayloadError.
+    """
+
+    def __init__(self, constants: Mapping[str, Any]) -> None:
+        try:
+            known = msgspec.convert(constants, _Constants)
+        except msgspec.ValidationError as error:
+            raise PayloadError(f"the session's constants: {error}") from error
+        self._constants = known
+
+    def event(self, payload: bytes) -> dict[str, Any]:
+        """One event, its keys in the order of the specification. Raises PayloadError."""
+        try:
+            wire = _decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise PayloadError(str(error)) from error
+        known = self._constants
+        metadata: dict[str, Any] = {"backend": wire.backend}
+        if wire.unavailable:
+            metadata["unavailable"] = _NAMES_OF[wire.unavailable].copy()
+        if wire.extra:
+            metadata.update(wire.extra)
+        if wire.scope is not None:
+            metadata["phase_scope"] = _phase_scope(wire, known.session_id)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "session_id": known.session_id,
+            "timestamp_ns": wire.timestamp,
+            "event_type": wire.event_type,
+            "collector": "phasescope." + wire.backend,
+            "sampling_interval_ms": known.sampling_interval_ms,
+            "pid": known.pid,
+            "host": known.host,
+            "device_id": wire.device_id,
+            "allocator_allocated_bytes": wire.allocated,
+            "allocator_reserved_bytes": wire.reserved,
+            "allocator_active_bytes": wire.active,
+            "allocator_inactive_bytes": wire.inactive,
+            "allocator_change_bytes": wire.change,
+            "device_used_bytes": wire.used,
+            "device_free_bytes": wire.free,
+            "device_total_bytes": wire.total,
+            "context": wire.context,
+            "job_id": known.job_id,
+            "rank": known.rank,
+            "local_rank": known.local_rank,
+            "world_size": known.world_size,
+            "metadata": metadata,
+        }
+
+
+class _Constants(msgspec.Struct):
+    session_id: Text
+    pid: Annotated[int, msgspec.Meta(ge=-1)]
+    host: Text
+    sampling_interval_ms: Unsigned
+    job_id: Text | None = None
+    rank: Unsigned = 0
+    local_rank: Unsigned = 0
+    world_size: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+def _phase_scope(wire: Wire, session_id: str) -> dict[str, Any]:
+    """The `phase_scope` object: the phase itself on boundaries, on other events the phase that was open."""
+    path = wire.path or ["?"]
+    scope: dict[str, Any] = {}
+    action = _ACTIONS.get(wire.event_type)
+    if action is not None:
+        scope["action"] = action
+    scope["name"] = path[-1]
+    scope["path"] = path
+    scope["depth"] = len(path)
+    scope["scope_id"] = f"{session_id}:{wire.scope}"
+    scope["parent_scope_id"] = None if wire.parent is None else f"{session_id}:{wire.parent}"
+    scope["thread_id"] = wire.thread_id
+    scope["thread_name"] = wire.thread_name
+    scope["sequence"] = wire.sequence
+    if wire.attributes:
+        scope["attributes"] = wire.attributes
+    if action == "exit":
+        scope["duration_ns"] = wire.duration or 0
+        scope["status"] = wire.status
+        if wire.error_type is not None:
+            scope["error_type"] = wire.error_type
+        if wire.allocated_delta is not None:
+            scope["allocated_delta_bytes"] = wire.allocated_delta
+        if wire.peak_allocated is not None:
+            scope["peak_allocated_bytes"] = wire.peak_allocated
+    return scope

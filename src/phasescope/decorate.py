@@ -1,0 +1,142 @@
+"""@phase(...) on functions of every kind. Imported when the first one is decorated."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from phasescope import phases
+from phasescope.notices import log_once
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+    from phasescope.attributes import Scalar
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def decorate(function: F, name: str, attributes: dict[str, Scalar] | None) -> F:
+    """The function, each call of it a phase. What can not be decorated comes back as it is, with one log line."""
+
+    def fresh() -> phases.phase:
+        scope = phases.phase(name)
+        scope._attributes = attributes
+        return scope
+
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(decorate(function.__func__, name, attributes))
+    if isinstance(function, type) or not callable(function):
+        log_once("decorate", "phase() decorates functions; %s is left as it is", type(function).__name__)
+        return function
+    if inspect.isasyncgenfunction(function):
+        wrapper: Any = _async_generator(function, fresh)
+    elif inspect.isgeneratorfunction(function):
+        wrapper = _generator(function, fresh)
+    elif inspect.iscoroutinefunction(function):
+        wrapper = _coroutine(function, fresh)
+    else:
+        wrapper = _function(function, fresh)
+    return functools.update_wrapper(wrapper, function)  # type: ignore[return-value]
+
+
+def _function(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with fresh():
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _coroutine(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with fresh():
+            return await function(*args, **kwargs)
+
+    return wrapper
+
+
+class _Suspended:
+    """A phase around a generator: open from the first item to the end, but enclosing only what the generator runs.
+
+    A generator shares its consumer's context. Between two items the consumer's own phases must not end up inside.
+    """
+
+    def __init__(self, scope: phases.phase) -> None:
+        self._scope = scope
+        self._outer = phases._get_current()
+        scope.__enter__()
+        self._inner = phases._get_current()
+
+    def resume(self) -> None:
+        self._outer = phases._get_current()
+        phases._set_current(self._inner)
+
+    def suspend(self) -> None:
+        self._inner = phases._get_current()
+        phases._set_current(self._outer)
+
+    def end(self, error: BaseException | None) -> None:
+        self._scope.__exit__(None if error is None else type(error), error, None)
+        phases._set_current(self._outer)
+
+
+def _generator(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args, **kwargs)
+        span = _Suspended(fresh())
+        step, box = generator.send, [None]
+        try:
+            while True:
+                # Items pass through a list, so that no variable here keeps one alive.
+                box.append(step(box.pop()))
+                span.suspend()
+                try:
+                    box.append((yield box.pop()))
+                    step = generator.send
+                except GeneratorExit:
+                    span.resume()
+                    generator.close()
+                    raise
+                except BaseException as error:
+                    box.append(error)  # type: ignore[arg-type]
+                    step = generator.throw
+                span.resume()
+        except StopIteration as stop:
+            span.end(None)
+            return stop.value
+        except BaseException as error:
+            span.end(error)
+            raise
+
+    return wrapper
+
+
+def _async_generator(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        generator = function(*args, **kwargs)
+        span = _Suspended(fresh())
+        step, box = generator.asend, [None]
+        try:
+            while True:
+                box.append(await step(box.pop()))
+                span.suspend()
+                try:
+                    box.append((yield box.pop()))
+                    step = generator.asend
+                except GeneratorExit:
+                    span.resume()
+                    await generator.aclose()
+                    raise
+                except BaseException as error:
+                    box.append(error)  # type: ignore[arg-type]
+                    step = generator.athrow
+                span.resume()
+        except StopAsyncIteration:
+            span.end(None)
+        except BaseException as error:
+            span.end(error)
+            raise
+
+    return wrapper

@@ -1,0 +1,95 @@
+"""What start() was given, checked: a wrong argument raises at once, by its name, with the way out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from phasescope import ring
+
+if TYPE_CHECKING:
+    from phasescope.clock import Clock
+
+_MAX_INTERVAL_MS = 3_600_000
+
+
+class Options(NamedTuple):
+    """The options of a session, as `start()` documents them."""
+
+    backends: Any
+    devices: tuple[int, ...] | None
+    interval_ms: int
+    capacity_bytes: int
+    directory: str | None
+    job_id: str | None
+    rank: int | None
+    local_rank: int | None
+    world_size: int | None
+    report_exceptions: tuple[type[BaseException], ...]
+    clock: Clock | None
+
+    @classmethod
+    def checked(cls, **given: Any) -> Options:
+        """Raises TypeError or ValueError, naming the argument."""
+        given["backends"] = _backends(given["backends"])
+        given["devices"] = _devices(given["devices"])
+        _whole("interval_ms", given["interval_ms"], 1, _MAX_INTERVAL_MS)
+        _whole("capacity_bytes", given["capacity_bytes"], ring.MIN_CAPACITY_BYTES, ring.MAX_CAPACITY_BYTES)
+        given["directory"] = _directory(given["directory"])
+        given["report_exceptions"] = _exceptions(given["report_exceptions"])
+        return cls(**given)
+
+    def differing(self, other: Options) -> list[str]:
+        """The names of the options that are not the same in both."""
+        return [name for name, a, b in zip(self._fields, self, other, strict=True) if a != b]
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {value!r:.80}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, not {value}")
+
+
+def _backends(value: object) -> object:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f'backends must be "auto" or a list of names, not a {type(value).__name__}')
+    if not value:
+        raise ValueError('backends must not be empty; ["cpu"] looks at the host alone')
+    return tuple(value)
+
+
+def _devices(value: object) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    devices = (value,) if isinstance(value, int) else value
+    if not isinstance(devices, (list, tuple)):
+        raise TypeError(f"devices must be a list of device indices, not a {type(value).__name__}")
+    for device in devices:
+        _whole("devices", device, 0, 1 << 16)
+    if not devices:
+        raise ValueError("devices must not be empty; leave it out to look at all that this process uses")
+    return tuple(devices)
+
+
+def _directory(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"directory must be a path, not a {type(value).__name__}")
+    path = os.fspath(value)
+    if not isinstance(path, str) or not path.strip():
+        raise ValueError("directory must be a path of text that is not blank")
+    return path
+
+
+def _exceptions(value: object) -> tuple[type[BaseException], ...]:
+    classes = (value,) if isinstance(value, type) else value
+    if not isinstance(classes, (list, tuple)):
+        raise TypeError(f"report_exceptions must be a list of exception classes, not a {type(value).__name__}")
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise TypeError(f"report_exceptions must hold exception classes, not {cls!r:.80}")
+    return tuple(classes)

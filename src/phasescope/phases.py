@@ -1,0 +1,299 @@
+"""phase(): what a training calls. With no session it does nothing; with one it writes two events.
+
+Nesting follows `contextvars`, so every thread and every asyncio task has its own. The object that `phase()` gives is
+the open phase itself: on the hot path nothing else is made. One object may still be entered again while it is open
+(recursion, or one phase shared by threads): each further entry is a twin of its own, found again by its context.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from phasescope import system
+from phasescope.attributes import clean_attributes, clean_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from phasescope.backends.protocol import AllocatorCounters
+    from phasescope.recorder import Recorder
+    from phasescope.sources import DeviceState
+    from typing import TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_DEPTH = 64
+_MAX_KNOWN_NAMES = 4096
+
+_recorder: Recorder | None = None
+_current: ContextVar[phase | None] = ContextVar("phasescope_phase", default=None)
+_get_current = _current.get
+_set_current = _current.set
+_threads = threading.local()
+_known_names: set[str] = set()
+
+
+class phase:
+    """A named part of the training: `with phase("forward"): ...`, or `@phase("forward")` on a function.
+
+    The decorator takes functions, coroutine functions, generator and asynchronous generator functions. Attributes
+    are JSON scalars; anything else becomes a short description made without touching its data. It never raises into
+    the training, and never changes an exception that passes through it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_allocated",
+        "_attributes",
+        "_device",
+        "_entered_ns",
+        "_id",
+        "_mask",
+        "_name",
+        "_open",
+        "_origin",
+        "_parent",
+        "_parent_id",
+        "_path",
+        "_recorder",
+        "_sequence",
+        "_thread",
+    )
+
+    # Set when the phase is entered under a session.
+    _allocated: int
+    _device: DeviceState
+    _entered_ns: int
+    _id: int
+    _mask: int
+    _origin: phase | None
+    _parent: phase | None
+    _parent_id: int | None
+    _path: tuple[str, ...]
+    _sequence: int
+    _thread: tuple[int, str]
+
+    def __init__(self, name: str, /, **attributes: object) -> None:
+        self._name = name
+        self._attributes = clean_attributes(attributes) if attributes else None
+        self._recorder: Recorder | None = None
+        self._open = False
+
+    def __enter__(self) -> phase:
+        recorder = _recorder
+        if recorder is None:
+            return self
+        try:
+            if self._open:
+                _twin(self)._begin(recorder, self)
+            else:
+                self._begin(recorder, None)
+        except Exception:
+            recorder.dropped += 1
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
+        try:
+            if self._open and _get_current() is self and recorder is _recorder:
+                self._end(recorder, exc_type, exc)
+            else:
+                _end_irregularly(self, recorder, exc_type, exc)
+        except Exception:
+            recorder.dropped += 1
+
+    def __call__(self, function: F) -> F:
+        from phasescope.decorate import decorate
+
+        return decorate(function, self._name, self._attributes)
+
+    def _begin(self, recorder: Recorder, origin: phase | None) -> None:
+        parent = _get_current()
+        if parent is not None and not (parent._open and parent._recorder is recorder):
+            parent = _nearest_open(parent, recorder)
+        name = self._name
+        if name not in _known_names:
+            name = self._name = _known(name)
+        if parent is None:
+            self._path = (name,)
+            self._parent_id = None
+        else:
+            path = parent._path
+            self._path = (*path, name) if len(path) < MAX_DEPTH else (*path[:-1], name)
+            self._parent_id = parent._id
+        self._parent = parent
+        self._origin = origin
+        self._sequence = 0
+        try:
+            self._thread = _threads.name
+        except AttributeError:
+            self._thread = _threads.name = (threading.get_ident(), clean_name(threading.current_thread().name))
+        self._id = next(recorder.ids)
+        self._recorder = recorder
+        self._device = device = recorder.sources.device_state()
+        source = device.source
+        try:
+            counters = source.read(device.device_id)
+        except Exception as error:
+            counters = source.read_failed(error)
+        self._allocated = counters[0]
+        self._mask = device.mask
+        # Open before it is written: Ctrl-C may come in between, and then `stop` still finds it.
+        self._open = True
+        recorder.open[self._id] = self
+        self._entered_ns = now = recorder.now()
+        recorder.enter(self, now, counters)
+        _set_current(self)
+
+    def _end(
+        self,
+        recorder: Recorder,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        note: str | None = None,
+        extra: dict[str, Any] | None = None,
+        *,
+        here: bool = True,
+    ) -> None:
+        """Close it; `here` is whether the calling context is the one that goes on in the enclosing phase."""
+        now = recorder.now()
+        self._open = False
+        parent = self._parent
+        if parent is not None and not parent._open:
+            parent = _nearest_open(parent, recorder)
+        if here:
+            _set_current(parent)
+        device = self._device
+        source = device.source
+        try:
+            counters = source.read(device.device_id)
+        except Exception as error:
+            counters = source.read_failed(error)
+        if recorder.open.pop(self._id, None) is None:
+            return  # `stop`, in another thread, was quicker
+        if exc_type is None:
+            recorder.exit(self, now, counters, "ok", None, note, extra)
+        else:
+            _end_with_exception(self, recorder, now, counters, exc_type, exc, note)
+
+    def _abandon(self, recorder: Recorder, note: str) -> None:
+        """Close it on behalf of a session that ends, or of a training that never will."""
+        now = recorder.now()
+        if recorder.open.pop(self._id, None) is None:
+            return
+        self._open = False
+        device = self._device
+        try:
+            counters = device.source.read(device.device_id)
+        except Exception as error:
+            counters = device.source.read_failed(error)
+        recorder.exit(self, now, counters, "abandoned", None, note, None)
+
+
+def _twin(origin: phase) -> phase:
+    """A phase of the same name and attributes, for an entry while `origin` is open."""
+    twin = phase(origin._name)
+    twin._attributes = origin._attributes
+    return twin
+
+
+def _known(name: object) -> str:
+    """The name as an event can hold it; remembered, so that a loop pays for the cleaning once."""
+    cleaned = clean_name(name)
+    if len(_known_names) < _MAX_KNOWN_NAMES:
+        _known_names.add(cleaned)
+    return cleaned
+
+
+def _nearest_open(scope: phase | None, recorder: Recorder) -> phase | None:
+    """The innermost phase, from `scope` outwards, that is still open in this session."""
+    while scope is not None and not (scope._open and scope._recorder is recorder):
+        scope = scope._parent
+    return scope
+
+
+def _end_irregularly(
+    scope: phase, recorder: Recorder, exc_type: type[BaseException] | None, exc: BaseException | None
+) -> None:
+    """Close what is not the innermost phase of this context: the event says what happened, nothing is raised."""
+    if recorder is not _recorder:  # the session is over, or this is a forked child: there is nothing to write into
+        scope._open = False
+        recorder.irregular += 1
+        return
+    inner = []
+    found = _get_current()
+    while found is not None and not (found._open and (found is scope or found._origin is scope)):
+        inner.append(found._name)
+        found = found._parent
+    if found is not None:
+        note = f"closed before the phases inside it: {', '.join(inner[:8])}" if inner else None
+        # The garbage collector closes a generator wherever it happens to run: what is open there stays so.
+        here = not (inner and exc_type is GeneratorExit)
+        found._end(recorder, exc_type, exc, note, here=here)
+    elif scope._open:
+        elsewhere = threading.get_ident() != scope._thread[0]
+        closer = f"thread {threading.current_thread().name!r}" if elsewhere else "another context"
+        scope._end(recorder, exc_type, exc, f"closed from {closer}", here=False)
+    else:
+        recorder.irregular += 1
+
+
+def _end_with_exception(
+    scope: phase,
+    recorder: Recorder,
+    now_ns: int,
+    counters: AllocatorCounters,
+    exc_type: type[BaseException],
+    exc: BaseException | None,
+    note: str | None,
+) -> None:
+    """Write the exit of a phase that an exception passes through, and an `error` where the exception calls for one."""
+    from phasescope.failures import is_out_of_memory, is_control_flow, one_line
+
+    if is_control_flow(exc_type):
+        recorder.exit(scope, now_ns, counters, "ok", None, note, None)
+        return
+    recorder.exit(scope, now_ns, counters, "error", exc_type.__name__, note, None)
+    key = (id(exc), scope._id)
+    out_of_memory = is_out_of_memory(exc_type, exc)
+    if out_of_memory or issubclass(exc_type, recorder.report_exceptions):
+        # Reported where it was raised; on its way out through the enclosing phases it is the same one.
+        if recorder.reported != key:
+            extra = {"error_type": exc_type.__name__, "out_of_memory": out_of_memory}
+            recorder.note("error", scope._device, counters, scope, one_line(exc_type, exc), extra)
+        recorder.reported = (id(exc), scope._parent_id)
+
+
+def end_exhausted(scope: phase) -> None:
+    """Close a fetch that found no further item."""
+    recorder = scope._recorder
+    if recorder is None or recorder is not _recorder or _get_current() is not scope:
+        scope.__exit__(None, None, None)
+        return
+    try:
+        scope._end(recorder, None, None, extra={"exhausted": True})
+    except Exception:
+        recorder.dropped += 1
+
+
+def set_recorder(recorder: Recorder | None) -> None:
+    """From now on phases are written by this recorder; None: they do nothing."""
+    global _recorder
+    _recorder = recorder
+
+
+def _forget_in_child() -> None:
+    """A forked child has no session, and its one thread may go by another name."""
+    global _threads
+    set_recorder(None)
+    _threads = threading.local()
+
+
+system.after_fork_in_child(_forget_in_child)

@@ -1,0 +1,275 @@
+"""Where every event of a session gets its order and is written: one lock, one ring.
+
+Everything here runs inside the training, most of it at every phase boundary, so calls are few and nothing is looked up
+twice. The lock is reentrant and guarded by `_state`: a signal handler or the garbage collector may close a phase while
+this very thread is writing an event. Such an event waits in `_deferred` until the one being written is done.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from phasescope import codec, ring
+from phasescope.sources import ALLOCATED_UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phasescope.backends.protocol import AllocatorCounters
+    from phasescope.phases import phase
+    from phasescope.sources import DeviceState, Sources
+
+_FREE, _BUSY, _CLOSED = range(3)
+_MAX_DEFERRED = 1000
+
+
+class Recorder:
+    """Writes events into the ring. Times are monotonic ns; `offset_ns` turns them into wall-clock time.
+
+    Methods may raise only what a caller inside the package catches: callers facing the training guard every call.
+    """
+
+    __slots__ = (
+        "_append",
+        "_deferred",
+        "_lock",
+        "_sequence",
+        "_state",
+        "dropped",
+        "ids",
+        "irregular",
+        "now",
+        "offset_ns",
+        "open",
+        "report_exceptions",
+        "reported",
+        "ring",
+        "sources",
+    )
+
+    sources: Sources
+
+    def __init__(self, writer: ring.RingWriter, now: Callable[[], int], wall_ns: Callable[[], int]) -> None:
+        self.ring = writer
+        self.now = now
+        self.offset_ns = wall_ns() - now()
+        self.ids = itertools.count(1)
+        self.open: dict[int, phase] = {}
+        self.dropped = 0
+        self.irregular = 0
+        self.report_exceptions: tuple[type[BaseException], ...] = ()
+        self.reported: tuple[int, int | None] | None = None
+        self._append = writer.append
+        self._deferred: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._lock = threading.RLock()
+        self._sequence = 0
+        self._state = _FREE
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._state == _CLOSED
+
+    def enter(
+        self,
+        scope: phase,
+        now_ns: int,
+        counters: AllocatorCounters,
+        encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
+    ) -> None:
+        """Write a phase's `phase_enter`."""
+        with self._lock:
+            if self._state:
+                self._not_now(self.enter, (scope, now_ns, counters))
+                return
+            self._state = _BUSY
+            try:
+                device = scope._device
+                allocated, reserved, active, inactive = counters
+                thread_id, thread_name = scope._thread
+                last = device.last_allocated
+                device.last_allocated = allocated
+                self._sequence = scope._sequence = sequence = self._sequence + 1
+                fields = (
+                    "phase_enter",
+                    now_ns + self.offset_ns,
+                    device.backend_name,
+                    device.device_id,
+                    allocated,
+                    reserved,
+                    active,
+                    inactive,
+                    allocated - last if last >= 0 else 0,
+                    device.used,
+                    device.free,
+                    device.total,
+                    device.mask,
+                    None,
+                    None,
+                    scope._id,
+                    scope._parent_id,
+                    sequence,
+                    thread_id,
+                    thread_name,
+                    scope._path,
+                    scope._attributes,
+                )
+                try:
+                    self._append(encode(fields))
+                except Exception:
+                    self._write_shortened(fields)
+            finally:
+                self._state = _FREE
+            if self._deferred:
+                self._write_deferred()
+
+    def exit(
+        self,
+        scope: phase,
+        now_ns: int,
+        counters: AllocatorCounters,
+        status: str,
+        error_type: str | None,
+        note: str | None,
+        extra: dict[str, Any] | None,
+        encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
+    ) -> None:
+        """Write a phase's `phase_exit`."""
+        with self._lock:
+            if self._state:
+                self._not_now(self.exit, (scope, now_ns, counters, status, error_type, note, extra))
+                return
+            self._state = _BUSY
+            try:
+                device = scope._device
+                allocated, reserved, active, inactive = counters
+                thread_id, thread_name = scope._thread
+                last = device.last_allocated
+                device.last_allocated = allocated
+                self._sequence = sequence = self._sequence + 1
+                fields = (
+                    "phase_exit",
+                    now_ns + self.offset_ns,
+                    device.backend_name,
+                    device.device_id,
+                    allocated,
+                    reserved,
+                    active,
+                    inactive,
+                    allocated - last if last >= 0 else 0,
+                    device.used,
+                    device.free,
+                    device.total,
+                    device.mask,
+                    note,
+                    extra,
+                    scope._id,
+                    scope._parent_id,
+                    sequence,
+                    thread_id,
+                    thread_name,
+                    scope._path,
+                    scope._attributes,
+                    now_ns - scope._entered_ns,
+                    status,
+                    error_type,
+                    None if (device.mask | scope._mask) & ALLOCATED_UNKNOWN else allocated - scope._allocated,
+                )
+                try:
+                    self._append(encode(fields))
+                except Exception:
+                    self._write_shortened(fields)
+            finally:
+                self._state = _FREE
+            if self._deferred:
+                self._write_deferred()
+
+    def note(
+        self,
+        event_type: str,
+        device: DeviceState,
+        counters: AllocatorCounters | None,
+        scope: phase | None = None,
+        context: str | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        """Write any other event about a device; `counters` None where they were not measured for it."""
+        with self._lock:
+            if self._state:
+                self._not_now(self.note, (event_type, device, counters, scope, context, extra))
+                return
+            self._state = _BUSY
+            try:
+                self._write_note(event_type, device, counters, scope, context, extra)
+            finally:
+                self._state = _FREE
+            if self._deferred:
+                self._write_deferred()
+
+    def _write_note(
+        self,
+        event_type: str,
+        device: DeviceState,
+        counters: AllocatorCounters | None,
+        scope: phase | None,
+        context: str | None,
+        extra: dict[str, Any] | None,
+    ) -> None:
+        mask, change = device.mask, 0
+        if counters is None:
+            counters = (0, 0, None, None)
+            mask |= codec.NO_ALLOCATOR
+        else:
+            if device.last_allocated >= 0:
+                change = counters[0] - device.last_allocated
+            device.last_allocated = counters[0]
+        figures = (*counters, change, device.used, device.free, device.total, mask)
+        time_ns = self.now() + self.offset_ns
+        fields: tuple[Any, ...] = (event_type, time_ns, device.backend_name, device.device_id, *figures, context, extra)
+        if scope is not None:
+            open_phase = (scope._id, scope._parent_id, scope._sequence)
+            fields += (*open_phase, *scope._thread, scope._path, scope._attributes)
+        try:
+            self._append(codec.encode(fields))
+        except Exception:
+            self._write_shortened(fields)
+
+    def _write_shortened(self, fields: tuple[Any, ...]) -> None:
+        """An event that has no place as it is: without what the user gave it, and if that fails too, not at all."""
+        try:
+            self._append(codec.encode(codec.shortened(fields)))
+        except Exception:
+            self.dropped += 1
+
+    def _not_now(self, method: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self._state == _CLOSED or len(self._deferred) >= _MAX_DEFERRED:
+            self.dropped += 1
+        else:
+            self._deferred.append((method, arguments))
+
+    def _write_deferred(self) -> None:
+        while self._deferred and self._state == _FREE:
+            method, arguments = self._deferred.pop(0)
+            method(*arguments)
+
+    def beat(self, wall_ns: int) -> None:
+        """Tell readers that this session is alive, and follow the wall clock where it jumps."""
+        with self._lock:
+            if self._state == _FREE:
+                self.offset_ns = wall_ns - self.now()
+                self.ring.beat(wall_ns, self.dropped)
+
+    def close(self) -> None:
+        """Write nothing any more. Returns once no other thread is writing."""
+        with self._lock:
+            if self._state == _FREE:
+                self._write_deferred()
+                self._state = _CLOSED
+                self.ring.stop()
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: never write, whatever another thread of the parent was doing with the lock."""
+        self._lock = threading.RLock()
+        self._state = _CLOSED

@@ -1,0 +1,333 @@
+"""The ring: a bounded file (or memory) of records that one process writes and any number read. It knows no telemetry.
+
+The format is in docs/ring-format.md. What makes it safe to read while it is written, and after its writer was killed:
+
+- A record is written in one slice and counts only once `head` has been moved past it, so a kill leaves it out whole.
+- A record names its own length, checksum and sequence number; a reader that falls behind sees that they disagree.
+- The ring is cut into segments, and `oldest` always stands at the start of one. The writer moves `oldest` on before it
+  touches a segment again, so a reader knows from one look afterwards whether what it read was still whole, and always
+  has a place to start anew. It also means that the writer need not know where the records lie that it overwrites.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import mmap
+    from collections.abc import Callable
+
+MAGIC = b"phscope\x00"
+VERSION = 1
+RUNNING, STOPPED = 1, 2
+
+MIN_CAPACITY_BYTES = 64 * 1024
+MAX_CAPACITY_BYTES = 1 << 36
+MAX_PAYLOAD_BYTES = 15 * 1024
+"""A record always fits a segment of the smallest ring."""
+
+_BYTE_ORDER = 0x01020304
+_MIN_SEGMENT = 16 * 1024
+_SEGMENTS = 64
+_PAGE = 4096
+
+_FIXED = struct.Struct("=8sIIQQQII")
+_LIVE_OFFSET, _LIVE_SIZE = 64, 48
+_HEAD, _OLDEST, _SEQUENCE, _HEARTBEAT, _STATE, _DROPPED = range(8, 14)  # in units of 8 bytes
+_CONSTANTS_OFFSET = 128
+_MAX_CONSTANTS = 1 << 20
+
+_RECORD = struct.Struct("=IIQ")
+_PAD = 0xFFFFFFFFFFFFFFFF
+_PAD_MARK = b"\xff\xff\xff\xff"
+_READ_AT_ONCE = 1 << 20
+_SEARCH_BYTES = 64 * 1024  # a file made to be slow can make every place in here worth a checksum
+
+
+class RingError(ValueError):
+    """The bytes are no ring of this format, or too damaged to read any of it."""
+
+
+class Layout(NamedTuple):
+    """Where things lie, in bytes. `capacity` is `segment` times a whole number; the whole takes `size`."""
+
+    data_offset: int
+    capacity: int
+    segment: int
+
+    @property
+    def size(self) -> int:
+        return self.data_offset + self.capacity
+
+
+def plan(constants: bytes, capacity_bytes: int) -> Layout:
+    """The layout of a ring that keeps about `capacity_bytes` of records, never more. Raises ValueError by name."""
+    if not MIN_CAPACITY_BYTES <= capacity_bytes <= MAX_CAPACITY_BYTES:
+        raise ValueError(
+            f"capacity_bytes must be from {MIN_CAPACITY_BYTES} to {MAX_CAPACITY_BYTES}, not {capacity_bytes}"
+        )
+    if len(constants) > _MAX_CONSTANTS:
+        raise ValueError(f"the session's constants take {len(constants)} bytes, over {_MAX_CONSTANTS}")
+    segment = max(_MIN_SEGMENT, capacity_bytes // _SEGMENTS // _PAGE * _PAGE)
+    data_offset = -(-(_CONSTANTS_OFFSET + len(constants)) // _PAGE) * _PAGE
+    return Layout(data_offset, capacity_bytes // segment * segment, segment)
+
+
+class RingWriter:
+    """Writes records into a zeroed buffer of `layout.size` bytes. One thread at a time: the caller holds a lock."""
+
+    def __init__(self, buffer: mmap.mmap, layout: Layout, constants: bytes) -> None:
+        self.layout = layout
+        self.sequence = 0
+        self._buffer = buffer
+        self._words = memoryview(buffer).cast("Q")
+        self._head = 0
+        self._segment_end = layout.segment
+        self._base = layout.data_offset  # what turns the head's position into an offset of this lap
+        buffer[_CONSTANTS_OFFSET : _CONSTANTS_OFFSET + len(constants)] = constants
+        self._words[_STATE] = RUNNING
+        buffer[: _FIXED.size] = _FIXED.pack(
+            MAGIC, _BYTE_ORDER, VERSION, *layout, len(constants), zlib.crc32(constants)
+        )
+
+    def append(
+        self,
+        payload: bytes,
+        # Bound once: this runs at every phase boundary.
+        crc32: Callable[[bytes, int], int] = zlib.crc32,
+        pack: Callable[[int, int, int], bytes] = _RECORD.pack,
+    ) -> int:
+        """Write one record and return its sequence number. Raises ValueError beyond `MAX_PAYLOAD_BYTES`.
+
+        When it returns, any reader finds the record. An exception (Ctrl-C lands between any two calls) leaves the
+        ring as it was: all that changes it stands behind the last call.
+        """
+        length = len(payload)
+        if length > MAX_PAYLOAD_BYTES:
+            raise ValueError(f"a payload of {length} bytes; a record takes at most {MAX_PAYLOAD_BYTES}")
+        sequence = self.sequence + 1
+        position = self._head
+        end = position + ((length + 23) & ~7)
+        if end > self._segment_end:
+            position = self._next_segment()
+            end = position + ((length + 23) & ~7)
+        record = pack(length, crc32(payload, sequence & 0xFFFFFFFF), sequence) + payload
+        offset = position + self._base
+        self._buffer[offset : offset + length + 16] = record
+        self.sequence = sequence
+        self._head = end
+        # The last store is what makes the record count.
+        self._words[_SEQUENCE] = sequence
+        self._words[_HEAD] = end
+        return sequence
+
+    def _next_segment(self) -> int:
+        """Close the segment, give up the oldest one if its place is needed, and return where the next begins."""
+        layout = self.layout
+        start = self._segment_end
+        if self._head < start:
+            self._words[(self._head + self._base) // 8] = _PAD
+        oldest = start + layout.segment - layout.capacity
+        if oldest > 0:
+            self._words[_OLDEST] = oldest
+        self._base = layout.data_offset + start % layout.capacity - start
+        self._head = start
+        self._segment_end = start + layout.segment
+        return start
+
+    @property
+    def used_bytes(self) -> int:
+        """How much of the buffer holds anything yet."""
+        return self.layout.data_offset + min(self._head, self.layout.capacity)
+
+    def beat(self, now_ns: int, dropped: int) -> None:
+        """Publish that the writer is alive (wall clock) and how many events it could not write."""
+        self._words[_DROPPED] = dropped
+        self._words[_HEARTBEAT] = now_ns
+
+    def stop(self) -> None:
+        """Publish that nothing more will come."""
+        self._words[_STATE] = STOPPED
+
+    def release(self) -> None:
+        """Let go of the buffer, so that it can be unmapped. Nothing can be written afterwards."""
+        self._words.release()
+
+
+class Live(NamedTuple):
+    """The fields of the header that change while the session runs. Positions count bytes ever written."""
+
+    head: int
+    oldest: int
+    sequence: int
+    heartbeat_ns: int
+    state: int
+    dropped: int
+
+
+class RingReader:
+    """Reads the records of a ring in order, from the oldest that is left. It never writes and trusts nothing.
+
+    `read(size, offset)` gives up to `size` bytes of the ring. Raises RingError where those are no ring.
+    `missed` counts records that were overwritten before they were read, `damaged` places that hold no true record.
+    """
+
+    def __init__(self, read: Callable[[int, int], bytes], size_bytes: int) -> None:
+        self._read = read
+        self.missed = 0
+        self.damaged = 0
+        self._position = 0
+        self._sequence: int | None = 0  # None: take up whatever comes next
+        self._stalls = 0
+        self._order, self.layout, self.constants = _read_header(read, size_bytes)
+        self._record = struct.Struct(self._order + "IIQ")
+        live = self.live()
+        truncated = live.state == STOPPED and live.head <= size_bytes - self.layout.data_offset
+        if self.layout.size > size_bytes and not truncated:
+            raise RingError(f"the file ends after {size_bytes} of {self.layout.size} bytes")
+
+    def live(self) -> Live:
+        """The live fields, from one moment. Raises RingError where they contradict each other."""
+        for _ in range(100):
+            raw = self._read(_LIVE_SIZE, _LIVE_OFFSET)
+            if len(raw) < _LIVE_SIZE:
+                break
+            live = Live(*struct.unpack(self._order + "6Q", raw))
+            # A writer that laps the ring between two of these loads makes them disagree for a moment.
+            if live.oldest <= live.head <= live.oldest + self.layout.capacity:
+                return live
+        raise RingError("the header's positions contradict each other")
+
+    @property
+    def position(self) -> int:
+        """Where the next record begins, in bytes ever written."""
+        return self._position
+
+    def seek_end(self) -> None:
+        """Leave out all that is there and go on with what comes next."""
+        self._position = self.live().head
+        self._sequence = None
+
+    def seek_recent(self) -> None:
+        """Go to the start of the last segment but one: the newest records without reading all of them."""
+        live = self.live()
+        recent = live.head // self.layout.segment * self.layout.segment - self.layout.segment
+        self._position = max(recent, live.oldest)
+        self._sequence = None if self._position > 0 else 0
+
+    def next_batch(self) -> list[tuple[int, bytes]]:
+        """The next records, each (sequence number, payload); empty when there is nothing more for now."""
+        laps = 0
+        while laps < 1000:  # a reader that is always overtaken comes back later
+            live = self.live()
+            self._position = start = max(self._position, live.oldest)
+            if start >= live.head:
+                return []
+            segment_end = (start // self.layout.segment + 1) * self.layout.segment
+            end = min(live.head, segment_end, start + _READ_AT_ONCE)
+            data = self._read(end - start, self.layout.data_offset + start % self.layout.capacity)
+            if self.live().oldest > start:
+                laps += 1  # the writer came round: what was read may be of two laps
+                continue
+            records = self._parse(data, end - start, segment_end - start, at_head=end == live.head)
+            if records or self._position == start:
+                return records
+        return []
+
+    def _parse(self, data: bytes, size: int, room: int, *, at_head: bool) -> list[tuple[int, bytes]]:
+        """The records of `data`; moves the position behind them.
+
+        `size` is how much there should be, `room` how much the segment has left from here.
+        """
+        records: list[tuple[int, bytes]] = []
+        at = 0
+        whole = at_head or size == room
+        while at + _RECORD.size <= size:
+            if data[at : at + 4] == _PAD_MARK:
+                at = room
+                break
+            found = self._record_at(data, at)
+            if found is not None:
+                self._take(found[0])
+                records.append(found)
+                at += _padded(len(found[1]))
+                continue
+            if at > 0 and not whole:
+                break  # cut off by the size of one read, not by damage: read on from here
+            # On processors that reorder stores, the head may be seen before the record below it: look again first.
+            if at_head and self._stalls < 3:
+                self._stalls += 1
+                break
+            at = self._skip_damage(data, at, size)
+        else:
+            at = size if whole else at
+        self._position += at
+        return records
+
+    def _record_at(self, data: bytes, at: int) -> tuple[int, bytes] | None:
+        """The record at this place, or None where length, checksum and sequence number do not agree."""
+        start = at + _RECORD.size
+        if start > len(data):
+            return None
+        length, checksum, sequence = self._record.unpack_from(data, at)
+        # No record is shorter than its header, so its number can not be higher than its position allows.
+        highest = (self._position + at) // _RECORD.size + 1
+        if length > min(len(data) - start, MAX_PAYLOAD_BYTES) or not (self._sequence or 0) < sequence <= highest:
+            return None
+        payload = data[start : start + length]
+        return (sequence, payload) if zlib.crc32(payload, sequence & 0xFFFFFFFF) == checksum else None
+
+    def _take(self, sequence: int) -> None:
+        if self._sequence is not None:
+            self.missed += sequence - self._sequence - 1
+        self._sequence = sequence
+        self._stalls = 0
+
+    def _skip_damage(self, data: bytes, at: int, size: int) -> int:
+        """Where the next true record is, as far as a bounded search finds it; else the end of what was read."""
+        self._stalls = 0
+        self.damaged += 1
+        for candidate in range(at + 8, min(size, at + _SEARCH_BYTES), 8):
+            if self._record_at(data, candidate) is not None:
+                return candidate
+        return size
+
+
+def _padded(length: int) -> int:
+    """The room that a record with a payload of `length` bytes takes."""
+    return (length + _RECORD.size + 7) & ~7
+
+
+def _read_header(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[str, Layout, dict[str, Any]]:
+    """Byte order, layout and constants. Raises RingError, naming what is wrong."""
+    raw = read(_FIXED.size, 0)
+    if len(raw) < _FIXED.size or raw[:8] != MAGIC:
+        raise RingError("not a phasescope ring")
+    order = next((o for o in "<>" if struct.unpack_from(o + "I", raw, 8)[0] == _BYTE_ORDER), None)
+    if order is None:
+        raise RingError("the byte-order mark is damaged")
+    _, _, version, data_offset, capacity, segment, length, checksum = struct.unpack(order + _FIXED.format[1:], raw)
+    if version != VERSION:
+        raise RingError(f"format version {version}; this phasescope reads version {VERSION}")
+    layout = Layout(data_offset, capacity, segment)
+    if not (
+        _MIN_SEGMENT <= segment <= capacity <= MAX_CAPACITY_BYTES
+        and capacity % segment == 0
+        and segment % 8 == 0
+        and length <= _MAX_CONSTANTS
+        and _CONSTANTS_OFFSET + length <= data_offset <= size_bytes
+    ):
+        raise RingError("the header's sizes contradict each other")
+    text = read(length, _CONSTANTS_OFFSET)
+    if zlib.crc32(text) != checksum:
+        raise RingError("the session's constants are damaged")
+    try:
+        constants = json.loads(text)
+    except ValueError as error:
+        raise RingError("the session's constants are no JSON") from error
+    if not isinstance(constants, dict):
+        raise RingError("the session's constants are no object")
+    return order, layout, constants

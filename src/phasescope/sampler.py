@@ -1,0 +1,76 @@
+"""The background thread: measures every device at a steady period and tells readers that the session is alive."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from phasescope.notices import logger
+
+if TYPE_CHECKING:
+    from phasescope.clock import Clock
+    from phasescope.phases import phase
+    from phasescope.recorder import Recorder
+    from phasescope.sources import Sources
+
+MAX_OPEN_PHASES = 10_000
+
+
+class Sampler:
+    """One daemon thread. It schedules by the monotonic clock, so a wall clock that jumps moves nothing.
+
+    A period that could not be kept is made up for by leaving periods out, never by a burst; how late a sample came
+    is in its metadata (`sampling_late_ns`).
+    """
+
+    def __init__(self, recorder: Recorder, sources: Sources, clock: Clock, interval_ms: int) -> None:
+        self._recorder = recorder
+        self._sources = sources
+        self._clock = clock
+        self._interval_ns = interval_ms * 1_000_000
+        self._home_thread = threading.get_ident()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="phasescope-sampler", daemon=True)
+
+    def start(self) -> None:
+        """Measure once, here, so that the first phase already knows its device; then go on in the background."""
+        self.tick(0)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. Returns when it is done, or after a second if a driver holds it."""
+        self._stop.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        due = self._clock.monotonic_ns() + self._interval_ns
+        while not self._clock.wait(self._stop, max(0, due - self._clock.monotonic_ns()) / 1e9):
+            late = max(0, self._clock.monotonic_ns() - due)
+            self.tick(late)
+            due += (late // self._interval_ns + 1) * self._interval_ns
+
+    def tick(self, late_ns: int) -> None:
+        """One round over all devices. Never raises: whatever goes wrong is counted and said once."""
+        recorder = self._recorder
+        try:
+            scope = self._innermost()
+            for state, counters in self._sources.sample():
+                recorder.note("sample", state, counters, scope, None, {"sampling_late_ns": late_ns})
+            self._abandon_leaked()
+            recorder.beat(self._clock.wall_ns())
+        except Exception as error:
+            recorder.dropped += 1
+            logger.debug("a sample failed: %s", type(error).__name__, exc_info=True)
+
+    def _innermost(self) -> phase | None:
+        """The phase that samples speak of: the latest opened in the thread that started the session, else in any."""
+        scopes = list(self._recorder.open.values())
+        at_home = (scope for scope in reversed(scopes) if scope._thread[0] == self._home_thread)
+        return next(at_home, scopes[-1] if scopes else None)
+
+    def _abandon_leaked(self) -> None:
+        """Close the oldest phases of a training that enters and never leaves, so that they can not fill the memory."""
+        scopes = list(self._recorder.open.values())
+        for scope in scopes[: max(0, len(scopes) - MAX_OPEN_PHASES)]:
+            scope._abandon(self._recorder, f"one of more than {MAX_OPEN_PHASES} open phases")

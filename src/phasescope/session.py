@@ -1,0 +1,345 @@
+"""start(), stop(), current(): wires backends, phases, sampler and ring, and takes them apart again."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import platform
+import re
+import sys
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from phasescope import notices, phases, ring, sessions, sources, system
+from phasescope.backends import BACKENDS, DEVICE_SOURCES
+from phasescope.clock import SystemClock
+from phasescope.event import resolve_identity
+from phasescope.options import Options
+from phasescope.reader import Reader
+from phasescope.recorder import Recorder
+from phasescope.sampler import Sampler
+from phasescope.subscription import Subscription
+from phasescope.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from phasescope.analysis.summary import Summary
+    from phasescope.backends.protocol import Backend
+    from phasescope.clock import Clock
+    from phasescope.envelope import ProjectedTelemetryRecord
+
+_session: Session | None = None
+_lock = threading.RLock()
+_MAX_ARGUMENT = 500
+_MAX_ARGUMENTS = 200
+_SUBSCRIBERS_SECONDS = 1.0
+
+
+def start(
+    *,
+    backends: str | Sequence[str | Backend] = "auto",
+    devices: int | Sequence[int] | None = None,
+    interval_ms: int = 100,
+    capacity_bytes: int = 16 * 2**20,
+    directory: str | os.PathLike[str] | None = None,
+    job_id: str | None = None,
+    rank: int | None = None,
+    local_rank: int | None = None,
+    world_size: int | None = None,
+    report_exceptions: Sequence[type[BaseException]] = (),
+    clock: Clock | None = None,
+) -> Session:
+    """Begin to record, and return the session (a context manager too). From now on phases are written.
+
+    Where a session is running already, that one is returned, with a warning if its options are not these.
+
+    backends: "auto", or a list of names (`cpu`, `cuda`, `rocm`) and Backend objects. Phases speak of the first one
+        that the process uses; the host is always sampled beside it. "auto" is silent about what can not work here.
+    devices: the device indices to look at; by default all that this process uses. Phases speak of the calling
+        thread's current device, if it is among them.
+    interval_ms: the sampler's period.
+    capacity_bytes: how much the ring holds (64 KiB to 64 GiB); the oldest events are overwritten. About 100,000
+        events fit the default.
+    directory: where the ring file lies, instead of `$PHASESCOPE_DIR` or a tmpfs. Where no file can be had there is a
+        warning, and the ring lives in memory, for this process alone.
+    job_id, rank, local_rank, world_size: by default from torchrun's, Open MPI's or Slurm's environment.
+    report_exceptions: exception classes that, leaving a phase, are written as an `error` event as well.
+        Out of memory always is.
+    clock: for tests (`phasescope.testing.FakeClock`).
+
+    Raises ValueError or TypeError naming the argument, and `BackendUnavailableError` (a ValueError) for a backend
+    that was asked for by name and can not work here.
+    """
+    global _session
+    options = Options.checked(
+        backends=backends,
+        devices=devices,
+        interval_ms=interval_ms,
+        capacity_bytes=capacity_bytes,
+        directory=directory,
+        job_id=job_id,
+        rank=rank,
+        local_rank=local_rank,
+        world_size=world_size,
+        report_exceptions=report_exceptions,
+        clock=clock,
+    )
+    with _lock:
+        if _session is not None:
+            different = options.differing(_session.options)
+            if different:
+                notices.warn(f"a session is running already; it keeps its own {', '.join(different)}")
+            return _session
+        session = Session(options)
+        _session = session
+        session._begin()
+        return session
+
+
+def stop() -> None:
+    """End the running session, if there is one. Phases that are open are closed as `abandoned`."""
+    session = _session
+    if session is not None:
+        session.stop()
+
+
+def current() -> Session | None:
+    """The running session, or None."""
+    return _session
+
+
+class Diagnosis(NamedTuple):
+    """Whether one source of counters can work here, and if not, why and what would help."""
+
+    name: str
+    kind: str
+    works: bool
+    reason: str
+    remedy: str
+
+
+def diagnose() -> list[Diagnosis]:
+    """Every backend and driver this package knows, asked in this process. May import frameworks; initialises none."""
+    found = []
+    for kind, paths in (("backend", BACKENDS), ("device source", DEVICE_SOURCES)):
+        for name, path in paths.items():
+            try:
+                unavailable = sources.load(path).why_not()
+            except Exception as error:
+                unavailable = (f"{type(error).__name__} while asking", "please report this")
+            reason, remedy = unavailable or ("", "")
+            found.append(Diagnosis(name, kind, unavailable is None, reason, remedy))
+    return found
+
+
+class Session:
+    """One recording. Made by `start()`.
+
+    All that it shows it reads back from its own ring, as any other process would.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.pid = os.getpid()
+        self.session_id = str(uuid.uuid4())
+        self.degraded = 0
+        self._clock: Clock = options.clock or SystemClock()
+        chosen, drivers = sources.choose(options.backends)
+        constants = self._constants([backend.name for backend in chosen])
+        self._ring = self._create_ring(json.dumps(constants).encode(), constants)
+        self._recorder = Recorder(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
+        self._recorder.report_exceptions = options.report_exceptions
+        self._sources = sources.Sources(
+            chosen, drivers, options.devices, self._clock.monotonic_ns, self._source_event
+        )
+        self._recorder.sources = self._sources
+        self._sampler = Sampler(self._recorder, self._sources, self._clock, options.interval_ms)
+        self._subscriptions: list[Subscription] = []
+        self._reader = self.reader()
+
+    def _constants(self, backends: list[str]) -> dict[str, Any]:
+        """What the ring's header says of the session; the reader adds it to every event."""
+        options = self.options
+        identity = resolve_identity(
+            job_id=options.job_id, rank=options.rank, local_rank=options.local_rank, world_size=options.world_size
+        )
+        return {
+            "session_id": self.session_id,
+            "host": platform.node() or "unknown",
+            "pid": self.pid,
+            "process_start_ticks": system.process_start_ticks(),
+            "started_ns": self._clock.wall_ns(),
+            "command": [argument[:_MAX_ARGUMENT] for argument in system.command_line()[:_MAX_ARGUMENTS]],
+            "python": platform.python_version(),
+            "version": VERSION,
+            **identity._asdict(),
+            "sampling_interval_ms": options.interval_ms,
+            "backends": backends,
+            "capacity_bytes": options.capacity_bytes,
+        }
+
+    def _create_ring(self, text: bytes, constants: dict[str, Any]) -> sessions.RingFile:
+        capacity, directory = self.options.capacity_bytes, self.options.directory
+        host = re.sub(r"[^A-Za-z0-9._]", "_", constants["host"])[:64]
+        name = f"{host}-{self.pid}-{constants['started_ns'] // 1_000_000}"
+        try:
+            sessions.sweep(directory)
+            return sessions.create(text, capacity, directory, name)
+        except OSError as error:
+            why = str(error) if isinstance(error, sessions.DirectoryError) else f"{error.strerror or error}"
+            notices.warn(f"no ring file, so other processes can not look in: {why}", stacklevel=5)
+            return sessions.create_in_memory(text, capacity)
+
+    def _begin(self) -> None:
+        for _ in self._sources.sample():
+            pass  # so that the first event already knows its device
+        self._note("start", None)
+        self._sampler.start()
+        phases.set_recorder(self._recorder)
+
+    def stop(self) -> None:
+        """End the session. Phases that are open are closed as `abandoned`. Stopping twice does nothing."""
+        self._end(None)
+
+    def _end(self, context: str | None) -> None:
+        global _session
+        with _lock:
+            if os.getpid() != self.pid or self._recorder.closed:
+                return
+            if _session is self:
+                _session = None
+            phases.set_recorder(None)
+        self._sampler.stop()
+        for scope in reversed(list(self._recorder.open.values())):
+            scope._abandon(self._recorder, "the session stopped while it was open")
+        self._note("stop", context)
+        self._recorder.beat(self._clock.wall_ns())
+        self._recorder.close()
+        self._release()
+        self._sources.close()
+        deadline = self._clock.monotonic_ns() + int(_SUBSCRIBERS_SECONDS * 1e9)
+        for subscription in self._subscriptions:
+            subscription.join(max(0.0, (deadline - self._clock.monotonic_ns()) / 1e9))
+
+    def _release(self) -> None:
+        """Give back the file's unused end, and its lock."""
+        fd, used = self._ring.fd, self._ring.writer.used_bytes
+        if fd is None:
+            return  # in memory it stays readable as long as the session object lives
+        with contextlib.suppress(OSError, ValueError, BufferError):
+            self._ring.writer.release()
+            self._ring.buffer.close()
+            os.truncate(fd, used)
+        os.close(fd)
+
+    def _forget_in_child(self) -> None:
+        """In a forked child: the ring, and the lock that says its writer lives, are the parent's alone."""
+        self._recorder.abandon_in_child()
+        if self._ring.fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._ring.fd)
+
+    def _note(self, event_type: str, context: str | None) -> None:
+        state = self._sources.device_state()
+        try:
+            counters = state.source.read(state.device_id)
+        except Exception as error:
+            counters = state.source.read_failed(error)
+        self._recorder.note(event_type, state, counters, None, context)
+
+    def _source_event(self, event_type: str, source: sources.Source, text: str) -> None:
+        if event_type == "collector_degraded":
+            self.degraded += 1
+            notices.log_once(f"degraded {text}", "%s; asking again with growing pauses", text)
+        self._recorder.note(event_type, source.any_state(), None, None, text)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._recorder.closed else "running"
+        return f"<phasescope.Session {self.session_id}, {state}, {self.path or 'in memory'}>"
+
+    @property
+    def path(self) -> str | None:
+        """The ring file, or None where the ring lives in memory."""
+        return self._ring.path
+
+    @property
+    def written(self) -> int:
+        """How many events were written."""
+        return self._ring.writer.sequence
+
+    @property
+    def dropped(self) -> int:
+        """How many events could not be written."""
+        return self._recorder.dropped
+
+    @property
+    def irregular(self) -> int:
+        """How many phases were closed twice, or after the session that they belong to."""
+        return self._recorder.irregular
+
+    def reader(self) -> Reader:
+        """A reader of this session's ring, as `attach()` gives one."""
+        if self._ring.path is not None:
+            return Reader.open(self._ring.path)
+        buffer = self._ring.buffer
+        return Reader(lambda size, offset: buffer[offset : offset + size], lambda: len(buffer), None)
+
+    def events(self, last: int | None = None) -> list[dict[str, Any]]:
+        """The events that the ring holds, or the last so many: TelemetryEvent v3 dicts, the oldest first."""
+        return self._reader.events(last)
+
+    def records(self, last: int | None = None) -> list[ProjectedTelemetryRecord]:
+        """The same as envelopes."""
+        return self._reader.records(last)
+
+    def latest(self) -> dict[str, Any] | None:
+        """The newest event."""
+        return self._reader.latest()
+
+    def summary(self) -> Summary:
+        """The table by phase path; `print` shows it, `rows` has it as data. It covers what the ring still holds."""
+        return self._reader.summary()
+
+    def subscribe(self, callback: Callable[[ProjectedTelemetryRecord], object]) -> Subscription:
+        """Call `callback` with each new envelope, in a thread of its own; close the subscription to end it.
+
+        A callback that is too slow misses envelopes (`missed`); one that raises goes on with the next (`errors`).
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not a {type(callback).__name__}")
+        subscription = Subscription(self.reader(), callback)
+        self._subscriptions.append(subscription)
+        return subscription
+
+
+def _stop_at_exit() -> None:
+    session = _session
+    if session is not None:
+        error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        context = "the interpreter exited" + (f" after {type(error).__name__}" if error is not None else "")
+        session._end(context)
+
+
+def _forget_in_child() -> None:
+    global _session, _lock
+    session, _session = _session, None
+    _lock = threading.RLock()
+    if session is not None:
+        session._forget_in_child()
+
+
+atexit.register(_stop_at_exit)
+system.after_fork_in_child(_forget_in_child)

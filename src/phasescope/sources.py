@@ -1,0 +1,301 @@
+"""The backends of one session under one roof: chosen, joined with their drivers, and watched over their failures.
+
+A `Source` is one backend and its health. `Sources` knows which of them the process uses by now, and of which one the
+phases speak. What a phase boundary calls is `Sources.device_state` and `Source.read`; all else is the sampler's.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from phasescope.backends import BACKENDS, DEVICE_SOURCES
+from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
+from phasescope.codec import mask_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from phasescope.backends.protocol import Backend, DeviceSource
+
+_ALLOCATOR = ("allocator_allocated_bytes", "allocator_reserved_bytes")
+_ALLOCATOR_ALL = (*_ALLOCATOR, "allocator_active_bytes", "allocator_inactive_bytes", "allocator_change_bytes")
+_DEVICE = ("device_used_bytes", "device_free_bytes", "device_total_bytes")
+
+ALLOCATED_UNKNOWN = mask_of(_ALLOCATOR[:1])
+_NO_ALLOCATOR = mask_of(_ALLOCATOR_ALL)
+_NO_DEVICE = mask_of(_DEVICE)
+
+_FIRST_RETRY_NS = 1_000_000_000
+_LAST_RETRY_NS = 60_000_000_000
+
+
+class BackendUnavailableError(ValueError):
+    """A backend that was asked for by name can not work here; the text says why and what would help."""
+
+
+class Health:
+    """Whether something answers, and when to ask again: after 1 s, 2 s, 4 s … up to a minute."""
+
+    __slots__ = ("_wait_ns", "down", "retry_at_ns")
+
+    def __init__(self) -> None:
+        self.down = False
+        self.retry_at_ns = 0
+        self._wait_ns = _FIRST_RETRY_NS
+
+    def fail(self, now_ns: int) -> bool:
+        """Note a failure; True where it is the first of its kind."""
+        first, self.down = not self.down, True
+        self.retry_at_ns = now_ns + self._wait_ns
+        self._wait_ns = min(self._wait_ns * 2, _LAST_RETRY_NS)
+        return first
+
+    def recover(self) -> bool:
+        """Note an answer; True where there was a failure before."""
+        was_down, self.down = self.down, False
+        self._wait_ns = _FIRST_RETRY_NS
+        return was_down
+
+    def due(self, now_ns: int) -> bool:
+        """Whether to ask now."""
+        return not self.down or now_ns >= self.retry_at_ns
+
+
+class DeviceState:
+    """One device of one source: what an event about it needs besides the counters that were just read."""
+
+    __slots__ = ("backend_name", "device_id", "free", "last_allocated", "mask", "source", "total", "used")
+
+    def __init__(self, source: Source, device_id: int) -> None:
+        self.source = source
+        self.backend_name = source.name
+        self.device_id = device_id
+        self.last_allocated = -1  # of the event before; -1 where there is none to compare with
+        self.used, self.free, self.total = 0, None, None  # type: tuple[int, int | None, int | None]
+        self.mask = source.mask | _NO_DEVICE
+
+    def set_figures(self, figures: DeviceCounters) -> None:
+        """Take over the driver's figures. One that contradicts the total is no measurement."""
+        used, free, total = figures
+        if total is not None:
+            used = None if used is not None and used > total else used
+            free = None if free is not None and free > total else free
+        self.used, self.free, self.total = used or 0, free, total
+        unknown = [key for key, value in zip(_DEVICE, (used, free, total), strict=True) if value is None]
+        self.mask = self.source.mask | mask_of(unknown)
+
+
+class Source:
+    """One backend and its health. `read(device)` never raises: after a failure it answers with nothing at all."""
+
+    def __init__(self, backend: Backend, failed: Callable[[Source, Exception], None]) -> None:
+        self.backend = backend
+        self.name = backend.name
+        self.health = Health()
+        self.states: dict[int, DeviceState] = {}
+        self.read: Callable[[int], AllocatorCounters] = backend.allocator
+        self.current_device: Callable[[], int] = backend.current_device
+        self._failed = failed
+        self._own_mask = mask_of(backend.unavailable)
+
+    @property
+    def mask(self) -> int:
+        """The allocator counters that can not be had now."""
+        return _NO_ALLOCATOR if self.health.down else self._own_mask
+
+    def state(self, device: int) -> DeviceState:
+        """What is known of one device, made at its first use."""
+        return self.states.get(device) or self.states.setdefault(device, DeviceState(self, device))
+
+    def any_state(self) -> DeviceState:
+        """A device for an event that is about the source as a whole."""
+        return next(iter(self.states.values()), None) or self.state(HOST_DEVICE if self.name == "cpu" else 0)
+
+    def read_failed(self, error: Exception) -> AllocatorCounters:
+        """Answer for a read that raised, and stop asking until the sampler has tried again."""
+        last_device = next(reversed(self.states), HOST_DEVICE)
+        self.read = _no_counters
+        self.current_device = lambda: last_device
+        self._failed(self, error)
+        self._remask()
+        return _no_counters(0)
+
+    def recovered(self) -> None:
+        """Ask the backend itself again."""
+        self.read = self.backend.allocator
+        self.current_device = self.backend.current_device
+        self._remask()
+
+    def _remask(self) -> None:
+        for state in list(self.states.values()):
+            state.mask = (state.mask & _NO_DEVICE) | self.mask
+            state.last_allocated = -1
+
+
+def _no_counters(_device: int) -> AllocatorCounters:
+    return 0, 0, None, None
+
+
+class Driver:
+    """One `DeviceSource` and its health."""
+
+    def __init__(self, driver: DeviceSource) -> None:
+        self.driver = driver
+        self.name = driver.name
+        self.health = Health()
+
+
+class Sources:
+    """All sources of a session. `event` is told of each that fails or recovers: its type, the
+    source that it speaks of, and a line for a person."""
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        drivers: Sequence[DeviceSource],
+        devices: Sequence[int] | None,
+        monotonic_ns: Callable[[], int],
+        event: Callable[[str, Source, str], None],
+    ) -> None:
+        self._all = [Source(backend, self._source_failed) for backend in backends]
+        self._drivers = [Driver(driver) for driver in drivers]
+        self._devices = None if devices is None else tuple(devices)
+        self._monotonic_ns = monotonic_ns
+        self._event = event
+        self.pending: list[Source] = list(self._all)
+        self.admitted: list[Source] = []
+        self.boundary: Source = self._all[-1]
+        self.admit()
+
+    def admit(self) -> None:
+        """Take in the backends that the process has begun to use. Cheap: this runs at boundaries while any is left."""
+        ready = [source for source in self.pending if _is_ready(source.backend)]
+        if ready:
+            self.pending = [source for source in self.pending if source not in ready]
+            self.admitted = [source for source in self._all if source not in self.pending]
+            self.boundary = self.admitted[0]
+
+    def device_state(self) -> DeviceState:
+        """The device that a phase speaks of if it begins now, in this thread."""
+        if self.pending:
+            self.admit()
+        source = self.boundary
+        try:
+            device = source.current_device()
+        except Exception as error:
+            source.read_failed(error)
+            device = source.current_device()
+        if self._devices is not None and device != HOST_DEVICE and device not in self._devices:
+            device = self._devices[0]
+        return source.states.get(device) or source.state(device)
+
+    def sample(self) -> Iterator[tuple[DeviceState, AllocatorCounters]]:
+        """Measure every device of every source that answers, and bring the drivers' figures up to date."""
+        self.admit()
+        for source in self.admitted:
+            if source.health.due(self._monotonic_ns()):
+                yield from self._sample_source(source)
+
+    def _sample_source(self, source: Source) -> list[tuple[DeviceState, AllocatorCounters]]:
+        measured = []
+        try:
+            for device in source.backend.devices():
+                if self._devices is None or device == HOST_DEVICE or device in self._devices:
+                    counters = source.backend.allocator(device)
+                    figures = self._figures(source, device)
+                    measured.append((source.state(device), counters, figures))
+        except Exception as error:
+            source.read_failed(error)
+            return []
+        if source.health.recover():
+            source.recovered()
+            self._event("collector_recovered", source, f"{source.name} answers again")
+        for state, _, figures in measured:
+            state.set_figures(figures)
+        return [(state, counters) for state, counters, _ in measured]
+
+    def _figures(self, source: Source, device: int) -> DeviceCounters:
+        """The device as its driver sees it, and where no driver does, as the framework does."""
+        own = source.backend.device(device)
+        identity = source.backend.identity(device) if self._drivers else None
+        if identity is None:
+            return own
+        for driver in self._drivers:
+            if not driver.health.due(self._monotonic_ns()):
+                continue
+            try:
+                seen = driver.driver.device(identity)
+            except Exception as error:
+                self._down(driver.health, source, driver.name, error)
+                continue
+            if driver.health.recover():
+                self._event("collector_recovered", source, f"{driver.name} answers again")
+            if seen is not None:
+                return DeviceCounters(*(a if a is not None else b for a, b in zip(seen, own, strict=True)))
+        return own
+
+    def _source_failed(self, source: Source, error: Exception) -> None:
+        self._down(source.health, source, source.name, error)
+
+    def _down(self, health: Health, source: Source, name: str, error: Exception) -> None:
+        if health.fail(self._monotonic_ns()):
+            text = error.args[0] if error.args and type(error.args[0]) is str else ""
+            said = f"{name} stopped answering: {type(error).__name__}: {text}"
+            self._event("collector_degraded", source, said[:300])
+
+    def close(self) -> None:
+        """Let go of what the backends hold open."""
+        for source in self._all:
+            close = getattr(source.backend, "close", None)
+            if close is not None:
+                close()
+
+
+def _is_ready(backend: Backend) -> bool:
+    try:
+        return backend.ready()
+    except Exception:  # a framework that is being imported in another thread just now
+        return False
+
+
+def choose(names: str | Sequence[Any]) -> tuple[list[Backend], list[DeviceSource]]:
+    """The backends for `start(backends=...)`, in the order in which phases prefer them, the host last.
+
+    "auto" takes all and stays silent about those that can not work. A name that is asked for and can not work raises
+    BackendUnavailableError, an unknown one ValueError, anything that is no backend TypeError.
+    """
+    if isinstance(names, str):
+        if names != "auto":
+            raise ValueError(f'backends must be "auto" or a list, e.g. ["{names}"], not "{names}"')
+        chosen: list[Backend] = [load(path) for path in BACKENDS.values()]
+    else:
+        chosen = [_asked_for(name) for name in names]
+    order = list(BACKENDS)
+    chosen.sort(key=lambda backend: order.index(backend.name) if backend.name in order else -1)
+    if all(backend.name != "cpu" for backend in chosen):
+        chosen.append(load(BACKENDS["cpu"]))
+    return chosen, [load(path) for path in DEVICE_SOURCES.values()]
+
+
+def _asked_for(name: Any) -> Backend:
+    if not isinstance(name, str):
+        if not all(hasattr(name, part) for part in ("name", "ready", "devices", "allocator", "device", "identity")):
+            raise TypeError(f"backends: a {type(name).__name__} is neither a backend's name nor a Backend")
+        backend: Backend = name
+        return backend
+    if name not in BACKENDS:
+        raise ValueError(f'backends: there is no "{name}"; known are {", ".join(sorted(BACKENDS))}')
+    backend = load(BACKENDS[name])
+    unavailable = backend.why_not()
+    if unavailable is not None:
+        raise BackendUnavailableError(
+            f'backends: "{name}" can not work here: {unavailable.reason}. {unavailable.remedy}'
+        )
+    return backend
+
+
+def load(path: str) -> Any:
+    """An instance of `module:class`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)()

@@ -1,0 +1,58 @@
+"""session.subscribe(): envelopes handed to a callback, from a thread that reads the ring like any other reader."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from phasescope.envelope import project_owned_event
+from phasescope.notices import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from phasescope.envelope import ProjectedTelemetryRecord
+    from phasescope.reader import Reader
+
+
+class Subscription:
+    """A callback and its thread. It ends by itself when the session does."""
+
+    def __init__(self, reader: Reader, callback: Callable[[ProjectedTelemetryRecord], object]) -> None:
+        self.errors = 0
+        self._reader = reader
+        self._callback = callback
+        self._closed = False
+        # The place to begin is taken here, not in the thread: nothing that comes after this call is left out.
+        events = reader.follow()
+        self._thread = threading.Thread(
+            target=self._run, args=(events,), name="phasescope-subscription", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def missed(self) -> int:
+        """Envelopes that were overwritten before the callback could have them."""
+        return self._reader.missed
+
+    def close(self) -> None:
+        """Call the callback no more. Does not wait for a call that is under way."""
+        self._closed = True
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until the callback has had all there is; whether it has."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self, events: Iterator[dict[str, Any]]) -> None:
+        for event in events:
+            if self._closed:
+                break
+            try:
+                self._callback(project_owned_event(event))
+            except Exception as error:
+                self.errors += 1
+                if self.errors == 1:
+                    logger.warning("a subscriber raised %s; it is called on", type(error).__name__)
+        self._reader.close()

@@ -1,0 +1,120 @@
+"""The calls of the operating system that not every platform has, each with a plain fallback.
+
+Linux has all of them, macOS has no `posix_fallocate`, Windows has neither `pread` nor `flock` nor `fork`. Nothing else
+in the package asks on which platform it runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_flock: Callable[[int, int], object] | None = getattr(fcntl, "flock", None)
+
+CAN_SHARE_FILES = _flock is not None and hasattr(os, "getuid")
+"""Whether a live file can be locked for life and kept to its user. Without that a ring stays in memory."""
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_ZEROS = bytes(1 << 20)
+_seek_lock = threading.Lock()
+
+
+def user_id() -> int:
+    """The user's numeric id; -1 where the platform has none."""
+    return os.getuid() if hasattr(os, "getuid") else -1
+
+
+def create_file(path: str) -> int:
+    """A new file, readable and writable by its user alone. Raises OSError, also where anything is there already."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
+
+
+def open_file(path: str) -> int:
+    """An existing regular file for reading; a symlink in its place raises OSError, a pipe does not block."""
+    return os.open(path, os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+
+
+def pread(fd: int, size: int, offset: int) -> bytes:
+    """Up to `size` bytes at `offset`, short at the end of the file. Raises OSError."""
+    if hasattr(os, "pread"):
+        return os.pread(fd, size, offset)
+    with _seek_lock:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, size)
+
+
+def allocate(fd: int, size: int) -> None:
+    """Make every page of the file exist. Raises OSError (ENOSPC, EFBIG) where there is no room.
+
+    A sparse file would pass here and kill its writer with SIGBUS at the first touch of a page that has no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(fd, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+    os.lseek(fd, 0, os.SEEK_SET)
+    left = size
+    while left > 0:
+        left -= os.write(fd, _ZEROS[:left])
+
+
+def lock(fd: int) -> bool:
+    """Take the file's lock for as long as `fd` and its copies stay open; False where another process holds it."""
+    return _flock is not None and _try_lock(_flock, fd, fcntl.LOCK_EX)
+
+
+def is_locked(fd: int) -> bool:
+    """Whether another open file holds the lock. Leaves no lock behind."""
+    if _flock is None:
+        return False
+    if not _try_lock(_flock, fd, fcntl.LOCK_SH):
+        return True
+    _flock(fd, fcntl.LOCK_UN)
+    return False
+
+
+def _try_lock(flock: Callable[[int, int], object], fd: int, kind: int) -> bool:
+    try:
+        flock(fd, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def after_fork_in_child(function: Callable[[], None]) -> None:
+    """Call `function` in every child that this process forks; nothing to do where there is no fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
+def process_start_ticks() -> int:
+    """What tells this process from an earlier one under the same pid; 0 where the platform does not say.
+
+    Field 22 of /proc/self/stat: clock ticks since boot at which the process started.
+    """
+    try:
+        with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 - pathlib is not on the import path
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def command_line() -> list[str]:
+    """The command that started this process, as far as Python knows it."""
+    return list(getattr(sys, "orig_argv", sys.argv))

@@ -1,0 +1,50 @@
+"""Runs a test's code in another process, where its effect on the process itself matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def in_forked_child(function: Callable[[], Any]) -> Any:
+    """What `function` returns in a forked child, through JSON. An exception there fails the test here."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and newer: fork beside threads
+        pid = os.fork()
+    if pid == 0:
+        try:
+            answer = {"result": function()}
+        except BaseException:
+            answer = {"failed": traceback.format_exc()}
+        os.write(writer, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        answer = json.loads(pipe.read())
+    os.waitpid(pid, 0)
+    assert "failed" not in answer, answer["failed"]
+    return answer["result"]
+
+
+def in_new_python(code: str, *options: str, **environment: str) -> str:
+    """What a fresh interpreter prints that runs `code`. Its failure fails the test."""
+    done = subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

@@ -16,7 +16,7 @@ ROUNDS = {
     "training_step": 40,
     "envelope": 9,
     "sampler": 4,
-    "startup": 20,
+    "startup": 30,
     "memory": 3,
     "floors": 15,
 }

@@ -12,10 +12,19 @@ if TYPE_CHECKING:
 
 
 def free_backend() -> Any:
-    """Counters that cost nothing to read: what remains is phasescope's own."""
+    """Counters that cost nothing to read, the same as the free collector's in peers.py: what remains is our own."""
     from phasescope.testing import FakeBackend
 
-    return FakeBackend()
+    return FakeBackend(
+        "cuda",
+        allocated=2**28,
+        reserved=2**29,
+        active=2**28,
+        inactive=0,
+        used=2**29,
+        free=2**30,
+        total=3 * 2**29,
+    )
 
 
 @contextlib.contextmanager
@@ -24,9 +33,7 @@ def session(backend: str | None = None) -> Iterator[dict[str, Any]]:
     import phasescope
 
     with scratch_directory() as directory:
-        running = phasescope.start(
-            backends=[backend or free_backend()], interval_ms=100, directory=directory
-        )
+        running = phasescope.start(backends=[backend or free_backend()], directory=directory)
         try:
             yield {"phase": phasescope.phase, "session": running, "directory": directory}
         finally:

@@ -23,13 +23,14 @@ PACKAGES = ("phasescope", "stormlog", "traceml-ai", "opentelemetry-sdk", "torch"
 
 def versions() -> dict[str, str]:
     """What is installed of the packages that are measured or measured with."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 class FreeCollector:
@@ -80,9 +81,7 @@ def stormlog(tracker: str, *, sink: bool) -> Iterator[dict[str, Any]]:
         # The roll-ups are written when it closes, which is not timed: without them the bench is quicker.
         config = TelemetrySinkConfig(root_dir=directory, write_rollups=False) if sink else None
         if tracker == "free":
-            made = package.MemoryTracker(
-                collector=FreeCollector(), sampling_interval=0.1, telemetry_sink_config=config
-            )
+            made = package.MemoryTracker(collector=FreeCollector(), sampling_interval=0.1, telemetry_sink_config=config)
         else:
             made = package.CPUMemoryTracker(sampling_interval=0.1, telemetry_sink_config=config)
         made.start_tracking()

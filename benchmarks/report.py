@@ -55,8 +55,8 @@ class Result(NamedTuple):
     """What one topic found."""
 
     rows: list[Row]
-    notes: list[str] = []
-    floors: list[Floor] = []
+    notes: Sequence[str] = ()
+    floors: Sequence[Floor] = ()
 
 
 def show(value: float, unit: str) -> str:
@@ -102,13 +102,12 @@ def _range(series: Series) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    if row.measured.missing is not None:
-        measured, spread = "not measured", row.measured.missing
-    else:
-        measured, spread = show(row.measured.median, row.measured.unit), _range(row.measured)
-    unit = row.measured.unit
+    unit, missing = row.measured.unit, row.measured.missing
     bounds = [_bound(row.must, unit), _bound(row.aim, unit)]
-    return [row.what, *bounds, measured, spread, row.verdict, _median(row.ours), _median(row.theirs)]
+    compared = [_median(row.ours), _median(row.theirs)]
+    if missing is not None:
+        return [row.what, *bounds, "", "", f"{row.verdict}: {missing}", *compared]
+    return [row.what, *bounds, show(row.measured.median, unit), _range(row.measured), row.verdict, *compared]
 
 
 _HEADINGS = ["", "must", "aim", "measured", "lowest … highest", "", "ours", "theirs"]
@@ -178,10 +177,8 @@ def as_text(results: dict[str, Result], about: Sequence[str]) -> str:
 
 
 def write_markdown(path: Path, results: dict[str, Result], about: Sequence[str]) -> None:
-    """Put the tables between the marks `<!-- begin NAME -->` and `<!-- end NAME -->`. Raises ValueError without them."""
-    blocks = {
-        name.replace(" ", "-"): markdown_table(headings, lines) for name, headings, lines in tables(results)
-    }
+    """Put the tables between `<!-- begin NAME -->` and `<!-- end NAME -->`. Raises ValueError without such marks."""
+    blocks = {name.replace(" ", "-"): markdown_table(headings, lines) for name, headings, lines in tables(results)}
     blocks["machine"] = "\n".join(f"- {line}" for line in about)
     blocks["notes"] = "\n".join(f"- {note}" for result in results.values() for note in result.notes)
     text = path.read_text()
@@ -198,7 +195,7 @@ def as_data(results: dict[str, Result], about: Sequence[str]) -> dict[str, Any]:
     return {
         "machine": list(about),
         "topics": {
-            topic: {"rows": [_row_data(row) for row in result.rows], "notes": result.notes}
+            topic: {"rows": [_row_data(row) for row in result.rows], "notes": list(result.notes)}
             for topic, result in results.items()
         },
     }

@@ -1,4 +1,4 @@
-"""Runs one function of a benchmark in a fresh interpreter: `python -m benchmarks.worker MODULE FUNCTION ANSWER ARGUMENTS`."""
+"""One function of a benchmark in a fresh interpreter: `... -m benchmarks.worker MODULE FUNCTION ANSWER ARGUMENTS`."""
 
 from __future__ import annotations
 

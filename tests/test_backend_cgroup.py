@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fakes.processes import open_files_below
 from phasescope.backends.cgroup import Limit, MemoryCgroup
 
 MIB = 1024 * 1024
@@ -51,19 +52,6 @@ class Tree:
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
-
-
-def open_files_below(folder: Path) -> list[int]:
-    """The descriptors of this process that are open on files below `folder`."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue  # the listing's own descriptor
-        if target.startswith(str(folder)):
-            found.append(int(name))
-    return found
 
 
 @linux
@@ -191,11 +179,10 @@ class TestNothingToRead:
         assert tree.cgroup("0::/job").limit(MACHINE_BYTES) is None
 
     @pytest.mark.parametrize("name", ["memory.max", "memory.current"])
-    @pytest.mark.parametrize("text", ["", "banana", "-1", "1.5"])
+    @pytest.mark.parametrize("text", ["", "banana", "1.5"])
     def test_a_file_that_makes_no_sense_is_none(self, tree: Tree, name: str, text: str) -> None:
         (tree.v2("job", 800 * MIB) / name).write_text(text)
-        limit = tree.cgroup("0::/job").limit(MACHINE_BYTES)
-        assert limit is None or limit == Limit(800 * MIB, 0)
+        assert tree.cgroup("0::/job").limit(MACHINE_BYTES) is None
 
     def test_a_folder_in_place_of_a_file_is_none(self, tree: Tree) -> None:
         file = tree.v2("job", 800 * MIB) / "memory.max"
@@ -246,7 +233,7 @@ class TestFiles:
         pread = os.pread
 
         def pread_after_removal(fd: int, length: int, offset: int) -> bytes:
-            if "/old/" in os.readlink(f"/proc/self/fd/{fd}"):
+            if "/old/" in str(Path(f"/proc/self/fd/{fd}").readlink()):
                 raise OSError(errno.ENODEV, "No such device")  # what the kernel says of a removed group
             return pread(fd, length, offset)
 
@@ -266,7 +253,7 @@ class TestFiles:
 @linux
 def test_the_files_of_this_machine_are_understood() -> None:
     limit = MemoryCgroup().limit(1 << 62)
-    assert limit is None or 0 <= limit.used_bytes and 0 < limit.limit_bytes < 1 << 62
+    assert limit is None or (limit.used_bytes >= 0 and 0 < limit.limit_bytes < 1 << 62)
 
 
 @pytest.mark.neutral

@@ -32,29 +32,38 @@ MASKED_COUNTERS = (
 """The counters that can be unavailable; in a payload they are one bit each, the first the lowest."""
 
 
+Raw = msgspec.Raw
+"""Something encoded already: it is copied into a payload as it is."""
+
+
+class DeviceWire(msgspec.Struct, array_like=True, gc=False):
+    """The device that an event speaks of, and its driver's figures as the sampler last saw them."""
+
+    backend: Text
+    device_id: int
+    used: Unsigned
+    free: Unsigned | None
+    total: Unsigned | None
+    unavailable: Annotated[int, msgspec.Meta(ge=0, lt=1 << len(MASKED_COUNTERS))]
+
+
 class Wire(msgspec.Struct, array_like=True, gc=False):
     """What a payload holds, in this order. Times in ns, memory in bytes, as in TelemetryEvent v3."""
 
     event_type: Text
     timestamp: Unsigned
-    backend: Text
-    device_id: int
+    device: DeviceWire
     allocated: Unsigned
     reserved: Unsigned
     active: Unsigned | None
     inactive: Unsigned | None
     change: int
-    used: Unsigned
-    free: Unsigned | None
-    total: Unsigned | None
-    unavailable: Annotated[int, msgspec.Meta(ge=0, lt=1 << len(MASKED_COUNTERS))]
     context: str | None = None
     extra: dict[str, Any] | None = None
-    scope: Unsigned | None = None
+    sequence: Unsigned | None = None
+    scope: Unsigned | None = None  # the sequence of the phase's enter; None where that is `sequence`
     parent: Unsigned | None = None
-    sequence: Unsigned = 0
-    thread_id: int = 0
-    thread_name: str = ""
+    thread: tuple[int, str] = (0, "")
     path: list[Text] = []
     attributes: dict[str, str | int | float | bool | None] | None = None
     duration: Unsigned | None = None
@@ -83,6 +92,13 @@ def mask_of(counters: tuple[str, ...] | list[str] | set[str] | frozenset[str]) -
     return sum(1 << MASKED_COUNTERS.index(counter) for counter in set(counters))
 
 
+def encode_device(
+    backend: str, device_id: int, used: int, free: int | None, total: int | None, mask: int
+) -> msgspec.Raw:
+    """The `DeviceWire` part of a payload, made once per sample instead of once per event."""
+    return Raw(encode((backend, device_id, used, free, total, mask)))
+
+
 def _names_of(mask: int) -> list[str]:
     return [name for bit, name in enumerate(MASKED_COUNTERS) if mask >> bit & 1]
 
@@ -103,8 +119,8 @@ def shortened(fields: tuple[Any, ...]) -> tuple[Any, ...]:
             short[index] = _short(value)
     short[_AT["extra"]] = {"shortened": True}
     if len(short) > _AT["path"]:
-        path = short[_AT["path"]]
-        short[_AT["path"]] = [_short(name) for name in (*path[: _SHORT_PATH - 1], path[-1])][:_SHORT_PATH]
+        path = msgspec.msgpack.decode(short[_AT["path"]], type=list[str])
+        short[_AT["path"]] = [_short(name) for name in (*path[:-1][: _SHORT_PATH - 1], path[-1])]
     if len(short) > _AT["attributes"]:
         short[_AT["attributes"]] = None
     return tuple(short)
@@ -135,31 +151,32 @@ class Decoder:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PayloadError(str(error)) from error
         known = self._constants
-        metadata: dict[str, Any] = {"backend": wire.backend}
-        if wire.unavailable:
-            metadata["unavailable"] = _NAMES_OF[wire.unavailable].copy()
+        device = wire.device
+        metadata: dict[str, Any] = {"backend": device.backend}
+        if device.unavailable:
+            metadata["unavailable"] = _NAMES_OF[device.unavailable].copy()
         if wire.extra:
             metadata.update(wire.extra)
-        if wire.scope is not None:
+        if wire.sequence is not None:
             metadata["phase_scope"] = _phase_scope(wire, known.session_id)
         return {
             "schema_version": SCHEMA_VERSION,
             "session_id": known.session_id,
             "timestamp_ns": wire.timestamp,
             "event_type": wire.event_type,
-            "collector": "phasescope." + wire.backend,
+            "collector": "phasescope." + device.backend,
             "sampling_interval_ms": known.sampling_interval_ms,
             "pid": known.pid,
             "host": known.host,
-            "device_id": wire.device_id,
+            "device_id": device.device_id,
             "allocator_allocated_bytes": wire.allocated,
             "allocator_reserved_bytes": wire.reserved,
             "allocator_active_bytes": wire.active,
             "allocator_inactive_bytes": wire.inactive,
             "allocator_change_bytes": wire.change,
-            "device_used_bytes": wire.used,
-            "device_free_bytes": wire.free,
-            "device_total_bytes": wire.total,
+            "device_used_bytes": device.used,
+            "device_free_bytes": device.free,
+            "device_total_bytes": device.total,
             "context": wire.context,
             "job_id": known.job_id,
             "rank": known.rank,
@@ -190,10 +207,9 @@ def _phase_scope(wire: Wire, session_id: str) -> dict[str, Any]:
     scope["name"] = path[-1]
     scope["path"] = path
     scope["depth"] = len(path)
-    scope["scope_id"] = f"{session_id}:{wire.scope}"
+    scope["scope_id"] = f"{session_id}:{wire.sequence if wire.scope is None else wire.scope}"
     scope["parent_scope_id"] = None if wire.parent is None else f"{session_id}:{wire.parent}"
-    scope["thread_id"] = wire.thread_id
-    scope["thread_name"] = wire.thread_name
+    scope["thread_id"], scope["thread_name"] = wire.thread
     scope["sequence"] = wire.sequence
     if wire.attributes:
         scope["attributes"] = wire.attributes

@@ -13,27 +13,38 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope import system
 from phasescope.attributes import clean_attributes, clean_name
+from phasescope.codec import Raw, encode
+from phasescope.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from phasescope.backends.protocol import AllocatorCounters
+    from phasescope.paths import Path
     from phasescope.recorder import Recorder
     from phasescope.sources import DeviceState
     from typing import TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_DEPTH = 64
-_MAX_KNOWN_NAMES = 4096
+_GONE = object()
 
 _recorder: Recorder | None = None
 _current: ContextVar[phase | None] = ContextVar("phasescope_phase", default=None)
 _get_current = _current.get
 _set_current = _current.set
 _threads = threading.local()
-_known_names: set[str] = set()
+
+
+class _Thread:
+    """The thread that entered a phase, already encoded for the ring; made once per thread."""
+
+    __slots__ = ("encoded", "ident")
+
+    def __init__(self) -> None:
+        self.ident = threading.get_ident()
+        self.encoded = Raw(encode((self.ident, clean_name(threading.current_thread().name))))
 
 
 class phase:
@@ -50,13 +61,12 @@ class phase:
         "_attributes",
         "_device",
         "_entered_ns",
-        "_id",
+        "_extra",
         "_mask",
         "_name",
         "_open",
         "_origin",
         "_parent",
-        "_parent_id",
         "_path",
         "_recorder",
         "_sequence",
@@ -67,30 +77,59 @@ class phase:
     _allocated: int
     _device: DeviceState
     _entered_ns: int
-    _id: int
     _mask: int
-    _origin: phase | None
     _parent: phase | None
-    _parent_id: int | None
-    _path: tuple[str, ...]
+    _path: Path
     _sequence: int
-    _thread: tuple[int, str]
+    _thread: _Thread
 
     def __init__(self, name: str, /, **attributes: object) -> None:
-        self._name = name
+        self._name = name if type(name) is str else clean_name(name)
         self._attributes = clean_attributes(attributes) if attributes else None
-        self._recorder: Recorder | None = None
+        self._extra: dict[str, object] | None = None
         self._open = False
+        self._origin: phase | None = None
+        self._recorder: Recorder | None = None
 
     def __enter__(self) -> phase:
         recorder = _recorder
         if recorder is None:
             return self
+        if self._open:
+            _twin(self).__enter__()._origin = self
+            return self
         try:
-            if self._open:
-                _twin(self)._begin(recorder, self)
+            parent = _get_current()
+            if parent is None:
+                path = ROOT
             else:
-                self._begin(recorder, None)
+                if not (parent._open and parent._recorder is recorder):
+                    parent = _nearest_open(parent, recorder)
+                path = ROOT if parent is None else parent._path
+            name = self._name
+            self._path = path.children[name] if name in path.children else path.child(name)
+            self._parent = parent
+            self._recorder = recorder
+            self._sequence = 0
+            try:
+                self._thread = _threads.this
+            except AttributeError:
+                self._thread = _threads.this = _Thread()
+            sources = recorder.sources
+            self._device = device = sources.only or sources.device_state()
+            source = device.source
+            try:
+                counters = source.read(device.device_id)
+            except Exception as error:
+                counters = source.read_failed(error)
+            self._allocated = counters[0]
+            self._mask = device.mask
+            # Open before it is written: Ctrl-C may come in between, and then `stop` still finds it.
+            self._open = True
+            recorder.open[self] = None
+            self._entered_ns = now = recorder.now()
+            recorder.enter(self, now, counters)
+            _set_current(self)
         except Exception:
             recorder.dropped += 1
         return self
@@ -101,11 +140,32 @@ class phase:
         recorder = self._recorder
         if recorder is None:
             return
+        scope, note, extra, here = self, None, self._extra, True
         try:
-            if self._open and _get_current() is self and recorder is _recorder:
-                self._end(recorder, exc_type, exc)
+            if not self._open or recorder is not _recorder or _get_current() is not self:
+                closing = _irregular(self, recorder, exc_type)
+                if closing is None:
+                    return
+                scope, note, here = closing
+            now = recorder.now()
+            scope._open = False
+            if here:
+                parent = scope._parent
+                if parent is not None and not parent._open:
+                    parent = _nearest_open(parent, recorder)
+                _set_current(parent)
+            device = scope._device
+            source = device.source
+            try:
+                counters = source.read(device.device_id)
+            except Exception as error:
+                counters = source.read_failed(error)
+            if recorder.open.pop(scope, _GONE) is _GONE:
+                return  # `stop`, in another thread, was quicker
+            if exc_type is None:
+                recorder.exit(scope, now, counters, "ok", None, note, extra)
             else:
-                _end_irregularly(self, recorder, exc_type, exc)
+                _end_with_exception(scope, recorder, now, counters, exc_type, exc, note)
         except Exception:
             recorder.dropped += 1
 
@@ -114,79 +174,10 @@ class phase:
 
         return decorate(function, self._name, self._attributes)
 
-    def _begin(self, recorder: Recorder, origin: phase | None) -> None:
-        parent = _get_current()
-        if parent is not None and not (parent._open and parent._recorder is recorder):
-            parent = _nearest_open(parent, recorder)
-        name = self._name
-        if name not in _known_names:
-            name = self._name = _known(name)
-        if parent is None:
-            self._path = (name,)
-            self._parent_id = None
-        else:
-            path = parent._path
-            self._path = (*path, name) if len(path) < MAX_DEPTH else (*path[:-1], name)
-            self._parent_id = parent._id
-        self._parent = parent
-        self._origin = origin
-        self._sequence = 0
-        try:
-            self._thread = _threads.name
-        except AttributeError:
-            self._thread = _threads.name = (threading.get_ident(), clean_name(threading.current_thread().name))
-        self._id = next(recorder.ids)
-        self._recorder = recorder
-        self._device = device = recorder.sources.device_state()
-        source = device.source
-        try:
-            counters = source.read(device.device_id)
-        except Exception as error:
-            counters = source.read_failed(error)
-        self._allocated = counters[0]
-        self._mask = device.mask
-        # Open before it is written: Ctrl-C may come in between, and then `stop` still finds it.
-        self._open = True
-        recorder.open[self._id] = self
-        self._entered_ns = now = recorder.now()
-        recorder.enter(self, now, counters)
-        _set_current(self)
-
-    def _end(
-        self,
-        recorder: Recorder,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        note: str | None = None,
-        extra: dict[str, Any] | None = None,
-        *,
-        here: bool = True,
-    ) -> None:
-        """Close it; `here` is whether the calling context is the one that goes on in the enclosing phase."""
-        now = recorder.now()
-        self._open = False
-        parent = self._parent
-        if parent is not None and not parent._open:
-            parent = _nearest_open(parent, recorder)
-        if here:
-            _set_current(parent)
-        device = self._device
-        source = device.source
-        try:
-            counters = source.read(device.device_id)
-        except Exception as error:
-            counters = source.read_failed(error)
-        if recorder.open.pop(self._id, None) is None:
-            return  # `stop`, in another thread, was quicker
-        if exc_type is None:
-            recorder.exit(self, now, counters, "ok", None, note, extra)
-        else:
-            _end_with_exception(self, recorder, now, counters, exc_type, exc, note)
-
     def _abandon(self, recorder: Recorder, note: str) -> None:
         """Close it on behalf of a session that ends, or of a training that never will."""
         now = recorder.now()
-        if recorder.open.pop(self._id, None) is None:
+        if recorder.open.pop(self, _GONE) is _GONE:
             return
         self._open = False
         device = self._device
@@ -204,14 +195,6 @@ def _twin(origin: phase) -> phase:
     return twin
 
 
-def _known(name: object) -> str:
-    """The name as an event can hold it; remembered, so that a loop pays for the cleaning once."""
-    cleaned = clean_name(name)
-    if len(_known_names) < _MAX_KNOWN_NAMES:
-        _known_names.add(cleaned)
-    return cleaned
-
-
 def _nearest_open(scope: phase | None, recorder: Recorder) -> phase | None:
     """The innermost phase, from `scope` outwards, that is still open in this session."""
     while scope is not None and not (scope._open and scope._recorder is recorder):
@@ -219,14 +202,18 @@ def _nearest_open(scope: phase | None, recorder: Recorder) -> phase | None:
     return scope
 
 
-def _end_irregularly(
-    scope: phase, recorder: Recorder, exc_type: type[BaseException] | None, exc: BaseException | None
-) -> None:
-    """Close what is not the innermost phase of this context: the event says what happened, nothing is raised."""
-    if recorder is not _recorder:  # the session is over, or this is a forked child: there is nothing to write into
+def _irregular(
+    scope: phase, recorder: Recorder, exc_type: type[BaseException] | None
+) -> tuple[phase, str | None, bool] | None:
+    """What a `with` closes that is not the innermost phase of its context, and what the event says of it.
+
+    The phase, a note, and whether the calling context is the one that goes on in the enclosing phase. None where
+    there is nothing to close, or nothing left to write into.
+    """
+    if recorder is not _recorder:  # the session is over, or this is a forked child
         scope._open = False
         recorder.irregular += 1
-        return
+        return None
     inner = []
     found = _get_current()
     while found is not None and not (found._open and (found is scope or found._origin is scope)):
@@ -235,14 +222,13 @@ def _end_irregularly(
     if found is not None:
         note = f"closed before the phases inside it: {', '.join(inner[:8])}" if inner else None
         # The garbage collector closes a generator wherever it happens to run: what is open there stays so.
-        here = not (inner and exc_type is GeneratorExit)
-        found._end(recorder, exc_type, exc, note, here=here)
-    elif scope._open:
-        elsewhere = threading.get_ident() != scope._thread[0]
-        closer = f"thread {threading.current_thread().name!r}" if elsewhere else "another context"
-        scope._end(recorder, exc_type, exc, f"closed from {closer}", here=False)
-    else:
+        return found, note, not (inner and exc_type is GeneratorExit)
+    if not scope._open:
         recorder.irregular += 1
+        return None
+    elsewhere = threading.get_ident() != scope._thread.ident
+    closer = f"thread {threading.current_thread().name!r}" if elsewhere else "another context"
+    return scope, f"closed from {closer}", False
 
 
 def _end_with_exception(
@@ -261,26 +247,15 @@ def _end_with_exception(
         recorder.exit(scope, now_ns, counters, "ok", None, note, None)
         return
     recorder.exit(scope, now_ns, counters, "error", exc_type.__name__, note, None)
-    key = (id(exc), scope._id)
+    key = (id(exc), scope._sequence)
     out_of_memory = is_out_of_memory(exc_type, exc)
     if out_of_memory or issubclass(exc_type, recorder.report_exceptions):
         # Reported where it was raised; on its way out through the enclosing phases it is the same one.
         if recorder.reported != key:
             extra = {"error_type": exc_type.__name__, "out_of_memory": out_of_memory}
             recorder.note("error", scope._device, counters, scope, one_line(exc_type, exc), extra)
-        recorder.reported = (id(exc), scope._parent_id)
-
-
-def end_exhausted(scope: phase) -> None:
-    """Close a fetch that found no further item."""
-    recorder = scope._recorder
-    if recorder is None or recorder is not _recorder or _get_current() is not scope:
-        scope.__exit__(None, None, None)
-        return
-    try:
-        scope._end(recorder, None, None, extra={"exhausted": True})
-    except Exception:
-        recorder.dropped += 1
+        parent = scope._parent
+        recorder.reported = (id(exc), None if parent is None else parent._sequence)
 
 
 def set_recorder(recorder: Recorder | None) -> None:

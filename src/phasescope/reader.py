@@ -158,7 +158,7 @@ class Reader:
     @property
     def written(self) -> int:
         """How many events the session has written, those included that are overwritten by now."""
-        return self._ring.live().sequence
+        return RingReader(self._read, self._size_bytes()).last_sequence()
 
     @property
     def dropped(self) -> int:

@@ -7,7 +7,6 @@ this very thread is writing an event. Such an event waits in `_deferred` until t
 
 from __future__ import annotations
 
-import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,6 @@ class Recorder:
         "_sequence",
         "_state",
         "dropped",
-        "ids",
         "irregular",
         "now",
         "offset_ns",
@@ -55,8 +53,7 @@ class Recorder:
         self.ring = writer
         self.now = now
         self.offset_ns = wall_ns() - now()
-        self.ids = itertools.count(1)
-        self.open: dict[int, phase] = {}
+        self.open: dict[phase, None] = {}
         self.dropped = 0
         self.irregular = 0
         self.report_exceptions: tuple[type[BaseException], ...] = ()
@@ -88,32 +85,26 @@ class Recorder:
             try:
                 device = scope._device
                 allocated, reserved, active, inactive = counters
-                thread_id, thread_name = scope._thread
                 last = device.last_allocated
                 device.last_allocated = allocated
                 self._sequence = scope._sequence = sequence = self._sequence + 1
+                parent = scope._parent
                 fields = (
                     "phase_enter",
                     now_ns + self.offset_ns,
-                    device.backend_name,
-                    device.device_id,
+                    device.encoded,
                     allocated,
                     reserved,
                     active,
                     inactive,
                     allocated - last if last >= 0 else 0,
-                    device.used,
-                    device.free,
-                    device.total,
-                    device.mask,
                     None,
                     None,
-                    scope._id,
-                    scope._parent_id,
                     sequence,
-                    thread_id,
-                    thread_name,
-                    scope._path,
+                    None,
+                    parent._sequence if parent is not None else None,
+                    scope._thread.encoded,
+                    scope._path.encoded,
                     scope._attributes,
                 )
                 try:
@@ -145,32 +136,26 @@ class Recorder:
             try:
                 device = scope._device
                 allocated, reserved, active, inactive = counters
-                thread_id, thread_name = scope._thread
                 last = device.last_allocated
                 device.last_allocated = allocated
                 self._sequence = sequence = self._sequence + 1
+                parent = scope._parent
                 fields = (
                     "phase_exit",
                     now_ns + self.offset_ns,
-                    device.backend_name,
-                    device.device_id,
+                    device.encoded,
                     allocated,
                     reserved,
                     active,
                     inactive,
                     allocated - last if last >= 0 else 0,
-                    device.used,
-                    device.free,
-                    device.total,
-                    device.mask,
                     note,
                     extra,
-                    scope._id,
-                    scope._parent_id,
                     sequence,
-                    thread_id,
-                    thread_name,
-                    scope._path,
+                    scope._sequence,
+                    parent._sequence if parent is not None else None,
+                    scope._thread.encoded,
+                    scope._path.encoded,
                     scope._attributes,
                     now_ns - scope._entered_ns,
                     status,
@@ -217,20 +202,20 @@ class Recorder:
         context: str | None,
         extra: dict[str, Any] | None,
     ) -> None:
-        mask, change = device.mask, 0
+        change, encoded = 0, device.encoded
         if counters is None:
             counters = (0, 0, None, None)
-            mask |= codec.NO_ALLOCATOR
+            encoded = device.encoded_with(device.mask | codec.NO_ALLOCATOR)
         else:
             if device.last_allocated >= 0:
                 change = counters[0] - device.last_allocated
             device.last_allocated = counters[0]
-        figures = (*counters, change, device.used, device.free, device.total, mask)
         time_ns = self.now() + self.offset_ns
-        fields: tuple[Any, ...] = (event_type, time_ns, device.backend_name, device.device_id, *figures, context, extra)
-        if scope is not None:
-            open_phase = (scope._id, scope._parent_id, scope._sequence)
-            fields += (*open_phase, *scope._thread, scope._path, scope._attributes)
+        fields: tuple[Any, ...] = (event_type, time_ns, encoded, *counters, change, context, extra)
+        if scope is not None and scope._sequence:
+            parent = scope._parent
+            fields += (scope._sequence, None, parent._sequence if parent is not None else None)
+            fields += (scope._thread.encoded, scope._path.encoded, scope._attributes)
         try:
             self._append(codec.encode(fields))
         except Exception:

@@ -35,14 +35,13 @@ _SEGMENTS = 64
 _PAGE = 4096
 
 _FIXED = struct.Struct("=8sIIQQQII")
-_LIVE_OFFSET, _LIVE_SIZE = 64, 48
-_HEAD, _OLDEST, _SEQUENCE, _HEARTBEAT, _STATE, _DROPPED = range(8, 14)  # in units of 8 bytes
+_LIVE_OFFSET, _LIVE_SIZE = 64, 40
+_HEAD, _OLDEST, _HEARTBEAT, _STATE, _DROPPED = range(8, 13)  # in units of 8 bytes
 _CONSTANTS_OFFSET = 128
 _MAX_CONSTANTS = 1 << 20
 
 _RECORD = struct.Struct("=IIQ")
-_PAD = 0xFFFFFFFFFFFFFFFF
-_PAD_MARK = b"\xff\xff\xff\xff"
+_PAD = b"\xff\xff\xff\xff"  # in the place of a length: the segment holds no more
 _READ_AT_ONCE = 1 << 20
 _SEARCH_BYTES = 64 * 1024  # a file made to be slow can make every place in here worth a checksum
 
@@ -79,14 +78,16 @@ def plan(constants: bytes, capacity_bytes: int) -> Layout:
 class RingWriter:
     """Writes records into a zeroed buffer of `layout.size` bytes. One thread at a time: the caller holds a lock."""
 
+    __slots__ = ("_at", "_base", "_buffer", "_limit", "_words", "layout", "sequence")
+
     def __init__(self, buffer: mmap.mmap, layout: Layout, constants: bytes) -> None:
         self.layout = layout
         self.sequence = 0
         self._buffer = buffer
         self._words = memoryview(buffer).cast("Q")
-        self._head = 0
-        self._segment_end = layout.segment
-        self._base = layout.data_offset  # what turns the head's position into an offset of this lap
+        self._at = layout.data_offset  # where the next record goes, in the buffer
+        self._limit = layout.data_offset + layout.segment  # where its segment ends
+        self._base = -layout.data_offset  # what turns a place in the buffer into a position of this lap
         buffer[_CONSTANTS_OFFSET : _CONSTANTS_OFFSET + len(constants)] = constants
         self._words[_STATE] = RUNNING
         buffer[: _FIXED.size] = _FIXED.pack(
@@ -99,49 +100,47 @@ class RingWriter:
         # Bound once: this runs at every phase boundary.
         crc32: Callable[[bytes, int], int] = zlib.crc32,
         pack: Callable[[int, int, int], bytes] = _RECORD.pack,
-    ) -> int:
-        """Write one record and return its sequence number. Raises ValueError beyond `MAX_PAYLOAD_BYTES`.
+        header: int = _RECORD.size,
+        longest: int = MAX_PAYLOAD_BYTES,
+        head: int = _HEAD,
+    ) -> None:
+        """Write one record. Raises ValueError beyond `MAX_PAYLOAD_BYTES`.
 
         When it returns, any reader finds the record. An exception (Ctrl-C lands between any two calls) leaves the
         ring as it was: all that changes it stands behind the last call.
         """
         length = len(payload)
-        if length > MAX_PAYLOAD_BYTES:
-            raise ValueError(f"a payload of {length} bytes; a record takes at most {MAX_PAYLOAD_BYTES}")
+        if length > longest:
+            raise ValueError(f"a payload of {length} bytes; a record takes at most {longest}")
+        at = self._at
+        end = at + header + length
+        if end > self._limit:
+            at = self._next_segment()
+            end = at + header + length
         sequence = self.sequence + 1
-        position = self._head
-        end = position + ((length + 23) & ~7)
-        if end > self._segment_end:
-            position = self._next_segment()
-            end = position + ((length + 23) & ~7)
-        record = pack(length, crc32(payload, sequence & 0xFFFFFFFF), sequence) + payload
-        offset = position + self._base
-        self._buffer[offset : offset + length + 16] = record
+        # crc32 starts from the low 32 bits of the number, so that a record is true at its own place only.
+        self._buffer[at:end] = pack(length, crc32(payload, sequence), sequence) + payload
         self.sequence = sequence
-        self._head = end
-        # The last store is what makes the record count.
-        self._words[_SEQUENCE] = sequence
-        self._words[_HEAD] = end
-        return sequence
+        self._at = end
+        self._words[head] = end + self._base  # the store that makes the record count
 
     def _next_segment(self) -> int:
         """Close the segment, give up the oldest one if its place is needed, and return where the next begins."""
         layout = self.layout
-        start = self._segment_end
-        if self._head < start:
-            self._words[(self._head + self._base) // 8] = _PAD
+        if self._limit - self._at >= len(_PAD):
+            self._buffer[self._at : self._at + len(_PAD)] = _PAD
+        start = self._limit + self._base
         oldest = start + layout.segment - layout.capacity
         if oldest > 0:
             self._words[_OLDEST] = oldest
-        self._base = layout.data_offset + start % layout.capacity - start
-        self._head = start
-        self._segment_end = start + layout.segment
-        return start
+        at = layout.data_offset + start % layout.capacity
+        self._at, self._limit, self._base = at, at + layout.segment, start - at
+        return at
 
     @property
     def used_bytes(self) -> int:
         """How much of the buffer holds anything yet."""
-        return self.layout.data_offset + min(self._head, self.layout.capacity)
+        return min(self._at + self._base, self.layout.capacity) + self.layout.data_offset
 
     def beat(self, now_ns: int, dropped: int) -> None:
         """Publish that the writer is alive (wall clock) and how many events it could not write."""
@@ -162,7 +161,6 @@ class Live(NamedTuple):
 
     head: int
     oldest: int
-    sequence: int
     heartbeat_ns: int
     state: int
     dropped: int
@@ -195,7 +193,7 @@ class RingReader:
             raw = self._read(_LIVE_SIZE, _LIVE_OFFSET)
             if len(raw) < _LIVE_SIZE:
                 break
-            live = Live(*struct.unpack(self._order + "6Q", raw))
+            live = Live(*struct.unpack(self._order + "5Q", raw))
             # A writer that laps the ring between two of these loads makes them disagree for a moment.
             if live.oldest <= live.head <= live.oldest + self.layout.capacity:
                 return live
@@ -217,6 +215,13 @@ class RingReader:
         recent = live.head // self.layout.segment * self.layout.segment - self.layout.segment
         self._position = max(recent, live.oldest)
         self._sequence = None if self._position > 0 else 0
+
+    def last_sequence(self) -> int:
+        """How many records were ever written, by the newest one that can be read."""
+        self.seek_recent()
+        while self.next_batch():
+            pass
+        return self._sequence or 0
 
     def next_batch(self) -> list[tuple[int, bytes]]:
         """The next records, each (sequence number, payload); empty when there is nothing more for now."""
@@ -245,15 +250,15 @@ class RingReader:
         records: list[tuple[int, bytes]] = []
         at = 0
         whole = at_head or size == room
-        while at + _RECORD.size <= size:
-            if data[at : at + 4] == _PAD_MARK:
+        while at + len(_PAD) <= size:
+            if data[at : at + len(_PAD)] == _PAD:
                 at = room
                 break
             found = self._record_at(data, at)
             if found is not None:
                 self._take(found[0])
                 records.append(found)
-                at += _padded(len(found[1]))
+                at += _RECORD.size + len(found[1])
                 continue
             if at > 0 and not whole:
                 break  # cut off by the size of one read, not by damage: read on from here
@@ -290,15 +295,10 @@ class RingReader:
         """Where the next true record is, as far as a bounded search finds it; else the end of what was read."""
         self._stalls = 0
         self.damaged += 1
-        for candidate in range(at + 8, min(size, at + _SEARCH_BYTES), 8):
+        for candidate in range(at + 1, min(size, at + _SEARCH_BYTES)):
             if self._record_at(data, candidate) is not None:
                 return candidate
         return size
-
-
-def _padded(length: int) -> int:
-    """The room that a record with a payload of `length` bytes takes."""
-    return (length + _RECORD.size + 7) & ~7
 
 
 def _read_header(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[str, Layout, dict[str, Any]]:

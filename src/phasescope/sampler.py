@@ -65,12 +65,12 @@ class Sampler:
 
     def _innermost(self) -> phase | None:
         """The phase that samples speak of: the latest opened in the thread that started the session, else in any."""
-        scopes = list(self._recorder.open.values())
-        at_home = (scope for scope in reversed(scopes) if scope._thread[0] == self._home_thread)
+        scopes = list(self._recorder.open)
+        at_home = (scope for scope in reversed(scopes) if scope._thread.ident == self._home_thread)
         return next(at_home, scopes[-1] if scopes else None)
 
     def _abandon_leaked(self) -> None:
         """Close the oldest phases of a training that enters and never leaves, so that they can not fill the memory."""
-        scopes = list(self._recorder.open.values())
+        scopes = list(self._recorder.open)
         for scope in scopes[: max(0, len(scopes) - MAX_OPEN_PHASES)]:
             scope._abandon(self._recorder, f"one of more than {MAX_OPEN_PHASES} open phases")

@@ -215,7 +215,7 @@ class Session:
                 _session = None
             phases.set_recorder(None)
         self._sampler.stop()
-        for scope in reversed(list(self._recorder.open.values())):
+        for scope in reversed(list(self._recorder.open)):
             scope._abandon(self._recorder, "the session stopped while it was open")
         self._note("stop", context)
         self._recorder.beat(self._clock.wall_ns())

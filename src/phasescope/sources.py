@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
-from phasescope.codec import mask_of
+from phasescope.codec import Raw, encode_device, mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,6 @@ _DEVICE = ("device_used_bytes", "device_free_bytes", "device_total_bytes")
 
 ALLOCATED_UNKNOWN = mask_of(_ALLOCATOR[:1])
 _NO_ALLOCATOR = mask_of(_ALLOCATOR_ALL)
-_NO_DEVICE = mask_of(_DEVICE)
 
 _FIRST_RETRY_NS = 1_000_000_000
 _LAST_RETRY_NS = 60_000_000_000
@@ -65,15 +64,13 @@ class Health:
 class DeviceState:
     """One device of one source: what an event about it needs besides the counters that were just read."""
 
-    __slots__ = ("backend_name", "device_id", "free", "last_allocated", "mask", "source", "total", "used")
+    __slots__ = ("device_id", "encoded", "figures", "last_allocated", "mask", "source")
 
     def __init__(self, source: Source, device_id: int) -> None:
         self.source = source
-        self.backend_name = source.name
         self.device_id = device_id
         self.last_allocated = -1  # of the event before; -1 where there is none to compare with
-        self.used, self.free, self.total = 0, None, None  # type: tuple[int, int | None, int | None]
-        self.mask = source.mask | _NO_DEVICE
+        self.set_figures(DeviceCounters())
 
     def set_figures(self, figures: DeviceCounters) -> None:
         """Take over the driver's figures. One that contradicts the total is no measurement."""
@@ -81,9 +78,18 @@ class DeviceState:
         if total is not None:
             used = None if used is not None and used > total else used
             free = None if free is not None and free > total else free
-        self.used, self.free, self.total = used or 0, free, total
-        unknown = [key for key, value in zip(_DEVICE, (used, free, total), strict=True) if value is None]
-        self.mask = self.source.mask | mask_of(unknown)
+        self.figures = DeviceCounters(used, free, total)
+        self.remask()
+
+    def remask(self) -> None:
+        """Bring what an event says of the device up to date."""
+        self.mask = self.source.mask | mask_of([key for key, value in zip(_DEVICE, self.figures) if value is None])
+        self.encoded = self.encoded_with(self.mask)
+
+    def encoded_with(self, mask: int) -> Raw:
+        """The device as a part of a payload, with these counters unavailable."""
+        used, free, total = self.figures
+        return encode_device(self.source.name, self.device_id, used or 0, free, total, mask)
 
 
 class Source:
@@ -129,8 +135,8 @@ class Source:
 
     def _remask(self) -> None:
         for state in list(self.states.values()):
-            state.mask = (state.mask & _NO_DEVICE) | self.mask
             state.last_allocated = -1
+            state.remask()
 
 
 def _no_counters(_device: int) -> AllocatorCounters:
@@ -166,6 +172,7 @@ class Sources:
         self.pending: list[Source] = list(self._all)
         self.admitted: list[Source] = []
         self.boundary: Source = self._all[-1]
+        self.only: DeviceState | None = None
         self.admit()
 
     def admit(self) -> None:
@@ -175,9 +182,11 @@ class Sources:
             self.pending = [source for source in self.pending if source not in ready]
             self.admitted = [source for source in self._all if source not in self.pending]
             self.boundary = self.admitted[0]
+        if not self.pending and self.boundary.name == "cpu":
+            self.only = self.boundary.state(HOST_DEVICE)  # nothing else will ever come before the host, and it is one
 
     def device_state(self) -> DeviceState:
-        """The device that a phase speaks of if it begins now, in this thread."""
+        """The device that a phase speaks of if it begins now, in this thread. Where there is `only` one, it is that."""
         if self.pending:
             self.admit()
         source = self.boundary

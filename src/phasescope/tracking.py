@@ -40,7 +40,8 @@ class track(Generic[T]):  # noqa: N801 - used like a function
                     iterator = iter(self._iterable)
                 box.append(next(iterator))
             except StopIteration:
-                phases.end_exhausted(fetch)
+                fetch._extra = {"exhausted": True}
+                fetch.__exit__(None, None, None)
                 return
             except BaseException as error:
                 fetch.__exit__(type(error), error, None)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def in_forked_child(function: Callable[[], Any]) -> Any:
         os.write(writer, json.dumps(answer).encode())
         os._exit(0)
     os.close(writer)
-    with open(reader, "rb") as pipe:
+    with os.fdopen(reader, "rb") as pipe:
         answer = json.loads(pipe.read())
     os.waitpid(pid, 0)
     assert "failed" not in answer, answer["failed"]
@@ -48,3 +49,16 @@ def in_new_python(code: str, *options: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def open_files_below(folder: Path) -> list[int]:
+    """The descriptors of this process that are open on `folder` or below it. Linux only."""
+    found = []
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        try:
+            target = entry.readlink()
+        except OSError:
+            continue  # the listing's own descriptor
+        if target == folder or folder in target.parents:
+            found.append(int(entry.name))
+    return found

@@ -9,7 +9,7 @@ from .spans import scope_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_SPEAK_OF_NONE = frozenset({"sample", "start", "stop"})
+_SPEAK_OF_NONE = ("sample", "start", "stop")
 """These events name the open phase where there is one; without a name they say that none is open."""
 
 

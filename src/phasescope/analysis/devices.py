@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _MAX_DEVICES = 4096
 _HOST = -1
 
-_MAY_NOT_MEASURE = frozenset({"start", "stop", "error", "collector_recovered"})
+_MAY_NOT_MEASURE = ("start", "stop", "error", "collector_recovered")
 """These events are written whether or not the device was measured for them. One that was not says nothing
 new."""
 

@@ -87,8 +87,8 @@ def elide(text: str, width: int) -> str:
     if text_width(text) <= width and len(text) <= 4 * width:
         return text
     room = max(0, width - 1)
-    tail = _fitting(reversed(text), room // 2)[::-1]
-    return _fitting(text, room - text_width(tail)) + _ELLIPSIS + tail
+    tail = _fitting(reversed(text), room // 2, 2 * room)[::-1]
+    return _fitting(text, room - text_width(tail), 2 * room) + _ELLIPSIS + tail
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
@@ -160,13 +160,13 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _fitting(characters: Iterable[str], width: int) -> str:
-    """The first characters that fit in `width` columns, and no more than four times as many of them."""
+def _fitting(characters: Iterable[str], width: int, most: int) -> str:
+    """The first characters that fit in `width` columns, at most so many: combining marks take no column at all."""
     taken: list[str] = []
     used = 0
     for character in characters:
         used += _columns(character)
-        if used > width or len(taken) >= 4 * width:
+        if used > width or len(taken) >= most:
             break
         taken.append(character)
     return "".join(taken)

@@ -61,10 +61,9 @@ class MemoryCgroup:
         None where none is below `below_bytes`, and where the files can not be read.
         """
         for _ in range(2):
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 return self._lowest(below_bytes)
-            except (OSError, ValueError):  # the group is gone, so the process was moved: look once more
-                self.close()
+            self.close()  # the group is gone, so the process was moved to another one: look once more
         return None
 
     def close(self) -> None:

@@ -1,0 +1,38 @@
+"""What a long run leaves in memory: the resident set above the figure right after the import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from benchmarks.measure import Subject, interleave, scaled, scratch_directory, with_names
+from benchmarks.report import Result, Row
+
+EVENTS = 1_000_000
+STORMLOG_EVENTS = 100_000
+"""Its buffer holds 10,000 events by default: it is full long before, and a million would take a minute."""
+
+
+def run(rounds: int) -> Result:
+    """The rows about memory."""
+    subjects = [
+        Subject("phasescope", "", EVENTS, with_names()),
+        Subject("Stormlog", "", STORMLOG_EVENTS, with_names()),
+    ]
+    series = interleave(subjects, rounds, _grown_bytes)
+    grown = {name: scaled(found, 2**-20, "MiB") for name, found in series.items()}
+    return Result(
+        [
+            Row(f"memory after {EVENTS:,} events, 16 MiB ring in a file", grown["phasescope"], 24, 18),
+            Row(f"Stormlog's CPU tracker after {STORMLOG_EVENTS:,} events, no sink", grown["Stormlog"]),
+        ]
+    )
+
+
+def _grown_bytes(subject: Subject) -> float:
+    with scratch_directory() as directory:
+        command = [sys.executable, "-m", "benchmarks.memory_probe", subject.name, str(subject.number), directory]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return int(done.stdout.strip().splitlines()[-1])

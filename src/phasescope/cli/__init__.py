@@ -1,0 +1,107 @@
+"""The `phasescope` command. One sub-command a file, imported only when it is chosen; its docstring is its
+help.
+
+A command file has `add_arguments(parser)` and `run(arguments) -> exit code`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from phasescope.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+COMMANDS = ("ls", "tail", "summary", "demo", "doctor", "clean")
+
+OK = 0
+NOT_FOUND = 1
+WRONG_USAGE = 2
+MISSING_DEPENDENCY = 3
+INTERRUPTED = 130
+
+_EXIT_CODES = """\
+exit codes: 0 ok, 1 nothing found or no such session, 2 wrong usage, 3 an optional dependency is missing,
+130 Ctrl-C"""
+
+
+class CommandError(Exception):
+    """Ends a command with one line for a person and an exit code."""
+
+    def __init__(self, message: str, exit_code: int = NOT_FOUND) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. A closed pipe ends it silently."""
+    try:
+        exit_code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except CommandError as error:
+        from phasescope.cli.terminal import complain
+
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return OK
+    except SystemExit as error:  # argparse: 0 after --help, 2 for wrong usage
+        return error.code if isinstance(error.code, int) else WRONG_USAGE
+    return exit_code
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] not in COMMANDS:
+        _without_command(arguments)
+    module = importlib.import_module(f"phasescope.cli.{arguments[0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"phasescope {arguments[0]}",
+        description=_help(module),
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    exit_code: int = module.run(parser.parse_args(arguments[1:]))
+    return exit_code
+
+
+def _without_command(arguments: list[str]) -> NoReturn:
+    """--help, --version, and what is no command. Only here are all command files imported."""
+    summaries = [
+        (name, _help(importlib.import_module(f"phasescope.cli.{name}")).partition("\n")[0]) for name in COMMANDS
+    ]
+    parser = argparse.ArgumentParser(
+        prog="phasescope",
+        usage="phasescope COMMAND [options]",
+        description="Which phase of a training uses the memory: look at sessions of this user, live or dead.",
+        epilog="commands:\n"
+        + "".join(f"  {name:<9} {summary}\n" for name, summary in summaries)
+        + f"\nphasescope COMMAND --help says more.\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"phasescope {VERSION}")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=argparse.SUPPRESS)
+    parser.parse_args(arguments[:1])
+    parser.error("a command is needed")
+
+
+def _help(module: ModuleType) -> str:
+    return (module.__doc__ or "").strip()
+
+
+def _forget_output() -> None:
+    """Nobody reads any more: what is still buffered must not raise again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

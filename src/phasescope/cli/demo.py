@@ -1,0 +1,189 @@
+"""Train a small PyTorch model on the CPU, watch it live from a second process, and sum it up.
+
+Needs PyTorch: pip install "phasescope[demo]". Takes a few seconds and writes nothing but its live session.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from phasescope.analysis.text import elide
+from phasescope.cli import MISSING_DEPENDENCY, OK, CommandError
+from phasescope.cli.target import add_directory
+from phasescope.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SECONDS = 6.0
+_STEPS_PER_EPOCH = 100
+_BATCH = 256
+_WATCH_AT = 0.3  # of the run
+_WATCHED_LINES = 6
+_WATCH_ENDS_SECONDS = 5.0
+
+_EXAMPLE = """\
+In a training of your own:
+
+  import phasescope
+  from phasescope import phase
+
+  phasescope.start()
+  for batch in phasescope.track(loader):
+      with phase("forward"): ...
+      with phase("backward"): ...
+      with phase("optimizer"): ...
+
+and from another terminal, while it runs, after it ended, and after it was killed:
+
+  phasescope ls
+  phasescope tail PID
+  phasescope summary PID"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=_positive_int, metavar="N", help="end after N steps, however long they take")
+    parser.add_argument("--seconds", type=_positive, metavar="S", help=f"end after S seconds (default {_SECONDS:g})")
+    add_directory(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if importlib.util.find_spec("torch") is None:
+        raise CommandError('the demo needs PyTorch: pip install "phasescope[demo]"', MISSING_DEPENDENCY)
+    import phasescope
+
+    out = Terminal()
+    out.line("training a small PyTorch model on the CPU ...", "bold")
+    training = _Training()  # importing torch takes a second; that is not part of what is looked at
+    with phasescope.start(directory=arguments.dir) as session:
+        watch = _Watch(session.path, out)
+        for done in training.run(arguments.steps, arguments.seconds):
+            if done >= _WATCH_AT:
+                watch.begin()
+        watch.end()
+        out.line(f"{training.steps:,} steps: the loss went from {training.first_loss:.3f} to {training.last_loss:.3f}")
+        out.line()
+        out.line(session.summary().table(out.width))
+    out.line()
+    out.line(_EXAMPLE.replace("PID", str(session.pid)))
+    return OK
+
+
+class _Training:
+    """A multi-layer perceptron that learns a function of eight numbers, as anybody would write it."""
+
+    def __init__(self) -> None:
+        warnings.filterwarnings("ignore", message="Failed to initialize NumPy")  # torch works without it
+        import torch
+
+        torch.manual_seed(0)
+        inputs = torch.rand(_BATCH * _STEPS_PER_EPOCH, 8)
+        targets = torch.sin(inputs.sum(dim=1, keepdim=True) * 2)
+        dataset = torch.utils.data.TensorDataset(inputs, targets)
+        self._loader = torch.utils.data.DataLoader(dataset, batch_size=_BATCH, shuffle=True)
+        self._model = torch.nn.Sequential(
+            torch.nn.Linear(8, 512),
+            torch.nn.ReLU(),
+            torch.nn.Linear(512, 512),
+            torch.nn.ReLU(),
+            torch.nn.Linear(512, 1),
+        )
+        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=1e-3)
+        self._loss = torch.nn.MSELoss()
+        self.steps = 0
+        self.first_loss = self.last_loss = math.nan
+
+    def run(self, steps: int | None, seconds: float | None) -> Iterator[float]:
+        """Train; after each step, yield how much of the run is done."""
+        from phasescope import phase, track
+
+        if seconds is None and steps is None:
+            seconds = _SECONDS
+        began, epoch, done = time.monotonic(), 0, 0.0
+        while done < 1:
+            with phase("epoch", n=epoch):
+                for inputs, targets in track(self._loader):
+                    self._step(inputs, targets)
+                    done = max(
+                        self.steps / steps if steps is not None else 0.0,
+                        (time.monotonic() - began) / seconds if seconds is not None else 0.0,
+                    )
+                    yield done
+                    if done >= 1:
+                        break
+            epoch += 1
+
+    def _step(self, inputs: Any, targets: Any) -> None:
+        from phasescope import phase
+
+        with phase("forward"):
+            loss = self._loss(self._model(inputs), targets)
+        with phase("backward"):
+            loss.backward()
+        with phase("optimizer"):
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+        self.last_loss = loss.item()
+        if not self.steps:
+            self.first_loss = self.last_loss
+        self.steps += 1
+
+
+class _Watch:
+    """A second process that follows this one for a few events, as anybody may from another terminal."""
+
+    def __init__(self, path: str | None, out: Terminal) -> None:
+        self._path = path
+        self._out = out
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[str] | None = None
+
+    def begin(self) -> None:
+        """Start it; once only, and not where the session has no file that another process could read."""
+        if self._thread is None and self._path is not None:
+            command = ["-m", "phasescope", "tail", self._path, "-n", "0", "--types", "phase_exit,sample"]
+            self._process = subprocess.Popen(
+                [sys.executable, *command], stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
+            )
+            self._thread = threading.Thread(target=self._show, args=(self._process,), daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Wait for the last of its lines."""
+        if self._thread is not None and self._process is not None:
+            self._thread.join(_WATCH_ENDS_SECONDS)
+            self._process.kill()
+            self._process.wait()
+
+    def _show(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            self._out.line()
+            self._out.line(f"meanwhile, in process {process.pid}: phasescope tail {os.getpid()}", "bold")
+            for _, line in zip(range(_WATCHED_LINES + 1), lines, strict=False):
+                self._out.line("  │ " + elide(line.rstrip(), (self._out.width or 120) - 4))
+        process.kill()
+        self._out.line()
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value

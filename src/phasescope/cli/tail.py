@@ -1,0 +1,231 @@
+"""Follow a session: one line an event, as it happens, until the session ends or Ctrl-C.
+
+A line is: local time, event type, phase, duration, allocated memory on the phase's device, its change, then
+the status where it is not ok, attributes and remarks. With --json each line is the TelemetryEvent v3 itself,
+and what is no event goes to standard error. A session that is over is shown to its end, and how it ended.
+Events that were overwritten before they could be read are counted in a line of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from phasescope.analysis.devices import device_row
+from phasescope.analysis.spans import int_or_none, scope_of, size_or_none
+from phasescope.analysis.text import (
+    change_text,
+    duration_text,
+    elide,
+    pad,
+    path_text,
+    plural,
+    printable,
+    size_text,
+)
+from phasescope.cli import OK
+from phasescope.cli.target import add_target, command_line, number, opened
+from phasescope.cli.terminal import Terminal, json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from phasescope.reader import Reader
+
+_PATH_WIDTH = 24
+_LONGEST_REMARK = 200
+_STYLES = {
+    "error": "red",
+    "critical": "red",
+    "warning": "yellow",
+    "collector_degraded": "yellow",
+    "collector_recovered": "green",
+    "sample": "dim",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_target(parser)
+    parser.add_argument("-n", "--last", type=_count, default=10, metavar="N", help="begin with the last N (default 10)")
+    parser.add_argument("--all", action="store_true", help="begin with the oldest event kept")
+    parser.add_argument("--types", type=_types, metavar="A,B", help="only these event types, e.g. phase_exit,error")
+    parser.add_argument("--no-follow", action="store_true", help="print what is there and end")
+    parser.add_argument("--json", action="store_true", help="each line one TelemetryEvent v3 as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with opened(arguments.target, arguments.dir) as reader:
+        printer = _JsonPrinter() if arguments.json else _LinePrinter()
+        printer.begin(reader)
+        missed = 0
+        for event in _events(reader, arguments):
+            if arguments.types is None or event["event_type"] in arguments.types:
+                printer.event(event)
+            if reader.missed > missed:
+                printer.remark(f"{plural(reader.missed - missed, 'event')} missed: overwritten before they were read")
+                missed = reader.missed
+        printer.end(reader)
+    return OK
+
+
+def _events(reader: Reader, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    if arguments.all:
+        return reader.iter_events() if arguments.no_follow else reader.follow(from_start=True)
+    if arguments.no_follow:
+        return iter(_last(reader, arguments))
+    return _last_then_new(reader, arguments)
+
+
+def _last(reader: Reader, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    if arguments.types is None:
+        return reader.events(last=arguments.last)
+    wanted = (event for event in reader.iter_events() if event["event_type"] in arguments.types)
+    return list(deque(wanted, maxlen=arguments.last))
+
+
+def _last_then_new(reader: Reader, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The last ones, then the new ones, none twice and none left out.
+
+    Following begins before the last ones are read. So what was written between the two comes again: at most
+    as many events as were written meanwhile, none of them newer than the last one shown.
+    """
+    new = reader.follow()
+    written = reader.written
+    last = _last(reader, arguments) if arguments.last else []
+    again = reader.written - written
+    yield from last
+    for event in new:
+        if last and again > 0:
+            again -= 1
+            if event["timestamp_ns"] <= last[-1]["timestamp_ns"]:
+                continue
+        yield event
+
+
+class _LinePrinter:
+    """Lines for a person."""
+
+    def __init__(self) -> None:
+        self._out = Terminal()
+        # What stands beside the path takes 58 columns.
+        self._path_width = _PATH_WIDTH if self._out.width is None else min(40, max(16, self._out.width - 58))
+        self._last_ns: int | None = None
+
+    def begin(self, reader: Reader) -> None:
+        pid = number(reader.constants.get("pid"))
+        self.remark(f"pid {pid}: {elide(command_line(reader.constants), _LONGEST_REMARK)}")
+
+    def remark(self, text: str) -> None:
+        self._out.line(f"-- {text} --", "dim")
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        self._last_ns = int_or_none(event.get("timestamp_ns"))
+        event_type = event["event_type"]
+        status = _fields(event).get("status", "ok")
+        self._out.line(event_line(event, self._path_width), "red" if status == "error" else _STYLES.get(event_type, ""))
+
+    def end(self, reader: Reader) -> None:
+        for text in _ending(reader, self._last_ns):
+            self.remark(text)
+
+
+class _JsonPrinter(_LinePrinter):
+    """One event a line; remarks go elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._remarks = Terminal(sys.stderr)
+
+    def begin(self, reader: Reader) -> None:
+        pass
+
+    def remark(self, text: str) -> None:
+        self._remarks.line(f"-- {text} --", "dim")
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        self._last_ns = int_or_none(event.get("timestamp_ns"))
+        self._out.line(json_text(event))
+
+
+def _ending(reader: Reader, last_ns: int | None) -> Iterator[str]:
+    last = f"; last event {clock_text(last_ns)}" if last_ns is not None else ""
+    state = reader.state
+    if state == "dead":
+        pid = number(reader.constants.get("pid"))
+        yield f"killed or crashed: process {pid} is gone without a stop{last}"
+    elif state == "stopped":
+        yield f"the session has stopped{last}"
+
+
+def event_line(event: Mapping[str, Any], path_width: int) -> str:
+    """One event on one line."""
+    scope = scope_of(event)
+    fields = _fields(event)
+    duration_ns = size_or_none(fields.get("duration_ns"))
+    columns = [
+        clock_text(int_or_none(event.get("timestamp_ns"))),
+        pad(printable(event["event_type"]), 11),
+        pad(elide(path_text(scope.path), path_width) if scope is not None else "", path_width),
+        pad("" if duration_ns is None else duration_text(duration_ns), 8, right=True),
+        pad(size_text(device_row(event).allocated_bytes), 9, right=True),
+        pad(_change(event, fields), 10, right=True),
+        *_remarks(event, fields),
+    ]
+    return " ".join(columns).rstrip()
+
+
+def clock_text(time_ns: int | None) -> str:
+    """Local time of day with milliseconds."""
+    try:
+        seconds, rest_ns = divmod(time_ns or 0, 1_000_000_000)
+        return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest_ns // 1_000_000:03}"
+    except (OverflowError, ValueError, OSError):  # a time that no calendar has
+        return f"{time_ns} ns"
+
+
+def _fields(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    scope = scope_of(event)
+    return {} if scope is None else scope.fields
+
+
+def _change(event: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
+    """Of an exit what the phase changed, of any other event what changed since the device's last one."""
+    if device_row(event).allocated_bytes is None:
+        return ""
+    exits = event["event_type"] == "phase_exit"
+    change = int_or_none(fields.get("allocated_delta_bytes") if exits else event.get("allocator_change_bytes"))
+    return "" if change is None or (change == 0 and not exits) else change_text(change)
+
+
+def _remarks(event: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterable[str]:
+    if fields.get("action") is None:
+        yield device_row(event).label
+    status = fields.get("status", "ok")
+    if status != "ok":
+        yield printable(status) + (f": {printable(fields['error_type'])}" if "error_type" in fields else "")
+    attributes = fields.get("attributes")
+    if isinstance(attributes, dict) and fields.get("action") == "enter":
+        text = " ".join(f"{printable(key)}={printable(value)}" for key, value in attributes.items())
+        yield elide(text, _LONGEST_REMARK)
+    if event.get("context") is not None:
+        yield elide(printable(event["context"]), _LONGEST_REMARK)
+
+
+def _count(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = -1
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of events")
+    return count
+
+
+def _types(text: str) -> frozenset[str]:
+    types = frozenset(name.strip() for name in text.split(",") if name.strip())
+    if not types:
+        raise argparse.ArgumentTypeError("no event type named")
+    return types

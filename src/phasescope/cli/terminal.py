@@ -1,0 +1,71 @@
+"""Where commands write: colour only on a terminal, its width, and only signs that its encoding has."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+from typing import Any, TextIO
+
+from phasescope.analysis.text import printable
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+# What stands for our own signs where an encoding lacks them.
+_PLAIN = {"≥": ">=", "…": "~", "–": "-", "µ": "u", "×": "x", "→": "->", "│": "|"}
+
+
+class Terminal:
+    """A stream for a person. `width` is None where lines need not fit anything, as in a pipe."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        on_terminal = self._stream.isatty()
+        self.width = shutil.get_terminal_size().columns if on_terminal else None
+        self._colour = on_terminal and _may_colour()
+        self._replacements = _lacking(getattr(self._stream, "encoding", None) or "utf-8")
+        reconfigure = getattr(self._stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Write one line, at once: whoever reads the pipe sees it now."""
+        self._stream.write(self.paint(text.translate(self._replacements), style) + "\n")
+        self._stream.flush()
+
+    def paint(self, text: str, style: str) -> str:
+        """The text in a style such as `red` or `bold`, where colours are shown."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and self._colour else text
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    Terminal(sys.stderr).line("phasescope: " + printable(message))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Valid JSON in ASCII, whatever the value's strings hold; what is no number (NaN) is null."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(value), indent=indent)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _may_colour() -> bool:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return os.name != "nt" or "WT_SESSION" in os.environ  # the old Windows console shows the codes themselves
+
+
+def _lacking(encoding: str) -> dict[int, str]:
+    return {ord(sign): plain for sign, plain in _PLAIN.items() if not sign.encode(encoding, "ignore")}

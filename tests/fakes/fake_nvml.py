@@ -1,0 +1,136 @@
+"""An NVIDIA driver behind the real pynvml, for machines without one.
+
+The functions of pynvml that ours may call are replaced by ones of the same signature; its error classes, constants and
+structures are the real ones. A function that is not replaced still finds no driver.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import pynvml
+
+if TYPE_CHECKING:
+    import pytest
+
+GIB = 1024**3
+
+
+@dataclasses.dataclass
+class FakeGpu:
+    """One GPU. `mig` is its mode, None where it has none; `slices` are its MIG devices' (total, free) by UUID."""
+
+    uuid: str = "GPU-737e2423-874a-23a4-1126-dfbe3e77c294"
+    pci_bus_id: str = "00000000:DE:00.0"
+    total_bytes: int = 80 * GIB
+    free_bytes: int = 70 * GIB
+    mig: int | None = None
+    slices: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    failing: str | None = None
+    """The error, by the name of its code, with which memory is answered."""
+
+
+class FakeDriver:
+    """The driver's state. `started` counts nvmlInit less nvmlShutdown, as the real library does."""
+
+    def __init__(self, gpus: list[FakeGpu]) -> None:
+        self.gpus = gpus
+        self.started = 0
+        self.calls: list[str] = []
+        self._failing: str | None = None
+        self._handles: list[tuple[Any, FakeGpu, str]] = []
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+        """Put it behind pynvml."""
+        for name in [name for name in dir(self) if name.startswith("nvml")]:
+            real = getattr(pynvml, name)
+            fake = mock.create_autospec(real, side_effect=self._recorded(name))
+            monkeypatch.setattr(pynvml, name, fake)
+        return self
+
+    def fail(self, code: str | None) -> None:
+        """Let nvmlInit fail from now on, by the name of the error's code."""
+        self._failing = code
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        if self._failing:
+            raise error(self._failing)
+        self.started += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self._check()
+        self.started -= 1
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        self._check()
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Any:  # noqa: N802
+        self._check()
+        if not uuid.startswith(("GPU-", "MIG-")):
+            raise error("NVML_ERROR_INVALID_ARGUMENT")
+        for gpu in self.gpus:
+            if uuid == gpu.uuid or uuid in gpu.slices:
+                return self._handle(gpu, uuid)
+        raise error("NVML_ERROR_NOT_FOUND")
+
+    def nvmlDeviceGetHandleByPciBusId(self, pciBusId: str) -> Any:  # noqa: N802, N803
+        self._check()
+        for gpu in self.gpus:
+            if _location(gpu.pci_bus_id) == _location(pciBusId):
+                return self._handle(gpu, gpu.uuid)
+        raise error("NVML_ERROR_NOT_FOUND")
+
+    def nvmlDeviceGetMigMode(self, device: Any) -> list[int]:  # noqa: N802
+        gpu, _ = self._of(device)
+        if gpu.mig is None:
+            raise error("NVML_ERROR_NOT_SUPPORTED")
+        return [gpu.mig, gpu.mig]
+
+    def nvmlDeviceGetMemoryInfo(self, handle: Any, version: int | None = None) -> Any:  # noqa: N802
+        assert version is None, "version 2 is not faked"
+        gpu, uuid = self._of(handle)
+        if gpu.failing:
+            raise error(gpu.failing)
+        total, free = gpu.slices.get(uuid, (gpu.total_bytes, gpu.free_bytes))
+        return pynvml.c_nvmlMemory_t(total=total, free=free, used=total - free)
+
+    def _recorded(self, name: str) -> Any:
+        answer = getattr(self, name)
+
+        def recorded(*arguments: Any, **named: Any) -> Any:
+            self.calls.append(name)
+            return answer(*arguments, **named)
+
+        return recorded
+
+    def _check(self) -> None:
+        if not self.started:
+            raise error("NVML_ERROR_UNINITIALIZED")
+
+    def _handle(self, gpu: FakeGpu, uuid: str) -> Any:
+        handle = pynvml.c_nvmlDevice_t()
+        self._handles.append((handle, gpu, uuid))
+        return handle
+
+    def _of(self, handle: Any) -> tuple[FakeGpu, str]:
+        self._check()
+        for known, gpu, uuid in self._handles:
+            if known is handle and gpu in self.gpus:
+                return gpu, uuid
+        raise error("NVML_ERROR_INVALID_ARGUMENT")
+
+
+def error(code: str) -> Exception:
+    """What pynvml raises for a code, of the code's own class."""
+    raised: Exception = pynvml.NVMLError(getattr(pynvml, code))
+    return raised
+
+
+def _location(pci_bus_id: str) -> tuple[int, ...]:
+    """The driver compares numbers: letters may be of either case, and the domain of 4 or 8 digits."""
+    domain, bus, rest = pci_bus_id.split(":")
+    slot, _, function = rest.partition(".")
+    return tuple(int(part, 16) for part in (domain, bus, slot, function))

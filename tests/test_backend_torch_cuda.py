@@ -1,0 +1,465 @@
+"""The torch backend over a fake with devices, and over the real torch of this machine."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fakes.fake_cuda import GIB, UUIDS, FakeCuda
+from fakes.fake_nvml import FakeDriver, FakeGpu
+from fakes.processes import in_forked_child, in_new_python
+from phasescope.backends import torch_absent
+from phasescope.backends.protocol import DeviceCounters, DeviceIdentity
+from phasescope.backends.torch_cuda import Cuda, Rocm
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from phasescope.backends.protocol import Backend
+
+MIB = 1024 * 1024
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+pytestmark = pytest.mark.neutral
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    return FakeCuda().install(monkeypatch)
+
+
+@pytest.fixture
+def rocm(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    return FakeCuda(hip="6.4.43482").install(monkeypatch)
+
+
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name == "torch" or name.startswith("torch.")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+class TestReady:
+    def test_it_is_once_the_training_initialised_the_device(self, cuda: FakeCuda) -> None:
+        cuda.initialised = False
+        backend: Backend = Cuda()
+        assert not backend.ready()
+        cuda.initialised = True
+        assert backend.ready()
+
+    def test_looking_initialises_nothing(self, cuda: FakeCuda) -> None:
+        cuda.initialised = False
+        backend = Cuda()
+        assert not backend.ready()
+        for ask in (backend.devices, backend.current_device):
+            with pytest.raises(RuntimeError, match="not initialised in this process"):
+                ask()
+        for ask_of in (backend.allocator, backend.device, backend.identity):
+            with pytest.raises(RuntimeError, match="not initialised in this process"):
+                ask_of(0)
+        assert cuda.initialisations == 0
+        assert not cuda.initialised
+
+    def test_each_kind_of_build_has_its_own_backend(self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert (Cuda().ready(), Rocm().ready()) == (True, False)
+        FakeCuda(hip="6.4.43482").install(monkeypatch)
+        assert (Cuda().ready(), Rocm().ready()) == (False, True)
+
+    def test_a_cpu_build_is_never_asked_again(self, cuda: FakeCuda) -> None:
+        count = vars(cuda.core).pop("_cuda_getDeviceCount")
+        backend = Cuda()
+        assert not backend.ready()
+        vars(cuda.core)["_cuda_getDeviceCount"] = count
+        assert not backend.ready()
+        assert Cuda().ready()
+
+    def test_it_waits_for_an_import_of_torch_that_is_under_way(self, cuda: FakeCuda) -> None:
+        torch: Any = sys.modules["torch"]
+        count = vars(cuda.core).pop("_cuda_getDeviceCount")
+        torch.__spec__._initializing = True
+        backend = Cuda()
+        assert not backend.ready()
+        vars(cuda.core)["_cuda_getDeviceCount"] = count
+        torch.__spec__._initializing = False
+        assert backend.ready()
+
+    @pytest.mark.parametrize("missing", ["torch", "torch._C", "torch.cuda", "torch.version"])
+    def test_a_torch_of_which_a_part_is_missing_is_not_ready(
+        self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, missing: str
+    ) -> None:
+        backend = Cuda()
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, missing)
+            assert not backend.ready()
+        assert backend.ready()
+
+    def test_an_import_of_torch_that_was_forbidden_is_not_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_torch(monkeypatch)
+        monkeypatch.setitem(sys.modules, "torch", None)
+        assert not Cuda().ready()
+
+
+class TestCounters:
+    def test_they_are_those_of_all_pools(self, cuda: FakeCuda) -> None:
+        cuda.use(1, allocated=300 * MIB, reserved=512 * MIB, active=310 * MIB, split=50 * MIB)
+        assert Cuda().allocator(1) == (300 * MIB, 512 * MIB, 310 * MIB, 50 * MIB)
+        assert Cuda().allocator(0) == (0, 0, 0, 0)
+
+    def test_one_call_into_torch_reads_them_all(self, cuda: FakeCuda) -> None:
+        calls: list[int] = []
+        stats = cuda.core._cuda_memoryStats
+
+        def counted(device: int) -> Any:
+            calls.append(device)
+            return stats(device)
+
+        vars(cuda.core)["_cuda_memoryStats"] = counted
+        Cuda().allocator(1)
+        assert calls == [1]
+
+    def test_a_torch_without_the_private_call_is_asked_by_the_public_one(self, cuda: FakeCuda) -> None:
+        cuda.use(0, allocated=7, reserved=9)
+        stats = vars(cuda.core).pop("_cuda_memoryStats")
+        vars(cuda.cuda)["memory_stats_as_nested_dict"] = lambda device=None: stats(device)
+        assert Cuda().allocator(0) == (7, 9, 0, 0)
+
+    def test_under_cuda_malloc_async_what_is_inactive_is_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cuda = FakeCuda(backend="cudaMallocAsync").install(monkeypatch)
+        cuda.use(0, allocated=7, reserved=9, active=7)
+        assert Cuda().allocator(0) == (7, 9, 7, None)
+
+    def test_a_torch_that_does_not_name_its_allocator_has_its_own(self, cuda: FakeCuda) -> None:
+        cuda.use(0, split=5)
+        del vars(cuda.core)["_cuda_getAllocatorBackend"]
+        assert Cuda().allocator(0)[3] == 5
+
+    def test_a_pluggable_allocator_gives_no_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        FakeCuda(backend="pluggable").install(monkeypatch)
+        with pytest.raises(RuntimeError, match="does not yet support"):
+            Cuda().allocator(0)
+
+    @pytest.mark.parametrize("device", [-1, 2, None])
+    def test_a_device_that_does_not_exist_gives_no_answer(self, cuda: FakeCuda, device: Any) -> None:
+        with pytest.raises(RuntimeError):
+            Cuda().allocator(device)
+        assert cuda.initialisations == 0
+
+
+class TestDevices:
+    def test_those_with_a_context_are_used_even_where_nothing_is_allocated(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        assert list(backend.devices()) == []
+        cuda.use(1, reserved=512 * MIB)
+        assert list(backend.devices()) == [1]
+        cuda.use(0)  # as a library does that forgets to choose its device
+        assert list(backend.devices()) == [0, 1]
+
+    @pytest.mark.parametrize("backend", [Cuda, Rocm])
+    def test_where_contexts_do_not_tell_those_that_ever_reserved_memory_are(
+        self, backend: type[Cuda], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        torch = FakeCuda(hip="6.4.43482" if backend is Rocm else None).install(monkeypatch)
+        if backend is Cuda:
+            del vars(torch.core)["_cuda_hasPrimaryContext"]
+        torch.use(0)
+        torch.use(1, reserved=512 * MIB)
+        torch.use(1, reserved=0)  # torch.cuda.empty_cache()
+        assert list(backend().devices()) == [1]
+
+    def test_one_once_used_stays_so_when_its_peak_is_reset(self, rocm: FakeCuda) -> None:
+        backend = Rocm()
+        rocm.use(1, reserved=512 * MIB)
+        assert list(backend.devices()) == [1]
+        rocm.stats[1]["reserved_bytes"]["all"].update(current=0, peak=0)
+        assert list(backend.devices()) == [1]
+
+    def test_the_current_device_is_the_calling_threads(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        cuda.thread.device = 1
+        seen: list[int] = []
+        thread = threading.Thread(target=lambda: seen.append(backend.current_device()))
+        thread.start()
+        thread.join()
+        assert (backend.current_device(), seen) == (1, [0])
+
+    def test_a_torch_without_the_private_call_tells_the_current_device_too(self, cuda: FakeCuda) -> None:
+        cuda.thread.device = 1
+        del vars(cuda.core)["_cuda_getDevice"]
+        vars(cuda.cuda)["current_device"] = lambda: 1
+        assert Cuda().current_device() == 1
+
+    def test_of_the_whole_device_the_total_is_known(self, cuda: FakeCuda) -> None:
+        assert Cuda().device(1) == DeviceCounters(None, None, 79 * GIB)
+
+    def test_properties_are_read_once(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        backend.device(1)
+        cuda.properties.clear()
+        assert backend.device(1).total_bytes == 79 * GIB
+        assert backend.identity(1) is not None
+
+    @pytest.mark.parametrize("device", [-1, 2])
+    def test_a_device_that_does_not_exist_has_no_total_and_no_identity(self, cuda: FakeCuda, device: int) -> None:
+        for ask_of in (Cuda().device, Cuda().identity):
+            with pytest.raises(AssertionError):
+                ask_of(device)
+
+
+class TestIdentity:
+    def test_it_is_written_as_nvml_writes_it(self, cuda: FakeCuda) -> None:
+        assert Cuda().identity(0) == DeviceIdentity(f"GPU-{UUIDS[0]}", "00000000:de:00.0")
+        assert Cuda().identity(1) == DeviceIdentity(f"GPU-{UUIDS[1]}", "00000000:dd:00.0")
+
+    def test_a_mig_slice_is_named_as_one(self, cuda: FakeCuda) -> None:
+        cuda.properties[0].name = "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+        identity = Cuda().identity(0)
+        assert identity is not None
+        assert identity.uuid == f"MIG-{UUIDS[0]}"
+
+    def test_what_an_older_torch_does_not_tell_is_unknown(self, cuda: FakeCuda) -> None:
+        del cuda.properties[0].pci_bus_id
+        assert Cuda().identity(0) == DeviceIdentity(f"GPU-{UUIDS[0]}", None)
+        del cuda.properties[0].uuid
+        assert Cuda().identity(0) is None
+
+    def test_on_rocm_it_is_the_bus_id(self, rocm: FakeCuda) -> None:
+        assert Rocm().identity(0) == DeviceIdentity(None, "00000000:de:00.0")
+
+
+@forks
+class TestFork:
+    def test_a_child_of_a_training_that_uses_the_device_is_refused(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        assert backend.ready()
+
+        def asked_in_child() -> list[Any]:
+            with pytest.raises(RuntimeError, match="not initialised in this process"):
+                backend.allocator(0)
+            return [backend.ready(), Cuda().ready(), cuda.initialisations]
+
+        assert in_forked_child(asked_in_child) == [False, False, 0]
+        assert backend.ready()
+
+    def test_a_child_that_initialises_the_device_itself_needs_a_backend_of_its_own(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        cuda.bad_fork = False  # the fork came before the first use
+
+        def asked_in_child() -> list[Any]:
+            with pytest.raises(RuntimeError, match="not initialised in this process"):
+                backend.allocator(0)
+            return [backend.ready(), Cuda().ready()]
+
+        assert in_forked_child(asked_in_child) == [False, True]
+
+
+class TestWhyNot:
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDriver:
+        """One with a driver and a device, whatever the real one has."""
+        for variable in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+            monkeypatch.delenv(variable, raising=False)
+        node = tmp_path / "kfd"
+        node.touch()
+        monkeypatch.setattr(torch_absent, "_AMD_NODE", node)
+        monkeypatch.setattr(torch_absent, "_NVIDIA_NODES", (tmp_path / "missing",))
+        monkeypatch.setattr(sys, "platform", "linux")
+        return FakeDriver([FakeGpu()]).install(monkeypatch)
+
+    def reason(self, backend: Cuda) -> str:
+        answer = backend.why_not()
+        assert answer is not None
+        assert answer.remedy
+        assert "\n" not in answer.reason + answer.remedy
+        return answer.reason
+
+    def test_there_is_no_reason_where_the_device_may_yet_be_used(self, cuda: FakeCuda) -> None:
+        cuda.initialised = False
+        assert Cuda().why_not() is None
+        assert cuda.initialisations == 0
+
+    def test_there_is_none_where_it_is_in_use_whatever_else_is_missing(
+        self, cuda: FakeCuda, machine: FakeDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        machine.gpus.clear()
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert Cuda().why_not() is None
+
+    def test_torch_is_not_installed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        without_torch(monkeypatch)
+        monkeypatch.setattr(sys, "path", [str(tmp_path)])
+        assert self.reason(Cuda()) == "PyTorch is not installed"
+
+    @pytest.mark.parametrize(
+        "source",
+        ["import a_module_that_is_missing", "raise OSError('libcudart.so.13: cannot open')", "raise ImportError"],
+    )
+    def test_torch_is_broken(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str) -> None:
+        without_torch(monkeypatch)
+        (tmp_path / "torch.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        assert "can not be imported" in self.reason(Cuda())
+
+    def test_torch_is_built_for_the_cpu(self, cuda: FakeCuda) -> None:
+        vars(cuda.core).pop("_cuda_getDeviceCount")
+        cuda.initialised = False
+        assert "CPU only" in self.reason(Cuda())
+
+    def test_torch_is_built_for_the_other_kind_of_device(self, cuda: FakeCuda) -> None:
+        assert self.reason(Rocm()) == "this PyTorch is built for CUDA, not ROCm"
+
+    def test_torch_is_built_for_rocm(self, rocm: FakeCuda) -> None:
+        assert self.reason(Cuda()) == "this PyTorch is built for ROCm, not CUDA"
+
+    @forks
+    def test_the_process_was_forked(self, cuda: FakeCuda) -> None:
+        assert "was forked" in in_forked_child(lambda: self.reason(Cuda()))
+
+    @pytest.mark.parametrize("value", ["", "-1"])
+    def test_the_devices_are_hidden(self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        cuda.initialised = False
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert self.reason(Cuda()) == "CUDA_VISIBLE_DEVICES hides every device"
+
+    def test_the_devices_are_hidden_on_rocm(self, rocm: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+        rocm.initialised = False
+        assert Rocm().why_not() is None
+        monkeypatch.setenv("HIP_VISIBLE_DEVICES", "-1")
+        assert "HIP_VISIBLE_DEVICES" in self.reason(Rocm())
+
+    def test_there_is_no_driver(self, cuda: FakeCuda, machine: FakeDriver) -> None:
+        cuda.initialised = False
+        machine.fail("NVML_ERROR_LIBRARY_NOT_FOUND")
+        assert self.reason(Cuda()) == "no NVIDIA driver answers: NVML Shared Library Not Found"
+
+    def test_a_device_file_without_nvml_is_no_reason(
+        self, cuda: FakeCuda, machine: FakeDriver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """As on a Jetson."""
+        cuda.initialised = False
+        machine.fail("NVML_ERROR_LIBRARY_NOT_FOUND")
+        (tmp_path / "nvmap").touch()
+        monkeypatch.setattr(torch_absent, "_NVIDIA_NODES", (tmp_path / "nvmap",))
+        assert Cuda().why_not() is None
+
+    def test_the_driver_sees_no_device(self, cuda: FakeCuda, machine: FakeDriver) -> None:
+        cuda.initialised = False
+        machine.gpus.clear()
+        assert self.reason(Cuda()) == "the NVIDIA driver sees no device"
+        assert machine.started == 0
+
+    def test_without_pynvml_the_device_files_tell(self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+        cuda.initialised = False
+        monkeypatch.setitem(sys.modules, "pynvml", None)
+        assert self.reason(Cuda()) == "no NVIDIA device files"
+
+    def test_there_is_no_amd_driver(self, rocm: FakeCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        rocm.initialised = False
+        monkeypatch.setattr(torch_absent, "_AMD_NODE", tmp_path / "missing")
+        assert "no AMD driver" in self.reason(Rocm())
+
+
+class TestRealTorch:
+    def test_asking_does_not_import_it(self) -> None:
+        code = """
+            import sys
+            from phasescope.backends.torch_cuda import Cuda, Rocm
+            print([backend().ready() for backend in (Cuda, Rocm)], "torch" in sys.modules, "pynvml" in sys.modules)
+        """
+        assert in_new_python(code) == "[False, False] False False"
+
+    def test_an_import_in_another_thread_is_not_disturbed(self) -> None:
+        code = """
+            import sys, threading
+            from phasescope.backends.torch_cuda import Cuda, Rocm
+            sys.setswitchinterval(1e-5)
+            backends, asked, failed, imported = (Cuda(), Rocm()), [], [], threading.Event()
+
+            def ask():
+                while not imported.is_set():
+                    try:
+                        asked.append(any(backend.ready() for backend in backends))
+                    except BaseException as error:
+                        failed.append(repr(error))
+
+            thread = threading.Thread(target=ask)
+            thread.start()
+            try:
+                import torch
+            finally:
+                imported.set()
+                thread.join()
+            print(len(asked) > 100, any(asked), failed, torch.cuda.is_initialized())
+        """
+        assert in_new_python(code) == "True False [] False"
+
+    def test_asking_it_initialises_nothing(self) -> None:
+        code = """
+            import torch
+            from phasescope.backends.torch_cuda import Cuda, Rocm
+            for backend in (Cuda(), Rocm()):
+                backend.ready()
+                for ask in (backend.devices, backend.current_device, lambda: backend.allocator(0)):
+                    try:
+                        ask()
+                    except RuntimeError as error:
+                        assert "not initialised" in str(error)
+                    else:
+                        raise SystemExit("answered")
+                reason = backend.why_not()
+            print(torch.cuda.is_initialized(), torch.version.cuda or reason.reason)
+        """
+        told = in_new_python(code)
+        assert told.startswith("False ")
+        if "+cpu" in torch_source("version.py"):
+            assert told == "False this PyTorch is built for the CPU only"
+
+
+def torch_source(path: str) -> str:
+    """A file of the installed torch, which takes a second and more to import."""
+    spec = importlib.util.find_spec("torch")
+    assert spec is not None
+    assert spec.origin is not None
+    return (Path(spec.origin).parent / path).read_text(encoding="utf-8")
+
+
+class TestTheFakeIsLikeTheRealThing:
+    @staticmethod
+    def parameters(path: str) -> dict[str, list[str]]:
+        functions = [node for node in ast.parse(torch_source(path)).body if isinstance(node, ast.FunctionDef)]
+        return {function.name: [arg.arg for arg in function.args.args] for function in functions}
+
+    @staticmethod
+    def faked(module: ModuleType) -> dict[str, list[str]]:
+        functions = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
+        return {name: list(inspect.signature(value).parameters) for name, value in functions.items()}
+
+    def test_its_c_functions_have_the_signatures_of_the_installed_torch(self) -> None:
+        faked = self.faked(FakeCuda().core)
+        del faked["_cuda_hasPrimaryContext"]  # not in the stub
+        assert faked
+        real = self.parameters("_C/__init__.pyi")
+        assert {name: real.get(name) for name in faked} == faked
+
+    def test_its_python_functions_have_the_signatures_of_the_installed_torch(self) -> None:
+        faked = self.faked(FakeCuda().cuda)
+        del faked["_is_in_bad_fork"]  # a C function or a lambda
+        assert faked
+        real = self.parameters("cuda/__init__.py") | self.parameters("cuda/memory.py")
+        assert {name: real.get(name) for name in faked} == faked
+
+    def test_its_properties_are_of_the_installed_torch_or_newer(self) -> None:
+        stub = ast.parse(torch_source("_C/__init__.pyi")).body
+        [real] = [node for node in stub if isinstance(node, ast.ClassDef) and node.name == "_CudaDeviceProperties"]
+        known = {
+            node.target.id
+            for node in real.body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        }
+        faked = set(vars(FakeCuda().properties[0]))
+        assert faked - known <= {"pci_domain_id", "pci_bus_id", "pci_device_id"}  # newer than the stub

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import timeit
 from pathlib import Path
@@ -147,6 +150,33 @@ def in_fresh_process(module: str, function: str, *arguments: Any) -> Any:
             lines = log.read_text(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
             raise RuntimeError(lines[-1])
         return json.loads(answer.read_text())
+
+
+@contextlib.contextmanager
+def plain_interpreter() -> Iterator[Callable[[Sequence[str]], subprocess.CompletedProcess[str]]]:
+    """Runs `python ARGUMENTS` as where phasescope was installed from a wheel.
+
+    What a development installation adds to every start (a finder, and the modules that it needs) would count as part
+    of the bare interpreter: so this is the base interpreter, with the packages on its path. Raises RuntimeError with
+    the last line of stderr where the run fails.
+    """
+    package = importlib.util.find_spec("phasescope")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("No module named 'phasescope'")
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "phasescope").symlink_to(Path(package.submodule_search_locations[0]).resolve())
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment["PYTHONPATH"] = os.pathsep.join([directory, sysconfig.get_path("purelib")])
+        executable = getattr(sys, "_base_executable", None) or sys.executable
+
+        def run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+            command = [executable, "-s", *arguments]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise RuntimeError(done.stderr.strip().splitlines()[-1])
+            return done
+
+        yield run
 
 
 def series_from(answer: dict[str, list[Any]]) -> dict[str, Series]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.measure import Subject, interleave, scaled, scratch_directory, with_names
+from benchmarks.measure import Subject, interleave, plain_interpreter, scaled, scratch_directory, with_names
 from benchmarks.report import Result, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EVENTS = 1_000_000
 STORMLOG_EVENTS = 100_000
@@ -19,7 +22,8 @@ def run(rounds: int) -> Result:
         Subject("phasescope", "", EVENTS, with_names()),
         Subject("Stormlog", "", STORMLOG_EVENTS, with_names()),
     ]
-    series = interleave(subjects, rounds, _grown_bytes)
+    with plain_interpreter() as python:
+        series = interleave(subjects, rounds, partial(_grown_bytes, python))
     grown = {name: scaled(found, 2**-20, "MiB") for name, found in series.items()}
     return Result(
         [
@@ -29,10 +33,7 @@ def run(rounds: int) -> Result:
     )
 
 
-def _grown_bytes(subject: Subject) -> float:
+def _grown_bytes(python: Callable[[list[str]], Any], subject: Subject) -> float:
     with scratch_directory() as directory:
-        command = [sys.executable, "-m", "benchmarks.memory_probe", subject.name, str(subject.number), directory]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    return int(done.stdout.strip().splitlines()[-1])
+        arguments = ["-m", "benchmarks.memory_probe", subject.name, str(subject.number), directory]
+        return float(python(arguments).stdout.strip().splitlines()[-1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,8 @@ SPAN = "with tracer.start_as_current_span('forward'): pass"
 TRACEML_STEPS = 100
 """A block of TraceML's. Its queue holds 2048 steps and is emptied every 2 s: what is over it measures its log."""
 
+TAILS = ("phase", "phase, cpu", "Stormlog", "Stormlog, sink")
+
 
 class Empty:
     """The least that a context manager written as a class can be."""
@@ -42,7 +46,9 @@ class Empty:
 
 def run(rounds: int) -> Result:
     """The rows about single phases."""
-    series = interleave(_subjects(), rounds) | _beside_traceml(min(rounds, 9))
+    subjects = _subjects()
+    series = interleave(subjects, rounds) | _beside_traceml(min(rounds, 9))
+    tails = interleave([s for s in subjects if s.name in TAILS], max(2, rounds // 3), _tail)
 
     def beside(
         what: str, mine: str, other: str, must: float | None = None, aim: float | None = None, unit: str = "1/x"
@@ -62,6 +68,7 @@ def run(rounds: int) -> Result:
             beside("phase, free counters / TraceML trace_step", "phase (b)", "trace_step", unit="x"),
             Row("phase, free counters, nested in another", series["nested"]),
             Row("phase, free counters, with one attribute", series["one attribute"]),
+            *(Row(f"99th percentile of single ones: {name}", found) for name, found in tails.items()),
         ]
     )
 
@@ -82,6 +89,19 @@ def _subjects() -> list[Subject]:
         Subject("nested", OURS, 5000, _inside_a_phase),
         Subject("one attribute", "with phase('forward', step=1): pass", 5000, ours.session),
     ]
+
+
+def _tail(subject: Subject) -> float:
+    """The 99th percentile of a block's phases, each timed alone, ns."""
+    times = []
+    with subject.opened() as names:
+        phase = names["phase"] if "phase" in names else names["tracker"].phase
+        for _ in range(subject.number):
+            started = time.perf_counter_ns()
+            with phase("forward"):
+                pass
+            times.append(time.perf_counter_ns() - started)
+    return statistics.quantiles(times, n=100)[-1]
 
 
 @contextlib.contextmanager

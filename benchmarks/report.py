@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,8 +98,9 @@ def _bound(value: float | None, unit: str) -> str:
 
 
 def _range(series: Series) -> str:
-    low, high = min(series.values), max(series.values)
-    return f"{show(low, series.unit)} … {show(high, series.unit)}"
+    low, high = (show(value, series.unit) for value in (min(series.values), max(series.values)))
+    number, _, unit = low.partition(" ")
+    return f"{number if unit and high.endswith(f' {unit}') else low} … {high}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -171,9 +173,15 @@ def tables(results: dict[str, Result]) -> Iterable[tuple[str, Sequence[str], lis
 def as_text(results: dict[str, Result], about: Sequence[str]) -> str:
     """The whole report for a terminal."""
     parts = ["\n".join(about)]
-    parts += [f"{name}\n{text_table(headings, lines)}" for name, headings, lines in tables(results) if lines]
+    for name, headings, lines in tables(results):
+        if headings is _FLOOR_HEADINGS:  # its last column is a sentence: that goes on lines of its own
+            made_of = [textwrap.fill(f"{line[0]}: {line[-1]}", 118, subsequent_indent="    ") for line in lines]
+            numbers = text_table(headings[:-1], [line[:-1] for line in lines])
+            parts.append("\n".join([name, numbers, *made_of]))
+        elif lines:
+            parts.append(f"{name}\n{text_table(headings, lines)}")
     parts += ["\n".join(f"- {note}" for result in results.values() for note in result.notes)]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def write_markdown(path: Path, results: dict[str, Result], about: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ def run(rounds: int) -> Result:
     return Result(
         [
             Row("sampler at 10 Hz, `cpu`", above_idle("phasescope"), 0.3, 0.1),
+            Row("a thread that wakes ten times a second and does nothing", above_idle("waking")),
             Row("Stormlog's CPU tracker at 10 Hz, no sink", above_idle("Stormlog")),
             Row("Stormlog's CPU tracker at 10 Hz with its sink", above_idle("Stormlog, sink")),
         ]
@@ -40,6 +42,7 @@ def windows(rounds: int) -> dict[str, Any]:
     """In a fresh process, without torch: the processor time of windows with and without a sampler, ns."""
     subjects = [
         Subject("idle", "", 1, _nothing),
+        Subject("waking", "", 1, _waking),
         Subject("phasescope", "", 1, partial(ours.session, "cpu")),
         Subject("Stormlog", "", 1, partial(peers.stormlog, "cpu", sink=False)),
         Subject("Stormlog, sink", "", 1, partial(peers.stormlog, "cpu", sink=True)),
@@ -53,6 +56,23 @@ def _window(subject: Subject) -> float:
         started = time.process_time_ns()
         time.sleep(WINDOW_S)
         return time.process_time_ns() - started
+
+
+@contextlib.contextmanager
+def _waking() -> Iterator[dict[str, Any]]:
+    ended = threading.Event()
+
+    def wake() -> None:
+        while not ended.wait(0.1):
+            pass
+
+    thread = threading.Thread(target=wake, daemon=True)
+    thread.start()
+    try:
+        yield {}
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager

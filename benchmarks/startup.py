@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.measure import Series, Subject, combined, interleave, scaled, with_names
+from benchmarks.measure import Series, Subject, combined, interleave, plain_interpreter, scaled, with_names
 from benchmarks.report import Result, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _NO_TORCH = "import sys; sys.modules['torch'] = None"
 """Stormlog imports torch where there is one; that is not its own cost."""
@@ -27,7 +29,9 @@ STATEMENTS = {
 def run(rounds: int) -> Result:
     """The rows about imports. Every figure is the wall time of a process, less a bare one's of the same round."""
     subjects = [Subject(name, code, 1, with_names()) for name, code in STATEMENTS.items()]
-    series = {name: scaled(found, 1e-6, "ms") for name, found in interleave(subjects, rounds, _process).items()}
+    with plain_interpreter() as python:
+        found = interleave(subjects, rounds, partial(_process, python))
+    series = {name: scaled(times, 1e-6, "ms") for name, times in found.items()}
 
     def above_bare(name: str) -> Series:
         return combined(name, "ms", lambda value, bare: value - bare, series[name], series["bare"])
@@ -49,11 +53,7 @@ def _said(name: str) -> str:
     return f"`{code}`{' (without torch)' if before else ''}"
 
 
-def _process(subject: Subject) -> float:
-    command = [sys.executable, "-c", subject.statement]
+def _process(python: Callable[[list[str]], Any], subject: Subject) -> float:
     started = time.perf_counter_ns()
-    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
-    took = time.perf_counter_ns() - started
-    if done.returncode != 0:
-        raise RuntimeError(done.stderr.decode(errors="replace").strip().splitlines()[-1])
-    return took
+    python(["-c", subject.statement])
+    return time.perf_counter_ns() - started

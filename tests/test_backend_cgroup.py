@@ -82,6 +82,11 @@ class TestV2:
         tree.v2(".", 800 * MIB, usage=10)
         assert tree.cgroup(f"0::{path}").limit(MACHINE_BYTES) == Limit(800 * MIB, 10)
 
+    def test_a_path_out_of_the_namespace_is_not_followed(self, tree: Tree) -> None:
+        tree.v2(".", 800 * MIB, usage=10)
+        tree.v2("../outside", 100 * MIB, usage=20)
+        assert tree.cgroup("0::/../outside").limit(MACHINE_BYTES) == Limit(800 * MIB, 10)
+
     def test_no_limit_anywhere_is_none(self, tree: Tree) -> None:
         tree.v2("job", "max", usage=10)
         tree.v2("job/app", "max", usage=10)

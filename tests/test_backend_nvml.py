@@ -223,5 +223,10 @@ class TestRealLibrary:
             "def nvmlInit(): pass\n"
             "def nvmlDeviceGetCount(): return 1\n"
         )
-        code = "from phasescope.backends.nvml import Nvml; print(Nvml().why_not())"
-        assert in_new_python(code, "-W", "error", PYTHONPATH=str(tmp_path)) == "None"
+        code = f"""
+            import sys
+            sys.path.insert(0, {str(tmp_path)!r})
+            from phasescope.backends.nvml import Nvml
+            print(Nvml().why_not())
+        """
+        assert in_new_python(code, "-W", "error") == "None"

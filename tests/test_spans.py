@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_events import MIB, MS, START_NS, MadeSession
 
+from made_events import MIB, MS, START_NS, MadeSession
 from phasescope.analysis.current import current_phase
 from phasescope.analysis.spans import Span, scope_of, spans
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_events import MIB, MS, SESSION_ID, START_NS, MadeSession
-from test_spans import odd_events
 
+from made_events import MIB, MS, SESSION_ID, START_NS, MadeSession
 from phasescope.analysis import phasetree, quantiles
 from phasescope.analysis.summary import Row, Summary, summarize
 from phasescope.analysis.text import text_width
+from test_spans import odd_events
 
 pytestmark = pytest.mark.neutral
 
@@ -289,7 +289,9 @@ def test_the_table_as_a_person_sees_it() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_the_table_fits_where_it_can(width: int) -> None:
-    session = MadeSession(host="a-host-with-a-name-that-is-far-too-long-to-be-shown-on-any-line-of-any-terminal.example")
+    session = MadeSession(
+        host="a-host-with-a-name-that-is-far-too-long-to-be-shown-on-any-line-of-any-terminal.example"
+    )
     for name in ("forward_through_the_whole_of_the_encoder", "b"):
         session.run("epoch", name, change=3 * MIB)
     lines = summarize(session.events, missed=10**9).table(width).splitlines()

@@ -21,9 +21,7 @@ def decorate(function: F, name: str, attributes: dict[str, Scalar] | None) -> F:
     """The function, each call of it a phase. What can not be decorated comes back as it is, with one log line."""
 
     def fresh() -> phases.phase:
-        scope = phases.phase(name)
-        scope._attributes = attributes
-        return scope
+        return phases.PreparedPhase(name, attributes)
 
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(decorate(function.__func__, name, attributes))

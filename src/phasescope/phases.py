@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from phasescope.attributes import Scalar
     from phasescope.backends.protocol import AllocatorCounters
     from phasescope.paths import Path
     from phasescope.recorder import Recorder
@@ -56,16 +57,13 @@ class phase:
     """
 
     __slots__ = (
-        "__weakref__",
         "_allocated",
         "_attributes",
         "_device",
         "_entered_ns",
-        "_extra",
         "_mask",
         "_name",
         "_open",
-        "_origin",
         "_parent",
         "_path",
         "_recorder",
@@ -83,12 +81,13 @@ class phase:
     _sequence: int
     _thread: _Thread
 
+    # A slot of `PreparedPhase`, and None here, so that the hot path need not set it.
+    _origin: phase | None = None
+
     def __init__(self, name: str, /, **attributes: object) -> None:
         self._name = name if type(name) is str else clean_name(name)
         self._attributes = clean_attributes(attributes) if attributes else None
-        self._extra: dict[str, object] | None = None
         self._open = False
-        self._origin: phase | None = None
         self._recorder: Recorder | None = None
 
     def __enter__(self) -> phase:
@@ -96,7 +95,7 @@ class phase:
         if recorder is None:
             return self
         if self._open:
-            _twin(self).__enter__()._origin = self
+            PreparedPhase(self._name, self._attributes, self).__enter__()
             return self
         try:
             parent = _get_current()
@@ -116,10 +115,14 @@ class phase:
             except AttributeError:
                 self._thread = _threads.this = _Thread()
             sources = recorder.sources
-            self._device = device = sources.only or sources.device_state()
+            device = sources.only
+            if device is None:
+                device = sources.device_state()
+            self._device = device
             source = device.source
+            read, now = source.read, recorder.now  # bound first: CPython calls a method so, but not an attribute
             try:
-                counters = source.read(device.device_id)
+                counters = read(device.device_id)
             except Exception as error:
                 counters = source.read_failed(error)
             self._allocated = counters[0]
@@ -127,8 +130,8 @@ class phase:
             # Open before it is written: Ctrl-C may come in between, and then `stop` still finds it.
             self._open = True
             recorder.open[self] = None
-            self._entered_ns = now = recorder.now()
-            recorder.enter(self, now, counters)
+            self._entered_ns = entered_ns = now()
+            recorder.enter(self, entered_ns, counters)
             _set_current(self)
         except Exception:
             recorder.dropped += 1
@@ -140,14 +143,15 @@ class phase:
         recorder = self._recorder
         if recorder is None:
             return
-        scope, note, extra, here = self, None, self._extra, True
+        scope, note, here = self, None, True
         try:
             if not self._open or recorder is not _recorder or _get_current() is not self:
                 closing = _irregular(self, recorder, exc_type)
                 if closing is None:
                     return
                 scope, note, here = closing
-            now = recorder.now()
+            now = recorder.now
+            now_ns = now()
             scope._open = False
             if here:
                 parent = scope._parent
@@ -156,16 +160,17 @@ class phase:
                 _set_current(parent)
             device = scope._device
             source = device.source
+            read = source.read
             try:
-                counters = source.read(device.device_id)
+                counters = read(device.device_id)
             except Exception as error:
                 counters = source.read_failed(error)
             if recorder.open.pop(scope, _GONE) is _GONE:
                 return  # `stop`, in another thread, was quicker
             if exc_type is None:
-                recorder.exit(scope, now, counters, "ok", None, note, extra)
+                recorder.exit(scope, now_ns, counters, "ok", None, note, None)
             else:
-                _end_with_exception(scope, recorder, now, counters, exc_type, exc, note)
+                _end_with_exception(scope, recorder, now_ns, counters, exc_type, exc, note)
         except Exception:
             recorder.dropped += 1
 
@@ -188,11 +193,22 @@ class phase:
         recorder.exit(self, now, counters, "abandoned", None, note, None)
 
 
-def _twin(origin: phase) -> phase:
-    """A phase of the same name and attributes, for an entry while `origin` is open."""
-    twin = phase(origin._name)
-    twin._attributes = origin._attributes
-    return twin
+class Exhausted(StopIteration):
+    """Tells the exit of a fetch that it found no further item. Never raised."""
+
+
+class PreparedPhase(phase):
+    """A phase that this package makes itself, of attributes that are clean already.
+
+    `origin` is the phase that it is a further entry of, if it is one.
+    """
+
+    __slots__ = ("_origin",)
+
+    def __init__(self, name: str, attributes: dict[str, Scalar] | None, origin: phase | None = None) -> None:
+        super().__init__(name)
+        self._attributes = attributes
+        self._origin = origin
 
 
 def _nearest_open(scope: phase | None, recorder: Recorder) -> phase | None:
@@ -244,7 +260,8 @@ def _end_with_exception(
     from phasescope.failures import is_out_of_memory, is_control_flow, one_line
 
     if is_control_flow(exc_type):
-        recorder.exit(scope, now_ns, counters, "ok", None, note, None)
+        extra = {"exhausted": True} if exc_type is Exhausted else None
+        recorder.exit(scope, now_ns, counters, "ok", None, note, extra)
         return
     recorder.exit(scope, now_ns, counters, "error", exc_type.__name__, note, None)
     key = (id(exc), scope._sequence)
@@ -252,8 +269,8 @@ def _end_with_exception(
     if out_of_memory or issubclass(exc_type, recorder.report_exceptions):
         # Reported where it was raised; on its way out through the enclosing phases it is the same one.
         if recorder.reported != key:
-            extra = {"error_type": exc_type.__name__, "out_of_memory": out_of_memory}
-            recorder.note("error", scope._device, counters, scope, one_line(exc_type, exc), extra)
+            what = {"error_type": exc_type.__name__, "out_of_memory": out_of_memory}
+            recorder.note("error", scope._device, counters, scope, one_line(exc_type, exc), what)
         parent = scope._parent
         recorder.reported = (id(exc), None if parent is None else parent._sequence)
 

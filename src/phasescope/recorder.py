@@ -107,8 +107,9 @@ class Recorder:
                     scope._path.encoded,
                     scope._attributes,
                 )
+                append = self._append
                 try:
-                    self._append(encode(fields))
+                    append(encode(fields))
                 except Exception:
                     self._write_shortened(fields)
             finally:
@@ -162,8 +163,9 @@ class Recorder:
                     error_type,
                     None if (device.mask | scope._mask) & ALLOCATED_UNKNOWN else allocated - scope._allocated,
                 )
+                append = self._append
                 try:
-                    self._append(encode(fields))
+                    append(encode(fields))
                 except Exception:
                     self._write_shortened(fields)
             finally:

@@ -90,9 +90,7 @@ class RingWriter:
         self._base = -layout.data_offset  # what turns a place in the buffer into a position of this lap
         buffer[_CONSTANTS_OFFSET : _CONSTANTS_OFFSET + len(constants)] = constants
         self._words[_STATE] = RUNNING
-        buffer[: _FIXED.size] = _FIXED.pack(
-            MAGIC, _BYTE_ORDER, VERSION, *layout, len(constants), zlib.crc32(constants)
-        )
+        buffer[: _FIXED.size] = _FIXED.pack(MAGIC, _BYTE_ORDER, VERSION, *layout, len(constants), zlib.crc32(constants))
 
     def append(
         self,

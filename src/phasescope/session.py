@@ -154,9 +154,7 @@ class Session:
         self._ring = self._create_ring(json.dumps(constants).encode(), constants)
         self._recorder = Recorder(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
         self._recorder.report_exceptions = options.report_exceptions
-        self._sources = sources.Sources(
-            chosen, drivers, options.devices, self._clock.monotonic_ns, self._source_event
-        )
+        self._sources = sources.Sources(chosen, drivers, options.devices, self._clock.monotonic_ns, self._source_event)
         self._recorder.sources = self._sources
         self._sampler = Sampler(self._recorder, self._sources, self._clock, options.interval_ms)
         self._subscriptions: list[Subscription] = []

@@ -25,9 +25,7 @@ class Subscription:
         self._closed = False
         # The place to begin is taken here, not in the thread: nothing that comes after this call is left out.
         events = reader.follow()
-        self._thread = threading.Thread(
-            target=self._run, args=(events,), name="phasescope-subscription", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(events,), name="phasescope-subscription", daemon=True)
         self._thread.start()
 
     @property

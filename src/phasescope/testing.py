@@ -1,11 +1,11 @@
 """What tests of phases and sessions are written with, ours and our users': a backend and a clock that do as told.
 
-    backend = FakeBackend(name="cuda", total=80 * 2**30)
-    clock = FakeClock()
-    with phasescope.start(backends=[backend], clock=clock) as session:
-        with phase("forward"):
-            backend.allocate(200 * 2**20)
-            clock.advance(ms=5)
+backend = FakeBackend(name="cuda", total=80 * 2**30)
+clock = FakeClock()
+with phasescope.start(backends=[backend], clock=clock) as session:
+    with phase("forward"):
+        backend.allocate(200 * 2**20)
+        clock.advance(ms=5)
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class track(Generic[T]):  # noqa: N801 - used like a function
     often as the iterable, and has its length.
     """
 
-    def __init__(self, iterable: Iterable[T], name: str = "data", **attributes: object) -> None:
+    def __init__(self, iterable: Iterable[T], /, name: str = "data", **attributes: object) -> None:
         self._iterable = iterable
         self._name = name
         self._attributes = clean_attributes(attributes) if attributes else None
@@ -33,15 +33,14 @@ class track(Generic[T]):  # noqa: N801 - used like a function
         iterator: Iterator[T] | None = None
         box: list[T] = []
         while True:
-            fetch = self._fetch()
+            fetch = phases.PreparedPhase(self._name, self._attributes)
             fetch.__enter__()
             try:
                 if iterator is None:
                     iterator = iter(self._iterable)
                 box.append(next(iterator))
             except StopIteration:
-                fetch._extra = {"exhausted": True}
-                fetch.__exit__(None, None, None)
+                fetch.__exit__(phases.Exhausted, None, None)
                 return
             except BaseException as error:
                 fetch.__exit__(type(error), error, None)
@@ -49,8 +48,3 @@ class track(Generic[T]):  # noqa: N801 - used like a function
             fetch.__exit__(None, None, None)
             # Through a list, so that no variable here keeps the user's batch alive.
             yield box.pop()
-
-    def _fetch(self) -> phases.phase:
-        scope = phases.phase(self._name)
-        scope._attributes = self._attributes
-        return scope

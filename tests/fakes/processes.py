@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 
 def in_forked_child(function: Callable[[], Any]) -> Any:
-    """What `function` returns in a forked child, through JSON. An exception there fails the test here."""
+    """What `function` returns in a forked child, through JSON.
+
+    An exception there fails the test here, and so does a child that hangs.
+    """
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and newer: fork beside threads
         pid = os.fork()
     if pid == 0:
+        signal.alarm(20)
         try:
             answer = {"result": function()}
         except BaseException:
@@ -31,17 +36,16 @@ def in_forked_child(function: Callable[[], Any]) -> Any:
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        answer = json.loads(pipe.read())
+        answer = json.loads(pipe.read() or '{"failed": "the child died or hung"}')
     os.waitpid(pid, 0)
     assert "failed" not in answer, answer["failed"]
     return answer["result"]
 
 
-def in_new_python(code: str, *options: str, **environment: str) -> str:
+def in_new_python(code: str, *options: str) -> str:
     """What a fresh interpreter prints that runs `code`. Its failure fails the test."""
     done = subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(code)],
-        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=120,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,9 @@ def examine(directory: str | None) -> dict[str, Any]:
     from phasescope import sessions
     from phasescope.session import diagnose
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a framework has to say when it is imported is not asked here
+        sources = diagnose()
     return {
         "phasescope": VERSION,
         "python": platform.python_version(),
@@ -55,7 +59,7 @@ def examine(directory: str | None) -> dict[str, Any]:
                 "reason": source.reason,
                 "remedy": source.remedy,
             }
-            for source in diagnose()
+            for source in sources
         ],
         "directories": [
             {"path": path, "works": ok, "reason": reason, "free_bytes": _free_bytes(path)}

@@ -31,7 +31,7 @@ from phasescope.cli.target import add_target, command_line, number, opened
 from phasescope.cli.terminal import Terminal, json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from phasescope.reader import Reader
 
@@ -60,49 +60,53 @@ def run(arguments: argparse.Namespace) -> int:
     with opened(arguments.target, arguments.dir) as reader:
         printer = _JsonPrinter() if arguments.json else _LinePrinter()
         printer.begin(reader)
-        missed = 0
-        for event in _events(reader, arguments):
+        for event in _events(reader, arguments, printer):
             if arguments.types is None or event["event_type"] in arguments.types:
                 printer.event(event)
-            if reader.missed > missed:
-                printer.remark(f"{plural(reader.missed - missed, 'event')} missed: overwritten before they were read")
-                missed = reader.missed
         printer.end(reader)
     return OK
 
 
-def _events(reader: Reader, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    if arguments.all:
-        return reader.iter_events() if arguments.no_follow else reader.follow(from_start=True)
+def _events(reader: Reader, arguments: argparse.Namespace, printer: _LinePrinter) -> Iterator[dict[str, Any]]:
     if arguments.no_follow:
-        return iter(_last(reader, arguments))
-    return _last_then_new(reader, arguments)
+        yield from reader.iter_events() if arguments.all else _last(reader, arguments)
+        if arguments.all:
+            printer.missed(reader.missed)
+    elif arguments.all:
+        yield from _with_missed(reader, reader.follow(from_start=True), printer)
+    else:
+        # Following begins before the last ones are read, so that none is left out. What was written between the two
+        # comes again: at most as many events as were written meanwhile, none of them newer than the last one shown.
+        new = reader.follow()
+        written = reader.written
+        last = _last(reader, arguments)
+        yield from last
+        new = _without_repeats(new, last, reader.written - written)
+        yield from _with_missed(reader, new, printer)
 
 
 def _last(reader: Reader, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    if arguments.types is None:
+    if arguments.types is None or not arguments.last:
         return reader.events(last=arguments.last)
     wanted = (event for event in reader.iter_events() if event["event_type"] in arguments.types)
     return list(deque(wanted, maxlen=arguments.last))
 
 
-def _last_then_new(reader: Reader, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The last ones, then the new ones, none twice and none left out.
-
-    Following begins before the last ones are read. So what was written between the two comes again: at most
-    as many events as were written meanwhile, none of them newer than the last one shown.
-    """
-    new = reader.follow()
-    written = reader.written
-    last = _last(reader, arguments) if arguments.last else []
-    again = reader.written - written
-    yield from last
+def _without_repeats(
+    new: Iterable[dict[str, Any]], shown: Sequence[dict[str, Any]], most: int
+) -> Iterator[dict[str, Any]]:
     for event in new:
-        if last and again > 0:
-            again -= 1
-            if event["timestamp_ns"] <= last[-1]["timestamp_ns"]:
+        if shown and most > 0:
+            most -= 1
+            if event["timestamp_ns"] <= shown[-1]["timestamp_ns"]:
                 continue
         yield event
+
+
+def _with_missed(reader: Reader, events: Iterable[dict[str, Any]], printer: _LinePrinter) -> Iterator[dict[str, Any]]:
+    for event in events:
+        yield event
+        printer.missed(reader.missed)
 
 
 class _LinePrinter:
@@ -113,6 +117,7 @@ class _LinePrinter:
         # What stands beside the path takes 58 columns.
         self._path_width = _PATH_WIDTH if self._out.width is None else min(40, max(16, self._out.width - 58))
         self._last_ns: int | None = None
+        self._missed = 0
 
     def begin(self, reader: Reader) -> None:
         pid = number(reader.constants.get("pid"))
@@ -127,9 +132,20 @@ class _LinePrinter:
         status = _fields(event).get("status", "ok")
         self._out.line(event_line(event, self._path_width), "red" if status == "error" else _STYLES.get(event_type, ""))
 
+    def missed(self, count: int) -> None:
+        """So many were missed since the beginning."""
+        if count > self._missed:
+            self.remark(f"{plural(count - self._missed, 'event')} overwritten before they could be read")
+            self._missed = count
+
     def end(self, reader: Reader) -> None:
-        for text in _ending(reader, self._last_ns):
-            self.remark(text)
+        state = reader.state
+        last = f"; last event shown {clock_text(self._last_ns)}" if self._last_ns is not None else ""
+        if state == "dead":
+            pid = number(reader.constants.get("pid"))
+            self.remark(f"killed or crashed: process {pid} is gone without a stop{last}")
+        elif state == "stopped":
+            self.remark(f"the session has stopped{last}")
 
 
 class _JsonPrinter(_LinePrinter):
@@ -148,16 +164,6 @@ class _JsonPrinter(_LinePrinter):
     def event(self, event: Mapping[str, Any]) -> None:
         self._last_ns = int_or_none(event.get("timestamp_ns"))
         self._out.line(json_text(event))
-
-
-def _ending(reader: Reader, last_ns: int | None) -> Iterator[str]:
-    last = f"; last event {clock_text(last_ns)}" if last_ns is not None else ""
-    state = reader.state
-    if state == "dead":
-        pid = number(reader.constants.get("pid"))
-        yield f"killed or crashed: process {pid} is gone without a stop{last}"
-    elif state == "stopped":
-        yield f"the session has stopped{last}"
 
 
 def event_line(event: Mapping[str, Any], path_width: int) -> str:

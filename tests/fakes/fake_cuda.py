@@ -141,6 +141,12 @@ class FakeCuda:
         return _module("torch.cuda", locals())
 
 
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that never imported it."""
+    for name in [name for name in sys.modules if name == "torch" or name.startswith("torch.")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 def _module(name: str, namespace: dict[str, Any]) -> ModuleType:
     module = ModuleType(name)
     vars(module).update({key: value for key, value in namespace.items() if key != "self"})

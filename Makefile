@@ -1,0 +1,54 @@
+# make demo    set up, then train a real model with phases and show the table
+# make test    set up, then run every check and every test
+# make check   lint, format, types, import rules
+# make bench   set up an environment with the peers, measure them and us in one run, rewrite docs/benchmarks.md
+# make clean   remove the environments and caches
+
+PYTHON ?= python3
+ENV := .venv
+BIN := $(ENV)/bin
+BENCH := .venv-bench
+PIP := pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench clean
+
+demo: $(ENV)/ready-for-demo
+	$(BIN)/phasescope demo
+
+test: check
+	$(BIN)/pytest
+	$(BIN)/pytest -m neutral --without=macos
+	$(BIN)/pytest -m neutral --without=windows
+
+check: $(ENV)/ready-for-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+bench: $(BENCH)/ready
+	$(BENCH)/bin/python -m benchmarks --markdown docs/benchmarks.md
+
+clean:
+	rm -rf $(ENV) $(BENCH) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(ENV)
+
+$(ENV)/ready-for-demo: requirements/demo.txt pyproject.toml | $(BIN)/python
+	$(BIN)/$(PIP) -r requirements/demo.txt
+	$(BIN)/$(PIP) -e .
+	@touch $@
+
+$(ENV)/ready-for-test: requirements/test.txt pyproject.toml | $(BIN)/python
+	$(BIN)/$(PIP) -r requirements/test.txt
+	$(BIN)/$(PIP) -e .
+	@touch $@
+
+# torch first: the peers ask for it without a version.
+$(BENCH)/ready: requirements/demo.txt requirements/bench.txt pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/$(PIP) -r requirements/demo.txt
+	$(BENCH)/bin/$(PIP) -r requirements/bench.txt
+	$(BENCH)/bin/$(PIP) -e .
+	@touch $@

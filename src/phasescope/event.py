@@ -1,0 +1,258 @@
+"""TelemetryEvent v3: its keys, its validation, and who the process is in its job.
+
+An event is one flat JSON object. This module says which keys it has and what they hold; it makes none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+SCHEMA_VERSION: Final = 3
+
+REQUIRED_KEYS: Final = (
+    "schema_version",
+    "session_id",
+    "timestamp_ns",
+    "event_type",
+    "collector",
+    "sampling_interval_ms",
+    "pid",
+    "host",
+    "device_id",
+    "allocator_allocated_bytes",
+    "allocator_reserved_bytes",
+    "allocator_active_bytes",
+    "allocator_inactive_bytes",
+    "allocator_change_bytes",
+    "device_used_bytes",
+    "device_free_bytes",
+    "device_total_bytes",
+    "context",
+    "metadata",
+)
+OPTIONAL_KEYS: Final = ("job_id", "rank", "local_rank", "world_size")
+EVENT_KEYS: Final = REQUIRED_KEYS + OPTIONAL_KEYS
+COUNTERS: Final = tuple(key for key in EVENT_KEYS if key.startswith(("allocator_", "device_")) and key != "device_id")
+
+EVENT_TYPES: Final = (
+    "start",
+    "stop",
+    "sample",
+    "phase_enter",
+    "phase_exit",
+    "warning",
+    "critical",
+    "error",
+    "collector_degraded",
+    "collector_recovered",
+)
+"""What the profiler emits. Readers accept any other type as well."""
+
+
+class InvalidEventError(ValueError):
+    """A record is no TelemetryEvent v3. `field` is the key at fault, `record` where the record is not even a mapping."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, str(self))
+
+
+def validate_event(record: Mapping[str, Any]) -> None:
+    """Raise `InvalidEventError` for the first thing that keeps `record` from being a TelemetryEvent v3.
+
+    Looked at in this order: unknown keys, each key in the order of `EVENT_KEYS`, then the bounds between keys. What lies
+    inside `metadata` is free. No value is turned to text but JSON's own scalars.
+    """
+    if not isinstance(record, Mapping):
+        raise InvalidEventError("record", f"an event is {_found(record)}; it must be a mapping")
+    _refuse_unknown_keys(record)
+    for key, rule in _RULES.items():
+        if key not in record:
+            if key in OPTIONAL_KEYS:
+                continue
+            raise InvalidEventError(key, f"{key} is missing; it must be {rule.right}")
+        if not rule.holds(record[key]):
+            raise InvalidEventError(key, f"{key} is {_found(record[key])}; it must be {rule.right}")
+    _check_bounds_between_keys(record)
+
+
+def _refuse_unknown_keys(record: Mapping[Any, Any]) -> None:
+    unknown = sorted(key if isinstance(key, str) else f"<{type(key).__name__}>" for key in record if key not in _RULES)
+    if unknown:
+        listed = ", ".join(unknown)
+        raise InvalidEventError(unknown[0], f"unknown top-level keys: {listed}; what is not in v3 goes into metadata")
+
+
+def _check_bounds_between_keys(record: Mapping[str, Any]) -> None:
+    total = record["device_total_bytes"]
+    if total is not None:
+        for key in ("device_used_bytes", "device_free_bytes"):
+            if record[key] is not None and record[key] > total:
+                raise InvalidEventError(
+                    key, f"{key} is {_found(record[key])}; it must be <= device_total_bytes, {_found(total)}"
+                )
+    world_size = record.get("world_size", 1)
+    rank = record.get("rank", 0)
+    for key, value in (("rank", rank), ("local_rank", record.get("local_rank", rank))):
+        if value >= world_size:
+            raise InvalidEventError(
+                key, f"{key} is {_found(value)}; it must be < world_size, {_found(world_size)} (1 where it is absent)"
+            )
+
+
+def _found(value: object) -> str:
+    """The type, and for JSON's scalars a short text of the value. Anything else may be a tensor: left alone."""
+    name = type(value).__name__
+    if isinstance(value, str):
+        return f"{name} {str.__repr__(value[:40])}{'…' if len(value) > 40 else ''}"
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    if isinstance(value, int):
+        # Python refuses to write ints of thousands of digits
+        return f"{name} {int.__repr__(value)}" if value.bit_length() <= 128 else f"{name} of {value.bit_length()} bits"
+    if isinstance(value, float):
+        return f"{name} {float.__repr__(value)}"
+    return name
+
+
+class _Rule(NamedTuple):
+    right: str
+    holds: Callable[[Any], bool]
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != ""
+
+
+_TEXT = _Rule("a str that is not blank", _is_text)
+_TEXT_OR_NULL = _Rule("a str that is not blank, or None", lambda value: value is None or _is_text(value))
+_INT = _Rule("an int", _is_int)
+_COUNT = _Rule("an int >= 0", lambda value: _is_int(value) and value >= 0)
+_COUNT_OR_NULL = _Rule("an int >= 0, or None", lambda value: value is None or (_is_int(value) and value >= 0))
+
+_RULES: Final[Mapping[str, _Rule]] = {
+    "schema_version": _Rule(f"the int {SCHEMA_VERSION}", lambda value: _is_int(value) and value == SCHEMA_VERSION),
+    "session_id": _TEXT,
+    "timestamp_ns": _COUNT,
+    "event_type": _TEXT,
+    "collector": _TEXT,
+    "sampling_interval_ms": _COUNT,
+    "pid": _Rule("an int >= -1", lambda value: _is_int(value) and value >= -1),
+    "host": _TEXT,
+    "device_id": _INT,
+    "allocator_allocated_bytes": _COUNT,
+    "allocator_reserved_bytes": _COUNT,
+    "allocator_active_bytes": _COUNT_OR_NULL,
+    "allocator_inactive_bytes": _COUNT_OR_NULL,
+    "allocator_change_bytes": _INT,
+    "device_used_bytes": _COUNT,
+    "device_free_bytes": _COUNT_OR_NULL,
+    "device_total_bytes": _COUNT_OR_NULL,
+    "context": _Rule("a str or None", lambda value: value is None or isinstance(value, str)),
+    "metadata": _Rule("a mapping", lambda value: isinstance(value, Mapping)),
+    "job_id": _TEXT_OR_NULL,
+    "rank": _COUNT,
+    "local_rank": _COUNT,
+    "world_size": _Rule("an int >= 1", lambda value: _is_int(value) and value >= 1),
+}
+
+
+class Identity(NamedTuple):
+    """Who this process is: its job, its rank of `world_size` ranks, and its rank among those on the same machine."""
+
+    job_id: str | None
+    rank: int
+    local_rank: int
+    world_size: int
+
+
+class _Launched(NamedTuple):
+    rank: int
+    local_rank: int | None
+    world_size: int
+
+
+_LAUNCHERS: Final = (
+    ("RANK", "LOCAL_RANK", "WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
+)
+_JOB_IDS: Final = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
+
+
+def resolve_identity(
+    *,
+    job_id: str | None = None,
+    rank: int | None = None,
+    local_rank: int | None = None,
+    world_size: int | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Identity:
+    """The process's identity: each argument that is given, else the launcher's (torchrun, Open MPI, Slurm), else alone.
+
+    A launcher counts only where its rank and world size are both set and make sense: the environment never raises. What
+    is passed does: `TypeError` for a wrong type, `ValueError` for a value that does not fit, both naming the argument.
+    """
+    _check_arguments(job_id, rank, local_rank, world_size)
+    launched = _launched(environ) or _Launched(rank=0, local_rank=None, world_size=1)
+    size = launched.world_size if world_size is None else world_size
+    own = launched.rank if rank is None else rank
+    if own >= size:
+        raise ValueError(_rank_out_of_range(rank, own, size))
+    if local_rank is None:
+        local = launched.local_rank
+        local_rank = own if local is None or local >= size else local
+    elif local_rank >= size:
+        raise ValueError(f"local_rank={local_rank} must be less than world_size, {size}; pass world_size as well")
+    return Identity(_job_id(environ) if job_id is None else job_id, own, local_rank, size)
+
+
+def _check_arguments(job_id: object, rank: object, local_rank: object, world_size: object) -> None:
+    if job_id is not None:
+        if not isinstance(job_id, str):
+            raise TypeError(f"job_id is {_found(job_id)}; it must be a str, or None to take it from the environment")
+        if not job_id.strip():
+            raise ValueError("job_id is blank; pass None to take it from the environment")
+    for name, value, least in (("rank", rank, 0), ("local_rank", local_rank, 0), ("world_size", world_size, 1)):
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} is {_found(value)}; it must be an int, or None to take it from the environment")
+        if value < least:
+            raise ValueError(f"{name}={value} must be >= {least}; pass None to take it from the environment")
+
+
+def _rank_out_of_range(given: int | None, rank: int, world_size: int) -> str:
+    if given is None:
+        return f"world_size={world_size} leaves no room for rank {rank}, the environment's; pass rank as well"
+    return f"rank={rank} must be less than world_size, {world_size}; pass world_size as well"
+
+
+def _launched(environ: Mapping[str, str]) -> _Launched | None:
+    for names in _LAUNCHERS:
+        rank, local_rank, world_size = (_int_or_none(environ.get(name)) for name in names)
+        if rank is None or world_size is None or not 0 <= rank < world_size:
+            continue
+        sane = local_rank is not None and 0 <= local_rank < world_size
+        return _Launched(rank, local_rank if sane else None, world_size)
+    return None
+
+
+def _int_or_none(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None
+
+
+def _job_id(environ: Mapping[str, str]) -> str | None:
+    return next((text for name in _JOB_IDS if (text := environ.get(name)) and text.strip()), None)

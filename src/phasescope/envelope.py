@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, MutableSequence, Set
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Set
 from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, cast, final
@@ -40,8 +40,8 @@ _NO_MAPPING: Final[Mapping[str, Any]] = MappingProxyType({})
 class _Fields:
     """An envelope while it is being filled in.
 
-    A frozen class pays a call of `object.__setattr__` for every field, about 1 µs in all. So an envelope is filled in as
-    this class, by plain stores, and then turned into a `ProjectedTelemetryRecord`: the same slots, closed to stores.
+    A frozen class pays a call of `object.__setattr__` for every field, about 1 µs in all. So an envelope is filled in
+    as this class, by plain stores, and then turned into a `ProjectedTelemetryRecord`: the same slots, closed to stores.
     """
 
     __slots__ = tuple("_identity" if name == "record_id" else name for name in _FIELD_NAMES)
@@ -64,13 +64,13 @@ class _Fields:
 
 @final
 class ProjectedTelemetryRecord(_Fields):
-    """One event's immutable envelope. `project_telemetry_mapping` makes it; the constructor takes its fields as keywords.
+    """One event's immutable envelope. `project_telemetry_mapping` makes it; the constructor takes fields as keywords.
 
-    `timestamp_ns` is the event's wall clock, `observed_timestamp_ns` that of whoever observed it, both in ns since the Unix
-    epoch. `source_kind` says what was measured (`cpu`, `cuda`, `rocm`, `mps`, `tensorflow`, else `gpu` or `other`), `stage`
-    is the phase, `body` the event's line for a person. `resource`, `attributes` and `correlation` are read-only mappings
-    with str keys; in them, at any depth, mappings are read-only, sequences are tuples and sets are frozensets. A value of
-    any other kind is kept as it is.
+    `timestamp_ns` is the event's wall clock, `observed_timestamp_ns` that of whoever observed it, both in ns since the
+    Unix epoch. `source_kind` says what was measured (`cpu`, `cuda`, `rocm`, `mps`, `tensorflow`, else `gpu` or
+    `other`), `stage` is the phase, `body` the event's line for a person. `resource`, `attributes` and `correlation`
+    are read-only mappings with str keys; in them, at any depth, mappings are read-only, sequences are tuples and sets
+    are frozensets. A value of any other kind is kept as it is.
 
     Two envelopes are equal where all fields are. A copy of an envelope is the envelope itself.
     """
@@ -150,7 +150,7 @@ class ProjectedTelemetryRecord(_Fields):
 
 
 def _sealed(fields: _Fields) -> ProjectedTelemetryRecord:
-    fields.__class__ = ProjectedTelemetryRecord  # type: ignore[assignment]
+    fields.__class__ = ProjectedTelemetryRecord
     return cast("ProjectedTelemetryRecord", fields)
 
 
@@ -163,9 +163,9 @@ def project_telemetry_mapping(
 ) -> ProjectedTelemetryRecord:
     """The envelope of one event: any mapping that is shaped like a TelemetryEvent v3; it need not be complete.
 
-    `record` is neither changed nor kept. `observed_timestamp_ns` is when it was observed, in ns since the Unix epoch; by
-    default the event's own time. Raises `ValueError` naming `session_id`, `timestamp_ns`, `event_type`, `metadata` or
-    `observed_timestamp_ns` where that is missing or not what it must be, and for a record that contains itself.
+    `record` is neither changed nor kept. `observed_timestamp_ns` is when it was observed, in ns since the Unix epoch;
+    by default the event's own time. Raises `ValueError` naming `session_id`, `timestamp_ns`, `event_type`, `metadata`
+    or `observed_timestamp_ns` where that is missing or not what it must be, and for a record that contains itself.
     """
     event = _checked(record)
     if observed_timestamp_ns is None:
@@ -174,10 +174,11 @@ def project_telemetry_mapping(
         raise ValueError("observed_timestamp_ns must be an int >= 0 (ns since the Unix epoch) or None")
     odd: set[type] = set()
     try:
-        fields = _projected(event, *_frozen_event(event, odd), observed_timestamp_ns)
+        values, metadata = _frozen_event(event, odd)
+        fields = _projected(event, values, metadata, observed_timestamp_ns)
         fields._identity = _record_id(event, odd)
     except RecursionError:
-        raise ValueError("the record is nested too deeply, or contains itself") from None
+        raise ValueError(_TOO_DEEP) from None
     return _sealed(fields)
 
 
@@ -187,7 +188,10 @@ def project_owned_event(event: dict[str, Any]) -> ProjectedTelemetryRecord:
     It is not checked again. `record_id` is computed when it is first asked for, since most readers never ask.
     """
     odd: set[type] = set()
-    metadata = _frozen_dict(event["metadata"], odd)
+    try:
+        metadata = _frozen_dict(event["metadata"], odd)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
     fields = _projected(event, _event_values(event), metadata, event["timestamp_ns"])
     fields._identity = (event, odd)
     return _sealed(fields)
@@ -231,36 +235,21 @@ _SEVERITY_BY_EVENT_TYPE: Final = {
     "phase_exit": "info",
     "sample": "info",
 }
+# fmt: off
 _EVENT_KEYS: Final = (  # all but metadata
-    "schema_version",
-    "session_id",
-    "timestamp_ns",
-    "event_type",
-    "collector",
-    "sampling_interval_ms",
-    "pid",
-    "host",
-    "device_id",
-    "allocator_allocated_bytes",
-    "allocator_reserved_bytes",
-    "allocator_active_bytes",
-    "allocator_inactive_bytes",
-    "allocator_change_bytes",
-    "device_used_bytes",
-    "device_free_bytes",
-    "device_total_bytes",
-    "context",
-    "job_id",
-    "rank",
-    "local_rank",
-    "world_size",
+    "schema_version", "session_id", "timestamp_ns", "event_type", "collector", "sampling_interval_ms", "pid", "host",
+    "device_id", "allocator_allocated_bytes", "allocator_reserved_bytes", "allocator_active_bytes",
+    "allocator_inactive_bytes", "allocator_change_bytes", "device_used_bytes", "device_free_bytes",
+    "device_total_bytes", "context", "job_id", "rank", "local_rank", "world_size",
 )
-_all_event_values = itemgetter(*_EVENT_KEYS)
+# fmt: on
+_all_event_values: Final[Callable[[dict[str, Any]], tuple[Any, ...]]] = itemgetter(*_EVENT_KEYS)
+_TOO_DEEP: Final = "the record is nested too deeply, or contains itself"
 
 
 def _event_values(event: dict[str, Any]) -> tuple[Any, ...]:
     try:
-        return _all_event_values(event)  # one call in C where the event is complete, as ours are
+        return _all_event_values(event)  # one call in C where no key is missing
     except KeyError:
         return tuple(map(event.get, _EVENT_KEYS))
 
@@ -294,12 +283,13 @@ def _projected(
 ) -> _Fields:
     """All fields but the record_id, from an event and from its values and metadata as `_frozen_event` gives them.
 
-    Takes `metadata` over: it becomes the attributes. Long, because every call it were split into costs a twentieth of it.
+    Takes `metadata` over: it becomes the attributes. Long, because each call it were split into costs 1/20 of it.
     """
     # fmt: off
-    (_, session_id, timestamp_ns, event_type, collector, interval_ms, pid, host, device_id,
-     allocated, reserved, active, inactive, change, used, free, total,
-     _, job_id, rank, local_rank, world_size) = values
+    (_, session_id, timestamp_ns, event_type, collector, interval_ms, pid, host,
+     device_id, allocated, reserved, active,
+     inactive, change, used, free,
+     total, _, job_id, rank, local_rank, world_size) = values
     # fmt: on
     given = event.get("metadata", _NO_MAPPING)  # texts are made from what was given: str([1]), not str((1,))
     text, body, scope = given.get("severity_text"), event.get("context"), given.get("phase_scope")
@@ -396,21 +386,20 @@ _PLAIN: Final = frozenset({str, int, bool, type(None)})  # immutable, and msgspe
 
 def _frozen_event(event: dict[str, Any], odd: set[type]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The values of `_EVENT_KEYS` and a dict of the metadata, both frozen; `odd` as in `_frozen_dict`."""
-    if len(event) == len(_EVENT_KEYS) + 1 and type(metadata := event.get("metadata")) is dict:
-        try:
-            values = _all_event_values(event)
-        except KeyError:
-            values = (odd,)
-        if _PLAIN.issuperset(map(type, values)):
-            return values, _frozen_dict(metadata, odd)
+    others = dict(event)
+    metadata = others.pop("metadata", _NO_MAPPING)
+    if type(event) is type(metadata) is dict and _PLAIN.issuperset(map(type, others.values())):
+        return _event_values(others), _frozen_dict(metadata, odd)  # flat, as v3 is: no walk over every key
+    if type(event) is not dict:
+        odd.add(type(event))
     frozen = _frozen_dict(event, odd)
-    return tuple(map(frozen.get, _EVENT_KEYS)), dict(frozen.get("metadata", _NO_MAPPING))
+    return _event_values(frozen), dict(frozen.get("metadata", _NO_MAPPING))
 
 
 def _frozen_dict(mapping: Mapping[Any, Any], odd: set[type]) -> dict[str, Any]:
     """A dict of its own with str keys and frozen values.
 
-    `odd` takes up the types that were met, as key or value, and are not JSON's or not written alike by msgspec and json.
+    `odd` takes up the types met, of keys and values, that are not JSON's or not written alike by msgspec and json.
     """
     frozen: dict[str, Any] = {}
     for key, value in mapping.items():
@@ -476,11 +465,11 @@ def _record_id(record: dict[str, Any], odd: set[type]) -> str:
 
 
 def _canonical_json(record: dict[str, Any], odd: set[type]) -> bytes:
-    """What `json.dumps(json.loads(json.dumps(record, sort_keys=True, default=str)), sort_keys=True)` gives, sooner.
+    """The text of `json.dumps(json.loads(json.dumps(record, sort_keys=True, default=str)), sort_keys=True)`, sooner.
 
-    msgspec writes the same bytes in a third of the time of one `json.dumps`, but for escapes, non-ASCII, floats and what
-    JSON has not. It refuses keys that are not str; where it does not, one pass of json is exact, unless there are
-    surrogates: two of them become one character when read again, which may sort elsewhere or be another key's twin.
+    msgspec writes the same bytes in a third of the time of one `json.dumps`, except for escapes, non-ASCII, floats and
+    what JSON has not. It refuses keys that are not str. Where it does not, one pass of json is exact too, unless there
+    are surrogates: two of them are one character when read again, which may sort elsewhere or be another key's twin.
     """
     if odd <= {float}:
         try:

@@ -52,7 +52,7 @@ EVENT_TYPES: Final = (
 
 
 class InvalidEventError(ValueError):
-    """A record is no TelemetryEvent v3. `field` is the key at fault, `record` where the record is not even a mapping."""
+    """A record is no TelemetryEvent v3. `field` is the key at fault, or `record` where that is no mapping."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -65,8 +65,8 @@ class InvalidEventError(ValueError):
 def validate_event(record: Mapping[str, Any]) -> None:
     """Raise `InvalidEventError` for the first thing that keeps `record` from being a TelemetryEvent v3.
 
-    Looked at in this order: unknown keys, each key in the order of `EVENT_KEYS`, then the bounds between keys. What lies
-    inside `metadata` is free. No value is turned to text but JSON's own scalars.
+    Looked at in this order: unknown keys, each key in the order of `EVENT_KEYS`, the bounds between keys. What lies
+    inside `metadata` is free. An unknown key's error names all of them; its `field` is the first in sorted order.
     """
     if not isinstance(record, Mapping):
         raise InvalidEventError("record", f"an event is {_found(record)}; it must be a mapping")
@@ -82,42 +82,47 @@ def validate_event(record: Mapping[str, Any]) -> None:
 
 
 def _refuse_unknown_keys(record: Mapping[Any, Any]) -> None:
-    unknown = sorted(key if isinstance(key, str) else f"<{type(key).__name__}>" for key in record if key not in _RULES)
+    unknown = [key for key in record if key not in _RULES]
     if unknown:
-        listed = ", ".join(unknown)
-        raise InvalidEventError(unknown[0], f"unknown top-level keys: {listed}; what is not in v3 goes into metadata")
+        names = sorted(key if isinstance(key, str) else f"<{type(key).__name__}>" for key in unknown)
+        listed = ", ".join(map(_short, names))
+        raise InvalidEventError(
+            names[0], f"unknown top-level keys: {listed}; what v3 has no key for goes into metadata"
+        )
 
 
 def _check_bounds_between_keys(record: Mapping[str, Any]) -> None:
     total = record["device_total_bytes"]
-    if total is not None:
-        for key in ("device_used_bytes", "device_free_bytes"):
-            if record[key] is not None and record[key] > total:
-                raise InvalidEventError(
-                    key, f"{key} is {_found(record[key])}; it must be <= device_total_bytes, {_found(total)}"
-                )
+    for key in ("device_used_bytes", "device_free_bytes"):
+        value = record[key]
+        if value is not None and total is not None and value > total:
+            raise InvalidEventError(key, f"{key} is {_found(value)}; it must be <= device_total_bytes, {_found(total)}")
     world_size = record.get("world_size", 1)
     rank = record.get("rank", 0)
     for key, value in (("rank", rank), ("local_rank", record.get("local_rank", rank))):
         if value >= world_size:
-            raise InvalidEventError(
-                key, f"{key} is {_found(value)}; it must be < world_size, {_found(world_size)} (1 where it is absent)"
-            )
+            bound = f"world_size, {_found(world_size)}" if "world_size" in record else "1, since world_size is absent"
+            raise InvalidEventError(key, f"{key} is {_found(value)}; it must be < {bound}")
 
 
 def _found(value: object) -> str:
     """The type, and for JSON's scalars a short text of the value. Anything else may be a tensor: left alone."""
     name = type(value).__name__
     if isinstance(value, str):
-        return f"{name} {str.__repr__(value[:40])}{'…' if len(value) > 40 else ''}"
+        return f"{name} {_short(value)!r}"
     if isinstance(value, bool) or value is None:
         return repr(value)
-    if isinstance(value, int):
-        # Python refuses to write ints of thousands of digits
-        return f"{name} {int.__repr__(value)}" if value.bit_length() <= 128 else f"{name} of {value.bit_length()} bits"
+    if isinstance(value, int):  # Python refuses to write ints of thousands of digits
+        bits = value.bit_length()
+        return f"{name} {int.__repr__(value)}" if bits <= 128 else f"{name} of {bits} bits"
     if isinstance(value, float):
         return f"{name} {float.__repr__(value)}"
     return name
+
+
+def _short(text: str) -> str:
+    text = str.__str__(text)
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 class _Rule(NamedTuple):
@@ -228,12 +233,14 @@ def _check_arguments(job_id: object, rank: object, local_rank: object, world_siz
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name} is {_found(value)}; it must be an int, or None to take it from the environment")
         if value < least:
-            raise ValueError(f"{name}={value} must be >= {least}; pass None to take it from the environment")
+            raise ValueError(
+                f"{name} is {_found(value)}; it must be >= {least}, or None to take it from the environment"
+            )
 
 
 def _rank_out_of_range(given: int | None, rank: int, world_size: int) -> str:
     if given is None:
-        return f"world_size={world_size} leaves no room for rank {rank}, the environment's; pass rank as well"
+        return f"world_size={world_size} leaves no room for the environment's rank, {rank}; pass rank as well"
     return f"rank={rank} must be less than world_size, {world_size}; pass world_size as well"
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import peers, report
+from benchmarks import measure, peers, report
 
 ROUNDS = {
     "phase": 15,
@@ -33,9 +33,8 @@ def main() -> int:
     for topic in options.only:
         started = time.monotonic()
         print(f"{topic} ...", end=" ", flush=True, file=sys.stderr)
-        module = importlib.import_module(f"benchmarks.{topic}")
         rounds = max(2, ROUNDS[topic] // 5) if options.quick else ROUNDS[topic]
-        results[topic] = module.run(rounds)
+        results[topic] = _run(topic, rounds)
         print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     print(report.as_text(results, about))
     if options.json:
@@ -44,6 +43,15 @@ def main() -> int:
         report.write_markdown(options.markdown, results, about)
     bad = [row.what for r in results.values() for row in r.rows if row.verdict in ("MISSED", "not measured")]
     return 1 if options.check and bad else 0
+
+
+def _run(topic: str, rounds: int) -> report.Result:
+    """What the topic found; where it failed as a whole, one row that says so."""
+    try:
+        found: report.Result = importlib.import_module(f"benchmarks.{topic}").run(rounds)
+    except Exception as error:
+        return report.Result([report.Row(topic, measure.Series(topic, "", [], measure.reason(error)))])
+    return found
 
 
 def _options() -> argparse.Namespace:
@@ -55,6 +63,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figure there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="renew the tables between that file's marks")
     options = parser.parse_args()
+    if options.markdown and not options.markdown.is_file():
+        parser.error(f"{options.markdown} is no file: it must be there, with the marks between which the tables go")
     if options.markdown and options.only != list(ROUNDS):
         parser.error("--markdown needs all topics: it replaces all tables")
     return options

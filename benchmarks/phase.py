@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import ours, peers
+from benchmarks.least import least_phase
 from benchmarks.measure import (
     Subject,
     all_missing,
@@ -66,6 +67,7 @@ def run(rounds: int) -> Result:
             beside("phase, free counters / OpenTelemetry SDK span", "phase", "OTel span", unit="x"),
             beside("phase, no session / OpenTelemetry no-op span", "no session", "OTel no-op", unit="x"),
             beside("phase, free counters / TraceML trace_step", "phase (b)", "trace_step", unit="x"),
+            beside("phase on `cpu` / the least phase that does what it promises", "phase, cpu", "least", unit="x"),
             Row("phase, free counters, nested in another", series["nested"]),
             Row("phase, free counters, with one attribute", series["one attribute"]),
             *(Row(f"99th percentile of single ones: {name}", found) for name, found in tails.items()),
@@ -80,6 +82,7 @@ def _subjects() -> list[Subject]:
         Subject("Stormlog, sink", STORMLOG, 500, partial(peers.stormlog, "free", sink=True)),
         Subject("record_function", "with record_function('forward'): pass", 10_000, _record_function),
         Subject("phase, cpu", OURS, 3000, partial(ours.session, "cpu")),
+        Subject("least", OURS, 5000, least_phase),
         Subject("Stormlog CPU", STORMLOG, 1000, partial(peers.stormlog, "cpu", sink=False)),
         Subject("Stormlog CPU, sink", STORMLOG, 300, partial(peers.stormlog, "cpu", sink=True)),
         Subject("no session", OURS, 100_000, ours.no_session),

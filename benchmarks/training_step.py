@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import ours, peers
+from benchmarks.least import least_phase
 from benchmarks.measure import (
     Series,
     Subject,
@@ -121,6 +122,8 @@ def run(rounds: int) -> Result:
         [
             Row("training step with 4 phases, `cpu`, sampler on", shared["phasescope"], 8, 4),
             Row("the same, mean of a block instead of its median", shared["phasescope, mean"]),
+            Row("the least phase that does what ours promises, no sampler", shared["least"]),
+            Row("the same, mean", shared["least, mean"]),
             Row("Stormlog's CPU tracker, no sink", shared["Stormlog"]),
             Row("the same, mean", shared["Stormlog, mean"]),
             Row("Stormlog's CPU tracker with its sink", shared["Stormlog, sink"]),
@@ -135,10 +138,11 @@ def run(rounds: int) -> Result:
 
 
 def shared_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: bare, ours, bare, Stormlog, bare, Stormlog with its sink, bare; and again, backwards."""
+    """In a fresh process: bare, ours, bare, the least, bare, Stormlog, bare ...; and again, backwards."""
     training, batch = half_a_millisecond()
     phased: dict[str, Any] = {
         "phasescope": partial(ours.session, "cpu"),
+        "least": least_phase,
         "Stormlog": partial(peers.stormlog, "cpu", sink=False),
         "Stormlog, sink": partial(peers.stormlog, "cpu", sink=True),
     }

@@ -79,9 +79,7 @@ class MadeSession:
 class MadePhase:
     """One entry of a phase."""
 
-    def __init__(
-        self, session: MadeSession, path: tuple[str, ...], number: int, parent: MadePhase | None
-    ) -> None:
+    def __init__(self, session: MadeSession, path: tuple[str, ...], number: int, parent: MadePhase | None) -> None:
         self.session = session
         self.path = path
         self.scope_id = f"{SESSION_ID}:{number}"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, MutableSequence, Set
-from operator import attrgetter, itemgetter
+from collections.abc import Iterable, Mapping, MutableSequence, MutableSet
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, cast, final
 
@@ -33,7 +33,9 @@ _FIELD_NAMES: Final = (
     "attributes",
     "correlation",
 )
-_values_of = attrgetter(*_FIELD_NAMES)
+_MADE_WHEN_READ: Final = frozenset({"record_id", "resource", "attributes", "correlation"})
+_fields_of = attrgetter(*_FIELD_NAMES)
+_set = object.__setattr__
 _NO_MAPPING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -44,10 +46,13 @@ class _Fields:
     as this class, by plain stores, and then turned into a `ProjectedTelemetryRecord`: the same slots, closed to stores.
     """
 
-    __slots__ = tuple("_identity" if name == "record_id" else name for name in _FIELD_NAMES)
+    __slots__ = (
+        "_event",
+        "_frozen_metadata",
+        *(f"_{name}" if name in _MADE_WHEN_READ else name for name in _FIELD_NAMES),
+    )
 
     schema_version: int
-    _identity: str | tuple[dict[str, Any], set[type]]  # the record_id, or the arguments to compute it from
     timestamp_ns: int
     observed_timestamp_ns: int
     session_id: str
@@ -57,9 +62,14 @@ class _Fields:
     severity: str | None
     severity_text: str | None
     body: str | None
-    resource: Mapping[str, Any]
-    attributes: Mapping[str, Any]
-    correlation: Mapping[str, Any]
+    # Made when they are read, and kept: few readers want all of them, and a listing holds thousands of envelopes.
+    _record_id: str | None
+    _resource: Mapping[str, Any] | None
+    _attributes: Mapping[str, Any] | None
+    _correlation: Mapping[str, Any] | None
+    # What they are made from: an event that nobody else can reach, and its metadata once `_metadata` has frozen it.
+    _event: dict[str, Any]
+    _frozen_metadata: tuple[Mapping[str, Any], set[type]] | None
 
 
 @final
@@ -97,7 +107,7 @@ class ProjectedTelemetryRecord(_Fields):
     ) -> ProjectedTelemetryRecord:
         fields = _Fields()
         fields.schema_version = schema_version
-        fields._identity = record_id
+        fields._record_id = record_id
         fields.timestamp_ns = timestamp_ns
         fields.observed_timestamp_ns = observed_timestamp_ns
         fields.session_id = session_id
@@ -107,19 +117,38 @@ class ProjectedTelemetryRecord(_Fields):
         fields.severity = severity
         fields.severity_text = severity_text
         fields.body = body
-        fields.resource = MappingProxyType(_frozen_dict(resource, set()))
-        fields.attributes = MappingProxyType(_frozen_dict(attributes, set()))
-        fields.correlation = MappingProxyType(_frozen_dict(correlation, set()))
+        fields._resource = MappingProxyType(_frozen_dict(resource, set()))
+        fields._attributes = MappingProxyType(_frozen_dict(attributes, set()))
+        fields._correlation = MappingProxyType(_frozen_dict(correlation, set()))
         return _sealed(fields)
 
     @property
     def record_id(self) -> str:
         """`telemetry-` and 32 hex digits: the same for the same event, wherever and by whomever it is read."""
-        identity = self._identity
-        if type(identity) is tuple:
-            identity = _record_id(*identity)
-            object.__setattr__(self, "_identity", identity)
-        return cast("str", identity)
+        if self._record_id is None:
+            _set(self, "_record_id", _record_id(self._event, _metadata(self)[1]))
+        return cast("str", self._record_id)
+
+    @property
+    def resource(self) -> Mapping[str, Any]:
+        """Where it was measured: collector, host, process, device, and the rank in its job."""
+        if self._resource is None:
+            _set(self, "_resource", MappingProxyType(_resource(self)))
+        return cast("Mapping[str, Any]", self._resource)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """The event's metadata, its counters in bytes and its sampling interval in ms; None where one is unknown."""
+        if self._attributes is None:
+            _set(self, "_attributes", MappingProxyType(_attributes(self)))
+        return cast("Mapping[str, Any]", self._attributes)
+
+    @property
+    def correlation(self) -> Mapping[str, Any]:
+        """By what it belongs to other events: session, job, rank, and the phase's scope."""
+        if self._correlation is None:
+            _set(self, "_correlation", MappingProxyType(_correlation(self)))
+        return cast("Mapping[str, Any]", self._correlation)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"an envelope is immutable: {name!r} can not be set")
@@ -130,7 +159,7 @@ class ProjectedTelemetryRecord(_Fields):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ProjectedTelemetryRecord):
             return NotImplemented
-        return self is other or bool(_values_of(self) == _values_of(other))
+        return self is other or bool(_fields_of(self) == _fields_of(other))
 
     def __hash__(self) -> int:
         return hash(self.record_id)
@@ -174,32 +203,32 @@ def project_telemetry_mapping(
         raise ValueError("observed_timestamp_ns must be an int >= 0 (ns since the Unix epoch) or None")
     odd: set[type] = set()
     try:
-        values, metadata = _frozen_event(event, odd)
-        fields = _projected(event, values, metadata, observed_timestamp_ns)
-        fields._identity = _record_id(event, odd)
+        frozen, metadata = _frozen_event(event, odd)
+        record_id = _record_id(event, odd)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    fields = _projected(event, observed_timestamp_ns)
+    fields._record_id = record_id
+    fields._event = frozen
+    fields._frozen_metadata = (metadata, odd)
     return _sealed(fields)
 
 
 def project_owned_event(event: dict[str, Any]) -> ProjectedTelemetryRecord:
     """The same envelope for an event of our own reader: a well-shaped v3 dict of JSON values that nobody else holds.
 
-    It is not checked again. `record_id` is computed when it is first asked for, since most readers never ask.
+    It is not checked again, and what of it few readers want is made when it is read.
     """
-    odd: set[type] = set()
-    try:
-        metadata = _frozen_dict(event["metadata"], odd)
-    except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    fields = _projected(event, _event_values(event), metadata, event["timestamp_ns"])
-    fields._identity = (event, odd)
+    fields = _projected(event, event["timestamp_ns"])
+    fields._record_id = None
+    fields._event = event
+    fields._frozen_metadata = None
     return _sealed(fields)
 
 
 def projected_record_to_dict(record: ProjectedTelemetryRecord) -> dict[str, Any]:
     """All fields in their order, as plain dicts, lists and sets of their own; the constructor takes them back."""
-    return {name: _thawed(value) for name, value in zip(_FIELD_NAMES, _values_of(record), strict=True)}
+    return {name: _thawed(value) for name, value in zip(_FIELD_NAMES, _fields_of(record), strict=True)}
 
 
 def unique_projected_resources(records: Iterable[ProjectedTelemetryRecord]) -> list[dict[str, Any]]:
@@ -213,14 +242,14 @@ def unique_projected_correlations(records: Iterable[ProjectedTelemetryRecord]) -
 
 
 def _unique(mappings: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    seen: dict[str, dict[str, Any]] = {}
+    distinct: dict[str, dict[str, Any]] = {}
     for mapping in mappings:
         plain = _thawed(mapping)
-        seen.setdefault(_sorted_json(plain), plain)
-    return list(seen.values())
+        distinct.setdefault(_sorted_json(plain), plain)
+    return list(distinct.values())
 
 
-# --- what an envelope is made of -------------------------------------------------------------------------------------
+# --- the rules -------------------------------------------------------------------------------------------------------
 
 _SOURCE_KINDS: Final = ("cuda", "rocm", "mps", "cpu", "tensorflow")  # in the order in which a collector is searched
 _SEVERITY_BY_EVENT_TYPE: Final = {
@@ -235,23 +264,21 @@ _SEVERITY_BY_EVENT_TYPE: Final = {
     "phase_exit": "info",
     "sample": "info",
 }
-# fmt: off
-_EVENT_KEYS: Final = (  # all but metadata
-    "schema_version", "session_id", "timestamp_ns", "event_type", "collector", "sampling_interval_ms", "pid", "host",
-    "device_id", "allocator_allocated_bytes", "allocator_reserved_bytes", "allocator_active_bytes",
-    "allocator_inactive_bytes", "allocator_change_bytes", "device_used_bytes", "device_free_bytes",
-    "device_total_bytes", "context", "job_id", "rank", "local_rank", "world_size",
-)
-# fmt: on
-_all_event_values: Final[Callable[[dict[str, Any]], tuple[Any, ...]]] = itemgetter(*_EVENT_KEYS)
+_RESOURCE_KEYS: Final = ("collector", "host", "pid", "device_id", "job_id", "rank", "local_rank", "world_size")
+_CORRELATION_KEYS: Final = ("session_id", "job_id", "rank", "local_rank", "world_size")
+_SCOPE_CORRELATION_KEYS: Final = ("scope_id", "parent_scope_id", "sequence")
+_KEY_BY_ATTRIBUTE: Final = {
+    "sampling.interval_ms": "sampling_interval_ms",
+    "memory.allocator.allocated_bytes": "allocator_allocated_bytes",
+    "memory.allocator.reserved_bytes": "allocator_reserved_bytes",
+    "memory.allocator.active_bytes": "allocator_active_bytes",
+    "memory.allocator.inactive_bytes": "allocator_inactive_bytes",
+    "memory.allocator.change_bytes": "allocator_change_bytes",
+    "memory.device.used_bytes": "device_used_bytes",
+    "memory.device.free_bytes": "device_free_bytes",
+    "memory.device.total_bytes": "device_total_bytes",
+}
 _TOO_DEEP: Final = "the record is nested too deeply, or contains itself"
-
-
-def _event_values(event: dict[str, Any]) -> tuple[Any, ...]:
-    try:
-        return _all_event_values(event)  # one call in C where no key is missing
-    except KeyError:
-        return tuple(map(event.get, _EVENT_KEYS))
 
 
 def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,8 +289,7 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{key} must be a str that is not blank")
     if not _is_int(event.get("timestamp_ns")):
         raise ValueError("timestamp_ns must be an int (ns since the Unix epoch)")
-    metadata = event.get("metadata", _NO_MAPPING)
-    if not isinstance(metadata, dict) and not isinstance(metadata, Mapping):  # dict first: far cheaper
+    if not _is_mapping(event.get("metadata", _NO_MAPPING)):
         raise ValueError("metadata must be a mapping where it is given")
     return event
 
@@ -278,67 +304,27 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _projected(
-    event: dict[str, Any], values: tuple[Any, ...], metadata: dict[str, Any], observed_timestamp_ns: int
-) -> _Fields:
-    """All fields but the record_id, from an event and from its values and metadata as `_frozen_event` gives them.
+def _is_mapping(value: object) -> bool:
+    return type(value) is dict or isinstance(value, Mapping)  # asking the abstract class costs ten times as much
 
-    Takes `metadata` over: it becomes the attributes. Long, because each call it were split into costs 1/20 of it.
-    """
-    # fmt: off
-    (_, session_id, timestamp_ns, event_type, collector, interval_ms, pid, host,
-     device_id, allocated, reserved, active,
-     inactive, change, used, free,
-     total, _, job_id, rank, local_rank, world_size) = values
-    # fmt: on
-    given = event.get("metadata", _NO_MAPPING)  # texts are made from what was given: str([1]), not str((1,))
-    text, body, scope = given.get("severity_text"), event.get("context"), given.get("phase_scope")
-    kind = _source_kind(given.get("backend"), collector, device_id)
-    correlation = {
-        "session_id": session_id,
-        "job_id": job_id,
-        "rank": rank,
-        "local_rank": local_rank,
-        "world_size": world_size,
-    }
+
+def _projected(event: Mapping[str, Any], observed_timestamp_ns: int) -> _Fields:
+    """All that is read from the event as it was given: a frozen list, say, would not have the text of the list."""
+    event_type = event["event_type"]
+    metadata = event.get("metadata", _NO_MAPPING)
+    text, body, scope = metadata.get("severity_text"), event.get("context"), metadata.get("phase_scope")
     fields = _Fields()
     fields.schema_version = TELEMETRY_PROJECTION_SCHEMA_VERSION
-    fields.timestamp_ns = timestamp_ns
+    fields.timestamp_ns = event["timestamp_ns"]
     fields.observed_timestamp_ns = observed_timestamp_ns
-    fields.session_id = session_id
-    fields.source_kind = kind
+    fields.session_id = event["session_id"]
+    fields.source_kind = _source_kind(metadata.get("backend"), event.get("collector"), event.get("device_id"))
     fields.event_type = event_type
-    fields.stage = None
-    if isinstance(scope, dict) or isinstance(scope, Mapping):  # noqa: SIM101 - dict first: far cheaper
-        fields.stage = _stage(scope)
-        _correlate(correlation, metadata["phase_scope"])
-    fields.severity = _severity(given.get("severity"), event_type)
+    fields.stage = _stage(scope) if _is_mapping(scope) else None
+    fields.severity = _severity(metadata.get("severity"), event_type)
     fields.severity_text = None if text is None else str(text)
     fields.body = None if body is None else str(body)
-    fields.resource = MappingProxyType(
-        {
-            "source_kind": kind,
-            "collector": collector,
-            "host": host,
-            "pid": pid,
-            "device_id": device_id,
-            "job_id": job_id,
-            "rank": rank,
-            "local_rank": local_rank,
-            "world_size": world_size,
-        }
-    )
-    metadata["sampling.interval_ms"] = interval_ms
-    metadata["memory.allocator.allocated_bytes"] = allocated
-    metadata["memory.allocator.reserved_bytes"] = reserved
-    metadata["memory.allocator.active_bytes"] = active
-    metadata["memory.allocator.inactive_bytes"] = inactive
-    metadata["memory.allocator.change_bytes"] = change
-    metadata["memory.device.used_bytes"] = used
-    metadata["memory.device.free_bytes"] = free
-    metadata["memory.device.total_bytes"] = total
-    fields.attributes = MappingProxyType(metadata)
-    fields.correlation = MappingProxyType(correlation)
+    fields._resource = fields._attributes = fields._correlation = None
     return fields
 
 
@@ -364,19 +350,41 @@ def _stage(scope: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _correlate(correlation: dict[str, Any], scope: Mapping[str, Any]) -> None:
-    if (value := scope.get("scope_id")) is not None:
-        correlation["phase.scope_id"] = value
-    if (value := scope.get("parent_scope_id")) is not None:
-        correlation["phase.parent_scope_id"] = value
-    if (value := scope.get("sequence")) is not None:
-        correlation["phase.sequence"] = value
-
-
 def _severity(given: object, event_type: str) -> str | None:
     if isinstance(given, str) and given.strip():
         return given.strip().lower()
     return _SEVERITY_BY_EVENT_TYPE.get(event_type.strip().lower())
+
+
+def _resource(fields: _Fields) -> dict[str, Any]:
+    return {"source_kind": fields.source_kind, **{key: fields._event.get(key) for key in _RESOURCE_KEYS}}
+
+
+def _attributes(fields: _Fields) -> dict[str, Any]:
+    return {**_metadata(fields)[0], **{name: fields._event.get(key) for name, key in _KEY_BY_ATTRIBUTE.items()}}
+
+
+def _correlation(fields: _Fields) -> dict[str, Any]:
+    correlation = {key: fields._event.get(key) for key in _CORRELATION_KEYS}
+    scope = _metadata(fields)[0].get("phase_scope")
+    if type(scope) is MappingProxyType:
+        for key in _SCOPE_CORRELATION_KEYS:
+            value = scope.get(key)
+            if value is not None:
+                correlation[f"phase.{key}"] = value
+    return correlation
+
+
+def _metadata(fields: _Fields) -> tuple[Mapping[str, Any], set[type]]:
+    """The frozen metadata, and which of its types were odd."""
+    if fields._frozen_metadata is None:
+        odd: set[type] = set()
+        try:
+            metadata = _frozen_dict(fields._event["metadata"], odd)
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
+        _set(fields, "_frozen_metadata", (metadata, odd))
+    return cast("tuple[Mapping[str, Any], set[type]]", fields._frozen_metadata)
 
 
 # --- freezing --------------------------------------------------------------------------------------------------------
@@ -384,16 +392,16 @@ def _severity(given: object, event_type: str) -> str | None:
 _PLAIN: Final = frozenset({str, int, bool, type(None)})  # immutable, and msgspec writes them as json does
 
 
-def _frozen_event(event: dict[str, Any], odd: set[type]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The values of `_EVENT_KEYS` and a dict of the metadata, both frozen; `odd` as in `_frozen_dict`."""
+def _frozen_event(event: dict[str, Any], odd: set[type]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """A copy of the event without its metadata, and the metadata; both frozen, `odd` as in `_frozen_dict`."""
     others = dict(event)
     metadata = others.pop("metadata", _NO_MAPPING)
     if type(event) is type(metadata) is dict and _PLAIN.issuperset(map(type, others.values())):
-        return _event_values(others), _frozen_dict(metadata, odd)  # flat, as v3 is: no walk over every key
+        return others, _frozen_dict(metadata, odd)  # flat, as v3 is: half the time of the walk over every key
     if type(event) is not dict:
         odd.add(type(event))
-    frozen = _frozen_dict(event, odd)
-    return _event_values(frozen), dict(frozen.get("metadata", _NO_MAPPING))
+    others = _frozen_dict(event, odd)
+    return others, others.pop("metadata", _NO_MAPPING)
 
 
 def _frozen_dict(mapping: Mapping[Any, Any], odd: set[type]) -> dict[str, Any]:
@@ -415,12 +423,8 @@ def _frozen_dict(mapping: Mapping[Any, Any], odd: set[type]) -> dict[str, Any]:
             frozen[key] = value
         else:
             odd.add(type(key))
-            frozen.setdefault(_key_text(key), value)  # never over a true str key
+            frozen.setdefault(str.__str__(key) if isinstance(key, str) else str(key), value)  # never over a str key
     return frozen
-
-
-def _key_text(key: object) -> str:
-    return str.__str__(key) if isinstance(key, str) else str(key)
 
 
 def _frozen(value: Any, odd: set[type]) -> Any:
@@ -438,7 +442,7 @@ def _frozen(value: Any, odd: set[type]) -> Any:
         return bytes(value)
     if isinstance(value, (tuple, MutableSequence)):
         return tuple([_frozen(item, odd) for item in value])
-    if isinstance(value, Set):
+    if isinstance(value, MutableSet):
         return frozenset(value)
     return value
 

@@ -59,9 +59,7 @@ class PhaseTree:
         self._rest = _Node((), None)
         self._nodes: dict[tuple[str, ...], _Node] = {}
 
-    def see(
-        self, path: tuple[str, ...], boundary: bool, device: str | None, allocated_bytes: int | None
-    ) -> None:
+    def see(self, path: tuple[str, ...], boundary: bool, device: str | None, allocated_bytes: int | None) -> None:
         """An event that speaks of this phase, its device and what was allocated there, if that is known."""
         node = self._nodes.get(path) or self._node(path)
         if device is None:
@@ -75,9 +73,7 @@ class PhaseTree:
         """An entry of a phase that ended."""
         (self._nodes.get(span.path) or self._node(span.path)).end(span, device)
 
-    def rows(
-        self, open_spans: Iterable[Span], now_ns: int | None, observed_ns: int | None
-    ) -> tuple[Row, ...]:
+    def rows(self, open_spans: Iterable[Span], now_ns: int | None, observed_ns: int | None) -> tuple[Row, ...]:
         """The rows in tree order. `now_ns` is the time up to which open phases are counted."""
         for span in open_spans:
             node = self._node(span.path)

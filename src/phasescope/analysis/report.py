@@ -47,7 +47,7 @@ _DEVICES = (
 )
 _MAX_INDENT = 12
 _MAX_NAMED = 3  # a line of remarks names so many phases and counts the others
-_LONGEST_NAME = 40
+_LONGEST_NAME, _LONGEST_CELL = 40, 120
 _NARROWEST = 40
 _MORE_PHASES = "(more phases)"
 
@@ -120,7 +120,7 @@ def _name(row: Row) -> str:
 
 def _phase_cells(row: Row) -> list[str]:
     mark = "" if row.peak_is_exact or row.peak_allocated_bytes is None else "≥"
-    name = printable(row.path[-1]) if row.path else _MORE_PHASES
+    name = elide(printable(row.path[-1]), _LONGEST_CELL) if row.path else _MORE_PHASES
     return [
         " " * min(2 * max(0, row.depth - 1), _MAX_INDENT) + name,
         count_text(row.count),
@@ -143,4 +143,4 @@ def _device_cells(device: DeviceRow) -> list[str]:
         device.free_bytes,
         device.total_bytes,
     )
-    return [printable(device.label), *map(size_text, figures)]
+    return [elide(printable(device.label), _LONGEST_CELL), *map(size_text, figures)]

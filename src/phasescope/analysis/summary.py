@@ -62,9 +62,7 @@ class Summary:
             "schema_version": SCHEMA_VERSION,
             **_members(self, leave_out=("rows", "devices")),
             "observed_ns": self.observed_ns,
-            "phases": [
-                {**_members(row), "path": list(row.path), "devices": list(row.devices)} for row in self.rows
-            ],
+            "phases": [{**_members(row), "path": list(row.path), "devices": list(row.devices)} for row in self.rows],
             "devices": [asdict(device) for device in self.devices],
         }
 
@@ -139,9 +137,7 @@ class _Fold:
         open_spans = self._spans.open_spans()
         observed_ns = _observed_ns(self._first_ns, self._last_ns)
         rows = self._tree.rows(open_spans, self._last_ns, observed_ns)
-        identity = {
-            key: self._identity.get(key) for key in ("session_id", "pid", "host", "rank", "world_size")
-        }
+        identity = {key: self._identity.get(key) for key in ("session_id", "pid", "host", "rank", "world_size")}
         return Summary(
             **identity,
             first_timestamp_ns=self._first_ns,

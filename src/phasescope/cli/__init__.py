@@ -10,7 +10,9 @@ import argparse
 import contextlib
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, NoReturn
 
 from phasescope.version import VERSION
@@ -27,9 +29,9 @@ WRONG_USAGE = 2
 MISSING_DEPENDENCY = 3
 INTERRUPTED = 130
 
-_EXIT_CODES = """\
-exit codes: 0 ok, 1 nothing found or no such session, 2 wrong usage, 3 an optional dependency is missing,
-130 Ctrl-C"""
+_EXIT_CODES = """exit codes: 0 ok, 1 nothing found or no such session, 2 wrong usage,
+3 an optional dependency is missing, 130 Ctrl-C"""
+_WIDEST_HELP = 100
 
 
 class CommandError(Exception):
@@ -66,8 +68,8 @@ def _run(arguments: list[str]) -> int:
     module = importlib.import_module(f"phasescope.cli.{arguments[0]}")
     parser = argparse.ArgumentParser(
         prog=f"phasescope {arguments[0]}",
-        description=_help(module),
-        epilog=_EXIT_CODES,
+        description=_paragraphs(_help(module)),
+        epilog=_paragraphs(_EXIT_CODES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
@@ -86,17 +88,26 @@ def _without_command(arguments: list[str]) -> NoReturn:
         description="Which phase of a training uses the memory: look at sessions of this user, live or dead.",
         epilog="commands:\n"
         + "".join(f"  {name:<9} {summary}\n" for name, summary in summaries)
-        + f"\nphasescope COMMAND --help says more.\n{_EXIT_CODES}",
+        + f"\nphasescope COMMAND --help says more.\n{_paragraphs(_EXIT_CODES)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"phasescope {VERSION}")
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=argparse.SUPPRESS)
+    if not arguments:
+        parser.print_help(sys.stderr)
+        sys.exit(WRONG_USAGE)
     parser.parse_args(arguments[:1])
     parser.error("a command is needed")
 
 
 def _help(module: ModuleType) -> str:
     return (module.__doc__ or "").strip()
+
+
+def _paragraphs(text: str) -> str:
+    """The text filled anew to the terminal's width, as argparse does it for one paragraph only."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST_HELP) - 2
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
 
 
 def _forget_output() -> None:

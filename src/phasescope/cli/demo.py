@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.text import elide
 from phasescope.cli import MISSING_DEPENDENCY, OK, CommandError
-from phasescope.cli.target import add_directory
 from phasescope.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ and from another terminal, while it runs, after it ended, and after it was kille
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=_positive_int, metavar="N", help="end after N steps, however long they take")
     parser.add_argument("--seconds", type=_positive, metavar="S", help=f"end after S seconds (default {_SECONDS:g})")
-    add_directory(parser)
+    parser.add_argument("--dir", metavar="DIR", help="put its live session into this directory")
 
 
 def run(arguments: argparse.Namespace) -> int:

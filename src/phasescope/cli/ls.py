@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LAST_EVENTS = 256
-_LONGEST_COMMAND = 200
+_LONGEST_TEXT = 200
 _COLUMNS = (
     Column("pid"),
     Column("state", right=False),
@@ -151,8 +151,8 @@ def _cells(session: dict[str, Any]) -> list[str]:
         state_text(session["health"]),
         duration_text(session["age_ns"]),
         UNKNOWN if rank is None or world_size is None else f"{rank}/{world_size}",
-        UNKNOWN if session["phase"] is None else path_text(session["phase"]),
+        UNKNOWN if session["phase"] is None else elide(path_text(session["phase"]), _LONGEST_TEXT),
         size_text(session["allocated_bytes"]),
         size_text(session["reserved_bytes"]),
-        elide(command_line(session), _LONGEST_COMMAND),
+        elide(command_line(session), _LONGEST_TEXT),
     ]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from phasescope.reader import Reader
 
-_PATH_WIDTH = 24
+_SHORTEST_PATH, _PATH_WIDTH, _LONGEST_PATH = 16, 20, 40
 _LONGEST_REMARK = 200
 _STYLES = {
     "error": "red",
@@ -114,8 +114,7 @@ class _LinePrinter:
 
     def __init__(self) -> None:
         self._out = Terminal()
-        # What stands beside the path takes 58 columns.
-        self._path_width = _PATH_WIDTH if self._out.width is None else min(40, max(16, self._out.width - 58))
+        self._path_width = _path_width(self._out.width)
         self._last_ns: int | None = None
         self._missed = 0
 
@@ -130,7 +129,10 @@ class _LinePrinter:
         self._last_ns = int_or_none(event.get("timestamp_ns"))
         event_type = event["event_type"]
         status = _fields(event).get("status", "ok")
-        self._out.line(event_line(event, self._path_width), "red" if status == "error" else _STYLES.get(event_type, ""))
+        self._out.line(
+            event_line(event, self._path_width, whole_paths=self._out.width is None),
+            "red" if status == "error" else _STYLES.get(event_type, ""),
+        )
 
     def missed(self, count: int) -> None:
         """So many were missed since the beginning."""
@@ -166,15 +168,21 @@ class _JsonPrinter(_LinePrinter):
         self._out.line(json_text(event))
 
 
-def event_line(event: Mapping[str, Any], path_width: int) -> str:
-    """One event on one line."""
+def _path_width(width: int | None) -> int:
+    """What the other columns, 58 wide, leave to the path."""
+    return _PATH_WIDTH if width is None else min(_LONGEST_PATH, max(_SHORTEST_PATH, width - 58))
+
+
+def event_line(event: Mapping[str, Any], path_width: int, *, whole_paths: bool = False) -> str:
+    """One event on one line. `whole_paths` shifts the columns behind a longer path instead of cutting it."""
     scope = scope_of(event)
+    path = "" if scope is None else path_text(scope.path)
     fields = _fields(event)
     duration_ns = size_or_none(fields.get("duration_ns"))
     columns = [
         clock_text(int_or_none(event.get("timestamp_ns"))),
         pad(printable(event["event_type"]), 11),
-        pad(elide(path_text(scope.path), path_width) if scope is not None else "", path_width),
+        pad(path if whole_paths else elide(path, path_width), path_width),
         pad("" if duration_ns is None else duration_text(duration_ns), 8, right=True),
         pad(size_text(device_row(event).allocated_bytes), 9, right=True),
         pad(_change(event, fields), 10, right=True),
@@ -208,7 +216,7 @@ def _change(event: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
 
 def _remarks(event: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterable[str]:
     if fields.get("action") is None:
-        yield device_row(event).label
+        yield elide(printable(device_row(event).label), _LONGEST_REMARK)
     status = fields.get("status", "ok")
     if status != "ok":
         yield printable(status) + (f": {printable(fields['error_type'])}" if "error_type" in fields else "")

@@ -22,6 +22,7 @@ import sys
 import sysconfig
 import tempfile
 import timeit
+import venv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,9 +157,9 @@ def in_fresh_process(module: str, function: str, *arguments: Any) -> Any:
 def plain_interpreter() -> Iterator[Callable[[Sequence[str]], subprocess.CompletedProcess[str]]]:
     """Runs `python ARGUMENTS` as where phasescope was installed from a wheel.
 
-    What a development installation adds to every start (a finder, and the modules that it needs) would count as part
-    of the bare interpreter: so this is the base interpreter, with the packages on its path. Raises RuntimeError with
-    the last line of stderr where the run fails.
+    What an installation adds to every start by `.pth` files (a development install does, and loads modules for it)
+    would count as part of the bare interpreter: so this is a new, empty virtual environment with the packages on its
+    path. `run` raises RuntimeError with the last line of stderr where Python fails.
     """
     package = importlib.util.find_spec("phasescope")
     if package is None or not package.submodule_search_locations:
@@ -167,10 +168,12 @@ def plain_interpreter() -> Iterator[Callable[[Sequence[str]], subprocess.Complet
         (Path(directory) / "phasescope").symlink_to(Path(package.submodule_search_locations[0]).resolve())
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment["PYTHONPATH"] = os.pathsep.join([directory, sysconfig.get_path("purelib")])
-        executable = getattr(sys, "_base_executable", None) or sys.executable
+        venv.create(Path(directory) / "empty", symlinks=os.name != "nt")
+        scripts = "Scripts" if os.name == "nt" else "bin"
+        executable = str(Path(directory) / "empty" / scripts / Path(sys.executable).name)
 
         def run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-            command = [executable, "-s", *arguments]
+            command = [executable, *arguments]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise RuntimeError(done.stderr.strip().splitlines()[-1])

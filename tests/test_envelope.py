@@ -244,6 +244,13 @@ class Size(enum.IntEnum):
     BIG = 7
 
 
+class Renamed(dict[str, int]):
+    """A dict that shows json other items than it holds."""
+
+    def items(self) -> Any:
+        return [(f"renamed {key}", value) for key, value in super().items()]
+
+
 class Thing:
     def __str__(self) -> str:
         return "a thing"
@@ -258,6 +265,10 @@ class Thing:
         Level.LOW,
         Size.BIG,
         Thing(),
+        "".join(map(chr, range(0x7F))),
+        "\x7f",
+        "é",
+        "\U0001f600",
         -0.0,
         1e16,
         1e-7,
@@ -275,6 +286,7 @@ class Thing:
         UserList([1]),
         range(3),
         OrderedDict(b=1, a=2),
+        Renamed(b=1, a=2),
         UserDict(b=1, a=2),
         MappingProxyType({"b": 1, "a": 2}),
         {Name("k"): 1, "a": 2},
@@ -323,6 +335,8 @@ def test_a_mapping_that_is_no_dict_is_hashed_as_the_dict_of_it() -> None:
     record = with_metadata(phase_scope=SCOPE)
     for mapping in (MappingProxyType(record), UserDict(record), OrderedDict(record)):
         assert project_telemetry_mapping(mapping) == project_telemetry_mapping(record)
+    renamed = Renamed(record)
+    assert project_telemetry_mapping(renamed).record_id == specified_record_id(renamed)
 
 
 # --- freezing --------------------------------------------------------------------------------------------------------
@@ -441,8 +455,9 @@ def test_a_metadata_key_can_not_stand_in_for_an_event_s_own_key() -> None:
             return "host"
 
     true: dict[Any, Any] = event(host="true")
-    assert project_telemetry_mapping({Host(): "false", **true}).resource["host"] == "true"
-    assert project_telemetry_mapping({**true, Host(): "false"}).resource["host"] == "true"
+    false: dict[Any, Any] = {Host(): "false"}
+    for record in ({**false, **true}, {**true, **false}):
+        assert project_telemetry_mapping(record).resource["host"] == "true"
 
 
 # --- distinct resources and correlations -----------------------------------------------------------------------------

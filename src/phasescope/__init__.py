@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as `typing` has it, which alone would cost more than all else here
 if TYPE_CHECKING:
     from phasescope.envelope import (
         TELEMETRY_PROJECTION_SCHEMA_VERSION,

@@ -1,6 +1,7 @@
 """What a user gives a phase, made into what an event can hold: small, valid JSON, and nothing of the user's kept alive.
 
-No code of the user's runs here: no `str()`, no `repr()`, no property, nothing that could wait for a device.
+No code of the user's runs here: no `str()`, no `repr()`, no property, nothing that could wait for a device. Even
+`isinstance` is avoided: where the class says no it asks the object for its `__class__`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 MAX_ATTRIBUTES = 16
 MAX_TEXT = 200
 _MAX_INT = 2**63 - 1
-_SIZED = (bytes, bytearray, list, tuple, dict, set, frozenset, range)
+_SIZED = (bytes, bytearray, list, tuple, dict, set, frozenset)
 _UNNAMED = "unnamed"
+
+_module_of = type.__dict__["__module__"].__get__
+_qualname_of = type.__dict__["__qualname__"].__get__
 
 
 def clean_attributes(attributes: Mapping[str, object]) -> dict[str, Scalar] | None:
@@ -36,21 +40,22 @@ def clean_value(value: object) -> Scalar:
     """One JSON scalar for any object, made without touching its data."""
     if value is None or value is True or value is False:
         return value
+    kind = type(value)
     # Through the base class: a subclass may have its own idea of what it looks like.
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, int):
-        whole = int.__int__(value)
+    if issubclass(kind, str):
+        return _text(value)  # type: ignore[arg-type]
+    if issubclass(kind, int):
+        whole = int.__int__(value)  # type: ignore[arg-type]
         return whole if -_MAX_INT <= whole <= _MAX_INT else f"<int of {whole.bit_length()} bits>"
-    if isinstance(value, float):
-        number = float.__float__(value)
+    if issubclass(kind, float):
+        number = float.__float__(value)  # type: ignore[arg-type]
         return number if isfinite(number) else float.__repr__(number)
     return _description(value)
 
 
 def clean_name(name: object) -> str:
     """A phase's name: text that is not blank, whatever was given."""
-    text = _text(name) if isinstance(name, str) else _description(name)
+    text = _text(name) if issubclass(type(name), str) else _description(name)  # type: ignore[arg-type]
     return text if text.strip() else _UNNAMED
 
 
@@ -67,6 +72,6 @@ def _description(value: object) -> str:
     for sized in _SIZED:
         if kind is sized:
             return f"<{kind.__name__} of {len(value)}>"  # type: ignore[arg-type]
-    module = type.__getattribute__(kind, "__module__")
-    prefix = f"{module}." if isinstance(module, str) and module != "builtins" else ""
-    return _text(f"<{prefix}{type.__getattribute__(kind, '__qualname__')}>")
+    module = _module_of(kind)  # whatever the class has there: it need not be text
+    prefix = f"{module}." if type(module) is str and module != "builtins" else ""
+    return _text(f"<{prefix}{str.__str__(_qualname_of(kind))}>")

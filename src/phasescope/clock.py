@@ -19,8 +19,8 @@ class Clock(Protocol):
     wall_ns: Callable[[], int]
     """Nanoseconds since the Unix epoch; it may jump."""
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait until the event is set or the time is over; whether it is set."""
+    def wait_until(self, event: threading.Event, due_ns: int) -> bool:
+        """Wait until the event is set or `monotonic_ns` has come to `due_ns`; whether the event is set."""
 
 
 class SystemClock:
@@ -30,5 +30,5 @@ class SystemClock:
         self.monotonic_ns: Callable[[], int] = time.perf_counter_ns
         self.wall_ns: Callable[[], int] = time.time_ns
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        return event.wait(seconds)
+    def wait_until(self, event: threading.Event, due_ns: int) -> bool:
+        return event.wait(max(0, due_ns - self.monotonic_ns()) / 1e9)

@@ -7,17 +7,20 @@ back here. docs/ring-format.md has the table.
 
 from __future__ import annotations
 
+import sys
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from phasescope.event import SCHEMA_VERSION
+from phasescope.event import EVENT_TYPES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 MASKED_COUNTERS = (
     "allocator_allocated_bytes",
@@ -65,7 +68,7 @@ class Wire(msgspec.Struct, array_like=True, gc=False):
     parent: Unsigned | None = None
     thread: tuple[int, str] = (0, "")
     path: list[Text] = []
-    attributes: dict[str, str | int | float | bool | None] | None = None
+    attributes: dict[str, str | int | Finite | bool | None] | None = None
     duration: Unsigned | None = None
     status: str = "ok"
     error_type: str | None = None
@@ -78,12 +81,16 @@ class PayloadError(ValueError):
 
 
 encode = msgspec.msgpack.Encoder().encode
-"""A tuple in the order of `Wire` to a payload. Raises TypeError, OverflowError, ValueError on what has no place there."""
+"""A tuple in the order of `Wire` to a payload. Raises TypeError, OverflowError, ValueError on what has no place."""
 
 NO_ALLOCATOR = 0b11111
 """The mask of an event for which the allocator was not asked."""
 
 _decode = msgspec.msgpack.Decoder(Wire).decode
+_KNOWN_TYPES = frozenset(EVENT_TYPES)
+_OWN_METADATA = frozenset({"backend", "unavailable", "phase_scope"})
+_MAX_NESTING = 8
+_SCALARS = frozenset({str, int, bool, type(None)})
 _ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}
 
 
@@ -142,6 +149,8 @@ class Decoder:
             known = msgspec.convert(constants, _Constants)
         except msgspec.ValidationError as error:
             raise PayloadError(f"the session's constants: {error}") from error
+        if max(known.rank, known.local_rank) >= known.world_size:
+            raise PayloadError("the session's constants: rank and local_rank must be below world_size")
         self._constants = known
 
     def event(self, payload: bytes) -> dict[str, Any]:
@@ -152,18 +161,24 @@ class Decoder:
             raise PayloadError(str(error)) from error
         known = self._constants
         device = wire.device
+        event_type, extra = wire.event_type, wire.extra
+        if event_type not in _KNOWN_TYPES and not event_type.strip():
+            raise PayloadError("the event type is blank")
         metadata: dict[str, Any] = {"backend": device.backend}
         if device.unavailable:
             metadata["unavailable"] = _NAMES_OF[device.unavailable].copy()
-        if wire.extra:
-            metadata.update(wire.extra)
+        if extra:
+            for key, value in extra.items():
+                if key in _OWN_METADATA or (type(value) not in _SCALARS and not _is_json(value, _MAX_NESTING)):
+                    raise PayloadError("the metadata hold what has no place there")
+            metadata.update(extra)
         if wire.sequence is not None:
             metadata["phase_scope"] = _phase_scope(wire, known.session_id)
         return {
             "schema_version": SCHEMA_VERSION,
             "session_id": known.session_id,
             "timestamp_ns": wire.timestamp,
-            "event_type": wire.event_type,
+            "event_type": event_type,
             "collector": "phasescope." + device.backend,
             "sampling_interval_ms": known.sampling_interval_ms,
             "pid": known.pid,
@@ -186,12 +201,27 @@ class Decoder:
         }
 
 
+def _is_json(value: object, nesting: int) -> bool:
+    """MessagePack knows more than JSON does: bytes, dates, NaN, keys of any kind. None of it is ever written."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if isinstance(value, dict):
+        return nesting > 0 and all(type(key) is str and _is_json(value[key], nesting - 1) for key in value)
+    if isinstance(value, list):
+        return nesting > 0 and all(_is_json(item, nesting - 1) for item in value)
+    return isinstance(value, float) and isfinite(value)
+
+
+NotBlank = Annotated[str, msgspec.Meta(pattern=r"\S")]
+
+
 class _Constants(msgspec.Struct):
-    session_id: Text
+    session_id: NotBlank
     pid: Annotated[int, msgspec.Meta(ge=-1)]
-    host: Text
+    host: NotBlank
     sampling_interval_ms: Unsigned
-    job_id: Text | None = None
+    job_id: NotBlank | None = None
     rank: Unsigned = 0
     local_rank: Unsigned = 0
     world_size: Annotated[int, msgspec.Meta(ge=1)] = 1

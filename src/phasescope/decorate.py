@@ -28,15 +28,19 @@ def decorate(function: F, name: str, attributes: dict[str, Scalar] | None) -> F:
     if isinstance(function, type) or not callable(function):
         log_once("decorate", "phase() decorates functions; %s is left as it is", type(function).__name__)
         return function
-    if inspect.isasyncgenfunction(function):
-        wrapper: Any = _async_generator(function, fresh)
-    elif inspect.isgeneratorfunction(function):
-        wrapper = _generator(function, fresh)
-    elif inspect.iscoroutinefunction(function):
-        wrapper = _coroutine(function, fresh)
-    else:
-        wrapper = _function(function, fresh)
-    return functools.update_wrapper(wrapper, function)  # type: ignore[return-value]
+    return functools.update_wrapper(_wrapper_for(function)(function, fresh), function)  # type: ignore[return-value]
+
+
+def _wrapper_for(function: Callable[..., Any]) -> Callable[..., Callable[..., Any]]:
+    is_plain = inspect.isroutine(function) or isinstance(function, functools.partial)
+    called = function if is_plain else getattr(type(function), "__call__", function)  # noqa: B004
+    if inspect.isasyncgenfunction(called):
+        return _async_generator
+    if inspect.isgeneratorfunction(called):
+        return _generator
+    if inspect.iscoroutinefunction(called):
+        return _coroutine
+    return _function
 
 
 def _function(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
@@ -49,8 +53,10 @@ def _function(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -
 
 def _coroutine(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        coroutine = function(*args, **kwargs)
+        del args, kwargs  # the function may want to let go of what it was given
         with fresh():
-            return await function(*args, **kwargs)
+            return await coroutine
 
     return wrapper
 
@@ -69,20 +75,28 @@ class _Suspended:
 
     def resume(self) -> None:
         self._outer = phases._get_current()
-        phases._set_current(self._inner)
+        if self._is_open():
+            phases._set_current(self._inner)
 
     def suspend(self) -> None:
-        self._inner = phases._get_current()
-        phases._set_current(self._outer)
+        if self._is_open():
+            self._inner = phases._get_current()
+            phases._set_current(self._outer)
 
     def end(self, error: BaseException | None) -> None:
-        self._scope.__exit__(None if error is None else type(error), error, None)
-        phases._set_current(self._outer)
+        if self._is_open():
+            self._scope.__exit__(None if error is None else type(error), error, None)
+            phases._set_current(self._outer)
+
+    def _is_open(self) -> bool:
+        """Without a session, or after it ended, the generator simply runs in its consumer's context."""
+        return self._scope._open and self._scope._recorder is phases._recorder
 
 
 def _generator(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = function(*args, **kwargs)
+        del args, kwargs  # the generator may want to let go of what it was given
         span = _Suspended(fresh())
         step, box = generator.send, [None]
         try:
@@ -114,6 +128,7 @@ def _generator(function: Callable[..., Any], fresh: Callable[[], phases.phase]) 
 def _async_generator(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = function(*args, **kwargs)
+        del args, kwargs
         span = _Suspended(fresh())
         step, box = generator.asend, [None]
         try:

@@ -1,10 +1,18 @@
 """What an exception that leaves a phase says: out of memory, a loop's normal end, or just an error.
 
 Only its class and a text that it was made with are looked at: `str()` of an exception may run the user's code, or wait
-for a device.
+for a device. For the same reason attributes are read through the base class's own descriptors: a property of the
+user's, or of a metaclass, is not asked.
 """
 
 from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 _CONTROL_FLOW = (GeneratorExit, StopIteration, StopAsyncIteration)
 
@@ -18,32 +26,80 @@ _OUT_OF_MEMORY_TEXTS = (
     "RESOURCE_EXHAUSTED",
     "can't allocate memory",
     "not enough memory",
+    "std::bad_alloc",
 )
 """What RuntimeErrors of torch, cuBLAS, cuDNN, MPS and XLA say. "failed to allocate" alone can be a port."""
 
 _MAX_TEXT = 300
+_MAX_TRACE = 1000
+
+_name_of = type.__dict__["__name__"].__get__
+_bases_of = type.__dict__["__mro__"].__get__
+_arguments_of = BaseException.__dict__["args"].__get__
+_traceback_of = BaseException.__dict__["__traceback__"].__get__
+_errno_of = OSError.__dict__["errno"].__get__
 
 
 def is_control_flow(exc_type: type[BaseException]) -> bool:
     """Whether it only ends an iteration: no error of the phase that it passes through."""
-    return issubclass(exc_type, _CONTROL_FLOW)
+    return any(cls in _CONTROL_FLOW for cls in _bases(exc_type))
 
 
 def is_out_of_memory(exc_type: type[BaseException], exc: BaseException | None) -> bool:
     """Whether memory ran out, on a device or on the host."""
-    if issubclass(exc_type, MemoryError) or any(c.__name__ in _OUT_OF_MEMORY_CLASSES for c in exc_type.__mro__):
+    bases = _bases(exc_type)
+    if MemoryError in bases or any(_name_of(cls) in _OUT_OF_MEMORY_CLASSES for cls in bases):
         return True
-    text = _text(exc) if issubclass(exc_type, RuntimeError) or exc_type.__name__ == "XlaRuntimeError" else ""
+    if OSError in bases:  # fork, mmap and open say it so
+        return OSError in _bases(type(exc)) and _errno_of(exc) == errno.ENOMEM
+    text = _text(exc) if RuntimeError in bases or class_name(exc_type) == "XlaRuntimeError" else ""
     return any(sign in text for sign in _OUT_OF_MEMORY_TEXTS)
+
+
+def class_name(exc_type: object) -> str:
+    """The class's own name, also where a caller of `__exit__` gave something else."""
+    return str(_name_of(exc_type if isinstance(exc_type, type) else type(exc_type)))
 
 
 def one_line(exc_type: type[BaseException], exc: BaseException | None) -> str:
     """Class and text on one line, for a person."""
-    text = " ".join(_text(exc)[:_MAX_TEXT].split())
-    return f"{exc_type.__name__}: {text}" if text else exc_type.__name__
+    text = " ".join(_text(exc)[:_MAX_TEXT].split()).encode("utf-8", "replace").decode()
+    return f"{class_name(exc_type)}: {text}" if text else class_name(exc_type)
+
+
+def fingerprint(exc: BaseException | None, depth: int | None = None) -> tuple[int, int]:
+    """How long the exception's way was from where it was raised, and a hash of it or of its first `depth` steps.
+
+    An exception must not be kept, nor marked, only to know it again further out; its address alone may be another's
+    by then.
+    """
+    way: deque[tuple[int, int]] = deque(maxlen=_MAX_TRACE if depth is None else depth)
+    trace = _traceback_of(exc) if BaseException in _bases(type(exc)) else None
+    while trace is not None:
+        way.append((id(trace.tb_frame.f_code), trace.tb_lasti))
+        trace = trace.tb_next
+    return len(way), hash(tuple(way))
+
+
+def is_from_signal_handler(error: BaseException) -> bool:
+    """Whether the exception is the training's own, raised by a signal handler that ran between two steps of ours.
+
+    Such a handler is given the frame that it interrupts, which is what tells it from a function that we called.
+    """
+    trace: TracebackType | None = _traceback_of(error)
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_back is not None and any(value is frame.f_back for value in frame.f_locals.values()):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _bases(exc_type: object) -> tuple[type, ...]:
+    return _bases_of(exc_type) if isinstance(exc_type, type) else ()
 
 
 def _text(exc: BaseException | None) -> str:
     """The text that the exception was made with, if it was made with one."""
-    arguments = BaseException.__getattribute__(exc, "args") if exc is not None else ()
+    arguments = _arguments_of(exc) if BaseException in _bases(type(exc)) else ()
     return next((argument for argument in arguments if type(argument) is str), "")

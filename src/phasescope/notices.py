@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 
 logger = logging.getLogger("phasescope")
 
+_MAX_SAID = 100
 _said: set[str] = set()
 
 
@@ -14,16 +16,21 @@ class PhasescopeWarning(UserWarning):
     """Something about a session is not as asked for; the training goes on."""
 
 
-def warn(text: str, stacklevel: int = 3) -> None:
-    """Warn the caller of a public function. Under `-W error` it is logged instead: a warning must not end a run."""
+def warn(text: str, stacklevel: int = 2) -> None:
+    """Warn the caller of a public function; `stacklevel` as if the warning were given where this is called.
+
+    Under `-W error` it is logged instead: a warning must not end a run.
+    """
     try:
         warnings.warn(text, PhasescopeWarning, stacklevel=stacklevel + 1)
-    except PhasescopeWarning:
-        logger.warning(text)
+    except Exception:  # also what a `showwarning` of the training's raises
+        with contextlib.suppress(Exception):
+            logger.warning(text)
 
 
 def log_once(cause: str, text: str, *arguments: object) -> None:
     """One log line per cause and process."""
-    if cause not in _said:
+    if cause not in _said and len(_said) < _MAX_SAID:
         _said.add(cause)
-        logger.warning(text, *arguments)
+        with contextlib.suppress(Exception):  # a handler of the training's may raise
+            logger.warning(text, *arguments)

@@ -37,6 +37,7 @@ class Options(NamedTuple):
         _whole("capacity_bytes", given["capacity_bytes"], ring.MIN_CAPACITY_BYTES, ring.MAX_CAPACITY_BYTES)
         given["directory"] = _directory(given["directory"])
         given["report_exceptions"] = _exceptions(given["report_exceptions"])
+        _clock(given["clock"])
         return cls(**given)
 
     def differing(self, other: Options) -> list[str]:
@@ -80,7 +81,7 @@ def _directory(value: object) -> str | None:
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"directory must be a path, not a {type(value).__name__}")
     path = os.fspath(value)
-    if not isinstance(path, str) or not path.strip():
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
         raise ValueError("directory must be a path of text that is not blank")
     return path
 
@@ -93,3 +94,9 @@ def _exceptions(value: object) -> tuple[type[BaseException], ...]:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise TypeError(f"report_exceptions must hold exception classes, not {cls!r:.80}")
     return tuple(classes)
+
+
+def _clock(value: object) -> None:
+    lacks = [part for part in ("monotonic_ns", "wall_ns", "wait_until") if not callable(getattr(value, part, None))]
+    if value is not None and lacks:
+        raise TypeError(f"clock: a {type(value).__name__} is no clock; it has no {', '.join(lacks)}")

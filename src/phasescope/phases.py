@@ -14,22 +14,31 @@ from typing import TYPE_CHECKING, Any
 from phasescope import system
 from phasescope.attributes import clean_attributes, clean_name
 from phasescope.codec import Raw, encode
+from phasescope.failures import (
+    class_name,
+    fingerprint,
+    is_control_flow,
+    is_from_signal_handler,
+    is_out_of_memory,
+    one_line,
+)
 from phasescope.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import TypeVar
 
     from phasescope.attributes import Scalar
     from phasescope.backends.protocol import AllocatorCounters
     from phasescope.paths import Path
     from phasescope.recorder import Recorder
     from phasescope.sources import DeviceState
-    from typing import TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-_GONE = object()
+_MAX_NAMED = 8
+_MAX_REPORTED = 64
 
 _recorder: Recorder | None = None
 _current: ContextVar[phase | None] = ContextVar("phasescope_phase", default=None)
@@ -45,7 +54,7 @@ class _Thread:
 
     def __init__(self) -> None:
         self.ident = threading.get_ident()
-        self.encoded = Raw(encode((self.ident, clean_name(threading.current_thread().name))))
+        self.encoded = Raw(encode((self.ident, _thread_name(self.ident))))
 
 
 class phase:
@@ -94,9 +103,12 @@ class phase:
         recorder = _recorder
         if recorder is None:
             return self
-        if self._open:
-            PreparedPhase(self._name, self._attributes, self).__enter__()
+        if self._open and self._recorder is recorder:
+            _enter_again(self, recorder)
             return self
+        # Taken before anything is called: until then no other thread that shares this object comes in between.
+        self._open = True
+        self._recorder = recorder
         try:
             parent = _get_current()
             if parent is None:
@@ -108,7 +120,6 @@ class phase:
             name = self._name
             self._path = path.children[name] if name in path.children else path.child(name)
             self._parent = parent
-            self._recorder = recorder
             self._sequence = 0
             try:
                 self._thread = _threads.this
@@ -127,14 +138,17 @@ class phase:
                 counters = source.read_failed(error)
             self._allocated = counters[0]
             self._mask = device.mask
-            # Open before it is written: Ctrl-C may come in between, and then `stop` still finds it.
-            self._open = True
-            recorder.open[self] = None
             self._entered_ns = entered_ns = now()
             recorder.enter(self, entered_ns, counters)
             _set_current(self)
-        except Exception:
-            recorder.dropped += 1
+        except BaseException as error:
+            theirs = not isinstance(error, Exception)
+            try:
+                theirs = _broken_off(self, recorder, error, "interrupted while it began")
+            except Exception:  # there may be no stack left for the call; the sampler clears up
+                self._open = False
+            if theirs:
+                raise
         return self
 
     def __exit__(
@@ -152,7 +166,6 @@ class phase:
                 scope, note, here = closing
             now = recorder.now
             now_ns = now()
-            scope._open = False
             if here:
                 parent = scope._parent
                 if parent is not None and not parent._open:
@@ -165,32 +178,35 @@ class phase:
                 counters = read(device.device_id)
             except Exception as error:
                 counters = source.read_failed(error)
-            if recorder.open.pop(scope, _GONE) is _GONE:
-                return  # `stop`, in another thread, was quicker
             if exc_type is None:
                 recorder.exit(scope, now_ns, counters, "ok", None, note, None)
             else:
                 _end_with_exception(scope, recorder, now_ns, counters, exc_type, exc, note)
-        except Exception:
-            recorder.dropped += 1
+            scope._open = False  # last: from now on another thread may take this object
+        except BaseException as error:
+            theirs = not isinstance(error, Exception)
+            try:
+                theirs = _broken_off(scope, recorder, error, "interrupted while it ended")
+            except Exception:  # there may be no stack left for the call; the sampler clears up
+                scope._open = False
+            if theirs:
+                raise
 
     def __call__(self, function: F) -> F:
         from phasescope.decorate import decorate
 
         return decorate(function, self._name, self._attributes)
 
-    def _abandon(self, recorder: Recorder, note: str) -> None:
-        """Close it on behalf of a session that ends, or of a training that never will."""
+    def _close(self, recorder: Recorder, note: str, status: str = "abandoned", error_type: str | None = None) -> None:
+        """Write the exit of a phase whose own `__exit__` will not. Nothing to do where it is written already."""
         now = recorder.now()
-        if recorder.open.pop(self, _GONE) is _GONE:
-            return
-        self._open = False
         device = self._device
         try:
             counters = device.source.read(device.device_id)
         except Exception as error:
             counters = device.source.read_failed(error)
-        recorder.exit(self, now, counters, "abandoned", None, note, None)
+        self._open = False
+        recorder.exit(self, now, counters, status, error_type, note, None)
 
 
 class Exhausted(StopIteration):
@@ -211,11 +227,55 @@ class PreparedPhase(phase):
         self._origin = origin
 
 
+def _thread_name(ident: int) -> str:
+    """The name of the calling thread. `threading.current_thread` would register one that it does not know for good."""
+    try:
+        return next(clean_name(thread.name) for thread in threading.enumerate() if thread.ident == ident)
+    except Exception:  # no such thread (one of a framework's own), or a `name` that is the training's code
+        return f"thread {ident}"
+
+
 def _nearest_open(scope: phase | None, recorder: Recorder) -> phase | None:
-    """The innermost phase, from `scope` outwards, that is still open in this session."""
+    """The innermost phase, from `scope` outwards, that is still open in this session.
+
+    Those passed over are bent to point there: a chain of tasks that each outlive their parent must not grow forever.
+    """
+    passed = []
     while scope is not None and not (scope._open and scope._recorder is recorder):
+        passed.append(scope)
         scope = scope._parent
+    for closed in passed:
+        if closed not in recorder.open:  # else its exit, which names its parent, is being written right now
+            closed._parent = scope
     return scope
+
+
+def _enter_again(scope: phase, recorder: Recorder) -> None:
+    """Enter a phase that is open already: as a twin, found again by its context."""
+    try:
+        twin = PreparedPhase(scope._name, scope._attributes, scope)
+    except Exception as error:
+        recorder.dropped += 1
+        if is_from_signal_handler(error):
+            raise
+    else:
+        twin.__enter__()
+
+
+def _broken_off(scope: phase, recorder: Recorder, error: BaseException, note: str) -> bool:
+    """Clear up after an exception in the middle of a boundary, so that nothing stays open, and nothing nests inside.
+
+    Whether the exception is the training's own (Ctrl-C, or raised by one of its signal handlers) and goes on.
+    """
+    theirs = not isinstance(error, Exception) or is_from_signal_handler(error)
+    scope._open = False
+    if _get_current() is scope:
+        _set_current(_nearest_open(scope._parent, recorder))
+    if scope in recorder.open:
+        scope._close(recorder, note if theirs else "the profiler failed", "error", class_name(type(error)))
+    elif not theirs:
+        recorder.dropped += 1
+    return theirs
 
 
 def _irregular(
@@ -229,22 +289,35 @@ def _irregular(
     if recorder is not _recorder:  # the session is over, or this is a forked child
         scope._open = False
         recorder.irregular += 1
+        if _get_current() is scope:  # or the context would keep the session's ring
+            _set_current(None if _recorder is None else _nearest_open(scope._parent, _recorder))
         return None
     inner = []
     found = _get_current()
-    while found is not None and not (found._open and (found is scope or found._origin is scope)):
-        inner.append(found._name)
+    while found is not None:
+        if found._open and found._recorder is recorder:
+            if found is scope or found._origin is scope:
+                break
+            inner.append(found._path.names[-1])
         found = found._parent
     if found is not None:
-        note = f"closed before the phases inside it: {', '.join(inner[:8])}" if inner else None
+        note = f"closed before the phases inside it: {', '.join(inner[:_MAX_NAMED])}" if inner else None
         # The garbage collector closes a generator wherever it happens to run: what is open there stays so.
         return found, note, not (inner and exc_type is GeneratorExit)
     if not scope._open:
         recorder.irregular += 1
         return None
-    elsewhere = threading.get_ident() != scope._thread.ident
-    closer = f"thread {threading.current_thread().name!r}" if elsewhere else "another context"
-    return scope, f"closed from {closer}", False
+    return scope, _closed_from(scope), False
+
+
+def _closed_from(scope: phase) -> str:
+    """What is to be said of a phase that is not among those of the calling context."""
+    ident = threading.get_ident()
+    if ident != scope._thread.ident:
+        return f"closed from thread {_thread_name(ident)!r}"
+    parent = scope._parent
+    late = parent is not None and not parent._open
+    return "closed after the phase around it" if late else "closed from another context"
 
 
 def _end_with_exception(
@@ -257,28 +330,40 @@ def _end_with_exception(
     note: str | None,
 ) -> None:
     """Write the exit of a phase that an exception passes through, and an `error` where the exception calls for one."""
-    from phasescope.failures import is_out_of_memory, is_control_flow, one_line
-
     if is_control_flow(exc_type):
         extra = {"exhausted": True} if exc_type is Exhausted else None
         recorder.exit(scope, now_ns, counters, "ok", None, note, extra)
         return
-    recorder.exit(scope, now_ns, counters, "error", exc_type.__name__, note, None)
-    key = (id(exc), scope._sequence)
+    recorder.exit(scope, now_ns, counters, "error", class_name(exc_type), note, None)
     out_of_memory = is_out_of_memory(exc_type, exc)
-    if out_of_memory or issubclass(exc_type, recorder.report_exceptions):
-        # Reported where it was raised; on its way out through the enclosing phases it is the same one.
-        if recorder.reported != key:
-            what = {"error_type": exc_type.__name__, "out_of_memory": out_of_memory}
-            recorder.note("error", scope._device, counters, scope, one_line(exc_type, exc), what)
-        parent = scope._parent
-        recorder.reported = (id(exc), None if parent is None else parent._sequence)
+    if not out_of_memory and not issubclass(exc_type, recorder.report_exceptions):
+        return
+    if not _is_reported(scope, recorder, exc):
+        what = {"error_type": class_name(exc_type), "out_of_memory": out_of_memory}
+        recorder.note("error", scope._device, counters, scope, one_line(exc_type, exc), what)
+
+
+def _is_reported(scope: phase, recorder: Recorder, exc: BaseException | None) -> bool:
+    """Whether an exception was reported further in already. Its way out through the enclosing phases is noted."""
+    seen = recorder.reported.pop((id(exc), scope._sequence), None)
+    reported = seen is not None and fingerprint(exc, seen[0]) == seen
+    if scope._parent is not None:
+        while len(recorder.reported) >= _MAX_REPORTED:
+            recorder.reported.pop(next(iter(recorder.reported)), None)
+        recorder.reported[id(exc), scope._parent._sequence] = fingerprint(exc)
+    return reported
 
 
 def set_recorder(recorder: Recorder | None) -> None:
     """From now on phases are written by this recorder; None: they do nothing."""
     global _recorder
     _recorder = recorder
+
+
+def unset_recorder(recorder: Recorder) -> None:
+    """Phases do nothing any more, if this is the recorder that writes them."""
+    if _recorder is recorder:
+        set_recorder(None)
 
 
 def _forget_in_child() -> None:

@@ -5,18 +5,19 @@ The same reader serves in the training's own process, in another one, and over w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from phasescope import sessions, system
 from phasescope.codec import Decoder, PayloadError
 from phasescope.ring import STOPPED, RingError, RingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from phasescope.analysis.summary import Summary
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _SHORTEST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.05
-_LOOKS_AT_DAMAGE = 5  # the ring's reader gives a record at the very end a few chances to become whole
 
 
 class SessionNotFoundError(LookupError):
@@ -36,90 +36,143 @@ def attach(
 ) -> Reader:
     """A reader of one session.
 
-    `target` is a pid, the path of a ring file, a session id or its beginning, or None for the session started last,
-    live ones first. Of several sessions of one pid it is the last. Raises SessionNotFoundError, or for a path OSError
-    and RingError.
+    `target` is a pid, the path of a ring file, a session id or its beginning, or None for any session. Of several it
+    is the one started last, live ones first. Raises SessionNotFoundError, or for a path OSError and RingError.
     """
     if isinstance(target, bool) or not isinstance(target, (int, str, os.PathLike, type(None))):
         raise TypeError(f"target must be a pid, a path, a session id or None, not a {type(target).__name__}")
     if isinstance(target, os.PathLike) or (isinstance(target, str) and _looks_like_path(target)):
         return Reader.open(target)
-    rest: list[Reader] = []
+    best: Reader | None = None
+    best_rank = (False, False)
     for path in sessions.find(directory):
-        try:
-            reader = Reader.open(path)
-        except (OSError, RingError):
+        reader, rank = _opened(path, target)
+        if reader is None:
             continue
-        if _matches(reader, target) and (reader.state == "running" or not rest):
-            if reader.state == "running":
-                _close_all(rest)
-                return reader
-            rest.append(reader)
-        else:
+        if best is not None and rank <= best_rank:
             reader.close()
-    if rest:
-        return rest[0]
-    looked = ", ".join(sessions.places(directory))
-    what = "no session" if target is None else f"no session of pid {target}" if _pid(target) else f'no "{target}"'
-    raise SessionNotFoundError(f"{what} in {looked}; `phasescope ls` shows those that there are")
+            continue
+        if best is not None:
+            best.close()
+        best, best_rank = reader, rank
+        if rank == (True, True):
+            break
+    if best is None:
+        raise SessionNotFoundError(_not_found(target, directory))
+    return best
 
 
 def _looks_like_path(target: str) -> bool:
-    return target.endswith(sessions.SUFFIX) or os.sep in target
+    return target.endswith(sessions.SUFFIX) or os.sep in target or (os.altsep is not None and os.altsep in target)
 
 
-def _pid(target: int | str | os.PathLike[str] | None) -> int | None:
+def _opened(path: Path, target: int | str | None) -> tuple[Reader | None, tuple[bool, bool]]:
+    """The file's reader if it is of a session that `target` may mean, and how well: exactly, and still running."""
+    try:
+        reader = Reader.open(path)
+        exact = _match(reader.constants, target)
+        if exact is not None:
+            return reader, (exact, reader.state == "running")
+        reader.close()
+    except (OSError, RingError):
+        pass
+    return None, (False, False)
+
+
+def _pid(target: int | str | None) -> int | None:
     return int(target) if isinstance(target, int) or (isinstance(target, str) and target.isdecimal()) else None
 
 
-def _matches(reader: Reader, target: int | str | os.PathLike[str] | None) -> bool:
-    pid = _pid(target)
-    if target is None or (pid is not None and reader.constants.get("pid") == pid):
+def _match(constants: dict[str, Any], target: int | str | None) -> bool | None:
+    """True where `target` is this session's pid or id, False where it is only the beginning of the id, else None."""
+    session_id = constants["session_id"]
+    if target is None or constants["pid"] == _pid(target) or session_id == target:
         return True
-    return isinstance(target, str) and bool(target) and str(reader.constants.get("session_id")).startswith(target)
+    return False if isinstance(target, str) and target and session_id.startswith(target) else None
 
 
-def _close_all(readers: list[Reader]) -> None:
-    for reader in readers:
-        reader.close()
+def _not_found(target: int | str | None, directory: str | os.PathLike[str] | None) -> str:
+    places = sessions.describe_directory(directory)
+    what = "no session" if target is None else f"no session of pid {target}" if _pid(target) else f'no "{target}"'
+    looked = ", ".join(place.path for place in places)
+    closed = "".join(f" ({place.reason})" for place in places if not place.ok and os.path.lexists(place.path))
+    return f"{what} in {looked}{closed}; `phasescope ls` shows those that there are"
+
+
+class _File:
+    """A ring file that is open for reading."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises OSError."""
+        self.fd: int | None = None
+        self.fd = sessions.open_ring(path)
+        self._file = os.fstat(self.fd)
+
+    def read(self, size: int, offset: int) -> bytes:
+        if self.fd is None:
+            _closed()
+        return system.pread(self.fd, size, offset)
+
+    def size_bytes(self) -> int:
+        if self.fd is None:
+            _closed()
+        return os.fstat(self.fd).st_size
+
+    def locked(self) -> bool:
+        if self.fd is None:
+            _closed()
+        return system.is_locked(self.fd)
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, None
+        with contextlib.suppress(OSError):
+            # A process that becomes a daemon closes all descriptors; then this number may be somebody else's by now.
+            if fd is not None and os.path.samestat(os.fstat(fd), self._file):
+                os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _closed(*_: int) -> NoReturn:
+    raise ValueError("this reader is closed")
 
 
 class Reader:
     """One session's ring. `missed` and `damaged` say what the last reading of it could not give."""
 
     def __init__(self, read: Callable[[int, int], bytes], size_bytes: Callable[[], int], path: Path | None) -> None:
+        """Of anything that gives up to `size` bytes from an `offset`; `attach` and `open` make those of files."""
         self.path = path
         self.missed = 0
         self.damaged = 0
-        self._fd: int | None = None
+        self._file: _File | None = None
         self._read = read
         self._size_bytes = size_bytes
-        self._ring = RingReader(read, size_bytes())
+        self._pause: Callable[[float], object] = time.sleep  # what `follow` waits with; it ends where that is true
+        self._ring = self._new_ring()
         self._decoder = _decoder(self._ring.constants)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Reader:
         """A reader of the ring file at `path`. Raises OSError, and RingError where it is no ring."""
-        fd = sessions.open_ring(path)
-
-        def read(size: int, offset: int) -> bytes:
-            return system.pread(fd, size, offset)
-
+        file = _File(path)
         try:
-            reader = cls(read, lambda: os.fstat(fd).st_size, Path(path))
+            reader = cls(file.read, file.size_bytes, Path(path))
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
-        reader._fd = fd
+        reader._file = file
         return reader
+
+    def _new_ring(self) -> RingReader:
+        return RingReader(self._read, self._size_bytes())
 
     def close(self) -> None:
         """Let go of the file. Whatever is read afterwards raises ValueError."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            self._read = _closed
-            self._ring._read = _closed
-            os.close(fd)
+        self._read = self._size_bytes = self._ring._read = _closed
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> Reader:
         return self
@@ -127,9 +180,6 @@ class Reader:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -145,7 +195,7 @@ class Reader:
         """`running`, `stopped` (it ended cleanly) or `dead` (its process is gone without having stopped it)."""
         if self._ring.live().state == STOPPED:
             return "stopped"
-        if self._fd is None or system.is_locked(self._fd):
+        if self._file is None or self._file.locked():
             return "running"
         # It may have stopped between the two looks.
         return "stopped" if self._ring.live().state == STOPPED else "dead"
@@ -158,7 +208,7 @@ class Reader:
     @property
     def written(self) -> int:
         """How many events the session has written, those included that are overwritten by now."""
-        return RingReader(self._read, self._size_bytes()).last_sequence()
+        return self._new_ring().last_sequence()
 
     @property
     def dropped(self) -> int:
@@ -167,8 +217,7 @@ class Reader:
 
     def iter_events(self) -> Iterator[dict[str, Any]]:
         """The events that the ring holds now, the oldest first, as TelemetryEvent v3 dicts."""
-        ring = RingReader(self._read, self._size_bytes())
-        yield from self._decode_to(ring, ring.live().head)
+        return self._decoded(self._new_ring())
 
     def events(self, last: int | None = None) -> list[dict[str, Any]]:
         """The events that the ring holds now, or the last so many of them."""
@@ -191,7 +240,7 @@ class Reader:
         It begins with what comes next, or `from_start` with the oldest kept. A consumer that is slower than the
         writer loses the oldest, counted in `missed`.
         """
-        ring = RingReader(self._read, self._size_bytes())
+        ring = self._new_ring()
         if not from_start:
             ring.seek_end()
         return self._follow(ring)
@@ -201,45 +250,49 @@ class Reader:
         while True:
             over = self.state != "running"  # before reading: what was written before the end is read after it
             fresh = False
-            for event in self._decode_to(ring, ring.live().head):
+            for event in self._decoded(ring):
                 fresh = True
                 yield event
             if over and not fresh:
                 return
-            if not fresh:
-                time.sleep(wait_s)
+            if not fresh and self._pause(wait_s):
+                return
             wait_s = _SHORTEST_WAIT_S if fresh else min(wait_s * 2, _LONGEST_WAIT_S)
 
     def summary(self) -> Summary:
         """The table by phase path, and its rows as data."""
+        from dataclasses import replace
+
         from phasescope.analysis.summary import summarize
 
-        events = list(self.iter_events())
-        return summarize(events, missed=self.missed, damaged=self.damaged)
+        summary = summarize(self.iter_events())
+        return replace(summary, missed=self.missed, damaged=self.damaged)
 
     def _last(self, count: int) -> list[dict[str, Any]]:
-        ring = RingReader(self._read, self._size_bytes())
+        ring = self._new_ring()
         ring.seek_recent()
-        head = ring.live().head
-        kept = deque(self._decode_to(ring, head), maxlen=max(count, 0))
-        if len(kept) < count:
-            kept = deque(self.iter_events(), maxlen=max(count, 0))
-        return list(kept)
+        payloads = deque((payload for batch in ring.batches() for _, payload in batch), maxlen=max(count, 0))
+        kept = list(self._decode(ring, payloads))
+        self._count(ring)
+        return kept if len(kept) >= count else list(deque(self.iter_events(), maxlen=max(count, 0)))
 
-    def _decode_to(self, ring: RingReader, head: int) -> Iterator[dict[str, Any]]:
-        """Events up to where the head was: a writer at full speed must not make this endless."""
-        damaged = empty = 0
+    def _decoded(self, ring: RingReader) -> Iterator[dict[str, Any]]:
+        """The events that are there now. What was missed before an event is counted before it is given."""
+        for batch in ring.batches():
+            self._count(ring)
+            yield from self._decode(ring, (payload for _, payload in batch))
+        self._count(ring)
+
+    def _decode(self, ring: RingReader, payloads: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         event = self._decoder.event
-        while ring.position < head and empty < _LOOKS_AT_DAMAGE:
-            batch = ring.next_batch()
-            empty = 0 if batch else empty + 1
-            for _, payload in batch:
-                try:
-                    yield event(payload)
-                except PayloadError:
-                    damaged += 1
-            self.missed, self.damaged = ring.missed, ring.damaged + damaged
-        self.missed, self.damaged = ring.missed, ring.damaged + damaged
+        for payload in payloads:
+            try:
+                yield event(payload)
+            except PayloadError:
+                ring.damaged += 1
+
+    def _count(self, ring: RingReader) -> None:
+        self.missed, self.damaged = ring.missed, ring.damaged
 
 
 def _decoder(constants: dict[str, Any]) -> Decoder:
@@ -247,7 +300,3 @@ def _decoder(constants: dict[str, Any]) -> Decoder:
         return Decoder(constants)
     except PayloadError as error:
         raise RingError(str(error)) from error
-
-
-def _closed(_size: int, _offset: int) -> bytes:
-    raise ValueError("this reader is closed")

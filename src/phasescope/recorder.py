@@ -3,14 +3,19 @@
 Everything here runs inside the training, most of it at every phase boundary, so calls are few and nothing is looked up
 twice. The lock is reentrant and guarded by `_state`: a signal handler or the garbage collector may close a phase while
 this very thread is writing an event. Such an event waits in `_deferred` until the one being written is done.
+
+Ctrl-C may land between any two calls. `open` therefore changes right behind the write, with no call in between: a phase
+is in there from its enter's being written to its exit's, so whoever clears up knows what is left to write.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from phasescope import codec, ring
+from phasescope.failures import is_from_signal_handler
 from phasescope.sources import ALLOCATED_UNKNOWN
 
 if TYPE_CHECKING:
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
 
 _FREE, _BUSY, _CLOSED = range(3)
 _MAX_DEFERRED = 1000
+_CLOCK_JUMP_NS = 10_000_000
+"""By less than this the wall clock is not followed: a thread that had to wait would look like a jump."""
 
 
 class Recorder:
@@ -33,11 +40,13 @@ class Recorder:
     __slots__ = (
         "_append",
         "_deferred",
-        "_lock",
+        "_flushing",
         "_sequence",
         "_state",
+        "_wall_ns",
         "dropped",
         "irregular",
+        "lock",
         "now",
         "offset_ns",
         "open",
@@ -57,12 +66,14 @@ class Recorder:
         self.dropped = 0
         self.irregular = 0
         self.report_exceptions: tuple[type[BaseException], ...] = ()
-        self.reported: tuple[int, int | None] | None = None
+        self.reported: dict[tuple[int, int], tuple[int, int]] = {}
+        self.lock = threading.RLock()
         self._append = writer.append
-        self._deferred: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self._lock = threading.RLock()
+        self._deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._flushing = False
         self._sequence = 0
         self._state = _FREE
+        self._wall_ns = wall_ns
 
     @property
     def closed(self) -> bool:
@@ -77,12 +88,14 @@ class Recorder:
         encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
     ) -> None:
         """Write a phase's `phase_enter`."""
-        with self._lock:
+        with self.lock:
             if self._state:
                 self._not_now(self.enter, (scope, now_ns, counters))
+                if self._state == _BUSY:
+                    self.open[scope] = None
                 return
-            self._state = _BUSY
             try:
+                self._state = _BUSY
                 device = scope._device
                 allocated, reserved, active, inactive = counters
                 last = device.last_allocated
@@ -110,12 +123,13 @@ class Recorder:
                 append = self._append
                 try:
                     append(encode(fields))
-                except Exception:
-                    self._write_shortened(fields)
+                except Exception as error:
+                    self._write_shortened(fields, error)
+                self.open[scope] = None
             finally:
                 self._state = _FREE
-            if self._deferred:
-                self._write_deferred()
+                if self._deferred:
+                    self._write_deferred()
 
     def exit(
         self,
@@ -128,13 +142,15 @@ class Recorder:
         extra: dict[str, Any] | None,
         encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
     ) -> None:
-        """Write a phase's `phase_exit`."""
-        with self._lock:
+        """Write a phase's `phase_exit`, unless another thread was quicker to."""
+        with self.lock:
             if self._state:
                 self._not_now(self.exit, (scope, now_ns, counters, status, error_type, note, extra))
                 return
-            self._state = _BUSY
+            if scope not in self.open:
+                return
             try:
+                self._state = _BUSY
                 device = scope._device
                 allocated, reserved, active, inactive = counters
                 last = device.last_allocated
@@ -166,12 +182,13 @@ class Recorder:
                 append = self._append
                 try:
                     append(encode(fields))
-                except Exception:
-                    self._write_shortened(fields)
+                except Exception as error:
+                    self._write_shortened(fields, error)
+                del self.open[scope]
             finally:
                 self._state = _FREE
-            if self._deferred:
-                self._write_deferred()
+                if self._deferred:
+                    self._write_deferred()
 
     def note(
         self,
@@ -183,17 +200,17 @@ class Recorder:
         extra: dict[str, Any] | None = None,
     ) -> None:
         """Write any other event about a device; `counters` None where they were not measured for it."""
-        with self._lock:
+        with self.lock:
             if self._state:
                 self._not_now(self.note, (event_type, device, counters, scope, context, extra))
                 return
-            self._state = _BUSY
             try:
+                self._state = _BUSY
                 self._write_note(event_type, device, counters, scope, context, extra)
             finally:
                 self._state = _FREE
-            if self._deferred:
-                self._write_deferred()
+                if self._deferred:
+                    self._write_deferred()
 
     def _write_note(
         self,
@@ -220,11 +237,13 @@ class Recorder:
             fields += (scope._thread.encoded, scope._path.encoded, scope._attributes)
         try:
             self._append(codec.encode(fields))
-        except Exception:
-            self._write_shortened(fields)
+        except Exception as error:
+            self._write_shortened(fields, error)
 
-    def _write_shortened(self, fields: tuple[Any, ...]) -> None:
+    def _write_shortened(self, fields: tuple[Any, ...], error: Exception) -> None:
         """An event that has no place as it is: without what the user gave it, and if that fails too, not at all."""
+        if is_from_signal_handler(error):
+            raise error
         try:
             self._append(codec.encode(codec.shortened(fields)))
         except Exception:
@@ -237,26 +256,48 @@ class Recorder:
             self._deferred.append((method, arguments))
 
     def _write_deferred(self) -> None:
-        while self._deferred and self._state == _FREE:
-            method, arguments = self._deferred.pop(0)
-            method(*arguments)
+        if self._flushing:  # further out on this stack
+            return
+        self._flushing = True
+        try:
+            while self._deferred and self._state == _FREE:
+                method, arguments = self._deferred.popleft()
+                try:
+                    method(*arguments)
+                except Exception as error:
+                    self.dropped += 1
+                    if is_from_signal_handler(error):
+                        raise
+        finally:
+            self._flushing = False
 
-    def beat(self, wall_ns: int) -> None:
+    def beat(self) -> None:
         """Tell readers that this session is alive, and follow the wall clock where it jumps."""
-        with self._lock:
+        with self.lock:
             if self._state == _FREE:
-                self.offset_ns = wall_ns - self.now()
+                before = self.now()
+                wall_ns = self._wall_ns()
+                after = self.now()
+                offset_ns = wall_ns - before
+                # Where this thread had to wait in between, the two clocks were not read at one moment.
+                if after - before < _CLOCK_JUMP_NS < abs(offset_ns - self.offset_ns):
+                    self.offset_ns = offset_ns
                 self.ring.beat(wall_ns, self.dropped)
 
-    def close(self) -> None:
-        """Write nothing any more. Returns once no other thread is writing."""
-        with self._lock:
-            if self._state == _FREE:
+    def close(self, then: Callable[[], None]) -> None:
+        """Write nothing any more, and call `then` once. Where this call interrupts a write of its own thread, both
+        come about as soon as that is done."""
+        with self.lock:
+            if self._state == _BUSY:
+                self._deferred.append((self.close, (then,)))
+            elif self._state == _FREE:
                 self._write_deferred()
+                self.beat()
                 self._state = _CLOSED
                 self.ring.stop()
+                then()
 
     def abandon_in_child(self) -> None:
         """In a forked child: never write, whatever another thread of the parent was doing with the lock."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._state = _CLOSED

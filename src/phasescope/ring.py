@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MAGIC = b"phscope\x00"
 VERSION = 1
@@ -30,20 +30,21 @@ MAX_PAYLOAD_BYTES = 15 * 1024
 """A record always fits a segment of the smallest ring."""
 
 _BYTE_ORDER = 0x01020304
-_MIN_SEGMENT = 16 * 1024
+_MIN_SEGMENT, _MAX_SEGMENT = 16 * 1024, 256 * 1024  # a reader reads one segment at a time, and two for the newest event
 _SEGMENTS = 64
 _PAGE = 4096
 
 _FIXED = struct.Struct("=8sIIQQQII")
 _LIVE_OFFSET, _LIVE_SIZE = 64, 40
+PEEK_BYTES = _LIVE_OFFSET + _LIVE_SIZE
 _HEAD, _OLDEST, _HEARTBEAT, _STATE, _DROPPED = range(8, 13)  # in units of 8 bytes
 _CONSTANTS_OFFSET = 128
 _MAX_CONSTANTS = 1 << 20
 
 _RECORD = struct.Struct("=IIQ")
 _PAD = b"\xff\xff\xff\xff"  # in the place of a length: the segment holds no more
-_READ_AT_ONCE = 1 << 20
-_SEARCH_BYTES = 64 * 1024  # a file made to be slow can make every place in here worth a checksum
+_PATIENCE = 1 << 18  # places looked at behind damage, in all: each may cost a checksum where a file is made to be slow
+_LOOKS = 5  # at what never becomes whole; more than the chances that a record below the head gets
 
 
 class RingError(ValueError):
@@ -70,7 +71,7 @@ def plan(constants: bytes, capacity_bytes: int) -> Layout:
         )
     if len(constants) > _MAX_CONSTANTS:
         raise ValueError(f"the session's constants take {len(constants)} bytes, over {_MAX_CONSTANTS}")
-    segment = max(_MIN_SEGMENT, capacity_bytes // _SEGMENTS // _PAGE * _PAGE)
+    segment = min(max(_MIN_SEGMENT, capacity_bytes // _SEGMENTS // _PAGE * _PAGE), _MAX_SEGMENT)
     data_offset = -(-(_CONSTANTS_OFFSET + len(constants)) // _PAGE) * _PAGE
     return Layout(data_offset, capacity_bytes // segment * segment, segment)
 
@@ -118,9 +119,9 @@ class RingWriter:
         sequence = self.sequence + 1
         # crc32 starts from the low 32 bits of the number, so that a record is true at its own place only.
         self._buffer[at:end] = pack(length, crc32(payload, sequence), sequence) + payload
+        self._words[head] = end + self._base  # the store that makes the record count
         self.sequence = sequence
         self._at = end
-        self._words[head] = end + self._base  # the store that makes the record count
 
     def _next_segment(self) -> int:
         """Close the segment, give up the oldest one if its place is needed, and return where the next begins."""
@@ -164,6 +165,14 @@ class Live(NamedTuple):
     dropped: int
 
 
+def peek(raw: bytes) -> Live | None:
+    """The live fields from the first `PEEK_BYTES` of a file, unchecked; None where it is no ring."""
+    if len(raw) < PEEK_BYTES or raw[: len(MAGIC)] != MAGIC:
+        return None
+    order = _byte_order(raw)
+    return None if order is None else Live(*struct.unpack_from(order + "5Q", raw, _LIVE_OFFSET))
+
+
 class RingReader:
     """Reads the records of a ring in order, from the oldest that is left. It never writes and trusts nothing.
 
@@ -176,8 +185,9 @@ class RingReader:
         self.missed = 0
         self.damaged = 0
         self._position = 0
-        self._sequence: int | None = 0  # None: take up whatever comes next
+        self._sequence: int | None = 0  # of the last record before the position; None: not known
         self._stalls = 0
+        self._patience = _PATIENCE
         self._order, self.layout, self.constants = _read_header(read, size_bytes)
         self._record = struct.Struct(self._order + "IIQ")
         live = self.live()
@@ -187,25 +197,22 @@ class RingReader:
 
     def live(self) -> Live:
         """The live fields, from one moment. Raises RingError where they contradict each other."""
+        _, capacity, segment = self.layout
         for _ in range(100):
             raw = self._read(_LIVE_SIZE, _LIVE_OFFSET)
             if len(raw) < _LIVE_SIZE:
                 break
             live = Live(*struct.unpack(self._order + "5Q", raw))
             # A writer that laps the ring between two of these loads makes them disagree for a moment.
-            if live.oldest <= live.head <= live.oldest + self.layout.capacity:
+            if live.oldest <= live.head <= live.oldest + capacity and live.oldest % segment == 0:
                 return live
         raise RingError("the header's positions contradict each other")
 
-    @property
-    def position(self) -> int:
-        """Where the next record begins, in bytes ever written."""
-        return self._position
-
     def seek_end(self) -> None:
         """Leave out all that is there and go on with what comes next."""
-        self._position = self.live().head
-        self._sequence = None
+        self.seek_recent()
+        for _ in self.batches():  # read, not skipped: a gap is counted from the number of the record before it
+            pass
 
     def seek_recent(self) -> None:
         """Go to the start of the last segment but one: the newest records without reading all of them."""
@@ -216,57 +223,70 @@ class RingReader:
 
     def last_sequence(self) -> int:
         """How many records were ever written, by the newest one that can be read."""
-        self.seek_recent()
-        while self.next_batch():
-            pass
+        self.seek_end()
+        if self._sequence is None:  # the newest segments hold nothing that can be read
+            self._position = 0
+            for _ in self.batches():
+                pass
         return self._sequence or 0
 
-    def next_batch(self) -> list[tuple[int, bytes]]:
-        """The next records, each (sequence number, payload); empty when there is nothing more for now."""
-        laps = 0
-        while laps < 1000:  # a reader that is always overtaken comes back later
-            live = self.live()
-            self._position = start = max(self._position, live.oldest)
-            if start >= live.head:
-                return []
-            segment_end = (start // self.layout.segment + 1) * self.layout.segment
-            end = min(live.head, segment_end, start + _READ_AT_ONCE)
-            data = self._read(end - start, self.layout.data_offset + start % self.layout.capacity)
-            if self.live().oldest > start:
-                laps += 1  # the writer came round: what was read may be of two laps
-                continue
-            records = self._parse(data, end - start, segment_end - start, at_head=end == live.head)
-            if records or self._position == start:
-                return records
-        return []
+    def batches(self) -> Iterator[list[tuple[int, bytes]]]:
+        """All that is there when this is called, as `next_batch` gives it, and no more than one batch beyond.
 
-    def _parse(self, data: bytes, size: int, room: int, *, at_head: bool) -> list[tuple[int, bytes]]:
+        Neither a writer at full speed nor a file that is changed to lead nowhere makes this endless.
+        """
+        head = self.live().head
+        looks = 0
+        for _ in range(self.layout.capacity // self.layout.segment + _LOOKS):
+            before = self._position
+            batch = self.next_batch()
+            looks = looks + 1 if self._position == before else 0
+            if batch:
+                yield batch
+            if self._position >= head or looks == _LOOKS:
+                return
+
+    def next_batch(self) -> list[tuple[int, bytes]]:
+        """The next records, each (sequence number, payload).
+
+        Empty when there is nothing more for now, and where all that was looked at is damaged or just overwritten.
+        """
+        live = self.live()
+        self._position = start = max(self._position, live.oldest)
+        if start >= live.head:
+            return []
+        segment_end = (start // self.layout.segment + 1) * self.layout.segment
+        end = min(live.head, segment_end)
+        data = self._read(end - start, self.layout.data_offset + start % self.layout.capacity)
+        oldest = self.live().oldest
+        if oldest > start:  # the writer came round: what was read may be of two laps
+            self._position = oldest
+            return []
+        return self._parse(data, end - start, None if end == live.head else segment_end - start)
+
+    def _parse(self, data: bytes, size: int, room: int | None) -> list[tuple[int, bytes]]:
         """The records of `data`; moves the position behind them.
 
-        `size` is how much there should be, `room` how much the segment has left from here.
+        `size` is how much there should be, `room` how much the segment has left from here; None: the writer is in it.
         """
         records: list[tuple[int, bytes]] = []
         at = 0
-        whole = at_head or size == room
         while at + len(_PAD) <= size:
-            if data[at : at + len(_PAD)] == _PAD:
-                at = room
-                break
             found = self._record_at(data, at)
             if found is not None:
                 self._take(found[0])
                 records.append(found)
                 at += _RECORD.size + len(found[1])
-                continue
-            if at > 0 and not whole:
-                break  # cut off by the size of one read, not by damage: read on from here
-            # On processors that reorder stores, the head may be seen before the record below it: look again first.
-            if at_head and self._stalls < 3:
+            elif room is not None:
+                at = room if data[at : at + len(_PAD)] == _PAD else self._skip_damage(data, at, size)
+            elif self._stalls < _LOOKS - 2:
+                # On processors that reorder stores, the head may be seen before the record below it: look again.
                 self._stalls += 1
                 break
-            at = self._skip_damage(data, at, size)
+            else:
+                at = self._skip_damage(data, at, size)
         else:
-            at = size if whole else at
+            at = max(at, size)  # too little is left for even a length
         self._position += at
         return records
 
@@ -290,13 +310,15 @@ class RingReader:
         self._stalls = 0
 
     def _skip_damage(self, data: bytes, at: int, size: int) -> int:
-        """Where the next true record is, as far as a bounded search finds it; else the end of what was read."""
+        """Where the next true record of this segment is, else its end; all that is there, once patience is gone."""
         self._stalls = 0
         self.damaged += 1
-        for candidate in range(at + 1, min(size, at + _SEARCH_BYTES)):
+        last = min(size, len(data)) - _RECORD.size
+        for candidate in range(at + 1, min(last, at + self._patience) + 1):
+            self._patience -= 1
             if self._record_at(data, candidate) is not None:
                 return candidate
-        return size
+        return size if self._patience > 0 else max(size, self.live().head - self._position)
 
 
 def _read_header(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[str, Layout, dict[str, Any]]:
@@ -304,7 +326,7 @@ def _read_header(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[st
     raw = read(_FIXED.size, 0)
     if len(raw) < _FIXED.size or raw[:8] != MAGIC:
         raise RingError("not a phasescope ring")
-    order = next((o for o in "<>" if struct.unpack_from(o + "I", raw, 8)[0] == _BYTE_ORDER), None)
+    order = _byte_order(raw)
     if order is None:
         raise RingError("the byte-order mark is damaged")
     _, _, version, data_offset, capacity, segment, length, checksum = struct.unpack(order + _FIXED.format[1:], raw)
@@ -312,9 +334,9 @@ def _read_header(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[st
         raise RingError(f"format version {version}; this phasescope reads version {VERSION}")
     layout = Layout(data_offset, capacity, segment)
     if not (
-        _MIN_SEGMENT <= segment <= capacity <= MAX_CAPACITY_BYTES
+        _MIN_SEGMENT <= segment <= _MAX_SEGMENT
+        and segment <= capacity <= MAX_CAPACITY_BYTES
         and capacity % segment == 0
-        and segment % 8 == 0
         and length <= _MAX_CONSTANTS
         and _CONSTANTS_OFFSET + length <= data_offset <= size_bytes
     ):
@@ -323,9 +345,17 @@ def _read_header(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[st
     if zlib.crc32(text) != checksum:
         raise RingError("the session's constants are damaged")
     try:
-        constants = json.loads(text)
-    except ValueError as error:
+        constants = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise RingError("the session's constants are no JSON") from error
     if not isinstance(constants, dict):
         raise RingError("the session's constants are no object")
     return order, layout, constants
+
+
+def _byte_order(raw: bytes) -> str | None:
+    return next((order for order in "<>" if struct.unpack_from(order + "I", raw, len(MAGIC))[0] == _BYTE_ORDER), None)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

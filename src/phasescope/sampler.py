@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from phasescope.notices import logger
+from phasescope.notices import log_once, logger
 
 if TYPE_CHECKING:
     from phasescope.clock import Clock
@@ -35,17 +35,20 @@ class Sampler:
     def start(self) -> None:
         """Measure once, here, so that the first phase already knows its device; then go on in the background."""
         self.tick(0)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is about to exit
+            log_once("no sampler", "no samples between phases: %s", error)
 
     def stop(self) -> None:
         """End the thread. Returns when it is done, or after a second if a driver holds it."""
         self._stop.set()
-        if self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         due = self._clock.monotonic_ns() + self._interval_ns
-        while not self._clock.wait(self._stop, max(0, due - self._clock.monotonic_ns()) / 1e9):
+        while not self._clock.wait_until(self._stop, due):
             late = max(0, self._clock.monotonic_ns() - due)
             self.tick(late)
             due += (late // self._interval_ns + 1) * self._interval_ns
@@ -57,8 +60,8 @@ class Sampler:
             scope = self._innermost()
             for state, counters in self._sources.sample():
                 recorder.note("sample", state, counters, scope, None, {"sampling_late_ns": late_ns})
-            self._abandon_leaked()
-            recorder.beat(self._clock.wall_ns())
+            self._close_leaked()
+            recorder.beat()
         except Exception as error:
             recorder.dropped += 1
             logger.debug("a sample failed: %s", type(error).__name__, exc_info=True)
@@ -69,8 +72,13 @@ class Sampler:
         at_home = (scope for scope in reversed(scopes) if scope._thread.ident == self._home_thread)
         return next(at_home, scopes[-1] if scopes else None)
 
-    def _abandon_leaked(self) -> None:
+    def _close_leaked(self) -> None:
         """Close the oldest phases of a training that enters and never leaves, so that they can not fill the memory."""
-        scopes = list(self._recorder.open)
-        for scope in scopes[: max(0, len(scopes) - MAX_OPEN_PHASES)]:
-            scope._abandon(self._recorder, f"one of more than {MAX_OPEN_PHASES} open phases")
+        recorder = self._recorder
+        scopes = list(recorder.open)
+        for index, scope in enumerate(scopes):
+            if index < len(scopes) - MAX_OPEN_PHASES:
+                scope._close(recorder, f"one of more than {MAX_OPEN_PHASES} open phases")
+                scope._parent = None  # all further out are closed too; a chain of them would stay in memory
+            elif not scope._open:
+                scope._close(recorder, "its end could not be written")

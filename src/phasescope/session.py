@@ -10,10 +10,11 @@ import platform
 import re
 import sys
 import threading
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope import notices, phases, ring, sessions, sources, system
+from phasescope import notices, phases, sessions, sources, system
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.clock import SystemClock
 from phasescope.event import resolve_identity
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from phasescope.envelope import ProjectedTelemetryRecord
 
 _session: Session | None = None
+_unfinished: Session | None = None  # the same, and on until it is over in every part
 _lock = threading.RLock()
 _MAX_ARGUMENT = 500
-_MAX_ARGUMENTS = 200
+_MAX_ARGUMENTS = 100
 _SUBSCRIBERS_SECONDS = 1.0
 
 
@@ -75,7 +77,7 @@ def start(
     Raises ValueError or TypeError naming the argument, and `BackendUnavailableError` (a ValueError) for a backend
     that was asked for by name and can not work here.
     """
-    global _session
+    global _session, _unfinished
     options = Options.checked(
         backends=backends,
         devices=devices,
@@ -96,8 +98,12 @@ def start(
                 notices.warn(f"a session is running already; it keeps its own {', '.join(different)}")
             return _session
         session = Session(options)
-        _session = session
-        session._begin()
+        try:
+            _session = _unfinished = session
+            session._begin()
+        except BaseException:  # Ctrl-C: leave no half of a session behind
+            session._end("interrupted while it began")
+            raise
         return session
 
 
@@ -149,16 +155,24 @@ class Session:
         self.session_id = str(uuid.uuid4())
         self.degraded = 0
         self._clock: Clock = options.clock or SystemClock()
+        self._ending = threading.RLock()
+        self._last_words = False
+        self._released = False
+        self._subscriptions: list[Subscription] = []
         chosen, drivers = sources.choose(options.backends)
+        self._sources = sources.Sources(chosen, drivers, options.devices, self._clock.monotonic_ns, self._source_event)
         constants = self._constants([backend.name for backend in chosen])
         self._ring = self._create_ring(json.dumps(constants).encode(), constants)
-        self._recorder = Recorder(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
-        self._recorder.report_exceptions = options.report_exceptions
-        self._sources = sources.Sources(chosen, drivers, options.devices, self._clock.monotonic_ns, self._source_event)
-        self._recorder.sources = self._sources
-        self._sampler = Sampler(self._recorder, self._sources, self._clock, options.interval_ms)
-        self._subscriptions: list[Subscription] = []
-        self._reader = self.reader()
+        try:
+            self._file = None if self._ring.fd is None else os.fstat(self._ring.fd)
+            self._recorder = Recorder(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
+            self._recorder.report_exceptions = options.report_exceptions
+            self._recorder.sources = self._sources
+            self._sampler = Sampler(self._recorder, self._sources, self._clock, options.interval_ms)
+            self._reader = self.reader()
+        except BaseException:
+            self._release()
+            raise
 
     def _constants(self, backends: list[str]) -> dict[str, Any]:
         """What the ring's header says of the session; the reader adds it to every event."""
@@ -190,12 +204,12 @@ class Session:
             return sessions.create(text, capacity, directory, name)
         except OSError as error:
             why = str(error) if isinstance(error, sessions.DirectoryError) else f"{error.strerror or error}"
-            notices.warn(f"no ring file, so other processes can not look in: {why}", stacklevel=5)
+            notices.warn(f"no ring file, so other processes can not look in: {why}", stacklevel=4)
             return sessions.create_in_memory(text, capacity)
 
     def _begin(self) -> None:
-        for _ in self._sources.sample():
-            pass  # so that the first event already knows its device
+        with contextlib.suppress(Exception):
+            list(self._sources.sample())  # so that the first event already knows its device
         self._note("start", None)
         self._sampler.start()
         phases.set_recorder(self._recorder)
@@ -205,50 +219,88 @@ class Session:
         self._end(None)
 
     def _end(self, context: str | None) -> None:
-        global _session
-        with _lock:
-            if os.getpid() != self.pid or self._recorder.closed:
-                return
-            if _session is self:
-                _session = None
-            phases.set_recorder(None)
-        self._sampler.stop()
+        """All that ends a session. Called again it takes up what an exception (Ctrl-C) broke off."""
+        global _session, _unfinished
+        if os.getpid() != self.pid or self._released:
+            return
+        with self._ending:
+            with _lock:
+                if _session is self:
+                    _session = None
+                phases.unset_recorder(self._recorder)
+            self._sampler.stop()
+            self._close_phases()
+            with (
+                self._recorder.lock
+            ):  # a thread that was in the middle of a boundary comes before the end, or not at all
+                self._close_phases()
+                self._note_stop(context)
+                self._recorder.close(self._release)
+            self._sources.close()
+            if self._recorder.closed:  # else `stop` was called inside of a write, which goes on when this returns
+                self._release()
+                self._join_subscriptions()
+            with _lock:
+                if _unfinished is self:
+                    _unfinished = None
+
+    def _close_phases(self) -> None:
         for scope in reversed(list(self._recorder.open)):
-            scope._abandon(self._recorder, "the session stopped while it was open")
-        self._note("stop", context)
-        self._recorder.beat(self._clock.wall_ns())
-        self._recorder.close()
-        self._release()
-        self._sources.close()
-        deadline = self._clock.monotonic_ns() + int(_SUBSCRIBERS_SECONDS * 1e9)
+            with contextlib.suppress(Exception):
+                scope._close(self._recorder, "the session stopped while it was open")
+
+    def _note_stop(self, context: str | None) -> None:
+        if not self._last_words:
+            self._last_words = True
+            self._note("stop", context)
+
+    def _join_subscriptions(self) -> None:
+        deadline = time.monotonic() + _SUBSCRIBERS_SECONDS
         for subscription in self._subscriptions:
-            subscription.join(max(0.0, (deadline - self._clock.monotonic_ns()) / 1e9))
+            subscription.join(max(0.0, deadline - time.monotonic()))
 
     def _release(self) -> None:
-        """Give back the file's unused end, and its lock."""
-        fd, used = self._ring.fd, self._ring.writer.used_bytes
-        if fd is None:
-            return  # in memory it stays readable as long as the session object lives
+        """Give back the file's unused end, and its lock. In memory the ring stays readable as long as the session."""
+        fd = self._ring.fd
+        if self._released or fd is None or not self._is_ours(fd):
+            self._released = True
+            return
+        self._released = True
+        used = self._ring.writer.used_bytes
         with contextlib.suppress(OSError, ValueError, BufferError):
             self._ring.writer.release()
             self._ring.buffer.close()
             os.truncate(fd, used)
-        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+    def _is_ours(self, fd: int) -> bool:
+        """Whether the descriptor is still that of the ring. Daemons close all they find, and their next file may get
+        the same number: that one must be neither cut nor closed."""
+        try:
+            return self._file is not None and os.path.samestat(os.fstat(fd), self._file)
+        except OSError:
+            return False
 
     def _forget_in_child(self) -> None:
         """In a forked child: the ring, and the lock that says its writer lives, are the parent's alone."""
         self._recorder.abandon_in_child()
-        if self._ring.fd is not None:
+        fd = self._ring.fd
+        if fd is not None and self._is_ours(fd):
             with contextlib.suppress(OSError):
-                os.close(self._ring.fd)
+                os.close(fd)
 
     def _note(self, event_type: str, context: str | None) -> None:
-        state = self._sources.device_state()
         try:
-            counters = state.source.read(state.device_id)
+            state = self._sources.device_state()
+            try:
+                counters = state.source.read(state.device_id)
+            except Exception as error:
+                counters = state.source.read_failed(error)
+            self._recorder.note(event_type, state, counters, None, context)
         except Exception as error:
-            counters = state.source.read_failed(error)
-        self._recorder.note(event_type, state, counters, None, context)
+            self._recorder.dropped += 1
+            notices.log_once(f"note {event_type}", "%s could not be written: %s", event_type, type(error).__name__)
 
     def _source_event(self, event_type: str, source: sources.Source, text: str) -> None:
         if event_type == "collector_degraded":
@@ -324,7 +376,7 @@ class Session:
 
 
 def _stop_at_exit() -> None:
-    session = _session
+    session = _unfinished
     if session is not None:
         error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         context = "the interpreter exited" + (f" after {type(error).__name__}" if error is not None else "")
@@ -332,8 +384,8 @@ def _stop_at_exit() -> None:
 
 
 def _forget_in_child() -> None:
-    global _session, _lock
-    session, _session = _session, None
+    global _session, _unfinished, _lock
+    session, _session, _unfinished = _unfinished, None, None
     _lock = threading.RLock()
     if session is not None:
         session._forget_in_child()

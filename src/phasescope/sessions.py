@@ -8,6 +8,7 @@ business. A writer holds its file's lock for life; a file whose lock is free bel
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import re
@@ -20,12 +21,14 @@ from typing import NamedTuple
 from phasescope import ring, system
 
 SUFFIX = ".ring"
-_UNFINISHED = ".tmp"
+_UNFINISHED = ".ring.tmp"
+_NAME = re.compile(r".+-\d+-(?P<started_ms>\d+)(?:\.(?P<attempt>\d+))?\.ring")
+_UNFINISHED_NAME = re.compile(r"\..+-\d+-\d+-\d+\.ring\.tmp")
 
 KEEP_DEAD_FILES = 64
 KEEP_DEAD_BYTES = 512 * 2**20
 KEEP_DEAD_SECONDS = 7 * 24 * 3600
-"""What `sweep` leaves of sessions that are over, the newest first."""
+"""What `sweep` leaves of sessions that are over, those that lived last first."""
 
 _UNFINISHED_SECONDS = 60
 _TMPFS_SHARE = 8  # a ring takes at most this part of a tmpfs: data loaders live there too, and die when it is full
@@ -59,12 +62,22 @@ def places(directory: str | os.PathLike[str] | None = None) -> list[str]:
         return [os.path.abspath(os.path.expanduser(named))]  # noqa: PTH100, PTH111 - a symlink must stay one
     own = f"phasescope-{system.user_id()}"
     found = []
-    if os.environ.get("XDG_RUNTIME_DIR"):
-        found.append(str(Path(os.environ["XDG_RUNTIME_DIR"]) / "phasescope"))
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if _is_own_directory(runtime):
+        found.append(str(Path(runtime) / "phasescope"))
     if Path("/dev/shm").is_dir():
         found.append(f"/dev/shm/{own}")
     found.append(str(Path(tempfile.gettempdir()) / own))
     return found
+
+
+def _is_own_directory(path: str) -> bool:
+    """After `sudo` the variable still names the other user's: what root leaves there would lock that user out."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - "" must not become "."
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and system.user_id() in (-1, found.st_uid)
 
 
 def describe_directory(directory: str | os.PathLike[str] | None = None) -> list[Place]:
@@ -74,8 +87,9 @@ def describe_directory(directory: str | os.PathLike[str] | None = None) -> list[
         try:
             if os.path.lexists(path):
                 check_directory(path)
-            elif not os.access(Path(path).parent, os.W_OK):
-                raise DirectoryError(f"{path} can not be created: no right to write in {Path(path).parent}")
+            existing = next(parent for parent in (Path(path), *Path(path).parents) if os.path.lexists(parent))
+            if not os.access(existing, os.W_OK | os.X_OK):
+                raise DirectoryError(f"{path}: no right to write in {existing}; {_ELSEWHERE}")
             described.append(Place(path, True, ""))
         except OSError as error:
             described.append(Place(path, False, str(error)))
@@ -91,32 +105,46 @@ def check_directory(path: str) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise DirectoryError(f"{path} is a symbolic link; name the directory itself, or remove the link")
     if not stat.S_ISDIR(found.st_mode):
-        raise DirectoryError(f"{path} is no directory")
+        raise DirectoryError(f"{path} is no directory; {_ELSEWHERE}")
     if system.user_id() >= 0 and found.st_uid != system.user_id():
-        raise DirectoryError(f"{path} belongs to user {found.st_uid}; set PHASESCOPE_DIR to a directory of your own")
+        raise DirectoryError(f"{path} belongs to user {found.st_uid}; {_ELSEWHERE}")
     if system.user_id() >= 0 and found.st_mode & 0o077:
         raise DirectoryError(
             f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}); run: chmod 700 {path}"
         )
 
 
+_ELSEWHERE = "name another directory (PHASESCOPE_DIR, or start(directory=...))"
+_LESS = f"set a smaller capacity_bytes, or {_ELSEWHERE}"
+_WAYS_OUT = {
+    errno.ENOSPC: _LESS,
+    errno.EDQUOT: _LESS,
+    errno.EFBIG: f"raise the limit (ulimit -f), {_LESS}",
+    errno.EMFILE: "raise the limit (ulimit -n)",
+    errno.ENFILE: "the machine has too many files open",
+}
+
+
 def create(constants: bytes, capacity_bytes: int, directory: str | None, name: str) -> RingFile:
-    """A new ring file `<name>.ring`, locked, all its pages there. Raises DirectoryError or OSError where there is no
-    place or no room, ValueError for a wrong capacity."""
+    """A new ring file `<name>.ring`, locked, all its pages there. Raises DirectoryError, naming each place and what
+    would help, where there is no place or no room, and ValueError for a wrong capacity."""
     layout = ring.plan(constants, capacity_bytes)
     if not system.CAN_SHARE_FILES:
         raise DirectoryError("this platform can not lock files for other processes to read")
+    refused = []
     choices = places(directory)
     for path in choices:
         try:
             _make_directory(path)
-            if path != choices[-1] and not _has_room(path, layout.size):
-                continue
+            if path != choices[-1]:
+                _check_room(path, layout.size)
             return _create_file(path, name, layout, constants)
-        except OSError:
-            if path == choices[-1]:
-                raise
-    raise DirectoryError("no directory for live files")
+        except DirectoryError as error:
+            refused.append(str(error))
+        except OSError as error:
+            way_out = _WAYS_OUT.get(error.errno or 0, _ELSEWHERE)
+            refused.append(f"no file of {layout.size} bytes in {path}: {error.strerror or error}; {way_out}")
+    raise DirectoryError(". ".join(refused))
 
 
 def create_in_memory(constants: bytes, capacity_bytes: int) -> RingFile:
@@ -127,40 +155,53 @@ def create_in_memory(constants: bytes, capacity_bytes: int) -> RingFile:
 
 
 def _make_directory(path: str) -> None:
-    try:
-        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise DirectoryError(f"{path} can not be created: {error.strerror}") from error
+    if not os.path.lexists(path):
+        try:
+            Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DirectoryError(f"{path} can not be created: {error.strerror}; {_ELSEWHERE}") from error
     check_directory(path)
 
 
-def _has_room(path: str, size: int) -> bool:
+def _check_room(path: str, size: int) -> None:
     room = os.statvfs(path)
-    return room.f_bavail * room.f_frsize >= _TMPFS_SHARE * size
+    free = room.f_bavail * room.f_frsize
+    if free < _TMPFS_SHARE * size:
+        raise DirectoryError(f"{path} has {free} bytes free, less than {_TMPFS_SHARE} times the ring's {size}")
 
 
 def _create_file(directory: str, name: str, layout: ring.Layout, constants: bytes) -> RingFile:
     """Made complete under a temporary name, then linked to its own: nobody ever sees half a header."""
     unfinished = os.path.join(directory, f".{name}-{time.monotonic_ns()}{_UNFINISHED}")  # noqa: PTH118
     fd = system.create_file(unfinished)
-    buffer = None
+    buffer = writer = None
     try:
         if not system.lock(fd):
             raise DirectoryError(f"{unfinished} could not be locked")
         system.allocate(fd, layout.size)
-        buffer = mmap.mmap(fd, layout.size)
+        buffer = _map(unfinished, layout.size)
         writer = ring.RingWriter(buffer, layout, constants)
-        path = _publish(unfinished, directory, name)
+        return RingFile(_publish(unfinished, directory, name), fd, buffer, writer)
     except BaseException:
-        if buffer is not None:
+        if writer is not None:
             writer.release()
+        if buffer is not None:
             buffer.close()
         os.close(fd)
         raise
     finally:
         with contextlib.suppress(OSError):
             os.unlink(unfinished)  # noqa: PTH108
-    return RingFile(path, fd, buffer, writer)
+
+
+def _map(path: str, size: int) -> mmap.mmap:
+    """The file's memory. Python keeps a copy of the descriptor with it, out of reach of a forked child, which must not
+    hold on to the lock: so the file is opened once more, without it."""
+    fd = system.open_file(path, writable=True)
+    try:
+        return mmap.mmap(fd, size)
+    finally:
+        os.close(fd)
 
 
 def _publish(unfinished: str, directory: str, name: str) -> str:
@@ -177,7 +218,12 @@ def _publish(unfinished: str, directory: str, name: str) -> str:
 
 def open_ring(path: str | os.PathLike[str]) -> int:
     """The file, open for reading. Raises OSError, also where it is a symlink, no plain file, or another user's."""
-    fd = system.open_file(os.fspath(path))
+    try:
+        fd = system.open_file(os.fspath(path))
+    except OSError as error:
+        if error.errno == errno.ELOOP and os.path.islink(path):  # noqa: PTH114
+            raise PermissionError(f"{os.fspath(path)}: a symbolic link; name the file itself") from error
+        raise
     found = os.fstat(fd)
     wrong = ""
     if not stat.S_ISREG(found.st_mode):
@@ -192,56 +238,76 @@ def open_ring(path: str | os.PathLike[str]) -> int:
 
 def find(directory: str | os.PathLike[str] | None = None) -> list[Path]:
     """This user's ring files, those started last first, from every place where they can lie."""
+    here = (path for path in _files(directory) if path.name.endswith(SUFFIX))
+    return sorted(here, key=_started, reverse=True)
+
+
+def _files(directory: str | os.PathLike[str] | None) -> list[Path]:
     found: list[Path] = []
     for place in places(directory):
         with contextlib.suppress(OSError):
             check_directory(place)
-            found += [path for path in Path(place).iterdir() if path.name.endswith(SUFFIX)]
-    return sorted(found, key=_started_ms, reverse=True)
+            found += Path(place).iterdir()
+    return found
 
 
-def _started_ms(path: Path) -> tuple[int, str]:
-    match = re.search(r"-(\d+)(?:\.\d+)?\.ring$", path.name)
-    return (int(match[1]) if match else 0, path.name)
+def _started(path: Path) -> tuple[int, int, str]:
+    match = _NAME.fullmatch(path.name)
+    return (int(match["started_ms"]), int(match["attempt"] or 0), path.name) if match else (0, 0, path.name)
 
 
 def clean(directory: str | os.PathLike[str] | None = None, *, dry_run: bool = False) -> list[Path]:
     """Remove the files of sessions that are over, and return them."""
-    over = [path for path in find(directory) if _is_over(path)]
+    over = [path for path in find(directory) if _over(path) is not None]
     return over if dry_run else [path for path in over if _remove(path)]
 
 
 def sweep(directory: str | os.PathLike[str] | None = None) -> None:
-    """Remove what is beyond the limits above, and what a killed `create` left. Never raises for a file in the way."""
-    kept_files = kept_bytes = 0
-    for path in find(directory):
-        with contextlib.suppress(OSError):
-            found = path.stat()
-            if not _is_over(path):
-                continue
-            kept_files += 1
-            kept_bytes += found.st_blocks * 512
-            too_old = time.time() - found.st_mtime > KEEP_DEAD_SECONDS
-            if kept_files > KEEP_DEAD_FILES or kept_bytes > KEEP_DEAD_BYTES or too_old:
-                _remove(path)
-    for place in places(directory):
-        with contextlib.suppress(OSError):
-            for path in Path(place).glob(f".*{_UNFINISHED}"):
-                # A fresh one may belong to a `create` that is about to lock it.
-                if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS and _is_over(path):
-                    _remove(path)
+    """Remove what is beyond the limits above, and what a killed `create` left. Never raises for a file in the way.
+
+    The directory may be one where other programs keep files too: only what has our name and our content is touched.
+    """
+    files = _files(directory)
+    over = [found for path in files if _NAME.fullmatch(path.name) and (found := _over(path))]
+    over.sort(key=lambda found: found.last_sign_s, reverse=True)
+    kept_bytes = 0
+    for kept, found in enumerate(over):
+        kept_bytes += found.size_bytes
+        too_old = time.time() - found.last_sign_s > KEEP_DEAD_SECONDS
+        if kept >= KEEP_DEAD_FILES or kept_bytes > KEEP_DEAD_BYTES or too_old:
+            _remove(found.path)
+    for path in files:
+        # A fresh one may belong to a `create` that is about to lock it.
+        unfinished = _over(path, finished=False) if _UNFINISHED_NAME.fullmatch(path.name) else None
+        if unfinished is not None and time.time() - unfinished.last_sign_s > _UNFINISHED_SECONDS:
+            _remove(path)
 
 
-def _is_over(path: Path) -> bool:
-    """Whether nobody holds the file's lock."""
-    try:
+class _Over(NamedTuple):
+    """The file of a session that is over."""
+
+    path: Path
+    size_bytes: int
+    last_sign_s: float
+
+
+def _over(path: Path, *, finished: bool = True) -> _Over | None:
+    """What `path` is, if it is a ring file of this very user whose lock nobody holds; `finished` False: or becomes one.
+
+    Writing through memory leaves a file's time of change as it is: of a killed session the last heartbeat tells more.
+    """
+    with contextlib.suppress(OSError):
         fd = open_ring(path)
-    except OSError:
-        return False
-    try:
-        return not system.is_locked(fd)
-    finally:
-        os.close(fd)
+        try:
+            found = os.fstat(fd)
+            live = ring.peek(system.pread(fd, ring.PEEK_BYTES, 0))
+            if system.is_locked(fd) or system.user_id() not in (-1, found.st_uid) or (finished and live is None):
+                return None
+        finally:
+            os.close(fd)
+        last_sign_s = found.st_mtime if live is None else max(found.st_mtime, live.heartbeat_ns / 1e9)
+        return _Over(path, getattr(found, "st_blocks", found.st_size // 512) * 512, min(last_sign_s, time.time()))
+    return None
 
 
 def _remove(path: Path) -> bool:

@@ -6,17 +6,23 @@ phases speak. What a phase boundary calls is `Sources.device_state` and `Source.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
-from phasescope.codec import Raw, encode_device, mask_of
+from phasescope.codec import MASKED_COUNTERS, Raw, encode_device, mask_of
+from phasescope.failures import is_from_signal_handler, one_line
+from phasescope.notices import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from phasescope.backends.protocol import Backend, DeviceSource
+    from phasescope.backends.protocol import Backend, DeviceIdentity, DeviceSource
+
+T = TypeVar("T")
 
 _ALLOCATOR = ("allocator_allocated_bytes", "allocator_reserved_bytes")
 _ALLOCATOR_ALL = (*_ALLOCATOR, "allocator_active_bytes", "allocator_inactive_bytes", "allocator_change_bytes")
@@ -24,6 +30,8 @@ _DEVICE = ("device_used_bytes", "device_free_bytes", "device_total_bytes")
 
 ALLOCATED_UNKNOWN = mask_of(_ALLOCATOR[:1])
 _NO_ALLOCATOR = mask_of(_ALLOCATOR_ALL)
+
+_METHODS = ("ready", "devices", "current_device", "allocator", "device", "identity")
 
 _FIRST_RETRY_NS = 1_000_000_000
 _LAST_RETRY_NS = 60_000_000_000
@@ -34,26 +42,33 @@ class BackendUnavailableError(ValueError):
 
 
 class Health:
-    """Whether something answers, and when to ask again: after 1 s, 2 s, 4 s … up to a minute."""
+    """Whether something answers, and when to ask again: after 1 s, 2 s, 4 s … up to a minute.
 
-    __slots__ = ("_wait_ns", "down", "retry_at_ns")
+    The pauses start anew only after a minute without failure: what fails and answers by turns is heard of ever less.
+    """
+
+    __slots__ = ("_up_since_ns", "_wait_ns", "down", "retry_at_ns")
 
     def __init__(self) -> None:
         self.down = False
         self.retry_at_ns = 0
         self._wait_ns = _FIRST_RETRY_NS
+        self._up_since_ns: int | None = None
 
     def fail(self, now_ns: int) -> bool:
         """Note a failure; True where it is the first of its kind."""
         first, self.down = not self.down, True
+        if first and (self._up_since_ns is None or now_ns - self._up_since_ns >= _LAST_RETRY_NS):
+            self._wait_ns = _FIRST_RETRY_NS
         self.retry_at_ns = now_ns + self._wait_ns
         self._wait_ns = min(self._wait_ns * 2, _LAST_RETRY_NS)
         return first
 
-    def recover(self) -> bool:
+    def recover(self, now_ns: int) -> bool:
         """Note an answer; True where there was a failure before."""
         was_down, self.down = self.down, False
-        self._wait_ns = _FIRST_RETRY_NS
+        if was_down:
+            self._up_since_ns = now_ns
         return was_down
 
     def due(self, now_ns: int) -> bool:
@@ -73,8 +88,8 @@ class DeviceState:
         self.set_figures(DeviceCounters())
 
     def set_figures(self, figures: DeviceCounters) -> None:
-        """Take over the driver's figures. One that contradicts the total is no measurement."""
-        used, free, total = figures
+        """Take over the driver's figures. One that is negative or contradicts the total is no measurement."""
+        used, free, total = (None if figure is not None and figure < 0 else figure for figure in figures)
         if total is not None:
             used = None if used is not None and used > total else used
             free = None if free is not None and free > total else free
@@ -83,7 +98,8 @@ class DeviceState:
 
     def remask(self) -> None:
         """Bring what an event says of the device up to date."""
-        self.mask = self.source.mask | mask_of([key for key, value in zip(_DEVICE, self.figures) if value is None])
+        unknown = [key for key, value in zip(_DEVICE, self.figures, strict=True) if value is None]
+        self.mask = self.source.mask | mask_of(unknown)
         self.encoded = self.encoded_with(self.mask)
 
     def encoded_with(self, mask: int) -> Raw:
@@ -99,6 +115,7 @@ class Source:
         self.backend = backend
         self.name = backend.name
         self.health = Health()
+        self.figures_health = Health()
         self.states: dict[int, DeviceState] = {}
         self.read: Callable[[int], AllocatorCounters] = backend.allocator
         self.current_device: Callable[[], int] = backend.current_device
@@ -116,16 +133,27 @@ class Source:
 
     def any_state(self) -> DeviceState:
         """A device for an event that is about the source as a whole."""
-        return next(iter(self.states.values()), None) or self.state(HOST_DEVICE if self.name == "cpu" else 0)
+        return next(iter(self.states.values()), None) or self.state(self._first_device)
+
+    @property
+    def _first_device(self) -> int:
+        return HOST_DEVICE if self.name == "cpu" else 0
 
     def read_failed(self, error: Exception) -> AllocatorCounters:
         """Answer for a read that raised, and stop asking until the sampler has tried again."""
-        last_device = next(reversed(self.states), HOST_DEVICE)
+        if is_from_signal_handler(error):
+            raise error
         self.read = _no_counters
-        self.current_device = lambda: last_device
         self._failed(self, error)
         self._remask()
         return _no_counters(0)
+
+    def current_device_failed(self, error: Exception) -> int:
+        """The same for the current device: until the sampler has tried again it is the last one seen."""
+        self.read_failed(error)
+        last_device = next(reversed(list(self.states)), self._first_device)
+        self.current_device = lambda: last_device
+        return last_device
 
     def recovered(self) -> None:
         """Ask the backend itself again."""
@@ -177,12 +205,16 @@ class Sources:
 
     def admit(self) -> None:
         """Take in the backends that the process has begun to use. Cheap: this runs at boundaries while any is left."""
-        ready = [source for source in self.pending if _is_ready(source.backend)]
-        if ready:
-            self.pending = [source for source in self.pending if source not in ready]
-            self.admitted = [source for source in self._all if source not in self.pending]
-            self.boundary = self.admitted[0]
-        if not self.pending and self.boundary.name == "cpu":
+        for source in self.pending:
+            if _is_ready(source.backend):
+                break
+        else:
+            return
+        pending = [source for source in self.pending if not _is_ready(source.backend)]
+        self.admitted = [source for source in self._all if source not in pending]
+        self.boundary = self.admitted[0]
+        self.pending = pending
+        if not pending and self.boundary.name == "cpu":
             self.only = self.boundary.state(HOST_DEVICE)  # nothing else will ever come before the host, and it is one
 
     def device_state(self) -> DeviceState:
@@ -193,9 +225,8 @@ class Sources:
         try:
             device = source.current_device()
         except Exception as error:
-            source.read_failed(error)
-            device = source.current_device()
-        if self._devices is not None and device != HOST_DEVICE and device not in self._devices:
+            device = source.current_device_failed(error)
+        if self._devices is not None and not self._covers(device):
             device = self._devices[0]
         return source.states.get(device) or source.state(device)
 
@@ -207,58 +238,75 @@ class Sources:
                 yield from self._sample_source(source)
 
     def _sample_source(self, source: Source) -> list[tuple[DeviceState, AllocatorCounters]]:
-        measured = []
         try:
-            for device in source.backend.devices():
-                if self._devices is None or device == HOST_DEVICE or device in self._devices:
-                    counters = source.backend.allocator(device)
-                    figures = self._figures(source, device)
-                    measured.append((source.state(device), counters, figures))
+            used = [device for device in source.backend.devices() if self._covers(device)]
+            measured = [(source.state(device), source.backend.allocator(device)) for device in used]
         except Exception as error:
             source.read_failed(error)
             return []
-        if source.health.recover():
+        if source.health.recover(self._monotonic_ns()):
             source.recovered()
-            self._event("collector_recovered", source, f"{source.name} answers again")
-        for state, _, figures in measured:
-            state.set_figures(figures)
-        return [(state, counters) for state, counters, _ in measured]
+            self._tell("collector_recovered", source, f"{source.name} answers again")
+        for state, _ in measured:
+            state.set_figures(self._figures(source, state.device_id))
+        return measured
+
+    def _covers(self, device: int) -> bool:
+        return self._devices is None or device == HOST_DEVICE or device in self._devices
 
     def _figures(self, source: Source, device: int) -> DeviceCounters:
         """The device as its driver sees it, and where no driver does, as the framework does."""
-        own = source.backend.device(device)
-        identity = source.backend.identity(device) if self._drivers else None
-        if identity is None:
-            return own
-        for driver in self._drivers:
-            if not driver.health.due(self._monotonic_ns()):
-                continue
-            try:
-                seen = driver.driver.device(identity)
-            except Exception as error:
-                self._down(driver.health, source, driver.name, error)
-                continue
-            if driver.health.recover():
-                self._event("collector_recovered", source, f"{driver.name} answers again")
-            if seen is not None:
-                return DeviceCounters(*(a if a is not None else b for a, b in zip(seen, own, strict=True)))
+        backend = source.backend
+
+        def framework() -> tuple[DeviceCounters, DeviceIdentity | None]:
+            return backend.device(device), backend.identity(device) if self._drivers else None
+
+        known = self._ask(source.figures_health, source, f"{source.name}'s view of its devices", framework)
+        own, identity = known or (DeviceCounters(), None)
+        if identity is not None:
+            for driver in self._drivers:
+                seen = self._ask(driver.health, source, driver.name, partial(driver.driver.device, identity))
+                if seen is not None:
+                    return DeviceCounters(*(a if a is not None else b for a, b in zip(seen, own, strict=True)))
         return own
+
+    def _ask(self, health: Health, source: Source, name: str, question: Callable[[], T]) -> T | None:
+        """The answer, or None where it raises or is not to be asked now."""
+        if not health.due(self._monotonic_ns()):
+            return None
+        try:
+            answer = question()
+        except Exception as error:
+            self._down(health, source, name, error)
+            return None
+        if health.recover(self._monotonic_ns()):
+            self._tell("collector_recovered", source, f"{name} answers again")
+        return answer
 
     def _source_failed(self, source: Source, error: Exception) -> None:
         self._down(source.health, source, source.name, error)
 
     def _down(self, health: Health, source: Source, name: str, error: Exception) -> None:
         if health.fail(self._monotonic_ns()):
-            text = error.args[0] if error.args and type(error.args[0]) is str else ""
-            said = f"{name} stopped answering: {type(error).__name__}: {text}"
-            self._event("collector_degraded", source, said[:300])
+            self._tell("collector_degraded", source, f"{name} stopped answering: {one_line(type(error), error)}")
+
+    def _tell(self, event_type: str, source: Source, text: str) -> None:
+        """Whatever goes wrong in telling must not keep the source from being marked."""
+        try:
+            self._event(event_type, source, text)
+        except Exception as error:
+            logger.debug("%s could not be told: %s", event_type, type(error).__name__)
 
     def close(self) -> None:
-        """Let go of what the backends hold open."""
+        """Let go of what the backends hold open, and of whom events are told: phases may outlive their session."""
+        self._event = _nobody
         for source in self._all:
-            close = getattr(source.backend, "close", None)
-            if close is not None:
-                close()
+            with contextlib.suppress(Exception):
+                getattr(source.backend, "close", int)()
+
+
+def _nobody(_event_type: str, _source: Source, _text: str) -> None:
+    pass
 
 
 def _is_ready(backend: Backend) -> bool:
@@ -280,6 +328,10 @@ def choose(names: str | Sequence[Any]) -> tuple[list[Backend], list[DeviceSource
         chosen: list[Backend] = [load(path) for path in BACKENDS.values()]
     else:
         chosen = [_asked_for(name) for name in names]
+    names_given = [backend.name for backend in chosen]
+    for name in names_given:
+        if names_given.count(name) > 1:
+            raise ValueError(f'backends: "{name}" is there more than once')
     order = list(BACKENDS)
     chosen.sort(key=lambda backend: order.index(backend.name) if backend.name in order else -1)
     if all(backend.name != "cpu" for backend in chosen):
@@ -289,9 +341,8 @@ def choose(names: str | Sequence[Any]) -> tuple[list[Backend], list[DeviceSource
 
 def _asked_for(name: Any) -> Backend:
     if not isinstance(name, str):
-        if not all(hasattr(name, part) for part in ("name", "ready", "devices", "allocator", "device", "identity")):
-            raise TypeError(f"backends: a {type(name).__name__} is neither a backend's name nor a Backend")
         backend: Backend = name
+        _check(backend)
         return backend
     if name not in BACKENDS:
         raise ValueError(f'backends: there is no "{name}"; known are {", ".join(sorted(BACKENDS))}')
@@ -302,6 +353,19 @@ def _asked_for(name: Any) -> Backend:
             f'backends: "{name}" can not work here: {unavailable.reason}. {unavailable.remedy}'
         )
     return backend
+
+
+def _check(backend: Backend) -> None:
+    """Raise for an object that is no Backend, by what it lacks."""
+    kind = type(backend).__name__
+    lacks = [part for part in _METHODS if not callable(getattr(backend, part, None))]
+    if lacks:
+        raise TypeError(f"backends: a {kind} is neither a backend's name nor a Backend; it has no {', '.join(lacks)}")
+    name, unavailable = getattr(backend, "name", None), getattr(backend, "unavailable", None)
+    if not isinstance(name, str) or not name.strip():
+        raise TypeError(f"backends: the name of a {kind} must be text that is not blank")
+    if not isinstance(unavailable, (tuple, list)) or not set(unavailable) <= set(MASKED_COUNTERS):
+        raise TypeError(f"backends: `unavailable` of a {kind} must hold names of counters")
 
 
 def load(path: str) -> Any:

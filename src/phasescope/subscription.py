@@ -22,7 +22,8 @@ class Subscription:
         self.errors = 0
         self._reader = reader
         self._callback = callback
-        self._closed = False
+        self._closed = threading.Event()
+        reader._pause = self._closed.wait  # so that `close` ends the thread at once, not at the next event
         # The place to begin is taken here, not in the thread: nothing that comes after this call is left out.
         events = reader.follow()
         self._thread = threading.Thread(target=self._run, args=(events,), name="phasescope-subscription", daemon=True)
@@ -35,7 +36,7 @@ class Subscription:
 
     def close(self) -> None:
         """Call the callback no more. Does not wait for a call that is under way."""
-        self._closed = True
+        self._closed.set()
 
     def join(self, timeout_s: float) -> bool:
         """Wait until the callback has had all there is; whether it has."""
@@ -44,13 +45,20 @@ class Subscription:
         return not self._thread.is_alive()
 
     def _run(self, events: Iterator[dict[str, Any]]) -> None:
-        for event in events:
-            if self._closed:
-                break
-            try:
-                self._callback(project_owned_event(event))
-            except Exception as error:
-                self.errors += 1
-                if self.errors == 1:
-                    logger.warning("a subscriber raised %s; it is called on", type(error).__name__)
-        self._reader.close()
+        try:
+            for event in events:
+                if self._closed.is_set():
+                    break
+                self._hand_over(event)
+        except Exception as error:  # the file was damaged, or is out of reach
+            logger.warning("a subscription ended: %s", type(error).__name__)
+        finally:
+            self._reader.close()
+
+    def _hand_over(self, event: dict[str, Any]) -> None:
+        try:
+            self._callback(project_owned_event(event))
+        except BaseException as error:  # `sys.exit` ends the thread that calls it, and this one is not the callback's
+            self.errors += 1
+            if self.errors == 1:
+                logger.warning("a subscriber raised %s; it is called on", type(error).__name__)

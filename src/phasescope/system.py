@@ -40,9 +40,10 @@ def create_file(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
 
 
-def open_file(path: str) -> int:
+def open_file(path: str, *, writable: bool = False) -> int:
     """An existing regular file for reading; a symlink in its place raises OSError, a pipe does not block."""
-    return os.open(path, os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.O_RDWR if writable else os.O_RDONLY
+    return os.open(path, mode | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def pread(fd: int, size: int, offset: int) -> bytes:
@@ -64,7 +65,7 @@ def allocate(fd: int, size: int) -> None:
             os.posix_fallocate(fd, 0, size)
             return
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
     os.lseek(fd, 0, os.SEEK_SET)
     left = size

@@ -10,12 +10,12 @@ with phasescope.start(backends=[backend], clock=clock) as session:
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters, DeviceIdentity
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
 
     from phasescope.backends.protocol import Unavailable
@@ -47,8 +47,10 @@ class FakeBackend:
         self.unavailable = tuple(
             f"allocator_{key}_bytes" for key, value in (("active", active), ("inactive", inactive)) if value is None
         )
-        self.used_devices = list(devices or ([HOST_DEVICE] if name == "cpu" else [0]))
-        self.selected_device = self.used_devices[0]
+        if devices is None:
+            devices = [HOST_DEVICE] if name == "cpu" else [0]
+        self.used_devices = list(devices)
+        self.selected_device = self.used_devices[0] if self.used_devices else 0
         self.is_ready = True
         self.fail_with: Exception | None = None
         self.figures = DeviceCounters(used, free, total)
@@ -69,10 +71,12 @@ class FakeBackend:
         self._counters[self.selected_device if device is None else device] = counters
 
     def allocate(self, size_bytes: int, device: int | None = None) -> None:
-        """Change allocated by so much; reserved grows with it and never shrinks."""
+        """Change allocated by so much; reserved grows with it and never shrinks. Raises ValueError below 0."""
         index = self.selected_device if device is None else device
         allocated, reserved, active, inactive = self._counters[index]
         allocated += size_bytes
+        if allocated < 0:
+            raise ValueError(f"size_bytes frees more than is allocated on device {index}")
         self._counters[index] = (allocated, max(reserved, allocated), active, inactive)
 
     def why_not(self) -> Unavailable | None:
@@ -121,10 +125,9 @@ class FakeClock:
         """Set the wall clock forwards or back, as a time server does."""
         self._wall_ns += int(seconds * 1e9)
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait until the event is set or `advance` has let the time pass."""
-        due = self._now_ns + int(seconds * 1e9)
-        while not event.wait(0.001):
-            if self._now_ns >= due and seconds > 0:
-                return False
-        return True
+    def wait_until(self, event: threading.Event, due_ns: int) -> bool:
+        """Wait until the event is set or `advance` has let the time pass; whether the event is set."""
+        while self._now_ns < due_ns:
+            if event.wait(0.001):
+                return True
+        return event.is_set()

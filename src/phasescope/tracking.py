@@ -29,6 +29,9 @@ class track(Generic[T]):  # noqa: N801 - used like a function
     def __len__(self) -> int:
         return len(self._iterable)  # type: ignore[arg-type]
 
+    def __bool__(self) -> bool:
+        return bool(self._iterable)  # without this, what has no length could not be asked
+
     def __iter__(self) -> Iterator[T]:
         iterator: Iterator[T] | None = None
         box: list[T] = []

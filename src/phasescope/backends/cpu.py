@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from phasescope.backends.cgroup import KernelFile, MemoryCgroup
+from phasescope.backends.meminfo import MachineMemory
 from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Cpu:
         self._lock = threading.Lock()
         self._resident_elsewhere: Callable[[], int] | None = None
         self._cgroup = MemoryCgroup() if cgroup is None else cgroup
+        self._machine = MachineMemory()
         _open_here.add(self)
 
     def why_not(self) -> Unavailable | None:
@@ -79,18 +81,15 @@ class Cpu:
     def device(self, device: int = HOST_DEVICE) -> DeviceCounters:
         """The machine's memory, or the container's where a cgroup limits it below that.
 
-        Machine: used is the total less what is available (psutil). Container: used is the group's usage less
+        Machine: used is the total less what is available. Container: used is the group's usage less
         its inactive file pages, page cache that the kernel gives back before it kills anyone; free is what is
         left below the limit, and never more than the machine has. Raises OSError where the system does not
         tell.
         """
-        import psutil
-
-        machine = psutil.virtual_memory()
-        available_bytes = min(machine.available, machine.total)
-        limit = self._cgroup.limit(machine.total)
+        machine_bytes, available_bytes = self._machine.read()
+        limit = self._cgroup.limit(machine_bytes)
         if limit is None:
-            return DeviceCounters(machine.total - available_bytes, available_bytes, machine.total)
+            return DeviceCounters(machine_bytes - available_bytes, available_bytes, machine_bytes)
         total_bytes = limit.limit_bytes
         used_bytes = min(limit.used_bytes, total_bytes)
         return DeviceCounters(used_bytes, min(total_bytes - used_bytes, available_bytes), total_bytes)
@@ -106,6 +105,7 @@ class Cpu:
             self._statm.close()
         self._statm = None
         self._resident_elsewhere = None
+        self._machine.close()
         self._cgroup.close()
 
     def _reopened_resident_bytes(self) -> int:

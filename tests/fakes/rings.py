@@ -1,0 +1,155 @@
+"""Real ring files with contents that can be told from the sequence number, a model of where they lie, and writers in
+processes that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from phasescope import ring, sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CONSTANTS = (
+    b'{"session_id": "5b0e6a3e-5a0c-4e7f-8a55-0f1d7c9a1b2c", "pid": 4242, "host": "node-07", "rank": 0, '
+    b'"local_rank": 0, "world_size": 1, "job_id": null, "sampling_interval_ms": 100}'
+)
+HEADER_BYTES = 16
+
+
+def payload_of(sequence: int) -> bytes:
+    """What record number `sequence` holds: of every length that makes trouble, and no two alike."""
+    length = (sequence * 2654435761 >> 5) % 300
+    if sequence % 50 == 0:
+        length = (sequence * 40503) % (ring.MAX_PAYLOAD_BYTES + 1)
+    text = b"%d," % sequence
+    return (text * (length // len(text) + 1))[:length]
+
+
+class MemoryRing:
+    """A ring in memory and its writer; `data` is what a file would hold."""
+
+    def __init__(self, capacity_bytes: int = ring.MIN_CAPACITY_BYTES, constants: bytes = CONSTANTS) -> None:
+        self.layout = ring.plan(constants, capacity_bytes)
+        self.buffer = mmap.mmap(-1, self.layout.size)
+        self.writer = ring.RingWriter(self.buffer, self.layout, constants)
+
+    def read(self, size: int, offset: int) -> bytes:
+        return self.buffer[offset : offset + size]
+
+    @property
+    def data(self) -> bytes:
+        return self.buffer[:]
+
+    def reader(self) -> ring.RingReader:
+        return ring.RingReader(self.read, self.layout.size)
+
+    def write(self, count: int) -> None:
+        """The next `count` records, each what `payload_of` says."""
+        for _ in range(count):
+            self.writer.append(payload_of(self.writer.sequence + 1))
+
+
+def reader_of(data: bytes) -> ring.RingReader:
+    """A reader of these bytes. Raises RingError."""
+    return ring.RingReader(lambda size, offset: data[offset : offset + size], len(data))
+
+
+def read_all(reader: ring.RingReader) -> list[tuple[int, bytes]]:
+    """All records that are there now."""
+    return [record for batch in reader.batches() for record in batch]
+
+
+def oldest_kept(lengths: list[int], layout: ring.Layout) -> int:
+    """The number of the oldest record that a ring still holds after records of these lengths: the format, written down
+    a second time, with nothing but arithmetic."""
+    segments = [1]  # the number of the first record in each segment that was ever begun
+    room = layout.segment
+    for number, length in enumerate(lengths, 1):
+        if HEADER_BYTES + length > room:
+            segments.append(number)
+            room = layout.segment
+        room -= HEADER_BYTES + length
+    return segments[-(layout.capacity // layout.segment) :][0]
+
+
+class Writer(NamedTuple):
+    """A process that writes until it is killed. `acknowledged[i]` is for it to say what has returned."""
+
+    pid: int
+    acknowledged: memoryview
+
+    def wait_for(self, value: int, slot: int = 0, timeout_s: float = 20.0) -> None:
+        """Until it has acknowledged so much."""
+        deadline = time.monotonic() + timeout_s
+        while self.acknowledged[slot] < value:
+            assert time.monotonic() < deadline, "the writer did not come so far"
+            time.sleep(0.0002)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone. It fails the test where it had ended by itself."""
+        os.kill(self.pid, signal.SIGKILL)
+        _, status = os.waitpid(self.pid, 0)
+        assert os.WIFSIGNALED(status), f"the writer ended by itself, with status {status}"
+
+    def join(self) -> None:
+        """Wait until it has ended, well."""
+        _, status = os.waitpid(self.pid, 0)
+        assert status == 0, f"the writer failed: {status}"
+
+
+def forked(function: Callable[[memoryview], Any], slots: int = 8) -> Writer:
+    """A forked process that runs `function(acknowledged)`, 64-bit numbers that both processes see."""
+    shared = memoryview(mmap.mmap(-1, 8 * slots)).cast("Q")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and newer: fork beside threads
+        pid = os.fork()
+    if pid == 0:
+        _run(function, shared)
+    return Writer(pid, shared)
+
+
+def _run(function: Callable[[memoryview], Any], shared: memoryview) -> NoReturn:
+    status = 1
+    try:
+        signal.alarm(60)
+        function(shared)
+        status = 0
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        os._exit(status)
+
+
+def new_file(
+    directory: Path, capacity_bytes: int = ring.MIN_CAPACITY_BYTES, name: str = "node-1-1"
+) -> sessions.RingFile:
+    """A real ring file."""
+    return sessions.create(CONSTANTS, capacity_bytes, str(directory), name)
+
+
+@contextlib.contextmanager
+def ring_of(path: Path | str) -> Iterator[ring.RingReader]:
+    """The records of a real file, as it is now and goes on to be."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield ring.RingReader(lambda size, offset: os.pread(fd, size, offset), os.fstat(fd).st_size)
+    finally:
+        os.close(fd)
+
+
+def let_go(file: sessions.RingFile) -> None:
+    """What a process that ends does to its ring."""
+    file.writer.release()
+    file.buffer.close()
+    if file.fd is not None:
+        os.close(file.fd)

@@ -1,0 +1,318 @@
+"""Out of memory is told from other errors, and each error that is reported is reported once."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import phasescope
+from phasescope import phase
+from phasescope.failures import is_from_signal_handler, is_out_of_memory, one_line
+from phasescope.testing import FakeBackend
+from reading import events_of, only, scopes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from phasescope import Session
+
+pytestmark = pytest.mark.neutral
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with phasescope.start(backends=[FakeBackend("cuda", allocated=7)]) as session:
+        yield session
+
+
+class Failure(Exception):
+    """The training's own."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's, by its name."""
+
+
+class XlaRuntimeError(Exception):
+    """As jaxlib's, by its name."""
+
+
+TORCH = (
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.20 GiB is free."
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        type("Own", (MemoryError,), {})(),
+        OutOfMemoryError(),
+        type("Deeper", (OutOfMemoryError,), {})("no text"),
+        type("ResourceExhaustedError", (Exception,), {})("OOM when allocating tensor with shape[10,10]"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError(TORCH),
+        RuntimeError("HIP out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes"),
+        RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback: {TORCH}"),
+        RuntimeError("std::bad_alloc"),
+        XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes."),
+    ],
+    ids=lambda error: f"{type(error).__name__}: {error}"[:40],
+)
+def test_out_of_memory(error: BaseException) -> None:
+    assert is_out_of_memory(type(error), error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("failed to allocate port 80"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError(),
+        RuntimeError(b"out of memory"),
+        ValueError("out of memory"),
+        KeyError("out of memory"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("out of memory"),
+        KeyboardInterrupt(),
+        Failure("RESOURCE_EXHAUSTED"),
+    ],
+    ids=lambda error: f"{type(error).__name__}: {error}"[:40],
+)
+def test_no_out_of_memory(error: BaseException) -> None:
+    assert not is_out_of_memory(type(error), error)
+
+
+def test_torchs_own_class_is_known() -> None:
+    torch = pytest.importorskip("torch")
+    assert is_out_of_memory(torch.OutOfMemoryError, torch.OutOfMemoryError("any text"))
+    assert torch.cuda.OutOfMemoryError is torch.OutOfMemoryError
+
+
+def a_pebibyte() -> Any:
+    return bytearray(2**50)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a pebibyte may be promised")
+def test_a_real_memory_error_is_reported_once_however_many_phases_it_leaves(session: Session) -> None:
+    with pytest.raises(MemoryError):
+        with phase("epoch"):
+            with phase("step"):
+                with phase("forward"):
+                    a_pebibyte()
+    error = only(session, "error")
+    assert error["metadata"]["phase_scope"]["path"] == ["epoch", "step", "forward"]
+    assert error["metadata"]["error_type"] == "MemoryError"
+    assert error["metadata"]["out_of_memory"] is True
+    assert error["context"] == "MemoryError"
+    assert error["allocator_allocated_bytes"] == 7
+    assert [scope["status"] for scope in scopes(session)] == ["error"] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a pebibyte may be promised")
+def test_a_real_out_of_memory_of_torch_on_the_host(session: Session) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError, match="allocate memory"), phase("forward"):
+        torch.empty(2**50, dtype=torch.uint8)
+    assert only(session, "error")["metadata"] | {"phase_scope": None} == {
+        "backend": "cuda",
+        "unavailable": only(session, "error")["metadata"]["unavailable"],
+        "error_type": "RuntimeError",
+        "out_of_memory": True,
+        "phase_scope": None,
+    }
+
+
+def test_it_is_the_innermost_phase_that_is_named_also_across_functions_and_tasks(session: Session) -> None:
+    @phase("forward")
+    async def forward() -> None:
+        raise MemoryError
+
+    async def main() -> None:
+        with phase("epoch"):
+            await asyncio.create_task(forward())
+
+    with pytest.raises(MemoryError), phase("run"):
+        asyncio.run(main())
+    assert only(session, "error")["metadata"]["phase_scope"]["path"] == ["run", "epoch", "forward"]
+
+
+def test_each_attempt_that_runs_out_is_reported(session: Session) -> None:
+    for _ in range(3):
+        with phase("attempt"):
+            try:
+                with phase("forward"):
+                    raise MemoryError
+            except MemoryError:
+                pass
+    assert len(events_of(session, "error")) == 3
+
+
+def test_a_second_failure_further_out_is_reported_also_where_the_first_was_caught(session: Session) -> None:
+    def attempt() -> None:
+        raise MemoryError  # Python makes these from a stock, so both have the same address
+
+    with pytest.raises(MemoryError), phase("outer"):
+        try:
+            with phase("inner"):
+                attempt()
+        except MemoryError:
+            pass
+        attempt()
+    errors = [event["metadata"]["phase_scope"]["path"] for event in events_of(session, "error")]
+    assert errors == [["outer", "inner"], ["outer"]]
+
+
+def test_raised_again_it_is_still_the_same(session: Session) -> None:
+    with pytest.raises(MemoryError), phase("outer"):
+        try:
+            with phase("inner"):
+                raise MemoryError
+        except MemoryError as error:
+            raise error
+    assert len(events_of(session, "error")) == 1
+
+
+def test_threads_that_run_out_at_once_are_each_reported_once(session: Session) -> None:
+    gate = threading.Barrier(8)
+
+    def work() -> None:
+        with pytest.raises(MemoryError), phase("outer"):
+            with phase("middle"):
+                with phase("inner"):
+                    gate.wait()
+                    try:
+                        raise MemoryError
+                    finally:
+                        gate.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    errors = events_of(session, "error")
+    assert len(errors) == 8
+    assert {tuple(event["metadata"]["phase_scope"]["path"]) for event in errors} == {("outer", "middle", "inner")}
+
+
+def test_what_is_remembered_of_exceptions_is_bounded_and_holds_none(session: Session) -> None:
+    with phase("outer"):
+        for _ in range(500):
+            raised = MemoryError()
+            try:
+                with phase("inner"):
+                    raise raised
+            except MemoryError:
+                pass
+    assert len(session._recorder.reported) <= 64
+    assert all(type(part) is int for key, seen in session._recorder.reported.items() for part in (*key, *seen))
+
+
+def test_report_exceptions_names_what_else_is_an_error_event() -> None:
+    with phasescope.start(backends=[FakeBackend()], report_exceptions=[Failure, KeyboardInterrupt]) as session:
+        for kind in (Failure, KeyboardInterrupt, ValueError, type("Own", (Failure,), {})):
+            with pytest.raises(kind), phase("outer"), phase("step"):
+                raise kind("the reason")
+    said = [(event["context"], event["metadata"]["out_of_memory"]) for event in events_of(session, "error")]
+    assert said == [("Failure: the reason", False), ("KeyboardInterrupt: the reason", False), ("Own: the reason", False)]
+
+
+def test_without_it_other_errors_are_only_a_status(session: Session) -> None:
+    with pytest.raises(ValueError, match="no"), phase("step"):
+        raise ValueError("no")
+    assert events_of(session, "error") == []
+
+
+def _no(*_args: object) -> Any:
+    raise AssertionError("the user's code was run")
+
+
+def hostile_object() -> type[BaseException]:
+    """A class of out-of-memory errors that raise whatever they are asked."""
+    body = dict.fromkeys(("__str__", "__repr__", "__eq__", "__hash__", "__bool__", "__getattribute__"), _no)
+    return type("Hostile", (MemoryError,), {**body, "args": property(_no), "__class__": property(_no)})
+
+
+def hostile_class() -> type[BaseException]:
+    """A class that raises when it is asked for its own name or bases."""
+    meta = type("Meta", (type,), {"__name__": property(_no), "__mro__": property(_no), "__module__": property(_no)})
+    return meta("Hostile", (RuntimeError,), {})  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [hostile_object, hostile_class])
+def test_an_exception_is_not_asked(make: Callable[[], type[BaseException]]) -> None:
+    with phasescope.start(backends=[FakeBackend()], report_exceptions=[RuntimeError]) as session:
+        kind = make()
+        raised = kind()
+        caught = None
+        try:
+            with phase("outer"), phase("step"):
+                raise raised
+        except BaseException as error:
+            caught = error
+        assert caught is raised
+        assert (session.dropped, session.irregular) == (0, 0)
+        raised = caught = None
+    assert [scope["error_type"] for scope in scopes(session)] == ["Hostile", "Hostile"]
+    assert only(session, "error")["context"] == "Hostile"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("two\nlines\tand  spaces", "Failure: two lines and spaces"),
+        ("a\ud800b", "Failure: a?b"),
+        ("x" * 10_000, "Failure: " + "x" * 300),
+        ("", "Failure"),
+    ],
+)
+def test_an_error_is_one_line_of_text(text: str, said: str) -> None:
+    assert one_line(Failure, Failure(text)) == said
+
+
+def test_a_text_that_is_not_text_is_left_out() -> None:
+    assert one_line(Failure, Failure(object(), b"bytes", "text")) == "Failure: text"
+    assert one_line(Failure, None) == "Failure"
+
+
+def test_an_exit_with_arguments_that_make_no_sense_is_harmless(session: Session) -> None:
+    wrong: Any
+    for wrong in ((1, 2, 3), ("ValueError", "no", None), (ValueError, "no", None), (None, ValueError(), None)):
+        scope = phase("step")
+        scope.__enter__()
+        scope.__exit__(*wrong)
+    assert [scope["status"] for scope in scopes(session)] == ["error", "error", "error", "ok"]
+    assert list(session._recorder.open) == []
+
+
+def _catch(function: Callable[[], object]) -> BaseException:
+    with pytest.raises(Failure) as caught:
+        function()
+    return caught.value
+
+
+def test_what_a_signal_handler_raises_is_told_from_what_a_call_raises() -> None:
+    def handler(_number: int, _frame: object) -> None:
+        raise Failure
+
+    def called() -> None:
+        raise Failure
+
+    def interrupted() -> None:
+        handler(2, sys._getframe())
+
+    assert is_from_signal_handler(_catch(interrupted))
+    assert not is_from_signal_handler(_catch(called))
+    assert not is_from_signal_handler(Failure())

@@ -1,4 +1,4 @@
-"""Whatever a user gives a phase: nothing breaks, nothing is kept alive, nothing of the user's runs, the JSON is valid."""
+"""Whatever a user gives a phase: nothing breaks or is kept alive, nothing of the user's runs, the JSON is valid."""
 
 from __future__ import annotations
 
@@ -118,7 +118,9 @@ def test_an_event_too_large_for_the_ring_is_shortened_not_lost(session: Session)
         scope.__exit__(None, None, None)
     events = session.events()
     assert len([event for event in events if event["event_type"] == "phase_exit"]) == 41
-    last = next(e for e in events if e["event_type"] == "phase_enter" and e["metadata"]["phase_scope"]["name"] == "last")
+    last = next(
+        e for e in events if e["event_type"] == "phase_enter" and e["metadata"]["phase_scope"]["name"] == "last"
+    )
     assert last["metadata"]["shortened"] is True
     assert session.dropped == 0
     for event in events:
@@ -156,7 +158,18 @@ def _touch(*_args: object, **_kwargs: object) -> Any:
 
 _HOSTILE = dict.fromkeys(
     [
-        *("__str__", "__repr__", "__format__", "__len__", "__bool__", "__eq__", "__ne__", "__lt__", "__le__", "__hash__"),
+        *(
+            "__str__",
+            "__repr__",
+            "__format__",
+            "__len__",
+            "__bool__",
+            "__eq__",
+            "__ne__",
+            "__lt__",
+            "__le__",
+            "__hash__",
+        ),
         *("__getattribute__", "__getattr__", "__iter__", "__int__", "__float__", "__index__", "__getitem__", "__add__"),
         *("__sizeof__", "__reduce__", "__dir__", "__contains__", "__mod__", "__array__", "strip", "isascii", "encode"),
     ],
@@ -270,7 +283,13 @@ def test_the_users_own_dict_is_left_as_it_was(session: Session) -> None:
 
 
 _ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.complex_numbers(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.binary()
+    | st.complex_numbers(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner),
     max_leaves=5,
 )

@@ -154,11 +154,11 @@ def test_a_coroutine_function_is_a_phase_while_it_runs(session: Session, clock: 
         with phase("inner"):
             return x
 
-    async def main() -> list[int]:
+    async def main() -> tuple[int, int]:
         return await asyncio.gather(fetch(1), fetch(2))
 
     assert inspect.iscoroutinefunction(fetch)
-    assert asyncio.run(main()) == [1, 2]
+    assert asyncio.run(main()) == (1, 2)
     assert sorted(paths(session)) == ["fetch", "fetch", "fetch/inner", "fetch/inner"]
     assert all(scope["duration_ns"] >= 2_000_000 for scope in scopes(session) if scope["name"] == "fetch")
 
@@ -186,8 +186,7 @@ def test_a_coroutine_that_is_never_awaited_opens_nothing(session: Session) -> No
 def numbers(count: int) -> Generator[int, Any, str]:
     with phase("make"):
         pass
-    for number in range(count):
-        yield number
+    yield from range(count)
     with phase("end"):
         pass
     return "done"
@@ -207,7 +206,14 @@ def test_what_the_consumer_opens_between_two_items_is_not_inside(session: Sessio
         for _ in numbers(2):
             with phase("step"):
                 pass
-    assert paths(session) == ["epoch/numbers/make", "epoch/step", "epoch/step", "epoch/numbers/end", "epoch/numbers", "epoch"]
+    assert paths(session) == [
+        "epoch/numbers/make",
+        "epoch/step",
+        "epoch/step",
+        "epoch/numbers/end",
+        "epoch/numbers",
+        "epoch",
+    ]
     assert {event["context"] for event in events_of(session, "phase_exit")} == {None}
 
 
@@ -379,8 +385,8 @@ def lives_during(call: Callable[[], Any]) -> list[bool]:
 
 def test_arguments_and_items_are_not_kept_alive_by_a_generator(session: Session) -> None:
     @phase("consume")
-    def consume(thing: Thing | None) -> Iterator[bool]:
-        ref = weakref.ref(thing)  # type: ignore[arg-type]
+    def consume(thing: Thing) -> Iterator[bool]:
+        ref = weakref.ref(thing)
         yield ref() is not None
         del thing
         yield ref() is not None

@@ -42,9 +42,7 @@ class XlaRuntimeError(Exception):
     """As jaxlib's, by its name."""
 
 
-TORCH = (
-    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.20 GiB is free."
-)
+TORCH = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1 is free."
 
 
 @pytest.mark.parametrize(
@@ -226,7 +224,11 @@ def test_report_exceptions_names_what_else_is_an_error_event() -> None:
             with pytest.raises(kind), phase("outer"), phase("step"):
                 raise kind("the reason")
     said = [(event["context"], event["metadata"]["out_of_memory"]) for event in events_of(session, "error")]
-    assert said == [("Failure: the reason", False), ("KeyboardInterrupt: the reason", False), ("Own: the reason", False)]
+    assert said == [
+        ("Failure: the reason", False),
+        ("KeyboardInterrupt: the reason", False),
+        ("Own: the reason", False),
+    ]
 
 
 def test_without_it_other_errors_are_only_a_status(session: Session) -> None:
@@ -256,7 +258,7 @@ def test_an_exception_is_not_asked(make: Callable[[], type[BaseException]]) -> N
     with phasescope.start(backends=[FakeBackend()], report_exceptions=[RuntimeError]) as session:
         kind = make()
         raised = kind()
-        caught = None
+        caught: BaseException | None = None
         try:
             with phase("outer"), phase("step"):
                 raise raised
@@ -264,7 +266,7 @@ def test_an_exception_is_not_asked(make: Callable[[], type[BaseException]]) -> N
             caught = error
         assert caught is raised
         assert (session.dropped, session.irregular) == (0, 0)
-        raised = caught = None
+        del raised, caught
     assert [scope["error_type"] for scope in scopes(session)] == ["Hostile", "Hostile"]
     assert only(session, "error")["context"] == "Hostile"
 

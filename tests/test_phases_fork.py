@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,24 +83,22 @@ def test_a_child_starts_a_session_of_its_own(session: Session) -> None:
 
 def test_a_child_holds_neither_the_parents_lock_nor_its_file(session: Session) -> None:
     def child() -> bool:
-        return any(
-            os.path.realpath(f"/proc/self/fd/{fd}") == session.path and _is_writable(fd)
-            for fd in os.listdir("/proc/self/fd")
-        )
+        return any(_is_writable(fd) for fd in _descriptors(session))
 
     def _is_writable(fd: str) -> bool:
-        with open(f"/proc/self/fdinfo/{fd}") as file:
-            return bool(int(file.read().split("flags:")[1].split()[0], 8) & os.O_RDWR)
+        flags = Path(f"/proc/self/fdinfo/{fd}").read_text().split("flags:")[1].split()[0]
+        return bool(int(flags, 8) & os.O_RDWR)
 
-    if not os.path.isdir("/proc/self/fdinfo"):
+    if not Path("/proc/self/fdinfo").is_dir():
         pytest.skip("this system does not say what is open")
-    assert _holds(session)
+    assert _descriptors(session)
     assert in_forked_child(child) is False
     assert session.reader().state == "running"
 
 
-def _holds(session: Session) -> bool:
-    return any(os.path.realpath(f"/proc/self/fd/{fd}") == session.path for fd in os.listdir("/proc/self/fd"))
+def _descriptors(session: Session) -> list[str]:
+    """This process's descriptors of the session's file."""
+    return [link.name for link in Path("/proc/self/fd").iterdir() if os.path.realpath(link) == session.path]
 
 
 def test_a_fork_in_the_middle_of_other_threads_writing_is_harmless(session: Session) -> None:

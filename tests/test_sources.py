@@ -226,7 +226,10 @@ def test_pauses_grow_and_start_anew_after_a_minute_of_health() -> None:
 
 
 def test_each_cause_is_one_log_line(
-    session: Session, backend: FailingBackend, clock: FakeClock, caplog: pytest.LogCaptureFixture,
+    session: Session,
+    backend: FailingBackend,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(notices, "_said", set())
@@ -348,7 +351,9 @@ def test_phases_speak_of_the_current_device_and_samples_of_all() -> None:
         session._sampler.tick(0)
     leave = exit_of(session, "step")
     assert (leave["device_id"], leave["metadata"]["phase_scope"]["allocated_delta_bytes"]) == (2, 5)
-    samples = [(e["collector"][11:], e["device_id"], e["allocator_allocated_bytes"]) for e in events_of(session, "sample")]
+    samples = [
+        (e["collector"][11:], e["device_id"], e["allocator_allocated_bytes"]) for e in events_of(session, "sample")
+    ]
     assert samples[-4:] == [("cuda", 0, 100), ("cuda", 1, 0), ("cuda", 2, 5), ("cpu", -1, 0)]
 
 

@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """What a session reads the time from. Attributes, not methods: they are called at every boundary."""
+    """What a session reads the time from."""
 
-    monotonic_ns: Callable[[], int]
-    """Nanoseconds that only ever grow; durations come from it."""
+    def monotonic_ns(self) -> int:
+        """Nanoseconds that only ever grow; durations come from it."""
 
-    wall_ns: Callable[[], int]
-    """Nanoseconds since the Unix epoch; it may jump."""
+    def wall_ns(self) -> int:
+        """Nanoseconds since the Unix epoch; it may jump."""
 
     def wait_until(self, event: threading.Event, due_ns: int) -> bool:
         """Wait until the event is set or `monotonic_ns` has come to `due_ns`; whether the event is set."""
 
 
 class SystemClock:
-    """The machine's own."""
+    """The machine's own. Attributes that are functions, not methods: they are called at every boundary."""
 
     def __init__(self) -> None:
         self.monotonic_ns: Callable[[], int] = time.perf_counter_ns

@@ -1,0 +1,1 @@
+"""Durable files of events, one format a file."""

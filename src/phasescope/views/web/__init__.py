@@ -1,0 +1,1 @@
+"""The page in a browser, served by a process of its own."""

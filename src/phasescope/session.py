@@ -6,12 +6,10 @@ import atexit
 import contextlib
 import json
 import os
-import platform
 import re
 import sys
 import threading
 import time
-import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import notices, phases, sessions, sources, system
@@ -22,7 +20,6 @@ from phasescope.options import Options
 from phasescope.reader import Reader
 from phasescope.recorder import Recorder
 from phasescope.sampler import Sampler
-from phasescope.subscription import Subscription
 from phasescope.version import VERSION
 
 if TYPE_CHECKING:
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
     from phasescope.backends.protocol import Backend
     from phasescope.clock import Clock
     from phasescope.envelope import ProjectedTelemetryRecord
+    from phasescope.subscription import Subscription
 
 _session: Session | None = None
 _unfinished: Session | None = None  # the same, and on until it is over in every part
@@ -152,7 +150,7 @@ class Session:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.pid = os.getpid()
-        self.session_id = str(uuid.uuid4())
+        self.session_id = os.urandom(16).hex()
         self.degraded = 0
         self._clock: Clock = options.clock or SystemClock()
         self._ending = threading.RLock()
@@ -182,12 +180,12 @@ class Session:
         )
         return {
             "session_id": self.session_id,
-            "host": platform.node() or "unknown",
+            "host": system.host_name(),
             "pid": self.pid,
             "process_start_ticks": system.process_start_ticks(),
             "started_ns": self._clock.wall_ns(),
             "command": [argument[:_MAX_ARGUMENT] for argument in system.command_line()[:_MAX_ARGUMENTS]],
-            "python": platform.python_version(),
+            "python": sys.version.partition(" ")[0],
             "version": VERSION,
             **identity._asdict(),
             "sampling_interval_ms": options.interval_ms,
@@ -370,6 +368,8 @@ class Session:
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not a {type(callback).__name__}")
+        from phasescope.subscription import Subscription  # with the envelope, and so hashlib and OpenSSL
+
         subscription = Subscription(self.reader(), callback)
         self._subscriptions.append(subscription)
         return subscription

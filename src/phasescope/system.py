@@ -35,6 +35,15 @@ def user_id() -> int:
     return os.getuid() if hasattr(os, "getuid") else -1
 
 
+def host_name() -> str:
+    """This machine's name; never blank."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename.strip() or "unknown"
+    import socket
+
+    return socket.gethostname().strip() or "unknown"
+
+
 def create_file(path: str) -> int:
     """A new file, readable and writable by its user alone. Raises OSError, also where anything is there already."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)

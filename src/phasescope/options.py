@@ -26,6 +26,12 @@ class Options(NamedTuple):
     local_rank: int | None
     world_size: int | None
     report_exceptions: tuple[type[BaseException], ...]
+    peaks: bool
+    device_time: bool
+    warning_share: float | None
+    critical_share: float | None
+    warning_bytes: int | None
+    critical_bytes: int | None
     clock: Clock | None
 
     @classmethod
@@ -37,6 +43,15 @@ class Options(NamedTuple):
         _whole("capacity_bytes", given["capacity_bytes"], ring.MIN_CAPACITY_BYTES, ring.MAX_CAPACITY_BYTES)
         given["directory"] = _directory(given["directory"])
         given["report_exceptions"] = _exceptions(given["report_exceptions"])
+        for name in ("peaks", "device_time"):
+            _switch(name, given[name])
+        for name in ("warning_share", "critical_share"):
+            _share(name, given[name])
+        for name in ("warning_bytes", "critical_bytes"):
+            if given[name] is not None:
+                _whole(name, given[name], 1, 1 << 62)
+        for unit in ("share", "bytes"):
+            _in_order(f"warning_{unit}", f"critical_{unit}", given)
         _clock(given["clock"])
         return cls(**given)
 
@@ -50,6 +65,25 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
         raise TypeError(f"{name} must be an int, not {value!r:.80}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low} to {high}, not {value}")
+
+
+def _switch(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r:.80}")
+
+
+def _share(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a share of the device's memory such as 0.9, or None, not {value!r:.80}")
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, not {value}; None switches it off")
+
+
+def _in_order(lower: str, higher: str, given: dict[str, Any]) -> None:
+    if given[lower] is not None and given[higher] is not None and given[lower] > given[higher]:
+        raise ValueError(f"{lower} ({given[lower]}) must not be above {higher} ({given[higher]})")
 
 
 def _backends(value: object) -> object:

@@ -71,6 +71,7 @@ class phase:
         "_device",
         "_entered_ns",
         "_mask",
+        "_measured",
         "_name",
         "_open",
         "_parent",
@@ -85,6 +86,7 @@ class phase:
     _device: DeviceState
     _entered_ns: int
     _mask: int
+    _measured: tuple[int | None, Any]
     _parent: phase | None
     _path: Path
     _sequence: int

@@ -102,6 +102,9 @@ class Recorder:
                 device.last_allocated = allocated
                 self._sequence = scope._sequence = sequence = self._sequence + 1
                 parent = scope._parent
+                measures = device.measures
+                if measures is not None:
+                    measures.enter(scope, allocated, not self.open)
                 fields = (
                     "phase_enter",
                     now_ns + self.offset_ns,
@@ -157,6 +160,7 @@ class Recorder:
                 device.last_allocated = allocated
                 self._sequence = sequence = self._sequence + 1
                 parent = scope._parent
+                measures = device.measures
                 fields = (
                     "phase_exit",
                     now_ns + self.offset_ns,
@@ -178,6 +182,7 @@ class Recorder:
                     status,
                     error_type,
                     None if (device.mask | scope._mask) & ALLOCATED_UNKNOWN else allocated - scope._allocated,
+                    None if measures is None else measures.exit(scope, allocated),
                 )
                 append = self._append
                 try:

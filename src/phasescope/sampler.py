@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from phasescope.clock import Clock
     from phasescope.phases import phase
     from phasescope.recorder import Recorder
-    from phasescope.sources import Sources
+    from phasescope.sources import DeviceState, Sources
+    from phasescope.thresholds import Thresholds
 
 MAX_OPEN_PHASES = 10_000
 
@@ -23,11 +24,21 @@ class Sampler:
     is in its metadata (`sampling_late_ns`).
     """
 
-    def __init__(self, recorder: Recorder, sources: Sources, clock: Clock, interval_ms: int) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        sources: Sources,
+        clock: Clock,
+        interval_ms: int,
+        thresholds: Thresholds,
+        session_id: str,
+    ) -> None:
         self._recorder = recorder
         self._sources = sources
         self._clock = clock
         self._interval_ns = interval_ms * 1_000_000
+        self._thresholds = thresholds
+        self._session_id = session_id
         self._home_thread = threading.get_ident()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="phasescope-sampler", daemon=True)
@@ -46,6 +57,12 @@ class Sampler:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
 
+    def last_look(self) -> None:
+        """Before the session ends: write down what devices have finished by now."""
+        for source in self._sources.admitted:
+            for state in list(source.states.values()):
+                self._note_device_times(state)
+
     def _run(self) -> None:
         due = self._clock.monotonic_ns() + self._interval_ns
         while not self._clock.wait_until(self._stop, due):
@@ -60,11 +77,20 @@ class Sampler:
             scope = self._innermost()
             for state, counters in self._sources.sample():
                 recorder.note("sample", state, counters, scope, None, {"sampling_late_ns": late_ns})
+                crossing = self._thresholds.crossed(state, counters)
+                if crossing is not None:
+                    recorder.note(crossing.event_type, state, counters, scope, crossing.context, crossing.extra)
+                self._note_device_times(state)
             self._close_leaked()
             recorder.beat()
         except Exception as error:
             recorder.dropped += 1
             logger.debug("a sample failed: %s", type(error).__name__, exc_info=True)
+
+    def _note_device_times(self, state: DeviceState) -> None:
+        if state.measures is not None and state.measures.timer is not None:
+            for portion in state.measures.timer.resolved(self._session_id):
+                self._recorder.note("device_time", state, None, None, None, {"device_times": portion})
 
     def _innermost(self) -> phase | None:
         """The phase that samples speak of: the latest opened in the thread that started the session, else in any."""

@@ -20,6 +20,7 @@ from phasescope.options import Options
 from phasescope.reader import Reader
 from phasescope.recorder import Recorder
 from phasescope.sampler import Sampler
+from phasescope.thresholds import Thresholds
 from phasescope.version import VERSION
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def start(
     local_rank: int | None = None,
     world_size: int | None = None,
     report_exceptions: Sequence[type[BaseException]] = (),
+    peaks: bool = False,
+    device_time: bool = False,
+    warning_share: float | None = 0.9,
+    critical_share: float | None = 0.97,
+    warning_bytes: int | None = None,
+    critical_bytes: int | None = None,
     clock: Clock | None = None,
 ) -> Session:
     """Begin to record, and return the session (a context manager too). From now on phases are written.
@@ -70,6 +77,13 @@ def start(
     job_id, rank, local_rank, world_size: by default from torchrun's, Open MPI's or Slurm's environment.
     report_exceptions: exception classes that, leaving a phase, are written as an `error` event as well.
         Out of memory always is.
+    peaks: exact peaks per phase, that nest, where the backend can reset its allocator's peak at boundaries. Off by
+        default, since that changes what `torch.cuda.max_memory_allocated()` and its like tell you.
+    device_time: how long the device worked on each phase (CUDA and ROCm), by events on the current stream that are
+        read later, without synchronising.
+    warning_share, critical_share: write a `warning` or `critical` event when a device's memory in use passes this
+        share of its total; once per crossing. None: never.
+    warning_bytes, critical_bytes: the same as sizes; where both are given, the lower one counts.
     clock: for tests (`phasescope.testing.FakeClock`).
 
     Raises ValueError or TypeError naming the argument, and `BackendUnavailableError` (a ValueError) for a backend
@@ -87,6 +101,12 @@ def start(
         local_rank=local_rank,
         world_size=world_size,
         report_exceptions=report_exceptions,
+        peaks=peaks,
+        device_time=device_time,
+        warning_share=warning_share,
+        critical_share=critical_share,
+        warning_bytes=warning_bytes,
+        critical_bytes=critical_bytes,
         clock=clock,
     )
     with _lock:
@@ -158,7 +178,15 @@ class Session:
         self._released = False
         self._subscriptions: list[Subscription] = []
         chosen, drivers = sources.choose(options.backends)
-        self._sources = sources.Sources(chosen, drivers, options.devices, self._clock.monotonic_ns, self._source_event)
+        self._sources = sources.Sources(
+            chosen,
+            drivers,
+            options.devices,
+            self._clock.monotonic_ns,
+            self._source_event,
+            peaks=options.peaks,
+            device_time=options.device_time,
+        )
         constants = self._constants([backend.name for backend in chosen])
         self._ring = self._create_ring(json.dumps(constants).encode(), constants)
         try:
@@ -166,7 +194,12 @@ class Session:
             self._recorder = Recorder(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
             self._recorder.report_exceptions = options.report_exceptions
             self._recorder.sources = self._sources
-            self._sampler = Sampler(self._recorder, self._sources, self._clock, options.interval_ms)
+            thresholds = Thresholds(
+                (options.critical_share, options.warning_share), (options.critical_bytes, options.warning_bytes)
+            )
+            self._sampler = Sampler(
+                self._recorder, self._sources, self._clock, options.interval_ms, thresholds, self.session_id
+            )
             self._reader = self.reader()
         except BaseException:
             self._release()
@@ -232,6 +265,8 @@ class Session:
                 self._recorder.lock
             ):  # a thread that was in the middle of a boundary comes before the end, or not at all
                 self._close_phases()
+                with contextlib.suppress(Exception):
+                    self._sampler.last_look()
                 self._note_stop(context)
                 self._recorder.close(self._release)
             self._sources.close()

@@ -15,12 +15,14 @@ from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
 from phasescope.codec import MASKED_COUNTERS, Raw, encode_device, mask_of
 from phasescope.failures import is_from_signal_handler, one_line
+from phasescope.measures import measures
 from phasescope.notices import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from phasescope.backends.protocol import Backend, DeviceIdentity, DeviceSource
+    from phasescope.measures import Measures
 
 T = TypeVar("T")
 
@@ -79,11 +81,12 @@ class Health:
 class DeviceState:
     """One device of one source: what an event about it needs besides the counters that were just read."""
 
-    __slots__ = ("device_id", "encoded", "figures", "last_allocated", "mask", "source")
+    __slots__ = ("device_id", "encoded", "figures", "last_allocated", "mask", "measures", "source")
 
     def __init__(self, source: Source, device_id: int) -> None:
         self.source = source
         self.device_id = device_id
+        self.measures = source.measures(device_id)
         self.last_allocated = -1  # of the event before; -1 where there is none to compare with
         self.set_figures(DeviceCounters())
 
@@ -111,8 +114,14 @@ class DeviceState:
 class Source:
     """One backend and its health. `read(device)` never raises: after a failure it answers with nothing at all."""
 
-    def __init__(self, backend: Backend, failed: Callable[[Source, Exception], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        failed: Callable[[Source, Exception], None],
+        measures: Callable[[Backend, int], Measures | None] = lambda _backend, _device: None,
+    ) -> None:
         self.backend = backend
+        self.measures = partial(measures, backend)
         self.name = backend.name
         self.health = Health()
         self.figures_health = Health()
@@ -165,6 +174,8 @@ class Source:
         for state in list(self.states.values()):
             state.last_allocated = -1
             state.remask()
+            if state.measures is not None and not self.health.down:
+                state.measures.retry()
 
 
 def _no_counters(_device: int) -> AllocatorCounters:
@@ -191,8 +202,12 @@ class Sources:
         devices: Sequence[int] | None,
         monotonic_ns: Callable[[], int],
         event: Callable[[str, Source, str], None],
+        *,
+        peaks: bool = False,
+        device_time: bool = False,
     ) -> None:
-        self._all = [Source(backend, self._source_failed) for backend in backends]
+        wanted = partial(measures, peaks=peaks, device_time=device_time)
+        self._all = [Source(backend, self._source_failed, wanted) for backend in backends]
         self._drivers = [Driver(driver) for driver in drivers]
         self._devices = None if devices is None else tuple(devices)
         self._monotonic_ns = monotonic_ns

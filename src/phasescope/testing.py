@@ -56,6 +56,9 @@ class FakeBackend:
         self.figures = DeviceCounters(used, free, total)
         first = (allocated, allocated if reserved is None else reserved, active, inactive)
         self._counters: dict[int, AllocatorCounters] = dict.fromkeys(self.used_devices, first)
+        self._peaks: dict[int, int] = {}
+        self._worked_ms = 0.0
+        self.is_busy = False
 
     def set(
         self,
@@ -68,7 +71,9 @@ class FakeBackend:
     ) -> None:
         """From now on the device (by default the current one) has these counters, in bytes."""
         counters = (allocated, allocated if reserved is None else reserved, active, inactive)
-        self._counters[self.selected_device if device is None else device] = counters
+        index = self.selected_device if device is None else device
+        self._counters[index] = counters
+        self._peaks[index] = max(allocated, self._peaks.get(index, 0))
 
     def allocate(self, size_bytes: int, device: int | None = None) -> None:
         """Change allocated by so much; reserved grows with it and never shrinks. Raises ValueError below 0."""
@@ -77,7 +82,11 @@ class FakeBackend:
         allocated += size_bytes
         if allocated < 0:
             raise ValueError(f"size_bytes frees more than is allocated on device {index}")
-        self._counters[index] = (allocated, max(reserved, allocated), active, inactive)
+        self.set(allocated, max(reserved, allocated), active=active, inactive=inactive, device=index)
+
+    def work(self, ms: float) -> None:
+        """Give the device so much to do. While `is_busy` is True it is not done with any of it."""
+        self._worked_ms += ms
 
     def why_not(self) -> Unavailable | None:
         return None
@@ -101,6 +110,22 @@ class FakeBackend:
 
     def identity(self, device: int) -> DeviceIdentity | None:
         return None
+
+    def peak(self, device: int) -> int:
+        if self.fail_with is not None:
+            raise self.fail_with
+        return max(self._counters[device][0], self._peaks.get(device, 0))
+
+    def reset_peak(self, device: int) -> None:
+        self._peaks[device] = self._counters[device][0]
+
+    def time_mark(self, device: int) -> float:
+        if self.fail_with is not None:
+            raise self.fail_with
+        return self._worked_ms
+
+    def time_between(self, begin: float, end: float) -> float | None:
+        return None if self.is_busy else end - begin
 
 
 class FakeClock:

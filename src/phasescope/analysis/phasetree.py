@@ -26,7 +26,8 @@ class Row:
     up over threads, so `share` (of the wall time observed, with the time of what is open now) can pass 1.
     `allocated_delta_bytes` is the net sum of the entries' deltas. The peak is exact only where every entry
     measured it; else it is the largest figure seen at the boundaries and in the samples of this phase and of
-    those in it: the true peak is that or higher. `open_ns` is how long those open now have been so, as far as
+    those in it: the true peak is that or higher. `device_time_ns` is how long the device worked on those entries of
+    which that is known, where it was asked for. `open_ns` is how long those open now have been so, as far as
     the events tell. `devices` are those that it spoke of.
     """
 
@@ -43,6 +44,7 @@ class Row:
     allocated_delta_mean_bytes: int | None
     peak_allocated_bytes: int | None
     peak_is_exact: bool
+    device_time_ns: int | None
     errors: int
     abandoned: int
     exhausted: int
@@ -72,6 +74,11 @@ class PhaseTree:
     def end(self, span: Span, device: str | None) -> None:
         """An entry of a phase that ended."""
         (self._nodes.get(span.path) or self._node(span.path)).end(span, device)
+
+    def add_device_time(self, path: tuple[str, ...], duration_ns: int) -> None:
+        """How long the device worked on one entry of this phase."""
+        node = self._nodes.get(path) or self._node(path)
+        node.device_time_ns = (node.device_time_ns or 0) + duration_ns
 
     def rows(self, open_spans: Iterable[Span], now_ns: int | None, observed_ns: int | None) -> tuple[Row, ...]:
         """The rows in tree order. `now_ns` is the time up to which open phases are counted."""
@@ -105,6 +112,7 @@ class _Node:
         "count",
         "delta_bytes",
         "deltas",
+        "device_time_ns",
         "devices",
         "durations",
         "errors",
@@ -131,6 +139,7 @@ class _Node:
         self.measured_peaks = 0
         self.measured_peak: int | None = None
         self.devices: dict[str, None] = {}  # of its boundaries; a dict keeps their order
+        self.device_time_ns: int | None = None
         self.seen: dict[str, int] = {}  # by device, the largest allocated figure
 
     @property
@@ -191,6 +200,7 @@ class _Node:
             allocated_delta_mean_bytes=round(self.delta_bytes / self.deltas) if self.deltas else None,
             peak_allocated_bytes=peak,
             peak_is_exact=peak_is_exact,
+            device_time_ns=self.device_time_ns,
             errors=self.errors,
             abandoned=self.abandoned,
             exhausted=self.exhausted,

@@ -76,6 +76,18 @@ def scope_of(event: Mapping[str, Any]) -> Scope | None:
     )
 
 
+def device_times(event: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """The phases, by path, whose time on the device a `device_time` event tells, in ns; what is ill-formed is not."""
+    metadata = event.get("metadata")
+    entries = metadata.get("device_times") if isinstance(metadata, dict) else None
+    for entry in entries if isinstance(entries, (list, tuple)) else ():
+        path = entry.get("path") if isinstance(entry, dict) else None
+        if isinstance(path, (list, tuple)) and path and all(isinstance(name, str) for name in path):
+            duration_ns = size_or_none(entry.get("duration_ns"))
+            if duration_ns is not None:
+                yield tuple(path), duration_ns
+
+
 def int_or_none(value: object) -> int | None:
     """The value if it is an int of 64 bits, which is all that the profiler writes; a bool is none."""
     return value if type(value) is int and -_INT64 <= value < _INT64 else None

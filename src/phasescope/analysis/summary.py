@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .devices import DeviceRow, Devices
 from .phasetree import PhaseTree, Row
-from .spans import SpanBuilder, int_or_none, scope_of, size_or_none
+from .spans import SpanBuilder, device_times, int_or_none, scope_of, size_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -109,6 +109,9 @@ class _Fold:
         self._count_type(event_type if isinstance(event_type, str) else "?")
         self._note_time(size_or_none(event.get("timestamp_ns")))
         device, allocated_bytes = self._devices.see(event)
+        if event_type == "device_time":
+            for path, duration_ns in device_times(event):
+                self._tree.add_device_time(path, duration_ns)
         scope = scope_of(event)
         if scope is None:
             return

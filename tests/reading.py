@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from phasescope import validate_event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phasescope import Session
 
 Event = dict[str, Any]
+
+
+def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait for what another thread or process is about to bring about; the test fails where it never comes."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.001)
 
 
 def events_of(session: Session, event_type: str | None = None) -> list[Event]:

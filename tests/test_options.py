@@ -126,7 +126,7 @@ def test_an_argument_that_there_is_not_is_pythons_own_error(tmp_path: Path) -> N
     with pytest.raises(TypeError, match="interval_s"):
         phasescope.start(interval_s=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional"):
-        phasescope.start("auto")  # type: ignore[misc]
+        phasescope.start("auto")  # type: ignore[call-arg]
     assert nothing_began(tmp_path)
 
 

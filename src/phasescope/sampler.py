@@ -37,6 +37,7 @@ class Sampler:
         self._sources = sources
         self._clock = clock
         self._interval_ns = interval_ms * 1_000_000
+        self._due_ns = 0
         self._thresholds = thresholds
         self._session_id = session_id
         self._home_thread = threading.get_ident()
@@ -45,11 +46,13 @@ class Sampler:
 
     def start(self) -> None:
         """Measure once, here, so that the first phase already knows its device; then go on in the background."""
+        # Counted from here, not from when the thread comes to run: how long that took is lateness too.
+        self._due_ns = self._clock.monotonic_ns() + self._interval_ns
         self.tick(0)
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is about to exit
-            log_once("no sampler", "no samples between phases: %s", error)
+            log_once("no sampler", "no samples between phases: %s", str(error))  # a kept record must not keep frames
 
     def stop(self) -> None:
         """End the thread. Returns when it is done, or after a second if a driver holds it."""
@@ -64,11 +67,10 @@ class Sampler:
                 self._note_device_times(state)
 
     def _run(self) -> None:
-        due = self._clock.monotonic_ns() + self._interval_ns
-        while not self._clock.wait_until(self._stop, due):
-            late = max(0, self._clock.monotonic_ns() - due)
+        while not self._clock.wait_until(self._stop, self._due_ns):
+            late = max(0, self._clock.monotonic_ns() - self._due_ns)
             self.tick(late)
-            due += (late // self._interval_ns + 1) * self._interval_ns
+            self._due_ns += (late // self._interval_ns + 1) * self._interval_ns
 
     def tick(self, late_ns: int) -> None:
         """One round over all devices. Never raises: whatever goes wrong is counted and said once."""

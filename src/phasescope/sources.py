@@ -11,6 +11,7 @@ import importlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from phasescope import oom
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
 from phasescope.codec import MASKED_COUNTERS, Raw, encode_device, mask_of
@@ -35,6 +36,7 @@ _NO_ALLOCATOR = mask_of(_ALLOCATOR_ALL)
 
 _METHODS = ("ready", "devices", "current_device", "allocator", "device", "identity")
 
+_EXTRA_PERIOD_NS = 1_000_000_000
 _FIRST_RETRY_NS = 1_000_000_000
 _LAST_RETRY_NS = 60_000_000_000
 
@@ -81,13 +83,25 @@ class Health:
 class DeviceState:
     """One device of one source: what an event about it needs besides the counters that were just read."""
 
-    __slots__ = ("device_id", "encoded", "figures", "last_allocated", "mask", "measures", "source")
+    __slots__ = (
+        "device_id",
+        "encoded",
+        "extra",
+        "extra_at_ns",
+        "figures",
+        "last_allocated",
+        "mask",
+        "measures",
+        "source",
+    )
 
     def __init__(self, source: Source, device_id: int) -> None:
         self.source = source
         self.device_id = device_id
         self.measures = source.measures(device_id)
         self.last_allocated = -1  # of the event before; -1 where there is none to compare with
+        self.extra: dict[str, int] = {}  # what the sample that is being taken has besides the counters
+        self.extra_at_ns: int | None = None
         self.set_figures(DeviceCounters())
 
     def set_figures(self, figures: DeviceCounters) -> None:
@@ -125,11 +139,23 @@ class Source:
         self.name = backend.name
         self.health = Health()
         self.figures_health = Health()
+        self.extra_health = Health()
+        self.extra: Callable[[int], dict[str, int]] | None = getattr(backend, "extra", None)
         self.states: dict[int, DeviceState] = {}
         self.read: Callable[[int], AllocatorCounters] = backend.allocator
         self.current_device: Callable[[], int] = backend.current_device
+        self.leads = True
         self._failed = failed
         self._own_mask = mask_of(backend.unavailable)
+
+    def admitted(self) -> None:
+        """The backend is ready: only now it knows what it can not measure, and whether phases may speak of it."""
+        try:
+            self._own_mask = mask_of(self.backend.unavailable)
+            self.leads = bool(getattr(self.backend, "leads", _yes)())
+        except Exception:  # it is asked for its devices next, and a failure is told then
+            self.leads = False
+        self._remask()
 
     @property
     def mask(self) -> int:
@@ -176,6 +202,10 @@ class Source:
             state.remask()
             if state.measures is not None and not self.health.down:
                 state.measures.retry()
+
+
+def _yes() -> bool:
+    return True
 
 
 def _no_counters(_device: int) -> AllocatorCounters:
@@ -225,11 +255,28 @@ class Sources:
                 break
         else:
             return
-        pending = [source for source in self.pending if not _is_ready(source.backend)]
+        pending = []
+        for source in self.pending:
+            if _is_ready(source.backend):
+                source.admitted()
+            else:
+                pending.append(source)
         self.admitted = [source for source in self._all if source not in pending]
-        self.boundary = self.admitted[0]
+        self.boundary = next((source for source in self.admitted if source.leads), self.admitted[-1])
         self.pending = pending
-        if not pending and self.boundary.name == "cpu":
+        self._find_only()
+
+    def _give_up(self) -> None:
+        """Forget the backends that will never be ready, so that boundaries need not ask them."""
+        pending = [source for source in self.pending if not getattr(source.backend, "never", False)]
+        if len(pending) < len(self.pending):
+            # In this order: at a boundary what is in the first and not in the second counts as ready.
+            self._all = [source for source in self._all if source in pending or source not in self.pending]
+            self.pending = pending
+            self._find_only()
+
+    def _find_only(self) -> None:
+        if not self.pending and self.boundary.name == "cpu":
             self.only = self.boundary.state(HOST_DEVICE)  # nothing else will ever come before the host, and it is one
 
     def device_state(self) -> DeviceState:
@@ -248,9 +295,32 @@ class Sources:
     def sample(self) -> Iterator[tuple[DeviceState, AllocatorCounters]]:
         """Measure every device of every source that answers, and bring the drivers' figures up to date."""
         self.admit()
+        self._give_up()
         for source in self.admitted:
             if source.health.due(self._monotonic_ns()):
                 yield from self._sample_source(source)
+
+    def out_of_memory(
+        self, device: DeviceState, counters: AllocatorCounters, on_host: bool, text: str
+    ) -> tuple[DeviceState, AllocatorCounters, dict[str, Any]]:
+        """What an event about memory that ran out says: the device whose it is, its counters, and further metadata.
+
+        It looks at the device anew, for what the sampler saw may be a tenth of a second old. `text` is the exception's.
+        """
+        source = device.source
+        try:
+            if on_host and device.device_id != HOST_DEVICE:
+                source = next(source for source in self._all if source.name == "cpu")
+                device = source.state(HOST_DEVICE)
+                counters = source.read(HOST_DEVICE)
+            device.set_figures(self._figures(source, device.device_id))
+        except Exception as error:
+            if is_from_signal_handler(error):
+                raise
+            logger.debug("no fresh look at the device: %s", type(error).__name__)
+        details = {"memory": "host" if device.device_id == HOST_DEVICE else "device", "settings": oom.settings()}
+        requested_bytes = oom.requested_bytes(text)
+        return device, counters, details if requested_bytes is None else {**details, "requested_bytes": requested_bytes}
 
     def _sample_source(self, source: Source) -> list[tuple[DeviceState, AllocatorCounters]]:
         try:
@@ -264,10 +334,20 @@ class Sources:
             self._tell("collector_recovered", source, f"{source.name} answers again")
         for state, _ in measured:
             state.set_figures(self._figures(source, state.device_id))
+            state.extra = self._extra(source, state)
         return measured
 
     def _covers(self, device: int) -> bool:
         return self._devices is None or device == HOST_DEVICE or device in self._devices
+
+    def _extra(self, source: Source, state: DeviceState) -> dict[str, int]:
+        """What the backend knows besides, asked for at most once a second; nothing on the samples between."""
+        now_ns = self._monotonic_ns()
+        if source.extra is None or (state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS):
+            return {}
+        state.extra_at_ns = now_ns
+        question = partial(source.extra, state.device_id)
+        return self._ask(source.extra_health, source, f"what {source.name} knows besides", question) or {}
 
     def _figures(self, source: Source, device: int) -> DeviceCounters:
         """The device as its driver sees it, and where no driver does, as the framework does."""
@@ -367,6 +447,8 @@ def _asked_for(name: Any) -> Backend:
         raise BackendUnavailableError(
             f'backends: "{name}" can not work here: {unavailable.reason}. {unavailable.remedy}'
         )
+    if hasattr(backend, "asked_for"):
+        backend.asked_for = True
     return backend
 
 

@@ -6,11 +6,14 @@ process together uses. They meet by `DeviceIdentity`, never by index, because `C
 
 Every method here may raise: whoever calls it treats that as "no answer", marks the source degraded, and asks again
 later. No method may initialise a device or a framework, synchronise one, or allocate on one.
+
+`Backend` is all that a backend must have. What it may have besides stands in the small protocols after it, each looked
+up by its methods' names: what is not there is not asked for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,14 +56,15 @@ class Backend(Protocol):
     name: str
     """The name on the wire: `cpu`, `cuda`, `rocm`, `mps`, `tensorflow`, else the library's."""
 
-    unavailable: tuple[str, ...]
-    """The allocator counters that it can never measure, by their key in the event."""
+    @property
+    def unavailable(self) -> tuple[str, ...]:
+        """The allocator counters that it can not measure, by their key in the event. Read again once it is ready."""
 
     def why_not(self) -> Unavailable | None:
         """Why it could never work in this process, or None where it can. May import its framework; may be slow."""
 
     def ready(self) -> bool:
-        """Whether this process uses it by now. Called at boundaries until it says yes: far below a microsecond."""
+        """Whether this process uses it by now. Called at boundaries until it says yes: a fraction of a microsecond."""
 
     def devices(self) -> Sequence[int]:
         """The devices that this process already uses, as the framework numbers them."""
@@ -76,6 +80,63 @@ class Backend(Protocol):
 
     def identity(self, device: int) -> DeviceIdentity | None:
         """By what a `DeviceSource` finds the same device. Called by the sampler."""
+
+
+class GivesUp(Protocol):
+    """A backend that may find out that it will never be ready, in a build of its framework for other devices, say."""
+
+    never: bool
+    """True once that is certain. It is not asked again in this session."""
+
+
+class Steps(Protocol):
+    """A backend that does not always speak for the training: a framework that runs on the host's processors, say."""
+
+    asked_for: bool
+    """Set to True where the user gave its name to `start(backends=...)`."""
+
+    def leads(self) -> bool:
+        """Whether phases may speak of it, asked once, when it is ready. If not, it is sampled all the same."""
+
+
+class Details(Protocol):
+    """A backend that knows more than the counters."""
+
+    def extra(self, device: int) -> dict[str, int]:
+        """Further figures, for the metadata of a sample; what is not known is left out.
+
+        Called by the sampler, for each device at most once a second, so that it may take some milliseconds. Names
+        carry their unit and are listed in docs/telemetry-event.md.
+        """
+
+
+class Peaks(Protocol):
+    """A backend whose allocator keeps a high-water mark that can be set back. Both are called at boundaries."""
+
+    def peak(self, device: int) -> int:
+        """The most that was allocated since the mark was set back, in bytes.
+
+        Raises NotImplementedError where this version, device or system has no such mark.
+        """
+
+    def reset_peak(self, device: int) -> None:
+        """Set the mark back to what is allocated now. Raises as `peak` does."""
+
+
+class DeviceTimes(Protocol):
+    """A backend that can time its device without waiting for it."""
+
+    def time_mark(self, device: int) -> object | None:
+        """A mark in the calling thread's current queue of work, made without waiting. Called at boundaries.
+
+        None where none can be made just now, while a graph is being captured, say.
+        """
+
+    def time_between(self, begin: Any, end: Any) -> float | None:
+        """Milliseconds from one mark to the other, None while the device has not come to both. Called by the sampler.
+
+        Once it has answered, both marks belong to the backend again.
+        """
 
 
 class DeviceSource(Protocol):

@@ -24,11 +24,11 @@ _OUT_OF_MEMORY_TEXTS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "RESOURCE_EXHAUSTED",
-    "can't allocate memory",
-    "not enough memory",
-    "std::bad_alloc",
 )
 """What RuntimeErrors of torch, cuBLAS, cuDNN, MPS and XLA say. "failed to allocate" alone can be a port."""
+
+_HOST_TEXTS = ("can't allocate memory", "not enough memory", "std::bad_alloc")
+_HOST_DEVICES = ("device:CPU", "allocator cpu")  # as TensorFlow names it
 
 _MAX_TEXT = 300
 _MAX_TRACE = 1000
@@ -52,8 +52,17 @@ def is_out_of_memory(exc_type: type[BaseException], exc: BaseException | None) -
         return True
     if OSError in bases:  # fork, mmap and open say it so
         return OSError in _bases(type(exc)) and _errno_of(exc) == errno.ENOMEM
-    text = _text(exc) if RuntimeError in bases or class_name(exc_type) == "XlaRuntimeError" else ""
-    return any(sign in text for sign in _OUT_OF_MEMORY_TEXTS)
+    text = text_of(exc) if RuntimeError in bases or class_name(exc_type) == "XlaRuntimeError" else ""
+    return any(sign in text for sign in (*_OUT_OF_MEMORY_TEXTS, *_HOST_TEXTS))
+
+
+def ran_out_on_host(exc_type: type[BaseException], exc: BaseException | None) -> bool:
+    """Of an exception that says that memory ran out: whether it is the host's, as opposed to a device's."""
+    bases = _bases(exc_type)
+    if MemoryError in bases or OSError in bases:
+        return True
+    text = text_of(exc)
+    return any(sign in text for sign in (*_HOST_TEXTS, *_HOST_DEVICES))
 
 
 def class_name(exc_type: object) -> str:
@@ -63,7 +72,7 @@ def class_name(exc_type: object) -> str:
 
 def one_line(exc_type: type[BaseException], exc: BaseException | None) -> str:
     """Class and text on one line, for a person."""
-    text = " ".join(_text(exc)[:_MAX_TEXT].split()).encode("utf-8", "replace").decode()
+    text = " ".join(text_of(exc)[:_MAX_TEXT].split()).encode("utf-8", "replace").decode()
     return f"{class_name(exc_type)}: {text}" if text else class_name(exc_type)
 
 
@@ -99,7 +108,7 @@ def _bases(exc_type: object) -> tuple[type, ...]:
     return _bases_of(exc_type) if isinstance(exc_type, type) else ()
 
 
-def _text(exc: BaseException | None) -> str:
+def text_of(exc: BaseException | None) -> str:
     """The text that the exception was made with, if it was made with one."""
     arguments = _arguments_of(exc) if BaseException in _bases(type(exc)) else ()
     return next((argument for argument in arguments if type(argument) is str), "")

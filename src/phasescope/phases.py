@@ -21,6 +21,8 @@ from phasescope.failures import (
     is_from_signal_handler,
     is_out_of_memory,
     one_line,
+    ran_out_on_host,
+    text_of,
 )
 from phasescope.paths import ROOT
 
@@ -340,9 +342,14 @@ def _end_with_exception(
     out_of_memory = is_out_of_memory(exc_type, exc)
     if not out_of_memory and not issubclass(exc_type, recorder.report_exceptions):
         return
-    if not _is_reported(scope, recorder, exc):
-        what = {"error_type": class_name(exc_type), "out_of_memory": out_of_memory}
-        recorder.note("error", scope._device, counters, scope, one_line(exc_type, exc), what)
+    if _is_reported(scope, recorder, exc):
+        return
+    device, what = scope._device, {"error_type": class_name(exc_type), "out_of_memory": out_of_memory}
+    if out_of_memory:
+        on_host = ran_out_on_host(exc_type, exc)
+        device, counters, details = recorder.sources.out_of_memory(device, counters, on_host, text_of(exc))
+        what |= details
+    recorder.note("error", device, counters, scope, one_line(exc_type, exc), what)
 
 
 def _is_reported(scope: phase, recorder: Recorder, exc: BaseException | None) -> bool:

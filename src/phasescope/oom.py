@@ -1,0 +1,83 @@
+"""What is worth writing down when memory runs out: what was asked for, and the settings in force.
+
+Pure but for reading the environment and this process's limits. Nothing here asks a device.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SETTINGS = (
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_HIP_ALLOC_CONF",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "PYTORCH_MPS_HIGH_WATERMARK_RATIO",
+    "TF_FORCE_GPU_ALLOW_GROWTH",
+    "TF_GPU_ALLOCATOR",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "XLA_PYTHON_CLIENT_ALLOCATOR",
+)
+"""Environment variables that change how an allocator behaves; advice must know which of them are in force."""
+
+_LONGEST_SETTING = 200
+_LIMITS = {"RLIMIT_AS": "address_space_limit_bytes", "RLIMIT_DATA": "data_limit_bytes"}
+
+_REQUESTS = (
+    re.compile(r"[Tt]ried to allocate (?P<size>[\d.]+) ?(?P<unit>[KMGTP]i?B|bytes)"),  # torch: CUDA, MPS, XPU
+    re.compile(r"you tried to allocate (?P<size>\d+) (?P<unit>bytes)"),  # torch on the host
+    re.compile(r"Unable to allocate (?P<size>[\d.]+) (?P<unit>[KMGTPE]i?B|bytes)"),  # numpy
+    re.compile(
+        r"[Oo]ut of memory (?:while trying to allocate|allocating) (?P<size>[\d.]+) ?(?P<unit>[KMGT]?i?B|bytes)"
+    ),
+    re.compile(r"[Ff]ailed to allocate (?:request for )?(?P<size>[\d.]+) ?(?P<unit>[KMGT]i?B|bytes)"),  # XLA
+)
+_UNITS = {"bytes": 1, "B": 1} | {
+    prefix + suffix: 1024 ** (power + 1) for power, prefix in enumerate("KMGTPE") for suffix in ("B", "iB")
+}
+_TENSOR = re.compile(r"OOM when allocating tensor with shape\[(?P<shape>[\d,]+)\] and type (?P<type>\w+)")
+_TYPE_BYTES = {
+    **dict.fromkeys(("bool", "int8", "uint8"), 1),
+    **dict.fromkeys(("half", "bfloat16", "int16", "uint16"), 2),
+    **dict.fromkeys(("float", "int32", "uint32"), 4),
+    **dict.fromkeys(("double", "int64", "uint64", "complex64"), 8),
+    "complex128": 16,
+}
+
+
+def requested_bytes(text: str) -> int | None:
+    """How much was asked for, by the text of an out-of-memory error of torch, numpy, TensorFlow or XLA.
+
+    Rounded as that text has it ("20.00 GiB"); None where it does not say.
+    """
+    for pattern in _REQUESTS:
+        found = pattern.search(text)
+        if found is not None:
+            return int(float(found["size"]) * _UNITS[found["unit"]])
+    tensor = _TENSOR.search(text)
+    if tensor is None or tensor["type"] not in _TYPE_BYTES:
+        return None
+    size = _TYPE_BYTES[tensor["type"]]
+    for length in tensor["shape"].split(","):
+        size *= int(length or 1)
+    return size
+
+
+def settings(environ: Mapping[str, str] = os.environ) -> dict[str, str | int]:
+    """The allocator settings of the environment, by their names, and this process's own limits, in bytes."""
+    found: dict[str, str | int] = {name: environ[name][:_LONGEST_SETTING] for name in _SETTINGS if name in environ}
+    try:
+        import resource
+    except ImportError:  # Windows
+        return found
+    for limit, name in _LIMITS.items():
+        soft = resource.getrlimit(getattr(resource, limit))[0]
+        if soft != resource.RLIM_INFINITY:
+            found[name] = soft
+    return found

@@ -1,0 +1,97 @@
+"""What is written down when memory runs out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import phasescope
+from phasescope import oom, phase
+from phasescope.backends.protocol import DeviceCounters
+from phasescope.testing import FakeBackend
+from reading import events_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phasescope import Session
+
+pytestmark = pytest.mark.neutral
+
+GIB = 2**30
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's, by its name."""
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.10 GiB", 20 * GIB),
+        ("CUDA out of memory. Tried to allocate 2.50 MiB.", 2_621_440),
+        ("MPS backend out of memory (MPS allocated: 1 GB, max allowed: 9 GB). Tried to allocate 256 bytes on x", 256),
+        ("XPU out of memory. Tried to allocate 1.00 KiB.", 1024),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1125899906842624 bytes. Error", 2**50),
+        ("Unable to allocate 8.00 TiB for an array with shape (1099511627776,) and data type int64", 8 * 2**40),
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1099511627776 bytes.", 2**40),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes.", 4096),
+        ("OOM when allocating tensor with shape[1000,2000,3] and type float on /job:localhost", 24_000_000),
+        ("OOM when allocating tensor with shape[10] and type something on /job:localhost", None),
+        ("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", None),
+        ("", None),
+    ],
+)
+def test_what_was_asked_for(text: str, size: int | None) -> None:
+    assert oom.requested_bytes(text) == size
+
+
+def test_the_settings_in_force_are_named() -> None:
+    environ = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "PATH": "/bin", "TF_GPU_ALLOCATOR": "x" * 999}
+    found = {name: value for name, value in oom.settings(environ).items() if name.isupper()}
+    assert found == {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "TF_GPU_ALLOCATOR": "x" * 200}
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend("cuda", allocated=60 * GIB, reserved=70 * GIB, active=61 * GIB, inactive=6 * GIB)
+
+
+@pytest.fixture
+def session(backend: FakeBackend) -> Iterator[Session]:
+    with phasescope.start(backends=[backend], interval_ms=3_600_000) as session:
+        yield session
+
+
+def test_the_device_is_looked_at_anew(session: Session, backend: FakeBackend) -> None:
+    raised = OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    with pytest.raises(OutOfMemoryError) as caught, phase("step"), phase("forward"):
+        backend.figures = DeviceCounters(79 * GIB, 1 * GIB, 80 * GIB)  # after the last sample
+        raise raised
+    assert caught.value is raised
+    (error,) = events_of(session, "error")
+    assert error["device_id"] == 0
+    assert (error["allocator_allocated_bytes"], error["allocator_reserved_bytes"]) == (60 * GIB, 70 * GIB)
+    assert error["allocator_inactive_bytes"] == 6 * GIB
+    assert (error["device_used_bytes"], error["device_free_bytes"]) == (79 * GIB, 1 * GIB)
+    assert error["metadata"]["requested_bytes"] == 20 * GIB
+    assert error["metadata"]["memory"] == "device"
+    assert error["metadata"]["phase_scope"]["path"] == ["step", "forward"]
+
+
+def test_memory_of_the_host_is_the_hosts(session: Session) -> None:
+    with pytest.raises(MemoryError), phase("data"):
+        raise MemoryError
+    (error,) = events_of(session, "error")
+    assert (error["device_id"], error["metadata"]["memory"]) == (-1, "host")
+    assert error["device_total_bytes"] > 0
+
+
+def test_a_device_that_fails_to_answer_then_changes_nothing(session: Session, backend: FakeBackend) -> None:
+    with pytest.raises(OutOfMemoryError), phase("forward"):
+        backend.fail_with = RuntimeError("the device is lost")
+        raise OutOfMemoryError("CUDA out of memory.")
+    (error,) = events_of(session, "error")
+    assert "allocator_allocated_bytes" in error["metadata"]["unavailable"]
+    assert session.dropped == 0

@@ -6,6 +6,7 @@ The same reader serves in the training's own process, in another one, and over w
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections import deque
@@ -100,34 +101,49 @@ def _not_found(target: int | str | None, directory: str | os.PathLike[str] | Non
 
 
 class _File:
-    """A ring file that is open for reading."""
+    """A ring file that is open for reading.
+
+    A process that becomes a daemon closes all descriptors it finds; then their numbers may be other files' by now. So
+    each use asks first, which takes a fraction of the reading itself.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Raises OSError."""
         self.fd: int | None = None
+        self._path = Path(path).absolute()  # daemons go to "/" as well
         self.fd = sessions.open_ring(path)
         self._file = os.fstat(self.fd)
 
     def read(self, size: int, offset: int) -> bytes:
-        if self.fd is None:
-            _closed()
-        return system.pread(self.fd, size, offset)
+        return system.pread(self._opened(), size, offset)
 
     def size_bytes(self) -> int:
-        if self.fd is None:
-            _closed()
-        return os.fstat(self.fd).st_size
+        return os.fstat(self._opened()).st_size
 
     def locked(self) -> bool:
+        return system.is_locked(self._opened())
+
+    def _opened(self) -> int:
         if self.fd is None:
             _closed()
-        return system.is_locked(self.fd)
+        if not self._is_the_files(self.fd):
+            fd = sessions.open_ring(self._path)
+            if not self._is_the_files(fd):
+                os.close(fd)
+                raise FileNotFoundError(errno.ENOENT, "another file is in its place", str(self._path))
+            self.fd = fd
+        return self.fd
+
+    def _is_the_files(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), self._file)
+        except OSError:
+            return False
 
     def close(self) -> None:
         fd, self.fd = self.fd, None
-        with contextlib.suppress(OSError):
-            # A process that becomes a daemon closes all descriptors; then this number may be somebody else's by now.
-            if fd is not None and os.path.samestat(os.fstat(fd), self._file):
+        if fd is not None and self._is_the_files(fd):
+            with contextlib.suppress(OSError):
                 os.close(fd)
 
     def __del__(self) -> None:

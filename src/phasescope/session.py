@@ -39,6 +39,7 @@ _lock = threading.RLock()
 _MAX_ARGUMENT = 500
 _MAX_ARGUMENTS = 100
 _SUBSCRIBERS_SECONDS = 1.0
+_left_mapped: list[Any] = []  # for good
 
 
 def start(
@@ -295,7 +296,12 @@ class Session:
     def _release(self) -> None:
         """Give back the file's unused end, and its lock. In memory the ring stays readable as long as the session."""
         fd = self._ring.fd
-        if self._released or fd is None or not self._is_ours(fd):
+        if self._released or fd is None:
+            self._released = True
+            return
+        if not self._is_ours(fd):
+            # Python closes the mapping's own copy of the descriptor with it, whichever file has that number by now.
+            _left_mapped.append(self._ring.buffer)
             self._released = True
             return
         self._released = True
@@ -406,7 +412,7 @@ class Session:
         from phasescope.subscription import Subscription  # with the envelope, and so hashlib and OpenSSL
 
         subscription = Subscription(self.reader(), callback)
-        self._subscriptions.append(subscription)
+        self._subscriptions = [each for each in self._subscriptions if each.running] + [subscription]
         return subscription
 
 
@@ -414,6 +420,8 @@ def _stop_at_exit() -> None:
     session = _unfinished
     if session is not None:
         error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        if hasattr(sys, "ps1"):  # where a person types, it is one that the session went on after
+            error = None
         context = "the interpreter exited" + (f" after {type(error).__name__}" if error is not None else "")
         session._end(context)
 

@@ -34,6 +34,11 @@ class Subscription:
         """Envelopes that were overwritten before the callback could have them."""
         return self._reader.missed
 
+    @property
+    def running(self) -> bool:
+        """Whether the callback may still be called."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Call the callback no more. Does not wait for a call that is under way."""
         self._closed.set()
@@ -42,7 +47,7 @@ class Subscription:
         """Wait until the callback has had all there is; whether it has."""
         if self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return not self.running
 
     def _run(self, events: Iterator[dict[str, Any]]) -> None:
         try:

@@ -44,15 +44,20 @@ def in_forked_child(function: Callable[[], Any]) -> Any:
 
 def in_new_python(code: str, *options: str) -> str:
     """What a fresh interpreter prints that runs `code`. Its failure fails the test."""
-    done = subprocess.run(
+    done = new_python(code, *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def new_python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter that has run `code`, however it ended."""
+    return subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def open_files_below(folder: Path) -> list[int]:

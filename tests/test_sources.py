@@ -435,7 +435,7 @@ def test_all_that_was_opened_is_closed_and_one_that_can_not_close_stops_nobody()
         (7, TypeError, "backends"),
         (None, TypeError, "backends"),
         ([], ValueError, "backends"),
-        (["no such"], ValueError, 'backends: there is no "no such"; known are cpu, cuda, rocm'),
+        (["no such"], ValueError, 'backends: there is no "no such"; known are cpu, cuda, jax'),
         (["auto"], ValueError, "backends"),
         ([7], TypeError, "backends: a int is neither"),
         ([object()], TypeError, "it has no ready, devices"),

@@ -5,6 +5,10 @@ from __future__ import annotations
 BACKENDS = {
     "cuda": "phasescope.backends.torch_cuda:Cuda",
     "rocm": "phasescope.backends.torch_cuda:Rocm",
+    "mps": "phasescope.backends.torch_mps:Mps",
+    "xpu": "phasescope.backends.torch_xpu:Xpu",
+    "tensorflow": "phasescope.backends.tensorflow:Tensorflow",
+    "jax": "phasescope.backends.jax:Jax",
     "cpu": "phasescope.backends.cpu:Cpu",
 }
 """Allocators, as `module:class`. Phases speak of the first one in this order that the process uses."""

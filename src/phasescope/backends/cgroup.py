@@ -34,9 +34,9 @@ class KernelFile:
 
     __slots__ = ("__weakref__", "close", "fd")
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, mode: int = os.O_RDONLY) -> None:
         """Raises OSError where it can not be opened."""
-        self.fd = os.open(path, os.O_RDONLY)
+        self.fd = os.open(path, mode)
         self.close = weakref.finalize(self, _close, self.fd)
 
     def read(self) -> bytes:

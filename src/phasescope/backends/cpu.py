@@ -9,6 +9,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 from phasescope.backends.cgroup import KernelFile, MemoryCgroup
+from phasescope.backends.host_extra import HostExtra
+from phasescope.backends.host_peak import HighWater
 from phasescope.backends.meminfo import MachineMemory
 from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters
 
@@ -48,6 +50,8 @@ class Cpu:
         self._resident_elsewhere: Callable[[], int] | None = None
         self._cgroup = MemoryCgroup() if cgroup is None else cgroup
         self._machine = MachineMemory()
+        self._extra = HostExtra(page_bytes=_PAGE_BYTES)
+        self._high_water = HighWater()
         _open_here.add(self)
 
     def why_not(self) -> Unavailable | None:
@@ -98,8 +102,21 @@ class Cpu:
         """None: no driver speaks of the host."""
         return None
 
+    def extra(self, device: int = HOST_DEVICE) -> dict[str, int]:
+        """Shared, proportional and swapped memory, and the child processes' together: see `HostExtra.read`."""
+        return self._extra.read()
+
+    def peak(self, device: int = HOST_DEVICE) -> int:
+        """The largest resident set since `reset_peak`, in bytes. Raises NotImplementedError where there is none."""
+        return self._high_water.read()
+
+    def reset_peak(self, device: int = HOST_DEVICE) -> None:
+        """Set the kernel's mark back: see `HighWater.reset`."""
+        self._high_water.reset()
+
     def close(self) -> None:
         """Close what is open. A later call opens it again."""
+        self._high_water.close()
         self._fd = -1
         if self._statm is not None:
             self._statm.close()

@@ -1,4 +1,4 @@
-"""Why PyTorch can not use a CUDA or ROCm device in this process, in words for a person."""
+"""Why PyTorch can not be had, or not use a CUDA or ROCm device, in this process, in words for a person."""
 
 from __future__ import annotations
 
@@ -25,18 +25,26 @@ _NVIDIA_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/nvmap"))
 
 def why_not(*, hip: bool) -> Unavailable | None:
     """The first reason found, or None. Imports torch, which takes seconds; initialises no device."""
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        if error.name == "torch":
-            return Unavailable("PyTorch is not installed", _INSTALL)
-        return Unavailable(f"PyTorch can not be imported: {error}", _REPAIR)
-    except Exception as error:  # a missing shared library is an OSError, a broken one can be anything
-        return Unavailable(f"PyTorch can not be imported: {error}", _REPAIR)
+    torch = import_torch(_INSTALL)
+    if isinstance(torch, Unavailable):
+        return torch
     wrong = _wrong_build(torch, hip)
     if wrong or torch.cuda.is_initialized():
         return wrong
     return _forked(torch) or _hidden(hip) or (_no_amd_driver() if hip else _no_nvidia_driver())
+
+
+def import_torch(install: str) -> Any:
+    """torch, or the `Unavailable` that says why it can not be imported; `install` is the remedy where it is missing."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            return Unavailable("PyTorch is not installed", install)
+        return Unavailable(f"PyTorch can not be imported: {error}", _REPAIR)
+    except Exception as error:  # a missing shared library is an OSError, a broken one can be anything
+        return Unavailable(f"PyTorch can not be imported: {error}", _REPAIR)
+    return torch
 
 
 def is_compiled(core: Any) -> bool:

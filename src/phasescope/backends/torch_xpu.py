@@ -1,0 +1,46 @@
+"""PyTorch's caching allocator on Intel devices, behind `torch.xpu`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phasescope.backends.protocol import Unavailable
+from phasescope.backends.torch_absent import import_torch
+from phasescope.backends.torch_allocator import CachingAllocator, Functions
+
+_INSTALL = "install a build with XPU support: https://pytorch.org/get-started/locally/"
+
+
+class Xpu(CachingAllocator):
+    """The devices of an XPU build of PyTorch. What is split and inactive its allocator does not tell."""
+
+    name = "xpu"
+    _module = "torch.xpu"
+    _knows_inactive = False
+
+    def why_not(self) -> Unavailable | None:
+        """Why this process can never use such a device, or None. Imports torch, initialises nothing."""
+        torch = import_torch(_INSTALL)
+        if isinstance(torch, Unavailable):
+            return torch
+        if not _is_compiled(torch._C):
+            return Unavailable("this PyTorch is built without XPU support", _INSTALL)
+        return None
+
+    def functions(self, core: Any, module: Any) -> Functions | None:
+        """torch's functions, where it is built with XPU support."""
+        if not _is_compiled(core):
+            return None
+        return Functions(
+            is_initialized=module.is_initialized,
+            memory_stats=getattr(core, "_xpu_memoryStats", None) or module.memory_stats_as_nested_dict,
+            reset_peak=getattr(core, "_xpu_resetPeakMemoryStats", None) or module.reset_peak_memory_stats,
+            current_device=getattr(core, "_xpu_getDevice", None) or module.current_device,
+            device_count=core._xpu_getDeviceCount,
+            properties=module.get_device_properties,
+        )
+
+
+def _is_compiled(core: Any) -> bool:
+    """torch's own test."""
+    return bool(getattr(core, "_has_xpu", False))

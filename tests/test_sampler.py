@@ -212,7 +212,8 @@ def test_without_a_thread_the_session_goes_on_without_samples(
     assert [event["event_type"] for event in events_of(session)] == [
         *("start", "sample", "phase_enter", "phase_exit", "stop")
     ]
-    assert [record.getMessage() for record in caplog.records] == ["no samples between phases: can't start new thread"]
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("no samples between phases: can't start new thread") == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phasescope import oom
-from phasescope.backends import BACKENDS, DEVICE_SOURCES
+from phasescope.backends import BACKENDS, DEVICE_SOURCES, DRIVERS_ALONE
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
 from phasescope.codec import MASKED_COUNTERS, Raw, encode_device, mask_of
 from phasescope.failures import is_from_signal_handler, one_line
@@ -92,6 +92,7 @@ class DeviceState:
         "last_allocated",
         "mask",
         "measures",
+        "seen_by",
         "source",
     )
 
@@ -102,6 +103,7 @@ class DeviceState:
         self.last_allocated = -1  # of the event before; -1 where there is none to compare with
         self.extra: dict[str, int] = {}  # what the sample that is being taken has besides the counters
         self.extra_at_ns: int | None = None
+        self.seen_by: tuple[Driver, DeviceIdentity] | None = None
         self.set_figures(DeviceCounters())
 
     def set_figures(self, figures: DeviceCounters) -> None:
@@ -213,12 +215,19 @@ def _no_counters(_device: int) -> AllocatorCounters:
 
 
 class Driver:
-    """One `DeviceSource` and its health."""
+    """One `DeviceSource`, and its health with each device: one that is lost must not hide the others."""
 
     def __init__(self, driver: DeviceSource) -> None:
         self.driver = driver
         self.name = driver.name
-        self.health = Health()
+        self.extra: Callable[[DeviceIdentity], dict[str, int]] | None = getattr(driver, "extra", None)
+        self.extra_health = Health()
+        self.healths: dict[DeviceIdentity, Health] = {}
+        self.said: set[str] = set()  # since it last answered for every device
+
+    def health(self, identity: DeviceIdentity) -> Health:
+        """Its health with one device."""
+        return self.healths.setdefault(identity, Health())
 
 
 class Sources:
@@ -341,13 +350,23 @@ class Sources:
         return self._devices is None or device == HOST_DEVICE or device in self._devices
 
     def _extra(self, source: Source, state: DeviceState) -> dict[str, int]:
-        """What the backend knows besides, asked for at most once a second; nothing on the samples between."""
+        """What backend and driver know besides, asked for at most once a second; nothing on the samples between."""
         now_ns = self._monotonic_ns()
-        if source.extra is None or (state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS):
+        if state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS:
             return {}
         state.extra_at_ns = now_ns
-        question = partial(source.extra, state.device_id)
-        return self._ask(source.extra_health, source, f"what {source.name} knows besides", question) or {}
+        found: dict[str, int] = {}
+        if state.seen_by is not None and state.seen_by[0].extra is not None:
+            driver, identity = state.seen_by
+            found.update(self._besides(driver, source, partial(state.seen_by[0].extra, identity)))
+        if source.extra is not None:
+            found.update(self._besides(source, source, partial(source.extra, state.device_id)))
+        return found
+
+    def _besides(
+        self, asked: Source | Driver, source: Source, question: Callable[[], dict[str, int]]
+    ) -> dict[str, int]:
+        return self._ask(asked.extra_health, source, f"what {asked.name} knows besides", question) or {}
 
     def _figures(self, source: Source, device: int) -> DeviceCounters:
         """The device as its driver sees it, and where no driver does, as the framework does."""
@@ -360,10 +379,30 @@ class Sources:
         own, identity = known or (DeviceCounters(), None)
         if identity is not None:
             for driver in self._drivers:
-                seen = self._ask(driver.health, source, driver.name, partial(driver.driver.device, identity))
+                seen = self._ask_driver(driver, source, identity)
                 if seen is not None:
+                    source.state(device).seen_by = driver, identity
                     return DeviceCounters(*(a if a is not None else b for a, b in zip(seen, own, strict=True)))
+        source.state(device).seen_by = None
         return own
+
+    def _ask_driver(self, driver: Driver, source: Source, identity: DeviceIdentity) -> DeviceCounters | None:
+        """The same as `_ask`, of one device; what is wrong with several devices for one reason is said once."""
+        health = driver.health(identity)
+        if not health.due(self._monotonic_ns()):
+            return None
+        try:
+            seen = driver.driver.device(identity)
+        except Exception as error:
+            text = f"{driver.name} stopped answering: {one_line(type(error), error)}"
+            if health.fail(self._monotonic_ns()) and text not in driver.said:
+                driver.said.add(text)
+                self._tell("collector_degraded", source, text)
+            return None
+        if health.recover(self._monotonic_ns()) and not any(other.down for other in driver.healths.values()):
+            driver.said.clear()
+            self._tell("collector_recovered", source, f"{driver.name} answers again")
+        return seen
 
     def _ask(self, health: Health, source: Source, name: str, question: Callable[[], T]) -> T | None:
         """The answer, or None where it raises or is not to be asked now."""
@@ -439,9 +478,10 @@ def _asked_for(name: Any) -> Backend:
         backend: Backend = name
         _check(backend)
         return backend
-    if name not in BACKENDS:
-        raise ValueError(f'backends: there is no "{name}"; known are {", ".join(sorted(BACKENDS))}')
-    backend = load(BACKENDS[name])
+    known = {name: path for paths in (BACKENDS, DRIVERS_ALONE) for name, path in sorted(paths.items())}
+    if name not in known:
+        raise ValueError(f'backends: there is no "{name}"; known are {", ".join(known)}')
+    backend = load(known[name])
     unavailable = backend.why_not()
     if unavailable is not None:
         raise BackendUnavailableError(

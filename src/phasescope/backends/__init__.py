@@ -15,5 +15,14 @@ BACKENDS = {
 
 DEVICE_SOURCES = {
     "nvml": "phasescope.backends.nvml:Nvml",
+    "amdsmi": "phasescope.backends.amd_smi:AmdSmi",
+    "amd_sysfs": "phasescope.backends.amd_sysfs:AmdSysfs",
 }
 """Drivers, as `module:class`. The first one that knows a device speaks for it."""
+
+DRIVERS_ALONE = {
+    "nvml": "phasescope.backends.driver_alone:NvmlAlone",
+    "amdsmi": "phasescope.backends.driver_alone:AmdSmiAlone",
+    "amd_sysfs": "phasescope.backends.driver_alone:AmdSysfsAlone",
+}
+"""The same as backends, for processes without a framework. Only by name, never in "auto"."""

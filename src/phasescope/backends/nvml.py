@@ -1,30 +1,38 @@
-"""NVIDIA devices as their driver sees them, by NVML: what all processes together use."""
+"""NVIDIA devices as their driver sees them, by NVML: what all processes together use, and what each of them does."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from phasescope.backends.protocol import DeviceCounters, Unavailable
+from phasescope.backends import nvml_calls, processes
+from phasescope.backends.protocol import Unavailable
 
 if TYPE_CHECKING:
-    from phasescope.backends.protocol import DeviceIdentity
+    from collections.abc import Callable, Sequence
+
+    from phasescope.backends.nvml_calls import Found
+    from phasescope.backends.protocol import DeviceCounters, DeviceIdentity, Present
+
+    T = TypeVar("T")
 
 
 class Nvml:
     """The driver, by `nvidia-ml-py` (imported as `pynvml`), started at the first question.
 
-    `device()` raises `pynvml.NVMLError` where there is no driver, ImportError where the library is missing.
+    All but `why_not()` raise `pynvml.NVMLError` where there is no driver, ImportError where the library is missing.
+    `in_use`: whoever asks uses the device that it asks about; a framework does.
     """
 
     name = "nvml"
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_use: bool = True) -> None:
+        self._in_use = in_use
         self._nvml: Any = None
         self._lock = threading.Lock()
-        self._found: dict[DeviceIdentity, _Found | None] = {}
+        self._found: dict[DeviceIdentity, Found | None] = {}
 
     def why_not(self) -> Unavailable | None:
         """Why NVML does not answer here, and what would change that, or None where it does."""
@@ -39,32 +47,70 @@ class Nvml:
     def device(self, identity: DeviceIdentity) -> DeviceCounters | None:
         """Total and free as NVML gives them, used as the rest: what the driver keeps counts as used.
 
-        None where NVML knows no such device. Every figure None where it knows the device but no figures for
-        it: it shares the host's memory, or is a GPU cut into MIG slices of which the identity names none.
-        Raises `pynvml.NVMLError` otherwise; the device is then looked up anew at the next call.
+        None where NVML knows no such device, and at once where the kernel says that it is another maker's. Every
+        figure None where NVML knows the device but no figures for it: it shares the host's memory, or is a GPU cut
+        into MIG slices of which the identity names none. Raises `pynvml.NVMLError` otherwise; the device is then
+        looked up anew at the next call.
         """
+        return self._ask(identity, nvml_calls.memory)
+
+    def extra(self, identity: DeviceIdentity) -> dict[str, int]:
+        """`device_reserved_bytes`, what the driver keeps for itself; `process_used_bytes` and
+        `other_processes_bytes`, what it counts for this process and for the others that it lists.
+
+        Each is left out where it is not known. Raises as `device` does.
+        """
+        return self._ask(identity, self._details) or {}
+
+    def present(self) -> Sequence[Present]:
+        """Every GPU by NVML's index; where one is cut into MIG slices, the slices in its place."""
+        return self._guarded(nvml_calls.present)
+
+    def visible(self) -> Sequence[Present]:
+        """What `CUDA_VISIBLE_DEVICES` leaves of them. Its numbers count GPUs in PCI order, as CUDA itself does on a
+        machine with GPUs of one kind, or where `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`. Of a GPU that is cut into
+        slices it is the first one, which is what CUDA would take.
+        """
+        return self._guarded(nvml_calls.visible)
+
+    def _guarded(self, question: Callable[[Any], T]) -> T:
         nvml = self._started()
         try:
-            return self._read(nvml, identity)
+            return question(nvml)
         except nvml.NVMLError_Uninitialized:  # another library shut NVML down: no handle is good any more
             self._found.clear()
             self._nvml = None
             raise
+
+    def _ask(self, identity: DeviceIdentity, question: Callable[[Any, Found], T]) -> T | None:
+        """The answer to a question about one device; None where NVML knows no such device."""
+        if identity not in self._found and nvml_calls.is_anothers(identity):
+            self._found[identity] = None
+        if identity in self._found and self._found[identity] is None:
+            return None
+        return self._guarded(lambda nvml: self._ask_driver(nvml, identity, question))
+
+    def _ask_driver(self, nvml: Any, identity: DeviceIdentity, question: Callable[[Any, Found], T]) -> T | None:
+        try:
+            if identity not in self._found:
+                self._found[identity] = nvml_calls.find(nvml, identity)
+            found = self._found[identity]
+            return None if found is None else question(nvml, found)
         except nvml.NVMLError:  # a lost device's handle never works again
             self._found.pop(identity, None)
             raise
 
-    def _read(self, nvml: Any, identity: DeviceIdentity) -> DeviceCounters | None:
-        if identity not in self._found:
-            self._found[identity] = _find(nvml, identity)
-        found = self._found[identity]
-        if found is None or found.in_slices:
-            return None if found is None else DeviceCounters()
-        try:
-            memory = nvml.nvmlDeviceGetMemoryInfo(found.handle)
-        except nvml.NVMLError_NotSupported:
-            return DeviceCounters()
-        return DeviceCounters(memory.total - memory.free, memory.free, memory.total)
+    def _details(self, nvml: Any, found: Found) -> dict[str, int]:
+        if found.in_slices:
+            return {}
+        details = {}
+        reserved = nvml_calls.reserved(nvml, found.handle)
+        if reserved is not None:
+            details["device_reserved_bytes"] = reserved
+        listed = nvml_calls.listed(nvml, found.handle)
+        if listed is not None:
+            details.update(processes.shares(listed, in_use=self._in_use))
+        return details
 
     def _started(self) -> Any:
         if self._nvml is None:
@@ -74,36 +120,6 @@ class Nvml:
                     nvml.nvmlInit()
                     self._nvml = nvml
         return self._nvml
-
-
-class _Found(NamedTuple):
-    handle: Any
-    in_slices: bool
-
-
-def _find(nvml: Any, identity: DeviceIdentity) -> _Found | None:
-    """By UUID, a MIG slice's too, else by PCI bus id. Raises `pynvml.NVMLError` but for "no such device"."""
-    for look_up, key in (
-        (nvml.nvmlDeviceGetHandleByUUID, identity.uuid),
-        (nvml.nvmlDeviceGetHandleByPciBusId, identity.pci_bus_id),
-    ):
-        if key is None:
-            continue
-        try:
-            handle = look_up(key)
-        except (nvml.NVMLError_NotFound, nvml.NVMLError_InvalidArgument):
-            continue
-        return _Found(handle, in_slices=not key.startswith("MIG-") and _is_sliced(nvml, handle))
-    return None
-
-
-def _is_sliced(nvml: Any, handle: Any) -> bool:
-    """Whether MIG is on: a process then uses one slice, and the whole device's figures would mislead."""
-    try:
-        current, _pending = nvml.nvmlDeviceGetMigMode(handle)
-    except nvml.NVMLError:
-        return False  # no such mode on this device, or an older driver
-    return bool(current == nvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def _import_pynvml() -> Any:

@@ -149,3 +149,27 @@ class DeviceSource(Protocol):
 
     def device(self, identity: DeviceIdentity) -> DeviceCounters | None:
         """The device's figures, or None where this driver knows no such device. Called by the sampler."""
+
+
+class DriverDetails(Protocol):
+    """A driver that knows more of a device than what is in use on it."""
+
+    def extra(self, identity: DeviceIdentity) -> dict[str, int]:
+        """The same as `Details.extra`, of a device that this process uses."""
+
+
+class Present(NamedTuple):
+    """A device that a driver shows."""
+
+    name: str | None
+    identity: DeviceIdentity
+
+
+class Lists(Protocol):
+    """A driver that can list its devices, so that they can be looked at without a framework."""
+
+    def present(self) -> Sequence[Present]:
+        """Every device that the driver shows here, in its own order."""
+
+    def visible(self) -> Sequence[Present]:
+        """Those of them that the environment leaves to this process, in the order in which it numbers them."""

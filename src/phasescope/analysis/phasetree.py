@@ -81,7 +81,9 @@ class PhaseTree:
         node.device_time_ns = (node.device_time_ns or 0) + duration_ns
 
     def rows(self, open_spans: Iterable[Span], now_ns: int | None, observed_ns: int | None) -> tuple[Row, ...]:
-        """The rows in tree order. `now_ns` is the time up to which open phases are counted."""
+        """The rows in tree order, as often as asked. `now_ns` is the time up to which open phases are counted."""
+        for node in (*self._nodes.values(), self._rest):
+            node.open, node.open_ns = 0, None
         for span in open_spans:
             node = self._node(span.path)
             node.open += 1

@@ -53,6 +53,7 @@ class Quantiles:
         if self._buckets:
             return [self._middle_at(rank) for rank in ranks]
         values = sorted(self._exact)
+        self._exact = array("q", values)  # a live view asks again and again, and what is sorted is sorted fast
         return [values[rank - 1] for rank in ranks]
 
     def _fold(self, value: int) -> None:

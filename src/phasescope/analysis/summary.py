@@ -16,7 +16,9 @@ from .spans import SpanBuilder, device_times, int_or_none, scope_of, size_or_non
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["DeviceRow", "Row", "Summary", "summarize"]
+    from .spans import Scope, Span
+
+__all__ = ["DeviceRow", "Row", "Summary", "SummaryFold", "summarize"]
 
 SCHEMA_VERSION = 1
 """Of `Summary.to_dict()`; a key may be added without a new version."""
@@ -84,13 +86,15 @@ def summarize(events: Iterable[Mapping[str, Any]], *, missed: int = 0, damaged: 
     `missed` and `damaged` are what the reader counted. Raises nothing for an odd event: it is left out, or a
     figure is.
     """
-    fold = _Fold()
+    fold = SummaryFold()
     for event in events:
         fold.add(event)
     return fold.summary(missed, damaged)
 
 
-class _Fold:
+class SummaryFold:
+    """A summary that grows with the events: `add` them as they come, ask for the `summary` as often as needed."""
+
     def __init__(self) -> None:
         self._identity: dict[str, Any] = {}
         self._events = 0
@@ -101,7 +105,8 @@ class _Fold:
         self._tree = PhaseTree()
         self._devices = Devices()
 
-    def add(self, event: Mapping[str, Any]) -> None:
+    def add(self, event: Mapping[str, Any]) -> tuple[Scope | None, Span | None]:
+        """Take the next event. What it says of a phase is returned, and the span that it ends, if any."""
         if not self._events:
             self._identity = _identity(event)
         self._events += 1
@@ -114,11 +119,16 @@ class _Fold:
                 self._tree.add_device_time(path, duration_ns)
         scope = scope_of(event)
         if scope is None:
-            return
+            return None, None
         span = self._spans.feed(event, scope)
         self._tree.see(scope.path, scope.action is not None, device, allocated_bytes)
         if span is not None:
             self._tree.end(span, device)
+        return scope, span
+
+    def open_spans(self) -> list[Span]:
+        """The phases that are open now, the outer before the inner."""
+        return self._spans.open_spans()
 
     def _count_type(self, event_type: str) -> None:
         if event_type not in self._by_type and len(self._by_type) >= _MAX_TYPES:
@@ -136,7 +146,8 @@ class _Fold:
         elif time_ns < self._first_ns:
             self._first_ns = time_ns
 
-    def summary(self, missed: int, damaged: int) -> Summary:
+    def summary(self, missed: int = 0, damaged: int = 0) -> Summary:
+        """All that was added so far, and what the reader counted."""
         open_spans = self._spans.open_spans()
         observed_ns = _observed_ns(self._first_ns, self._last_ns)
         rows = self._tree.rows(open_spans, self._last_ns, observed_ns)
@@ -146,7 +157,7 @@ class _Fold:
             first_timestamp_ns=self._first_ns,
             last_timestamp_ns=self._last_ns,
             events=self._events,
-            events_by_type=self._by_type,
+            events_by_type=dict(self._by_type),
             missed=missed,
             damaged=damaged,
             errors=sum(row.errors for row in rows),

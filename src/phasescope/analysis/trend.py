@@ -1,0 +1,135 @@
+"""Whether a series of memory figures, one per step, really grows: a robust slope with its confidence bounds.
+
+What makes it hard is not noise but memory that looks like growth and is none: a cache that fills and is emptied,
+garbage that waits for its collector, a warm-up, an evaluation every so many steps. So it is not the figures that are
+compared but the floors of stretches of them (their lower quartile), the trend must hold in the recent half by itself,
+and it must not be dying away. How often that is wrong is measured in docs/growth.md.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MIN_STEPS = 48
+"""Fewer steps say nothing."""
+
+_MAX_POINTS = 1024
+_BLOCKS = 8
+_FLOOR = 0.25
+_WARM_UP = 0.1  # of the steps: always left out
+
+# Of Kendall's S over 8 blocks, which is 28 where each is above all before it. Under no trend S >= 22 has a chance of
+# 0.28 % and S >= 18 one of 1.6 %; both must hold.
+_RISES_OVERALL = 22
+_RISES_LATELY = 18
+_OUTER_RANKS = 4  # so many of the 28 pairwise slopes, sorted, lie outside of the bounds on either side
+
+_LASTING = 0.5  # the last third must grow at least at this part of the rate of the third before it
+_ABOVE_SCATTER = 2.0  # and the whole rise be this often the scatter of the floors around it
+
+
+class Trend(NamedTuple):
+    """The slope of a series in bytes per step: the estimate, its lower and its upper bound.
+
+    The bounds are the 4th smallest and 4th largest of the slopes between any two of eight stretches of the series:
+    some 99 % confidence where the floors scatter independently. `grows` says whether that is growth and not one of the
+    things that look like it.
+    """
+
+    slope: float
+    low: float
+    high: float
+    grows: bool
+    steps: int
+
+
+class Series:
+    """One figure per step, in bounded memory: of more than a thousand the lower of each pair stays, and so on."""
+
+    __slots__ = ("_points", "_waiting", "last", "steps", "stride")
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.stride = 1
+        self.last = 0
+        self._points = array("q")
+        self._waiting: list[int] = []
+
+    def add(self, value: int) -> None:
+        """The figure of the next step, in bytes."""
+        self.steps += 1
+        self.last = value
+        self._waiting.append(value)
+        if len(self._waiting) < self.stride:
+            return
+        self._points.append(min(self._waiting))
+        self._waiting.clear()
+        if len(self._points) == _MAX_POINTS:
+            halved = (min(pair) for pair in zip(self._points[::2], self._points[1::2], strict=True))
+            self._points = array("q", halved)
+            self.stride *= 2
+
+    def trend(self) -> Trend | None:
+        """None where there are too few steps to tell."""
+        return trend(self._points, self.stride)
+
+
+def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
+    """The trend of equally spaced figures in bytes; None where they are fewer than `MIN_STEPS`."""
+    if len(values) < MIN_STEPS:
+        return None
+    kept = values[int(len(values) * _WARM_UP) :]
+    recent = kept[len(kept) // 2 :]
+    whole = _Floors(kept)
+    slope, low, high = whole.slopes()
+    grows = (
+        low > 0
+        and whole.kendall() >= _RISES_OVERALL
+        and _Floors(recent).kendall() >= _RISES_LATELY
+        and _lasts(kept)
+        and slope * len(kept) > _ABOVE_SCATTER * whole.scatter(slope)
+    )
+    per_step = 1 / steps_per_value
+    return Trend(slope * per_step, low * per_step, high * per_step, grows, len(values) * steps_per_value)
+
+
+class _Floors:
+    """The floor of each of eight stretches of a series, and where its middle lies."""
+
+    def __init__(self, values: Sequence[int]) -> None:
+        edges = [round(block * len(values) / _BLOCKS) for block in range(_BLOCKS + 1)]
+        stretches = [values[begin:end] for begin, end in pairwise(edges)]
+        self.at = [(begin + end) / 2 for begin, end in pairwise(edges)]
+        self.floors = [sorted(stretch)[int(len(stretch) * _FLOOR)] for stretch in stretches]
+
+    def slopes(self) -> tuple[float, float, float]:
+        """Theil and Sen's slope per value, and its bounds."""
+        found = sorted(
+            (later - earlier) / (b - a)
+            for (a, earlier), (b, later) in combinations(zip(self.at, self.floors, strict=True), 2)
+        )
+        middle = len(found) // 2
+        return (found[middle - 1] + found[middle]) / 2, found[_OUTER_RANKS - 1], found[-_OUTER_RANKS]
+
+    def kendall(self) -> int:
+        """How many pairs rise, less how many fall."""
+        return sum((later > earlier) - (later < earlier) for earlier, later in combinations(self.floors, 2))
+
+    def scatter(self, slope: float) -> float:
+        """The median distance of the floors from a line of this slope, in bytes."""
+        rests = sorted(floor - slope * at for at, floor in zip(self.at, self.floors, strict=True))
+        middle = (rests[_BLOCKS // 2 - 1] + rests[_BLOCKS // 2]) / 2
+        return sorted(abs(rest - middle) for rest in rests)[_BLOCKS // 2]
+
+
+def _lasts(values: Sequence[int]) -> bool:
+    """Whether the last third still grows like the one before: a warm-up dies away, a leak does not."""
+    third = len(values) // 3
+    before, _, _ = _Floors(values[-2 * third : -third]).slopes()
+    last, _, _ = _Floors(values[-third:]).slopes()
+    return last > 0 and last >= _LASTING * before

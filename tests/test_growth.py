@@ -1,0 +1,198 @@
+"""Which device grows, how fast, until when, and in which phase: on sessions made by hand."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from made_events import MIB, MadeSession
+from phasescope.analysis.growth import WORKERS, Growth, accounting_for, growth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.neutral
+
+STEPS = 200
+GIB = 1024 * MIB
+
+
+def training(step: Callable[[MadeSession, int, random.Random], None], steps: int = STEPS) -> MadeSession:
+    """A training of so many steps, each inside a phase "step" of 100 ms."""
+    session, rng = MadeSession(), random.Random(0)
+    session.allocated = GIB
+    for number in range(steps):
+        entered = session.enter("step")
+        before = session.now_ns
+        step(session, number, rng)
+        session.now_ns = before + 100_000_000
+        entered.exit()
+    return session
+
+
+def only(session: MadeSession) -> Growth:
+    (found,) = growth(session.events)
+    return found
+
+
+def test_a_leak_in_one_phase_is_named_with_its_rate() -> None:
+    def step(session: MadeSession, number: int, rng: random.Random) -> None:
+        session.run("step", "data", change=2 * MIB)
+        session.run("step", "forward")
+        session.run("step", "backward")
+
+    found = only(training(step))
+    assert found.grows
+    assert found.device == "cuda:0"
+    assert found.per == ("step",)
+    assert found.phases == (("step", "data"),)
+    assert found.bytes_per_step == pytest.approx(2 * MIB)
+    assert found.bytes_per_hour == pytest.approx(2 * MIB * 36_000, rel=0.02)
+
+
+def test_activations_that_come_and_go_hide_nothing() -> None:
+    def step(session: MadeSession, number: int, rng: random.Random) -> None:
+        session.run("step", "data")
+        session.run("step", "forward", change=500 * MIB)
+        session.run("step", "backward", change=-499 * MIB)
+        session.run("step", "optimizer")
+
+    found = only(training(step))
+    assert found.grows
+    assert found.phases == (("step", "forward"), ("step", "backward"))
+    assert dict(found.retained_bytes)["step", "forward"] == pytest.approx(500 * MIB)
+
+
+def test_memory_kept_by_the_step_itself_is_the_steps() -> None:
+    def step(session: MadeSession, number: int, rng: random.Random) -> None:
+        session.run("step", "forward")
+        session.allocated += MIB  # losses.append(loss), outside of any inner phase
+
+    found = only(training(step))
+    assert found.phases == (("step",),)
+
+
+def test_memory_kept_between_the_phases_is_nobodys() -> None:
+    session = MadeSession()
+    for _ in range(STEPS):
+        session.run("forward", change=10 * MIB)
+        session.run("backward", change=-10 * MIB)
+        session.allocated += MIB
+        session.now_ns += 1_000_000
+    found = only(session)
+    assert found.grows
+    assert found.phases == ()
+
+
+def test_a_healthy_training_does_not_grow() -> None:
+    def step(session: MadeSession, number: int, rng: random.Random) -> None:
+        session.run("step", "forward", change=(300 + rng.randint(-5, 5)) * MIB)
+        session.allocated = GIB + rng.randint(0, 20) * MIB  # freed, up to what a cache keeps
+        if number % 50 == 0:
+            session.run("step", "evaluate", change=700 * MIB)
+            session.allocated -= 700 * MIB
+
+    found = only(training(step))
+    assert not found.grows
+    assert found.phases == ()
+    assert found.hours_until_full is None
+
+
+def test_time_until_full_is_from_the_free_memory() -> None:
+    session = MadeSession()
+    for _ in range(STEPS):
+        session.run("step", ms=36, change=MIB)  # 100,000 steps an hour
+        session.sample(device_free_bytes=2_000 * MIB, device_total_bytes=80 * GIB, device_used_bytes=GIB)
+    found = only(session)
+    assert found.hours_until_full == pytest.approx(0.02, rel=0.02)
+
+
+def test_the_host_beside_a_device_is_followed_by_its_samples() -> None:
+    session = MadeSession()
+    for number in range(STEPS):
+        session.run("step", ms=50)
+        session.now_ns += 50_000_000
+        session.event(
+            "sample",
+            backend="cpu",
+            device_id=-1,
+            allocator_allocated_bytes=GIB + number * MIB,
+            metadata={"children_resident_bytes": 3 * GIB},
+        )
+    by_device = {found.device: found for found in growth(session.events)}
+    assert by_device["host"].grows
+    assert by_device["host"].per is None
+    assert by_device["host"].bytes_per_hour == pytest.approx(36_000 * MIB, rel=0.02)
+    assert not by_device["cuda:0"].grows
+    assert not by_device[WORKERS].grows
+
+
+def test_children_that_grow_are_told_from_the_process() -> None:
+    session = MadeSession()
+    for number in range(STEPS):
+        session.now_ns += 100_000_000
+        session.event(
+            "sample",
+            backend="cpu",
+            device_id=-1,
+            allocator_allocated_bytes=GIB,
+            metadata={"children_resident_bytes": GIB + number * MIB},
+        )
+    by_device = {found.device: found for found in growth(session.events)}
+    assert by_device[WORKERS].grows
+    assert not by_device["host"].grows
+
+
+def test_what_grows_comes_first() -> None:
+    session = MadeSession()
+    for number in range(STEPS):
+        session.now_ns += 100_000_000
+        for device, size in ((0, GIB), (1, GIB + number * MIB), (2, GIB + 5 * number * MIB)):
+            session.event("sample", device_id=device, allocator_allocated_bytes=size)
+    assert [found.device for found in growth(session.events)] == ["cuda:2", "cuda:1", "cuda:0"]
+
+
+def test_a_figure_that_could_not_be_measured_is_none() -> None:
+    session = MadeSession()
+    for _ in range(STEPS):
+        entered = session.enter("step")
+        entered.exit()
+        session.events[-1]["metadata"]["unavailable"] = ["allocator_allocated_bytes"]
+    assert growth(session.events) == []
+
+
+def test_few_steps_say_nothing() -> None:
+    session = MadeSession()
+    for _ in range(20):
+        session.run("step", change=MIB)
+    assert growth(session.events) == []
+
+
+def test_odd_events_are_passed_over() -> None:
+    odd: list[dict[str, Any]] = [
+        {},
+        {"event_type": "phase_exit"},
+        {"event_type": "sample", "metadata": None},
+        {"event_type": 3},
+    ]
+    assert growth(odd) == []
+
+
+def test_as_data_it_is_plain() -> None:
+    def step(session: MadeSession, number: int, rng: random.Random) -> None:
+        session.run("step", "data", change=MIB)
+
+    data = only(training(step)).to_dict()
+    assert data["per"] == ["step"]
+    assert data["phases"] == [["step", "data"]]
+    assert data["retained_bytes"][0] == {"path": ["step", "data"], "bytes_per_step": pytest.approx(MIB)}
+
+
+def test_the_nearest_single_phase_is_preferred_to_a_row() -> None:
+    a, b, c = ("a",), ("b",), ("c",)
+    assert accounting_for(10, [(a, 9.0), (b, 10.1), (c, -9.0)]) == (b,)
+    assert accounting_for(10, [(a, 500.0), (b, -490.0), (c, 0.0)]) == (a, b)
+    assert accounting_for(10, [(a, 1.0), (b, 1.0)]) == ()
+    assert accounting_for(10, []) == ()

@@ -1,0 +1,66 @@
+"""What counts as growth. docs/growth.md has the same, measured with more runs by scripts/calibrate_growth.py."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from made_series import HEALTHY, LEAKING, MIB
+from phasescope.analysis.trend import MIN_STEPS, Series, trend
+
+pytestmark = pytest.mark.neutral
+
+STEPS, RUNS = 400, 300
+ALWAYS_FOUND = [name for name in LEAKING if "sawtooth" not in name and "garbage" not in name]
+
+
+def share_found(make: object, runs: int = RUNS) -> float:
+    assert callable(make)
+    found = (trend(make(random.Random(seed), STEPS)) for seed in range(runs))
+    return sum(result is not None and result.grows for result in found) / runs
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_series_is_called_growing_in_one_run_of_a_hundred_at_most(name: str) -> None:
+    assert share_found(HEALTHY[name]) <= 0.01
+
+
+def test_a_leak_of_1_mib_per_step_under_noise_of_50_is_found() -> None:
+    assert share_found(LEAKING["1 MiB per step under noise of 50 MiB"]) >= 0.95
+
+
+@pytest.mark.parametrize("name", ALWAYS_FOUND)
+def test_most_leaks_are_found(name: str) -> None:
+    assert share_found(LEAKING[name]) >= 0.7
+
+
+def test_the_slope_is_within_its_bounds_and_right() -> None:
+    make = LEAKING["1 MiB per step under noise of 50 MiB"]
+    found = [trend(make(random.Random(seed), STEPS)) for seed in range(RUNS)]
+    inside = [result is not None and result.low <= MIB <= result.high for result in found]
+    assert sum(inside) / RUNS >= 0.95
+    assert sorted(result.slope for result in found if result is not None)[RUNS // 2] == pytest.approx(MIB, rel=0.05)
+
+
+def test_memory_that_shrinks_does_not_grow() -> None:
+    result = trend([-value for value in LEAKING["1 MiB per step"](random.Random(0), STEPS)])
+    assert result is not None
+    assert (result.grows, result.slope) == (False, pytest.approx(-MIB))
+
+
+def test_few_steps_say_nothing() -> None:
+    assert trend(list(range(MIN_STEPS - 1))) is None
+    assert trend(list(range(MIN_STEPS))) is not None
+
+
+def test_a_long_series_is_kept_in_bounded_memory_and_still_tells() -> None:
+    series = Series()
+    for step, value in enumerate(LEAKING["1 MiB per step under noise of 50 MiB"](random.Random(3), 50_000)):
+        series.add(value)
+        assert series.steps == step + 1
+    assert len(series._points) < 1024
+    result = series.trend()
+    assert result is not None
+    assert result.grows
+    assert result.slope == pytest.approx(MIB, rel=0.05)

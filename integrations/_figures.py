@@ -1,0 +1,65 @@
+"""A few figures of the phases that just ended, for the logger of a trainer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import phasescope
+
+_MAX_EVENTS = 512
+
+Event = dict[str, Any]
+
+
+def figures(session: phasescope.Session | None, names: Iterable[str]) -> dict[str, float]:
+    """What the last entry of each named phase took, as `phasescope/<figure>/<phase>`.
+
+    `peak_allocated_bytes`: exact where the session measured it; else a lower bound, the largest figure seen at its
+    boundaries, in the phases inside it and in the samples meanwhile, of the phase's own device. `duration_ms`: its
+    wall time. Only the last 512 events are looked at. What is not known is left out.
+    """
+    if session is None:
+        return {}
+    found: dict[str, float] = {}
+    inside: dict[str, Event] = {}  # the exit of each phase whose events are being read, backwards
+    wanted = set(names)
+    for event in reversed(session.events(last=_MAX_EVENTS)):
+        scope = event["metadata"].get("phase_scope")
+        if scope is None:
+            continue
+        name = scope["name"]
+        if scope.get("action") == "exit" and name in wanted:
+            wanted.discard(name)
+            inside[name] = event
+            found[f"phasescope/duration_ms/{name}"] = scope["duration_ns"] / 1e6
+        for around in scope["path"]:
+            if around in inside and _device(event) == _device(inside[around]) is not None:
+                key = f"phasescope/peak_allocated_bytes/{around}"
+                found[key] = max(found.get(key, 0), event["allocator_allocated_bytes"])
+        if scope.get("action") == "enter" and name in inside and _scope_id(inside[name]) == scope["scope_id"]:
+            _use_exact_peak(found, name, inside.pop(name))
+            if not wanted and not inside:
+                break
+    return found
+
+
+def _use_exact_peak(found: dict[str, float], name: str, end: Event) -> None:
+    exact = end["metadata"]["phase_scope"].get("peak_allocated_bytes")
+    if exact is not None:
+        found[f"phasescope/peak_allocated_bytes/{name}"] = exact
+
+
+def _device(event: Event) -> tuple[str, int] | None:
+    """The device whose allocated bytes the event has; None where it has none."""
+    metadata = event["metadata"]
+    if "allocator_allocated_bytes" in metadata.get("unavailable", ()):
+        return None
+    return metadata["backend"], event["device_id"]
+
+
+def _scope_id(event: Event) -> str:
+    scope_id: str = event["metadata"]["phase_scope"]["scope_id"]
+    return scope_id

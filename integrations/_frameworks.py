@@ -1,0 +1,24 @@
+"""The frameworks themselves: imported where an integration needs them, and answered with the pip line where missing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def framework(integration: str, *modules: str, pip: str) -> Any:
+    """The first of the modules that is installed.
+
+    Raises ModuleNotFoundError with the pip line where none is. One that is there, but fails to import, raises its own.
+    """
+    for module in modules:
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            top = module.partition(".")[0]
+            if error.name is None or error.name.partition(".")[0] != top:
+                raise
+    names = " or ".join(module.partition(".")[0] for module in modules)
+    raise ModuleNotFoundError(
+        f"phasescope.integrations.{integration} needs {names}: pip install {pip}", name=modules[0]
+    ) from None

@@ -1,0 +1,129 @@
+"""Phases that a framework's hooks open and close, where no `with` stands around what they speak of."""
+
+from __future__ import annotations
+
+import logging
+
+import phasescope
+from phasescope import phase
+
+logger = logging.getLogger("phasescope")
+
+
+class UnseenError(Exception):
+    """Stands in the events as the error of a phase that something left without the framework telling its hooks."""
+
+
+class Scopes:
+    """A stack of open phases. What closes one also closes those that are still open inside it."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str, phase]] = []
+
+    def __contains__(self, name: str) -> bool:
+        return any(opened == name for opened, _ in self._open)
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    @property
+    def innermost(self) -> str | None:
+        """The name of the innermost open phase."""
+        return self._open[-1][0] if self._open else None
+
+    def enter(self, name: str, **attributes: object) -> None:
+        """Open a phase inside the innermost one."""
+        scope = phase(name, **attributes)
+        scope.__enter__()
+        self._open.append((name, scope))
+
+    def leave(self, name: str, error: BaseException | None = None) -> None:
+        """Close the innermost phase of that name, and those inside it. Nothing to do where none is open."""
+        if name in self:
+            while self._leave_one(error) != name:
+                pass
+
+    def leave_inside(self, name: str, error: BaseException | None = None) -> None:
+        """Close all that is open inside the innermost phase of that name."""
+        while name in self and self._open[-1][0] != name:
+            self._leave_one(error)
+
+    def leave_all(self, error: BaseException | None = None) -> None:
+        """Close every phase; with an error, as one that it ended."""
+        while self._open:
+            self._leave_one(error)
+
+    def __reduce__(self) -> tuple[type[Scopes], tuple[()]]:
+        return (Scopes, ())  # a framework may copy or pickle its callbacks: the copy has nothing open
+
+    def _leave_one(self, error: BaseException | None) -> str:
+        name, scope = self._open.pop()
+        leave(scope, error)
+        return name
+
+
+def leave(scope: phase, error: BaseException | None) -> None:
+    """Leave a phase that was entered by hand, as `with` would."""
+    scope.__exit__(None if error is None else type(error), error, None)
+
+
+class FitSession:
+    """The session of a fit: the one that runs, or one that is started for it and stopped with it.
+
+    `session` is still there afterwards, for its summary.
+    """
+
+    _fits = 0
+
+    def __init__(self) -> None:
+        self.session: phasescope.Session | None = None
+        self._mine: phasescope.Session | None = None
+        self._depth = 0
+
+    @classmethod
+    def is_any_open(cls) -> bool:
+        """Whether a framework's fit runs, whose callback already says what it does."""
+        return cls._fits > 0
+
+    def begin(self) -> None:
+        """Begin a fit, or something inside it such as a validation."""
+        self._depth += 1
+        if self._depth > 1:
+            return
+        FitSession._fits += 1
+        self.session = phasescope.current()
+        if self.session is None:
+            try:
+                self.session = self._mine = phasescope.start()
+            except Exception as error:  # a directory or an environment that can not hold a session
+                logger.warning("no session could be started: %s", error)
+
+    def end(self) -> None:
+        """End what was begun last; with the outermost, stop the session if it was started here."""
+        if self._depth == 0:
+            return
+        self._depth -= 1
+        if self._depth == 0:
+            FitSession._fits -= 1
+            mine, self._mine = self._mine, None
+            if mine is not None:
+                mine.stop()
+
+    def end_all(self) -> None:
+        """End everything: the fit is over, however it ended."""
+        while self._depth:
+            self.end()
+
+    def __reduce__(self) -> tuple[type[FitSession], tuple[()]]:
+        return (FitSession, ())
+
+
+def checked_interval(name: str, value: object) -> int | None:
+    """A number of steps, or None. Raises TypeError or ValueError naming the argument."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number or None, not a {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be 1 or more, or None for never, not {value}")
+    return value

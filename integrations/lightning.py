@@ -1,0 +1,257 @@
+"""Phases of a Lightning training, by a callback. Both `lightning.pytorch` and `pytorch_lightning` take it.
+
+    from phasescope.integrations.lightning import PhaseCallback
+
+    trainer = Trainer(callbacks=[PhaseCallback()])
+
+Tested with lightning 2.6.6 and pytorch-lightning 2.6.6 on the CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from phasescope.integrations._figures import figures
+from phasescope.integrations._frameworks import framework
+from phasescope.integrations._scopes import FitSession, Scopes, checked_interval, logger
+
+if TYPE_CHECKING:
+    import phasescope
+
+__all__ = ["PhaseCallback"]
+
+# Of the two packages, the one that the training imported: the other would cost it seconds.
+_MODULES = sorted(("lightning.pytorch", "pytorch_lightning"), key=lambda name: name not in sys.modules)
+pl = framework("lightning", *_MODULES, pip="lightning")
+
+_ROOTS = {"fit": "fit", "validate": "validation", "test": "test", "predict": "predict"}
+_LOGGED = ("data", "forward", "backward", "optimizer", "batch")
+
+
+class PhaseCallback(pl.Callback):  # type: ignore[misc]
+    """Marks the phases of fit, validate, test and predict. The tree is in docs/integrations.md.
+
+    It writes to the session that runs; where none does, it starts one for the time of the call and stops it with it.
+    `session` is that session, also afterwards: `print(callback.session.summary())`.
+
+    log_every_n_batches: hand a few figures to the trainer's loggers each so many training batches:
+        `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>` for data, forward, backward,
+        optimizer and batch. None (the default): never.
+
+    Raises TypeError or ValueError naming the argument.
+    """
+
+    def __init__(self, *, log_every_n_batches: int | None = None) -> None:
+        super().__init__()
+        self._log_every = checked_interval("log_every_n_batches", log_every_n_batches)
+        self._scopes = Scopes()
+        self._fit = FitSession()
+        self._step_handle: Any = None
+
+    @property
+    def session(self) -> phasescope.Session | None:
+        """The session of the last call, which may be over."""
+        return self._fit.session
+
+    # The call as a whole
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._end_all(trainer, None)  # of a call that ended without a word
+        self._fit.begin()
+        self._scopes.enter(_ROOTS.get(stage, stage))
+        self._scopes.enter("setup")
+        _wrap_save_checkpoint(trainer, self._scopes)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._end_all(trainer, None)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._end_all(trainer, exception)
+
+    def _end_all(self, trainer: Any, error: BaseException | None) -> None:
+        self._forget_step()
+        self._scopes.leave_all(error)
+        _unwrap_save_checkpoint(trainer)
+        self._fit.end_all()
+
+    # Training
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("setup")
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("epoch")
+        self._scopes.enter("epoch", n=trainer.current_epoch)
+        self._scopes.enter("data")
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._scopes.leave("data")
+        self._scopes.enter("batch", n=batch_idx)
+        self._scopes.enter("forward")
+
+    def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self._scopes.leave_inside("batch")
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        self._scopes.leave_inside("batch")
+        self._scopes.enter("backward")
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("backward")
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self._scopes.leave_inside("batch")
+        self._scopes.enter("optimizer")
+        self._forget_step()
+        goes_on_forward = not pl_module.automatic_optimization
+
+        def ended(*_arguments: Any) -> None:
+            self._forget_step()
+            self._scopes.leave("optimizer")
+            if goes_on_forward and self._scopes.innermost == "batch":
+                self._scopes.enter("forward")
+
+        # No hook of Lightning's says when the step is done.
+        self._step_handle = optimizer.register_step_post_hook(ended)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._forget_step()
+        self._scopes.leave("batch")
+        if self._log_every is not None and (batch_idx + 1) % self._log_every == 0:
+            self._log(trainer)
+        if _trains_on(trainer, batch_idx):
+            self._scopes.enter("data")
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("epoch")
+
+    def _forget_step(self) -> None:
+        handle, self._step_handle = self._step_handle, None
+        if handle is not None:
+            handle.remove()
+
+    def _log(self, trainer: Any) -> None:
+        found = figures(self.session, _LOGGED)
+        for to in trainer.loggers if found else ():
+            try:
+                to.log_metrics(found, step=trainer.global_step)
+            except Exception as error:
+                logger.warning("%s took no figures (%s); no more are given", type(to).__name__, type(error).__name__)
+                self._log_every = None
+
+    # Sanity check and validation, within a fit or alone; test; predict
+
+    def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("setup")
+        self._scopes.enter("sanity_check")
+
+    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("sanity_check")
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("setup")
+        if "epoch" in self._scopes:
+            self._scopes.leave_inside("epoch")
+            self._scopes.enter("validation")
+        self._scopes.enter("data")
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if "epoch" not in self._scopes:
+            self._scopes.leave("data")
+            return
+        self._scopes.leave("validation")
+        if not trainer.is_last_batch:
+            self._scopes.enter("data")
+
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._fetched()
+
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        counts = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        self._forwarded(counts, batch_idx, dataloader_idx)
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("setup")
+        self._scopes.enter("data")
+
+    def on_test_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._fetched()
+
+    def on_test_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._forwarded(trainer.num_test_batches, batch_idx, dataloader_idx)
+
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("data")
+
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("setup")
+        self._scopes.enter("data")
+
+    def on_predict_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._fetched()
+
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._forwarded(trainer.num_predict_batches, batch_idx, dataloader_idx)
+
+    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+        self._scopes.leave("data")
+
+    def _fetched(self) -> None:
+        self._scopes.leave("data")
+        self._scopes.enter("forward")
+
+    def _forwarded(self, counts: Any, batch_idx: int, dataloader_idx: int) -> None:
+        self._scopes.leave("forward")
+        if dataloader_idx + 1 < len(counts) or batch_idx + 1 < counts[dataloader_idx]:
+            self._scopes.enter("data")
+
+
+def _trains_on(trainer: Any, batch_idx: int) -> bool:
+    """Whether the epoch fetches a further batch after this one."""
+    return not (
+        trainer.is_last_batch
+        or batch_idx + 1 >= trainer.num_training_batches
+        or trainer.should_stop
+        or 0 <= trainer.max_steps <= trainer.global_step
+    )
+
+
+def _wrap_save_checkpoint(trainer: Any, scopes: Scopes) -> None:
+    """For the time of the call, the trainer's own attribute stands before its method: no hook says when it is done."""
+    save = trainer.save_checkpoint
+
+    def save_checkpoint(*args: Any, **kwargs: Any) -> Any:
+        fetching = scopes.innermost == "data"
+        if fetching:
+            scopes.leave("data")
+        scopes.enter("checkpoint")
+        try:
+            return save(*args, **kwargs)
+        except BaseException as error:
+            scopes.leave("checkpoint", error)
+            raise
+        finally:
+            scopes.leave("checkpoint")
+            if fetching:
+                scopes.enter("data")
+
+    save_checkpoint.phasescope = True  # type: ignore[attr-defined]
+    trainer.save_checkpoint = save_checkpoint
+
+
+def _unwrap_save_checkpoint(trainer: Any) -> None:
+    if getattr(vars(trainer).get("save_checkpoint"), "phasescope", False):
+        del trainer.save_checkpoint

@@ -1,0 +1,216 @@
+"""Phases of a Hugging Face `Trainer`, and of what is built on it (TRL), by a callback.
+
+    from phasescope.integrations.transformers import PhaseCallback
+
+    trainer = Trainer(model, args, train_dataset=data, callbacks=[PhaseCallback()])
+
+Tested with transformers 5.24 and accelerate 1.15 on the CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from phasescope import PhasescopeWarning
+from phasescope.integrations._figures import figures
+from phasescope.integrations._frameworks import framework
+from phasescope.integrations._scopes import FitSession, Scopes, UnseenError, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import phasescope
+
+__all__ = ["PhaseCallback"]
+
+transformers = framework("transformers", "transformers", pip="'transformers[torch]'")
+
+_CALLS = ("train", "evaluate", "predict")
+_LOGGED = ("data", "forward_backward", "optimizer", "step", "evaluate", "save")
+
+
+class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
+    """Marks the phases of train, evaluate and predict. The tree is in docs/integrations.md.
+
+    It writes to the session that runs; where none does, it starts one for the time of the call and stops it with it.
+    `session` is that session, also afterwards: `print(callback.session.summary())`.
+
+    The Trainer tells its callbacks nothing of an exception, nor that an evaluation begins. So, given to its
+    constructor, this callback stands around the `train`, `evaluate` and `predict` of that one trainer; given later,
+    by `add_callback`, it learns of the trainer when a training begins, and sees no exception of that first one.
+
+    log_figures: add to what the Trainer logs, of the last entry of each phase:
+        `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>`. Off by default.
+
+    Raises TypeError naming the argument.
+    """
+
+    def __init__(self, *, log_figures: bool = False) -> None:
+        if not isinstance(log_figures, bool):
+            raise TypeError(f"log_figures must be True or False, not a {type(log_figures).__name__}")
+        self._log_figures = log_figures
+        self._scopes = Scopes()
+        self._fit = FitSession()
+        self._late = False  # whether the training was noticed by its first event only
+
+    @property
+    def session(self) -> phasescope.Session | None:
+        """The session of the last call, which may be over."""
+        return self._fit.session
+
+    def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        trainer = _calling_trainer()
+        if trainer is not None:
+            self.stand_around(trainer)
+
+    def stand_around(self, trainer: Any) -> None:
+        """Notice when this trainer's `train`, `evaluate` and `predict` begin, and how they end. Done by itself."""
+        for name in _CALLS:
+            if not hasattr(vars(trainer).get(name), "phasescope"):
+                setattr(trainer, name, self._noticed(trainer, name))
+
+    def _noticed(self, trainer: Any, name: str) -> Callable[..., Any]:
+        method = getattr(type(trainer), name)
+        the_trainer = weakref.ref(trainer)  # which must not hold itself
+
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            trainer = the_trainer()
+            self._begin(trainer, name)
+            try:
+                result = method(trainer, *args, **kwargs)
+            except BaseException as error:
+                self._end(trainer, name, error)
+                raise
+            self._end(trainer, name, None)
+            return result
+
+        call.phasescope = True  # type: ignore[attr-defined]
+        return call
+
+    def _begin(self, trainer: Any, name: str) -> None:
+        if name == "train":
+            self._scopes.leave_all(UnseenError())
+            _put_before_reports(self, trainer)
+        self._fit.begin()
+        self._scopes.enter(name)
+        if name == "train":
+            self._scopes.enter("setup")
+
+    def _end(self, trainer: Any, name: str, error: BaseException | None) -> None:
+        self._scopes.leave(name, error)
+        self._fit.end()
+        if error is None and name == "evaluate":
+            self._go_on(trainer.state, trainer.control)
+
+    # The events of a training
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not args.skip_memory_metrics:
+            _warn_once("skip_memory_metrics=False resets torch's peaks and empties its cache: peaks here are too low")
+        self._scopes.leave("setup")
+        if "train" in self._scopes and not self._late:
+            self._scopes.leave_inside("train", UnseenError())  # of a batch size that was too large
+            return
+        trainer = _calling_trainer()
+        if trainer is not None:
+            self.stand_around(trainer)
+        self._scopes.leave_all(UnseenError())
+        self._fit.end_all()
+        self._fit.begin()
+        self._scopes.enter("train")
+        self._late = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave_inside("train")
+        if self._late:
+            self._late = False
+            self._scopes.leave("train")
+            self._fit.end()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave("epoch")
+        self._scopes.enter("epoch", n=int(state.epoch or 0))
+        self._scopes.enter("data")
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave("data")
+        self._scopes.enter("step", n=state.global_step)
+        self._scopes.enter("forward_backward")
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave_inside("step")
+        self._scopes.enter("forward_backward")
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave_inside("step")
+        self._scopes.enter("optimizer")
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave("optimizer")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave("step")
+        self._go_on(state, control)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if self._log_figures and isinstance(logs, dict) and "loss" in logs:
+            logs.update(figures(self.session, _LOGGED))
+        self._go_on(state, control)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave("save")
+        self._go_on(state, control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._scopes.leave_inside("epoch")
+        self._go_on(state, control)
+
+    def _go_on(self, state: Any, control: Any) -> None:
+        """Between two steps: what comes next, after the logging and the evaluation that may still be to come."""
+        if self._scopes.innermost != "epoch" or control.should_log or control.should_evaluate:
+            return
+        if control.should_save:
+            self._scopes.enter("save")
+        elif not (control.should_epoch_stop or control.should_training_stop or _is_at_epoch_end(state)):
+            self._scopes.enter("data")
+
+
+def _is_at_epoch_end(state: Any) -> bool:
+    return state.global_step >= state.max_steps or abs(state.epoch - round(state.epoch)) < 1e-6
+
+
+def _calling_trainer() -> Any:
+    """The Trainer that is telling an event right now. The event itself does not say."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_varnames[:1] == ("self",) and "transformers" in frame.f_globals.get("__name__", ""):
+            caller = frame.f_locals["self"]
+            if hasattr(type(caller), "_inner_training_loop"):
+                return caller
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _put_before_reports(callback: PhaseCallback, trainer: Any) -> None:
+    """Behind the callback that decides when to log, evaluate and save, and before those that report what is logged."""
+    callbacks = trainer.callback_handler.callbacks
+    if callback in callbacks[1:]:
+        callbacks.remove(callback)
+        callbacks.insert(1, callback)
+
+
+def _warn_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        try:
+            warnings.warn(text, PhasescopeWarning, stacklevel=4)
+        except PhasescopeWarning:  # warnings are errors here: that must not end the training
+            logger.warning(text)
+
+
+_said: set[str] = set()

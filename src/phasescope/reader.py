@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from phasescope import sessions, system
 from phasescope.codec import Decoder, PayloadError
-from phasescope.ring import STOPPED, RingError, RingReader
+from phasescope.ring import MAGIC, STOPPED, RingError, RingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from phasescope.analysis.summary import Summary
+    from phasescope.analysis.timeline import Timeline
     from phasescope.envelope import ProjectedTelemetryRecord
 
+_FILE_ENDINGS = (sessions.SUFFIX, ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
 _SHORTEST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.05
 
@@ -37,13 +39,14 @@ def attach(
 ) -> Reader:
     """A reader of one session.
 
-    `target` is a pid, the path of a ring file, a session id or its beginning, or None for any session. Of several it
-    is the one started last, live ones first. Raises SessionNotFoundError, or for a path OSError and RingError.
+    `target` is a pid, the path of a ring file or of a recording, a session id or its beginning, or None for any
+    session. Of several it is the one started last, live ones first. Raises SessionNotFoundError, or for a path OSError
+    and RingError.
     """
     if isinstance(target, bool) or not isinstance(target, (int, str, os.PathLike, type(None))):
         raise TypeError(f"target must be a pid, a path, a session id or None, not a {type(target).__name__}")
     if isinstance(target, os.PathLike) or (isinstance(target, str) and _looks_like_path(target)):
-        return Reader.open(target)
+        return _open(target)
     best: Reader | None = None
     best_rank = (False, False)
     for path in sessions.find(directory):
@@ -64,7 +67,25 @@ def attach(
 
 
 def _looks_like_path(target: str) -> bool:
-    return target.endswith(sessions.SUFFIX) or os.sep in target or (os.altsep is not None and os.altsep in target)
+    if os.sep in target or (os.altsep is not None and os.altsep in target):
+        return True
+    return target.partition("#")[0].lower().endswith(_FILE_ENDINGS)
+
+
+def _open(path: str | os.PathLike[str]) -> Reader:
+    """A ring by its name or its first bytes; anything else is read as a recording."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - may be a str
+            if os.fspath(path).endswith(sessions.SUFFIX) or file.read(len(MAGIC)) == MAGIC:
+                return Reader.open(path)
+    except FileNotFoundError:
+        if os.fspath(path).endswith(sessions.SUFFIX):
+            raise
+    except IsADirectoryError:
+        pass
+    from phasescope.recording.reader import RecordingReader
+
+    return RecordingReader.open(path)
 
 
 def _opened(path: Path, target: int | str | None) -> tuple[Reader | None, tuple[bool, bool]]:
@@ -168,6 +189,7 @@ class Reader:
         self._size_bytes = size_bytes
         self._pause: Callable[[float], object] = time.sleep  # what `follow` waits with; it ends where that is true
         self._ring = self._new_ring()
+        self._unread: RingReader | None = None
         self._decoder = _decoder(self._ring.constants)
 
     @classmethod
@@ -284,6 +306,21 @@ class Reader:
 
         summary = summarize(self.iter_events())
         return replace(summary, missed=self.missed, damaged=self.damaged)
+
+    def timeline(self) -> Timeline:
+        """Memory over time per device, phases as bands, and marks; `to_dict()` has it as plain data."""
+        from phasescope.analysis.timeline import timeline
+
+        return timeline(self.iter_events())
+
+    def unread(self) -> Iterator[dict[str, Any]]:
+        """The events written since this was last asked, the first time all that the ring holds. Never waits.
+
+        Read each to its end: what is left of one is not in the next.
+        """
+        if self._unread is None:
+            self._unread = self._new_ring()
+        return self._decoded(self._unread)
 
     def _last(self, count: int) -> list[dict[str, Any]]:
         ring = self._new_ring()

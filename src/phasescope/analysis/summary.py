@@ -126,6 +126,10 @@ class SummaryFold:
             self._tree.end(span, device)
         return scope, span
 
+    def device_rows(self) -> tuple[DeviceRow, ...]:
+        """How the devices stand."""
+        return self._devices.rows()
+
     def open_spans(self) -> list[Span]:
         """The phases that are open now, the outer before the inner."""
         return self._spans.open_spans()

@@ -1,0 +1,202 @@
+"""How a session ended, as far as its events, its state and its heartbeat tell; for one that runs, that it runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from .hostroom import HostRoom
+from .spans import int_or_none
+from .text import duration_text, elide, path_text, printable, size_text
+from .unwinding import Unwinding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .spans import Scope, Span
+    from .unwinding import Raised
+
+__all__ = ["Ending", "EndingFold", "OpenPhase"]
+
+RUNNING, SILENT = "running", "silent"
+FINISHED, EXCEPTION, KILLED = "finished", "exception", "killed"
+DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY = "device_out_of_memory", "host_out_of_memory"
+
+_SILENT_INTERVALS = 10
+_SILENT_NS = 5_000_000_000
+_MAX_OPEN = 64
+_LONGEST_TEXT = 300
+_LONGEST_PATH = 80
+_AFTER = " after "
+_EXITS = ("SystemExit",)
+_INTERRUPTS = ("KeyboardInterrupt",)
+
+
+@dataclass(frozen=True)
+class OpenPhase:
+    """A phase that was open at the end, or is now. `open_ns` is for how long, as far as that is known."""
+
+    path: tuple[str, ...]
+    open_ns: int | None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a session fares or ended. Wall clock and durations in ns; None is: not known.
+
+    `kind` is `running`, `silent` (it is there, and was not heard of for `silent_ns`), `finished`, `exception`,
+    `killed`, `device_out_of_memory` or `host_out_of_memory`. `certain` is False where it is inferred, not written.
+    `text` says it on one line for a person. `last_ns` is the last sign of life.
+    """
+
+    kind: str
+    certain: bool
+    text: str
+    last_ns: int | None
+    silent_ns: int | None
+    error_type: str | None
+    context: str | None
+    path: tuple[str, ...] | None
+    requested_bytes: int | None
+    open_phases: tuple[OpenPhase, ...]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.kind not in (RUNNING, SILENT)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it runs, or ended as it should."""
+        return self.kind in (RUNNING, FINISHED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON types."""
+        return {
+            **asdict(self),
+            "path": None if self.path is None else list(self.path),
+            "open_phases": [{"path": list(phase.path), "open_ns": phase.open_ns} for phase in self.open_phases],
+        }
+
+
+class EndingFold:
+    """Takes events as they come and keeps, in bounded memory, what the end is told by."""
+
+    def __init__(self) -> None:
+        self._last_ns: int | None = None
+        self._interval_ms: int | None = None
+        self._stopped_with: str | None = None
+        self._is_stopped = False
+        self._abandoned: list[OpenPhase] = []
+        self._unwinding = Unwinding()
+        self._host = HostRoom()
+
+    def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
+        """The next event with its `scope_of` and the span that it ends, if any."""
+        time_ns = int_or_none(event.get("timestamp_ns"))
+        if time_ns is not None and (self._last_ns is None or time_ns > self._last_ns):
+            self._last_ns = time_ns
+        self._unwinding.take(event, scope, span)
+        event_type = event.get("event_type")
+        if event_type == "sample":
+            self._host.take(event)
+        elif event_type == "stop":
+            self._is_stopped = True
+            context = event.get("context")
+            self._stopped_with = context if isinstance(context, str) else None
+        elif span is not None and span.status == "abandoned" and len(self._abandoned) < _MAX_OPEN:
+            self._abandoned.append(OpenPhase(span.path, span.duration_ns))
+        if self._interval_ms is None:
+            self._interval_ms = int_or_none(event.get("sampling_interval_ms"))
+
+    def ending(
+        self, state: str, open_spans: Iterable[Span] = (), *, heartbeat_ns: int | None = None, now_ns: int | None = None
+    ) -> Ending:
+        """What is known now. `state` is the reader's: `running`, `stopped` or `dead`."""
+        last_ns = max(filter(None, (self._last_ns, heartbeat_ns)), default=None)
+        open_phases = self._open_phases(state, open_spans, now_ns if state == "running" else last_ns)
+        silent_ns = self._silent_ns(state, heartbeat_ns, now_ns)
+        kind, certain, text, raised = self._cause(state, silent_ns)
+        return Ending(
+            kind=kind,
+            certain=certain,
+            text=text,
+            last_ns=last_ns,
+            silent_ns=silent_ns,
+            error_type=None if raised is None else raised.error_type,
+            context=None if raised is None or raised.context is None else raised.context[:_LONGEST_TEXT],
+            path=None if raised is None else raised.path,
+            requested_bytes=None if raised is None else raised.requested_bytes,
+            open_phases=open_phases,
+        )
+
+    def _open_phases(self, state: str, open_spans: Iterable[Span], until_ns: int | None) -> tuple[OpenPhase, ...]:
+        if state == "stopped" and self._abandoned:
+            return tuple(sorted(self._abandoned, key=lambda phase: len(phase.path)))
+        found = []
+        for span in open_spans:
+            known = span.start_ns is not None and until_ns is not None
+            found.append(OpenPhase(span.path, max(0, until_ns - span.start_ns) if known else None))  # type: ignore[operator]
+        return tuple(found[-_MAX_OPEN:])
+
+    def _silent_ns(self, state: str, heartbeat_ns: int | None, now_ns: int | None) -> int | None:
+        if state != "running" or not heartbeat_ns or now_ns is None or not self._interval_ms:
+            return None
+        since_ns = now_ns - heartbeat_ns
+        return since_ns if since_ns > max(_SILENT_NS, _SILENT_INTERVALS * self._interval_ms * 1_000_000) else None
+
+    def _cause(self, state: str, silent_ns: int | None) -> tuple[str, bool, str, Raised | None]:
+        if state == "running":
+            if silent_ns is not None:
+                return SILENT, True, f"running, but silent for {duration_text(silent_ns)}", None
+            return RUNNING, True, "running", None
+        raised = self._unwinding.last()
+        if raised is not None and raised.out_of_memory:
+            kind = HOST_OUT_OF_MEMORY if raised.on_host else DEVICE_OUT_OF_MEMORY
+            return kind, True, _memory_text(raised), raised
+        if state == "stopped":
+            return self._stopped(raised)
+        if raised is not None:
+            return EXCEPTION, False, f"{_exception_text(raised)}; then its process ended without a stop", raised
+        room = self._host.is_short()
+        if room is not None:
+            text = f"killed, probably for want of memory on the host: {room} at the last sample"
+            return HOST_OUT_OF_MEMORY, False, text, None
+        return KILLED, True, "killed or crashed: its process is gone without a stop", None
+
+    def _stopped(self, raised: Raised | None) -> tuple[str, bool, str, Raised | None]:
+        context = self._stopped_with or ""
+        named = context.partition(_AFTER)[2] or None
+        if raised is None and named is None:
+            return FINISHED, self._is_stopped, "finished" + (f": {_short(context)}" if context else ""), None
+        if raised is None or (named is not None and named != raised.error_type):
+            if named in _EXITS:
+                return FINISHED, True, f"finished with {_short(named)}", None
+            text = (
+                "interrupted with Ctrl-C" if named in _INTERRUPTS else f"ended by an exception: {_short(named or '')}"
+            )
+            return EXCEPTION, True, text, raised
+        if raised.error_type in _EXITS:
+            return FINISHED, True, f"finished with {_short(raised.error_type)}{_in(raised)}", raised
+        # Without those words it is the last phase that says so: what came after it the ring does not tell.
+        return EXCEPTION, named is not None, _exception_text(raised), raised
+
+
+def _exception_text(raised: Raised) -> str:
+    if raised.error_type in _INTERRUPTS:
+        return f"interrupted with Ctrl-C{_in(raised)}"
+    return f"ended by an exception: {_short(raised.context or raised.error_type or 'unknown')}{_in(raised)}"
+
+
+def _memory_text(raised: Raised) -> str:
+    where = "the host" if raised.on_host else raised.device or "the device"
+    asked = f"; {size_text(raised.requested_bytes)} more were asked for" if raised.requested_bytes is not None else ""
+    return f"out of memory on {printable(where)}{_in(raised)}{asked}"
+
+
+def _in(raised: Raised) -> str:
+    return f", in {elide(path_text(raised.path), _LONGEST_PATH)}" if raised.path else ""
+
+
+def _short(text: str) -> str:
+    return elide(printable(text), _LONGEST_TEXT)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from phasescope.clock import Clock
 
 _MAX_INTERVAL_MS = 3_600_000
+_RECORDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
 class Options(NamedTuple):
@@ -32,6 +33,9 @@ class Options(NamedTuple):
     critical_share: float | None
     warning_bytes: int | None
     critical_bytes: int | None
+    oom_snapshot: str | None
+    record: str | None
+    record_bytes: int
     clock: Clock | None
 
     @classmethod
@@ -41,7 +45,8 @@ class Options(NamedTuple):
         given["devices"] = _devices(given["devices"])
         _whole("interval_ms", given["interval_ms"], 1, _MAX_INTERVAL_MS)
         _whole("capacity_bytes", given["capacity_bytes"], ring.MIN_CAPACITY_BYTES, ring.MAX_CAPACITY_BYTES)
-        given["directory"] = _directory(given["directory"])
+        for name in ("directory", "oom_snapshot"):
+            given[name] = _directory(name, given[name])
         given["report_exceptions"] = _exceptions(given["report_exceptions"])
         for name in ("peaks", "device_time"):
             _switch(name, given[name])
@@ -52,6 +57,8 @@ class Options(NamedTuple):
                 _whole(name, given[name], 1, 1 << 62)
         for unit in ("share", "bytes"):
             _in_order(f"warning_{unit}", f"critical_{unit}", given)
+        given["record"] = _record(given["record"])
+        _whole("record_bytes", given["record_bytes"], 1 << 20, 1 << 50)
         _clock(given["clock"])
         return cls(**given)
 
@@ -109,14 +116,26 @@ def _devices(value: object) -> tuple[int, ...] | None:
     return tuple(devices)
 
 
-def _directory(value: object) -> str | None:
+def _directory(name: str, value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"directory must be a path, not a {type(value).__name__}")
+        raise TypeError(f"{name} must be a path, not a {type(value).__name__}")
     path = os.fspath(value)
     if not isinstance(path, str) or not path.strip() or "\0" in path:
-        raise ValueError("directory must be a path of text that is not blank")
+        raise ValueError(f"{name} must be a path of text that is not blank")
+    return path
+
+
+def _record(value: object) -> str | None:
+    path = _directory("record", value)
+    if path is None or path.endswith(("/", os.sep)) or os.path.isdir(path):  # noqa: PTH112 - pathlib costs an import
+        return path
+    if not path.lower().endswith(_RECORDINGS):
+        raise ValueError(
+            f"record must be a directory or end in {', '.join(_RECORDINGS)}, not {path!r:.80}; "
+            "`phasescope convert` makes other formats of those"
+        )
     return path
 
 

@@ -20,6 +20,7 @@ from phasescope.options import Options
 from phasescope.reader import Reader
 from phasescope.recorder import Recorder
 from phasescope.sampler import Sampler
+from phasescope.snapshots import Snapshots
 from phasescope.thresholds import Thresholds
 from phasescope.version import VERSION
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from phasescope.backends.protocol import Backend
     from phasescope.clock import Clock
     from phasescope.envelope import ProjectedTelemetryRecord
+    from phasescope.recording.recorder import RecorderThread
     from phasescope.subscription import Subscription
 
 _session: Session | None = None
@@ -39,6 +41,7 @@ _lock = threading.RLock()
 _MAX_ARGUMENT = 500
 _MAX_ARGUMENTS = 100
 _SUBSCRIBERS_SECONDS = 1.0
+_RECORDING_SECONDS = 5.0
 _left_mapped: list[Any] = []  # for good
 
 
@@ -60,6 +63,9 @@ def start(
     critical_share: float | None = 0.97,
     warning_bytes: int | None = None,
     critical_bytes: int | None = None,
+    oom_snapshot: str | os.PathLike[str] | None = None,
+    record: str | os.PathLike[str] | None = None,
+    record_bytes: int = 2**30,
     clock: Clock | None = None,
 ) -> Session:
     """Begin to record, and return the session (a context manager too). From now on phases are written.
@@ -85,10 +91,17 @@ def start(
     warning_share, critical_share: write a `warning` or `critical` event when a device's memory in use passes this
         share of its total; once per crossing. None: never.
     warning_bytes, critical_bytes: the same as sizes; where both are given, the lower one counts.
+    oom_snapshot: a directory for torch's own memory snapshots (CUDA and ROCm), written when memory runs out, with the
+        phases as labels: at most 3 files. It lets torch record its allocations, which costs a little at each of them.
+    record: also write all events to this file (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`), from a thread; an existing
+        recording is continued. Of several ranks each adds its own to the name (`run.rank3.jsonl`); in a directory
+        each process gets a file of its own.
+    record_bytes: how much the recording may take on disk, all its parts together (1 MiB and more); the oldest part
+        is removed.
     clock: for tests (`phasescope.testing.FakeClock`).
 
     Raises ValueError or TypeError naming the argument, and `BackendUnavailableError` (a ValueError) for a backend
-    that was asked for by name and can not work here.
+    that was asked for by name and can not work here, and OSError for a recording that can not be written.
     """
     global _session, _unfinished
     options = Options.checked(
@@ -108,6 +121,9 @@ def start(
         critical_share=critical_share,
         warning_bytes=warning_bytes,
         critical_bytes=critical_bytes,
+        oom_snapshot=oom_snapshot,
+        record=record,
+        record_bytes=record_bytes,
         clock=clock,
     )
     with _lock:
@@ -187,6 +203,7 @@ class Session:
             self._source_event,
             peaks=options.peaks,
             device_time=options.device_time,
+            snapshots=Snapshots(options.oom_snapshot, self.session_id) if options.oom_snapshot else None,
         )
         constants = self._constants([backend.name for backend in chosen])
         self._ring = self._create_ring(json.dumps(constants).encode(), constants)
@@ -202,9 +219,15 @@ class Session:
                 self._recorder, self._sources, self._clock, options.interval_ms, thresholds, self.session_id
             )
             self._reader = self.reader()
+            self._recording = None if options.record is None else self._open_recording(options.record, constants)
         except BaseException:
             self._release()
             raise
+
+    def _open_recording(self, path: str, constants: dict[str, Any]) -> RecorderThread:
+        from phasescope.recording.recorder import RecorderThread, recorder_inside  # for those who ask for it
+
+        return RecorderThread(recorder_inside(self.reader, path, constants, self.options.record_bytes))
 
     def _constants(self, backends: list[str]) -> dict[str, Any]:
         """What the ring's header says of the session; the reader adds it to every event."""
@@ -244,6 +267,8 @@ class Session:
             list(self._sources.sample())  # so that the first event already knows its device
         self._note("start", None)
         self._sampler.start()
+        if self._recording is not None:
+            self._recording.start()
         phases.set_recorder(self._recorder)
 
     def stop(self) -> None:
@@ -274,6 +299,8 @@ class Session:
             if self._recorder.closed:  # else `stop` was called inside of a write, which goes on when this returns
                 self._release()
                 self._join_subscriptions()
+                if self._recording is not None:
+                    self._recording.finish(_RECORDING_SECONDS)
             with _lock:
                 if _unfinished is self:
                     _unfinished = None
@@ -324,6 +351,8 @@ class Session:
     def _forget_in_child(self) -> None:
         """In a forked child: the ring, and the lock that says its writer lives, are the parent's alone."""
         self._recorder.abandon_in_child()
+        if self._recording is not None:
+            self._recording.recorder.abandon_in_child()
         fd = self._ring.fd
         if fd is not None and self._is_ours(fd):
             with contextlib.suppress(OSError):

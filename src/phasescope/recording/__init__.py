@@ -1,1 +1,1 @@
-"""Durable files of events, one format a file."""
+"""Durable files of a session's events: one format a file, one reader for all that can be read back."""

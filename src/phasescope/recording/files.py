@@ -1,0 +1,99 @@
+"""Which file is what: the formats by their endings, and the parts that a recording was rotated into."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+JSONL, PARQUET, PERFETTO, CHROME, RING = "jsonl", "parquet", "perfetto", "chrome", "ring"
+
+ENDINGS: Mapping[str, str] = {
+    ".jsonl": JSONL,
+    ".jsonl.gz": JSONL,
+    ".jsonl.zst": JSONL,
+    ".parquet": PARQUET,
+    ".perfetto-trace": PERFETTO,
+    ".pftrace": PERFETTO,
+    ".json": CHROME,
+    ".ring": RING,
+}
+
+_PART = re.compile(r"(?P<stem>.+)\.(?P<number>\d{1,9})(?P<ending>\.jsonl(?:\.gz|\.zst)?)", re.DOTALL)
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+class UnknownFormatError(ValueError):
+    """The file's name ends in nothing that says how to write it; the text lists what does."""
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format that a file's ending stands for. Raises UnknownFormatError."""
+    name = Path(path).name.lower()
+    ending = next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if name.endswith(ending)), None)
+    if ending is None:
+        known = ", ".join(ending for ending, kind in ENDINGS.items() if kind != RING)
+        raise UnknownFormatError(f"{path}: the ending says no format; use one of {known}")
+    return ENDINGS[ending]
+
+
+def compression_of(path: str | os.PathLike[str]) -> str | None:
+    """`gz`, `zst` or None, by the file's name: how a new one is written."""
+    name = Path(path).name.lower()
+    return "gz" if name.endswith(".gz") else "zst" if name.endswith(".zst") else None
+
+
+def compression_in(beginning: bytes) -> str | None:
+    """`gz`, `zst` or None, by a file's first bytes: how an existing one is read, whatever it is called."""
+    return "gz" if beginning.startswith(_GZIP) else "zst" if beginning.startswith(_ZSTD) else None
+
+
+def split_ending(path: Path) -> tuple[str, str]:
+    """`run.jsonl.gz` as `run` and `.jsonl.gz`; for any other name the last ending."""
+    for ending in (".jsonl.gz", ".jsonl.zst", ".jsonl"):
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)], path.name[-len(ending) :]
+    return path.stem, path.suffix
+
+
+def part_path(path: Path, number: int) -> Path:
+    """Where the full part of this number is kept: `run.jsonl` leaves `run.1.jsonl`, `run.2.jsonl`, … behind."""
+    stem, ending = split_ending(path)
+    return path.with_name(f"{stem}.{number}{ending}")
+
+
+def full_parts(path: Path) -> list[tuple[int, Path]]:
+    """The full parts that are left of a recording, the oldest first, without the file that is written now."""
+    stem, ending = split_ending(path)
+    found = []
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return []
+    for name in names:
+        match = _PART.fullmatch(name)
+        if match is not None and match["stem"] == stem and match["ending"] == ending:
+            found.append((int(match["number"]), path.with_name(name)))
+    return sorted(found)
+
+
+def parts(path: Path) -> list[Path]:
+    """All files of a recording in the order of writing. A numbered part stands for itself alone."""
+    whole = [part for _, part in full_parts(path)]
+    return [*whole, path] if path.exists() or not whole else whole
+
+
+def find(folder: str | os.PathLike[str]) -> list[Path]:
+    """The recordings in a folder, each once however many parts it has, in the order of their names."""
+    found = set()
+    for entry in Path(folder).iterdir():
+        if not entry.is_file() or not entry.name.lower().endswith((".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")):
+            continue
+        match = _PART.fullmatch(entry.name)
+        whole = entry.with_name(match["stem"] + match["ending"]) if match is not None else entry
+        found.add(whole if match is None or whole.exists() else entry)
+    return sorted(found)

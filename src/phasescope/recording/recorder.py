@@ -1,0 +1,245 @@
+"""Follows a session and writes what comes into a recording: from outside, or in a thread of the process itself.
+
+It is a reader like any other. The training pays for it only where it shares the process: then it takes a turn a few
+times a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from phasescope.notices import log_once, warn
+from phasescope.reader import SessionNotFoundError
+from phasescope.recording.files import split_ending
+from phasescope.recording.jsonl import DEFAULT_BYTES, RecordingInUseError, Writer
+from phasescope.recording.notes import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from phasescope.reader import Reader
+
+_INTERVAL_S = 0.25
+_BATCH_BYTES = 1 << 18
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+_encode = msgspec.json.Encoder().encode
+
+
+def line_of(event: dict[str, Any]) -> bytes:
+    """The event as one line of ASCII: there are readers that take U+2028 and its like for the end of a line."""
+    line = _encode(event)
+    if not line.isascii():
+        line = json.dumps(event, separators=(",", ":"), allow_nan=False).encode()
+    return line + b"\n"
+
+
+class Recorder:
+    """One session into one recording, until the session or `stop()` ends it.
+
+    `events` are recorded, `missed` were overwritten before they could be read, `lost` could not be written at the very
+    end. `failures` counts failed writes; those are tried again, with growing pauses.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        path: str | os.PathLike[str],
+        *,
+        inside: bool = False,
+        max_bytes: int = DEFAULT_BYTES,
+        part_bytes: int | None = None,
+    ) -> None:
+        """Raises what `Writer` does. The reader is the recorder's own from here on, and is closed with it."""
+        self.path = Path(path)
+        self.events = self.lost = self.failures = 0
+        self._reader = reader
+        self._inside = inside
+        self._noted_missed = 0
+        self._pending: list[bytes] = []
+        self._pending_bytes = self._pending_events = 0
+        self._stopped = False
+        self._hurry = threading.Event()
+        self._repeated_until = self._resume()
+        reader._pause = self._wait
+        self._new = reader.follow(from_start=True)
+        try:
+            self._writer = Writer(path, self._first_lines, max_bytes=max_bytes, part_bytes=part_bytes)
+        except BaseException:
+            reader.close()
+            raise
+
+    @property
+    def missed(self) -> int:
+        """Events that were overwritten before they could be read, those before the recorder came included."""
+        return self._reader.missed
+
+    def run(self) -> None:
+        """Record until the end of the session, or until `stop` is called. Closes the recording and the reader."""
+        try:
+            for event in self._new:
+                self._take(event)
+            self._flush()
+            self._end()
+        finally:
+            self._reader.close()
+
+    def finish(self) -> None:
+        """The session is about to end, or has: read on without waiting, and end with it."""
+        self._hurry.set()
+
+    def stop(self) -> None:
+        """End the recording although the session goes on. What was written until now is still taken."""
+        self._stopped = True
+        self._hurry.set()
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: the file, and the lock that says it is being written, are the parent's."""
+        self._writer.abandon()
+
+    def _resume(self) -> dict[str, Any] | None:
+        """Where this session is in the recording already: the last event that need not be written again."""
+        from phasescope.recording.reader import RecordingReader
+
+        session_id = self._reader.constants["session_id"]
+        if not self.path.is_file():
+            return None
+        try:
+            with RecordingReader.open(f"{self.path}#{session_id}") as before:
+                last = before.latest()
+                self.events = before.written
+        except (SessionNotFoundError, OSError, ImportError):
+            return None
+        return last if last is not None and any(event == last for event in self._reader.iter_events()) else None
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if self._repeated_until is not None:
+            if event == self._repeated_until:
+                self._repeated_until = None
+                self._noted_missed = self._reader.missed
+            return
+        if self._reader.missed > self._noted_missed:
+            self._add(line_of(self._note().to_event()))
+            self._noted_missed = self._reader.missed
+        self._add(line_of(event))
+        self._pending_events += 1
+        if self._pending_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def _add(self, line: bytes) -> None:
+        self._pending.append(line)
+        self._pending_bytes += len(line)
+
+    def _wait(self, _: float) -> bool:
+        """What the reader does when there is nothing new; True ends the following."""
+        self._flush()
+        self._hurry.wait(_INTERVAL_S)
+        return self._stopped
+
+    def _flush(self) -> None:
+        """Write what was read. While that fails nothing more is read; the ring goes on meanwhile, and counts."""
+        pause_s = _FIRST_PAUSE_S
+        while self._pending:
+            try:
+                self._writer.write(b"".join(self._pending))
+                self.events += self._pending_events
+            except OSError as error:
+                self.failures += 1
+                log_once("recording", "%s can not be written, trying on: %s", self.path, error.strerror or error)
+                if not self._hurry.wait(pause_s):
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                    continue
+                self.lost += self._pending_events  # it is the end, and there is no room
+            self._pending.clear()
+            self._pending_bytes = self._pending_events = 0
+
+    def _end(self) -> None:
+        try:
+            self._writer.write(line_of(self._note(end=True).to_event()))
+            self._writer.close()
+        except OSError:
+            self._writer.abandon()
+
+    def _first_lines(self) -> bytes:
+        return line_of(self._note().to_event())
+
+    def _note(self, *, end: bool = False) -> Note:
+        reader = self._reader
+        return Note(
+            session=reader.constants,
+            events=self.events + self._pending_events,
+            missed=reader.missed,
+            damaged=reader.damaged,
+            dropped=reader.dropped + self.lost,
+            state=reader.state,
+            heartbeat_ns=reader.heartbeat_ns,
+            inside=self._inside,
+            end=end,
+        )
+
+
+def recorder_inside(
+    reader: Callable[[], Reader], target: str, constants: Mapping[str, Any], max_bytes: int
+) -> Recorder:
+    """The recorder that `start(record=...)` asks for, in the session's own process.
+
+    Where another process is writing the file already, this one takes a name of its own, with a warning. Raises OSError
+    and MissingDependencyError for a file that can not be written.
+    """
+    path = own_path(target, constants)
+    try:
+        return Recorder(reader(), path, inside=True, max_bytes=max_bytes)
+    except RecordingInUseError:
+        stem, ending = split_ending(path)
+        other = path.with_name(f"{stem}.pid{constants['pid']}{ending}")
+        warn(f"{path} is being written by another process; this one records to {other}", stacklevel=5)
+        return Recorder(reader(), other, inside=True, max_bytes=max_bytes)
+
+
+def own_path(target: str, constants: Mapping[str, Any]) -> Path:
+    """The file for this process: in a directory one of its own, and of several ranks each its own as well."""
+    path = Path(target)
+    if target.endswith(("/", os.sep)) or path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        host = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in constants["host"])
+        started_ms = constants["started_ns"] // 1_000_000
+        return path / f"{host}-rank{constants['rank']}-{constants['pid']}-{started_ms}.jsonl"
+    if constants["world_size"] > 1:
+        stem, ending = split_ending(path)
+        return path.with_name(f"{stem}.rank{constants['rank']}{ending}")
+    return path
+
+
+class RecorderThread:
+    """A recorder in a thread of this process."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._thread = threading.Thread(target=self._run, name="phasescope-recorder", daemon=True)
+
+    def start(self) -> None:
+        """Where there can be no more threads, that is logged, and nothing is recorded."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            log_once("no recorder", "nothing is recorded: %s", error)
+
+    def finish(self, timeout_s: float) -> bool:
+        """The session has ended: wait until all of it is recorded; whether it is."""
+        self.recorder.finish()
+        with contextlib.suppress(RuntimeError):  # it never started
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self.recorder.run()
+        except Exception as error:
+            log_once("recorder", "the recording has ended: %s", type(error).__name__)

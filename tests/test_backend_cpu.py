@@ -137,12 +137,13 @@ class TestFork:
         before = allocated_bytes(cpu)
 
         def growth_in_child() -> int:
+            start = allocated_bytes(cpu)  # only what the child has touched, or all: systems differ
             block = touched(100)
             grown = allocated_bytes(cpu)
             del block
-            return grown
+            return grown - start
 
-        assert in_forked_child(growth_in_child) - before >= 60 * MIB  # a child may start out smaller
+        assert in_forked_child(growth_in_child) >= 90 * MIB
         assert allocated_bytes(cpu) - before < 60 * MIB
 
     def test_also_where_psutil_answers(self) -> None:

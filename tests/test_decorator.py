@@ -155,7 +155,8 @@ def test_a_coroutine_function_is_a_phase_while_it_runs(session: Session, clock: 
             return x
 
     async def main() -> tuple[int, int]:
-        return await asyncio.gather(fetch(1), fetch(2))
+        first, second = await asyncio.gather(fetch(1), fetch(2))
+        return first, second
 
     assert inspect.iscoroutinefunction(fetch)
     assert asyncio.run(main()) == (1, 2)

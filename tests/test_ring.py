@@ -102,7 +102,7 @@ def test_a_reader_that_falls_behind_counts_what_it_missed() -> None:
 
 
 def test_sequence_numbers_go_on_beyond_32_bits() -> None:
-    """The checksum starts from the low 32 bits, the record holds all 64."""
+    """The checksum starts from 32 bits of position and number, the record holds all 64."""
     made = MemoryRing()
     made.writer.sequence = 2**32 - 3
     words = memoryview(made.buffer).cast("Q")
@@ -283,9 +283,28 @@ def test_a_record_below_which_the_head_was_not_moved_is_not_there(part: int) -> 
     made = MemoryRing()
     made.write(100)
     at = made.layout.data_offset + made.reader().live().head
-    record = struct.pack("=IIQ", 24, zlib.crc32(b"y" * 24, 101), 101) + b"y" * 24
+    position = at - made.layout.data_offset
+    record = struct.pack("=IIQ", 24, zlib.crc32(b"y" * 24, position + 101), 101) + b"y" * 24
     made.buffer[at : at + part] = record[:part]
     assert numbers(read_all(made.reader())) == list(range(1, 101))
+
+
+def test_a_record_of_the_lap_before_is_not_taken_for_the_newest() -> None:
+    """Processors that reorder stores may show the head above a whole record of the lap before."""
+    made = MemoryRing()
+    length = made.layout.segment // 32 - 16  # so that the records of all laps lie at the same places
+    lap = made.layout.capacity // (length + 16)
+    for _ in range(2 * lap + 5):
+        made.writer.append(b"x" * length)
+    stale = made.data
+    made.writer.append(b"y" * length)
+    at = made.layout.data_offset + 5 * (length + 16)
+    made.buffer[at : at + length + 16] = stale[at : at + length + 16]
+    assert made.buffer[at + 8] != 0, "there is an old record in its place"
+    reader = made.reader()
+    reader.seek_recent()
+    assert numbers(read_all(reader))[-1] == 2 * lap + 5
+    assert reader.damaged == 1
 
 
 def test_what_never_becomes_whole_is_damage_and_ends() -> None:
@@ -308,6 +327,18 @@ def test_all_that_is_there_is_read_once_though_more_is_written_all_the_while() -
     for batches, _ in enumerate(reader.batches()):
         made.write(200)
         assert batches < 10
+
+
+def test_a_segment_that_is_closed_before_it_holds_anything_is_damage() -> None:
+    made = MemoryRing()
+    made.write(300)
+    reader = made.reader()
+    start = made.layout.data_offset + (reader.live().oldest + made.layout.segment) % made.layout.capacity
+    made.buffer[start : start + 4] = b"\xff\xff\xff\xff"
+    whole = numbers(read_all(reader))
+    assert reader.damaged == 1
+    assert len(whole) + reader.missed == 300
+    assert whole[-1] - whole[0] == len(whole), "one record is gone, what stands behind it is read"
 
 
 # The header
@@ -391,7 +422,8 @@ def made_by_hand(order: str, payloads: list[bytes], version: int = 1) -> bytes:
     )
     records = b""
     for sequence, payload in enumerate(payloads, 1):
-        records += struct.pack(order + "IIQ", len(payload), zlib.crc32(payload, sequence), sequence) + payload
+        checksum = zlib.crc32(payload, len(records) + sequence)
+        records += struct.pack(order + "IIQ", len(payload), checksum, sequence) + payload
     live = struct.pack(order + "5Q", len(records), 0, 12345, 1, 2)
     return (fixed.ljust(64, b"\0") + live.ljust(64, b"\0") + constants).ljust(4096, b"\0") + records.ljust(65536, b"\0")
 
@@ -439,6 +471,8 @@ def changed(data: bytes, offset: int, value: bytes) -> bytes:
         (lambda data: changed(data, HEAD, struct.pack("=QQ", 2**40, 0)), "positions contradict"),
         (lambda data: changed(data, HEAD, struct.pack("=QQ", 100, 50)), "positions contradict"),
         (lambda data: data[:-1], "ends after 69631 of 69632 bytes"),
+        (lambda data: data[:100], "ends after 100 bytes, within its header"),
+        (lambda data: data[:4095], "ends after 4095 bytes, within its header"),
     ],
 )
 def test_a_damaged_header_is_an_error_that_says_what_is_wrong(damage: Callable[[bytes], bytes], says: str) -> None:

@@ -116,10 +116,11 @@ class RingWriter:
         if end > self._limit:
             at = self._next_segment()
             end = at + header + length
+        base = self._base
         sequence = self.sequence + 1
-        # crc32 starts from the low 32 bits of the number, so that a record is true at its own place only.
-        self._buffer[at:end] = pack(length, crc32(payload, sequence), sequence) + payload
-        self._words[head] = end + self._base  # the store that makes the record count
+        # crc32 starts from position and number, so that a record is true at its own place and in its own lap only.
+        self._buffer[at:end] = pack(length, crc32(payload, at + base + sequence), sequence) + payload
+        self._words[head] = end + base  # the store that makes the record count
         self.sequence = sequence
         self._at = end
 
@@ -278,7 +279,8 @@ class RingReader:
                 records.append(found)
                 at += _RECORD.size + len(found[1])
             elif room is not None:
-                at = room if data[at : at + len(_PAD)] == _PAD else self._skip_damage(data, at, size)
+                closed = data[at : at + len(_PAD)] == _PAD and self._holds_a_record_before(at)
+                at = room if closed else self._skip_damage(data, at, size)
             elif self._stalls < _LOOKS - 2:
                 # On processors that reorder stores, the head may be seen before the record below it: look again.
                 self._stalls += 1
@@ -290,18 +292,22 @@ class RingReader:
         self._position += at
         return records
 
+    def _holds_a_record_before(self, at: int) -> bool:
+        """No writer closes an empty segment. A file of nothing but such ones would be walked through for long."""
+        return (self._position + at) % self.layout.segment > 0
+
     def _record_at(self, data: bytes, at: int) -> tuple[int, bytes] | None:
         """The record at this place, or None where length, checksum and sequence number do not agree."""
         start = at + _RECORD.size
         if start > len(data):
             return None
         length, checksum, sequence = self._record.unpack_from(data, at)
-        # No record is shorter than its header, so its number can not be higher than its position allows.
-        highest = (self._position + at) // _RECORD.size + 1
+        position = self._position + at
+        highest = position // _RECORD.size + 1  # no record is shorter than its header
         if length > min(len(data) - start, MAX_PAYLOAD_BYTES) or not (self._sequence or 0) < sequence <= highest:
             return None
         payload = data[start : start + length]
-        return (sequence, payload) if zlib.crc32(payload, sequence & 0xFFFFFFFF) == checksum else None
+        return (sequence, payload) if zlib.crc32(payload, position + sequence & 0xFFFFFFFF) == checksum else None
 
     def _take(self, sequence: int) -> None:
         if self._sequence is not None:
@@ -338,9 +344,11 @@ def _read_header(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[st
         and segment <= capacity <= MAX_CAPACITY_BYTES
         and capacity % segment == 0
         and length <= _MAX_CONSTANTS
-        and _CONSTANTS_OFFSET + length <= data_offset <= size_bytes
+        and _CONSTANTS_OFFSET + length <= data_offset <= _CONSTANTS_OFFSET + _MAX_CONSTANTS + _PAGE
     ):
         raise RingError("the header's sizes contradict each other")
+    if data_offset > size_bytes:
+        raise RingError(f"the ring ends after {size_bytes} bytes, within its header")
     text = read(length, _CONSTANTS_OFFSET)
     if zlib.crc32(text) != checksum:
         raise RingError("the session's constants are damaged")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .breakdown import Breakdown, breakdown
 from .spans import int_or_none, size_or_none, unavailable
 
 if TYPE_CHECKING:
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 _MAX_DEVICES = 4096
 _HOST = -1
+
+_RARE = ("process_used_bytes", "children_proportional_bytes")
+_LATEST_S = 10
+"""Who holds what is not measured at every sample. One that tells more is preferred while it is not much older."""
 
 _MAY_NOT_MEASURE = ("start", "stop", "error", "collector_recovered")
 """These events are written whether or not the device was measured for them. One that was not says nothing
@@ -25,7 +30,8 @@ class DeviceRow:
     `used_by_others_bytes` is what is in use on the device beyond what this process's allocator reserved:
     other processes, and on an accelerator also this process's own context and libraries. On the host
     allocated and reserved are this process's resident set, and used, free and total are the machine's, or the
-    container's.
+    container's. `breakdown` says who holds what, by the newest sample that tells most of it: its figures were read
+    together, at most some seconds before the newest event.
     """
 
     backend: str
@@ -37,6 +43,7 @@ class DeviceRow:
     used_bytes: int | None
     free_bytes: int | None
     total_bytes: int | None
+    breakdown: Breakdown | None = None
 
     @property
     def label(self) -> str:
@@ -49,6 +56,8 @@ class Devices:
 
     def __init__(self) -> None:
         self._latest: dict[tuple[str, int], Mapping[str, Any]] = {}
+        self._samples: dict[tuple[str, int], Mapping[str, Any]] = {}
+        self._rare: dict[tuple[str, int], Mapping[str, Any]] = {}
 
     def see(self, event: Mapping[str, Any]) -> tuple[str | None, int | None]:
         """Take the next event; its device's label and allocated bytes, None where they are not known."""
@@ -68,12 +77,28 @@ class Devices:
                 self._latest[key] = event
         elif allocated is not None or event.get("event_type") not in _MAY_NOT_MEASURE:
             self._latest[key] = event
+        if event.get("event_type") == "sample" and key in self._latest:
+            self._samples[key] = event
+            if any(name in metadata for name in _RARE):
+                self._rare[key] = event
         return device_label(backend, device_id), allocated
 
     def rows(self) -> tuple[DeviceRow, ...]:
         """Accelerators by name and number, the host last."""
         order = sorted(self._latest, key=lambda key: (key[1] == _HOST, key))
-        return tuple(device_row(self._latest[key]) for key in order)
+        return tuple(replace(device_row(self._latest[key]), breakdown=self._breakdown(key)) for key in order)
+
+    def _breakdown(self, key: tuple[str, int]) -> Breakdown | None:
+        sample, rare = self._samples.get(key), self._rare.get(key)
+        if sample is None:
+            return breakdown(self._latest[key])
+        if rare is not None and _seconds(sample) - _seconds(rare) <= _LATEST_S:
+            return breakdown(rare)
+        return breakdown(sample)
+
+
+def _seconds(event: Mapping[str, Any]) -> float:
+    return (int_or_none(event.get("timestamp_ns")) or 0) / 1e9
 
 
 def device_row(event: Mapping[str, Any]) -> DeviceRow:
@@ -95,6 +120,7 @@ def device_row(event: Mapping[str, Any]) -> DeviceRow:
         used_bytes=used,
         free_bytes=known("device_free_bytes"),
         total_bytes=known("device_total_bytes"),
+        breakdown=breakdown(event),
     )
 
 

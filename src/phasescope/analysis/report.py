@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from .text import (
@@ -21,6 +22,7 @@ from .text import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from .breakdown import Breakdown
     from .devices import DeviceRow
     from .phasetree import Row
     from .summary import Summary
@@ -62,7 +64,25 @@ def report(summary: Summary, width: int | None) -> str:
         lines.append("no phases yet")
     if summary.devices:
         lines += ["", *table(_DEVICES, map(_device_cells, summary.devices), width)]
+        held_by = list(holders(((row.label, row.breakdown) for row in summary.devices), width))
+        lines += ["", *held_by] if held_by else []
     return "\n".join(lines)
+
+
+def holders(devices: Iterable[tuple[str, Breakdown | None]], width: int | None) -> Iterator[str]:
+    """Who holds each device's memory, a paragraph a device; parts that are empty are left out."""
+    for label, found in devices:
+        parts = list(_part_texts(found)) if found is not None else []
+        if parts:
+            text = f"{elide(printable(label), _LONGEST_NAME)}: {', '.join(parts)}"
+            yield from textwrap.wrap(text, max(width or _LONGEST_CELL, _NARROWEST), subsequent_indent="  ")
+
+
+def _part_texts(found: Breakdown) -> Iterator[str]:
+    for part in found.parts:
+        if part.size_bytes:
+            of_it = f" ({size_text(found.fragmented_bytes)} of it fragmented)" if found.fragmented_bytes else ""
+            yield f"{part.label} {size_text(part.size_bytes)}{of_it if part.name == 'slack' else ''}"
 
 
 def _fitted(lines: Iterable[str], width: int | None) -> Iterable[str]:

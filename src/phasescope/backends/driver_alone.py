@@ -9,7 +9,7 @@ that the training may never use.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.backends.amd_smi import AmdSmi
 from phasescope.backends.amd_sysfs import AmdSysfs
@@ -19,9 +19,17 @@ from phasescope.backends.protocol import DeviceCounters, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity
+    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity, Present
 
 _ALLOCATOR = ("allocated", "reserved", "active", "inactive", "change")
+
+
+class Surveyed(NamedTuple):
+    """A device that a driver shows, its figures, and what the driver knows besides."""
+
+    present: Present
+    counters: DeviceCounters
+    extra: dict[str, int]
 
 
 class DriverAlone:
@@ -77,12 +85,29 @@ class DriverAlone:
 
     def extra(self, device: int) -> dict[str, int]:
         """What the driver knows besides."""
-        details: dict[str, int] = getattr(self._driver, "extra", _nothing)(self._identity(device))
-        return details
+        return self._extra(self._identity(device))
 
     def identity(self, device: int) -> DeviceIdentity | None:
         """None: the driver has been asked already."""
         return None
+
+    def survey(self) -> list[Surveyed]:
+        """Every device that the driver shows, visible or not; one that does not answer has no figures.
+
+        Raises what the driver raises where it does not answer at all.
+        """
+        return [self._surveyed(shown) for shown in self._driver.present()]
+
+    def _surveyed(self, shown: Present) -> Surveyed:
+        try:
+            counters = self._driver.device(shown.identity) or DeviceCounters()
+            return Surveyed(shown, counters, self._extra(shown.identity))
+        except Exception:  # lost, or not for this user
+            return Surveyed(shown, DeviceCounters(), {})
+
+    def _extra(self, identity: DeviceIdentity) -> dict[str, int]:
+        details: dict[str, int] = getattr(self._driver, "extra", _nothing)(identity)
+        return details
 
     def _identity(self, device: int) -> DeviceIdentity:
         self.devices()

@@ -1,4 +1,4 @@
-"""Say which sources of counters answer here, why the others do not, and where live sessions lie.
+"""Say which sources of counters answer here, who holds the devices' memory, and where live sessions lie.
 
 It may import the frameworks that are installed, and takes a few seconds then. Exit code 1 where no directory
 can hold a live session: sessions then run in memory, and no other process can look at them.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.text import Column, pad, plural, printable, size_text, table
-from phasescope.cli import NOT_FOUND, OK
+from phasescope.cli import NOT_FOUND, OK, devices
 from phasescope.cli.target import add_directory
 from phasescope.cli.terminal import Terminal, json_text
 from phasescope.version import VERSION
@@ -61,6 +61,7 @@ def examine(directory: str | None) -> dict[str, Any]:
             }
             for source in sources
         ],
+        "devices": devices.found(),
         "directories": [
             {"path": path, "works": ok, "reason": reason, "free_bytes": _free_bytes(path)}
             for path, ok, reason in sessions.describe_directory(directory)
@@ -90,6 +91,7 @@ def _show(found: dict[str, Any]) -> None:
         out.line(line, "green" if source["works"] else "")
         if not source["works"] and source["remedy"]:
             out.line(f"  → {printable(source['remedy'])}", "dim")
+    devices.show(out, found["devices"])
     out.line()
     out.line("where live sessions lie", "bold")
     _show_places(out, found["directories"])

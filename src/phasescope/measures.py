@@ -1,6 +1,6 @@
-"""What a session may be asked to measure at boundaries beyond the counters: exact peaks, and the time on the device.
+"""What a session may be asked to do at boundaries beyond the counters: exact peaks, the time on the device, and labels.
 
-Both are off by default. Everything here runs under the recorder's lock, but for `DeviceTimer.resolved`, which is the
+All are off by default. Everything here runs under the recorder's lock, but for `DeviceTimer.resolved`, which is the
 sampler's.
 """
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from phasescope.phases import phase
+    from phasescope.snapshots import Labels, Snapshots
 
 MAX_PENDING = 10_000
 """Phases whose device time is still to come; what a device is further behind by is not waited for."""
@@ -159,17 +160,20 @@ class DeviceTimer:
 
 
 class Measures:
-    """Both, as far as they are wanted of one device and its backend has them."""
+    """All of it, as far as it is wanted of one device and its backend has it."""
 
-    __slots__ = ("peaks", "timer")
+    __slots__ = ("labels", "peaks", "timer")
 
-    def __init__(self, peaks: PeakTrack | None, timer: DeviceTimer | None) -> None:
+    def __init__(self, peaks: PeakTrack | None, timer: DeviceTimer | None, labels: Labels | None) -> None:
         self.peaks = peaks
         self.timer = timer
+        self.labels = labels
 
     def enter(self, scope: phase, allocated: int, alone: bool) -> None:
         """A phase begins; `alone` where no other is open."""
         peak_mark = None if self.peaks is None else self.peaks.enter(allocated, alone)
+        if self.labels is not None:
+            self.labels.enter(scope)
         scope._measured = (peak_mark, None if self.timer is None else self.timer.mark())
 
     def exit(self, scope: phase, allocated: int) -> int | None:
@@ -177,20 +181,25 @@ class Measures:
         peak_mark, begin = scope._measured
         if self.timer is not None:
             self.timer.ended(scope, begin)
+        if self.labels is not None:
+            self.labels.exit(scope)
         return None if self.peaks is None or peak_mark is None else self.peaks.exit(peak_mark, allocated)
 
     def retry(self) -> None:
         """Ask again: the source answers."""
-        for part in (self.peaks, self.timer):
+        for part in (self.peaks, self.timer):  # labels cost nothing to be without
             if part is not None:
                 part.retry()
 
 
-def measures(backend: Any, device: int, *, peaks: bool, device_time: bool) -> Measures | None:
+def measures(
+    backend: Any, device: int, *, peaks: bool, device_time: bool, snapshots: Snapshots | None
+) -> Measures | None:
     """What is wanted and can be had of a device; None where that is nothing. A backend has its methods or has not."""
     track = timer = None
     if peaks and hasattr(backend, "peak") and hasattr(backend, "reset_peak"):
         track = PeakTrack(backend.peak, backend.reset_peak, device)
     if device_time and hasattr(backend, "time_mark") and hasattr(backend, "time_between"):
         timer = DeviceTimer(backend.time_mark, backend.time_between, device)
-    return None if track is None and timer is None else Measures(track, timer)
+    labels = None if snapshots is None else snapshots.begin(backend)
+    return None if track is None and timer is None and labels is None else Measures(track, timer, labels)

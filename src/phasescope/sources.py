@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from phasescope.backends.protocol import Backend, DeviceIdentity, DeviceSource
     from phasescope.measures import Measures
+    from phasescope.snapshots import Snapshots
 
 T = TypeVar("T")
 
@@ -244,8 +245,10 @@ class Sources:
         *,
         peaks: bool = False,
         device_time: bool = False,
+        snapshots: Snapshots | None = None,
     ) -> None:
-        wanted = partial(measures, peaks=peaks, device_time=device_time)
+        wanted = partial(measures, peaks=peaks, device_time=device_time, snapshots=snapshots)
+        self._snapshots = snapshots
         self._all = [Source(backend, self._source_failed, wanted) for backend in backends]
         self._drivers = [Driver(driver) for driver in drivers]
         self._devices = None if devices is None else tuple(devices)
@@ -327,9 +330,17 @@ class Sources:
             if is_from_signal_handler(error):
                 raise
             logger.debug("no fresh look at the device: %s", type(error).__name__)
-        details = {"memory": "host" if device.device_id == HOST_DEVICE else "device", "settings": oom.settings()}
+        details: dict[str, Any] = {
+            "memory": "host" if device.device_id == HOST_DEVICE else "device",
+            "settings": oom.settings(),
+        }
         requested_bytes = oom.requested_bytes(text)
-        return device, counters, details if requested_bytes is None else {**details, "requested_bytes": requested_bytes}
+        if requested_bytes is not None:
+            details["requested_bytes"] = requested_bytes
+        path = None if self._snapshots is None else self._snapshots.write(device.source.backend)
+        if path is not None:
+            details["snapshot"] = path
+        return device, counters, details
 
     def _sample_source(self, source: Source) -> list[tuple[DeviceState, AllocatorCounters]]:
         try:
@@ -434,6 +445,8 @@ class Sources:
     def close(self) -> None:
         """Let go of what the backends hold open, and of whom events are told: phases may outlive their session."""
         self._event = _nobody
+        if self._snapshots is not None:
+            self._snapshots.end()
         for source in self._all:
             with contextlib.suppress(Exception):
                 getattr(source.backend, "close", int)()

@@ -139,6 +139,22 @@ class DeviceTimes(Protocol):
         """
 
 
+class Snapshots(Protocol):
+    """A backend whose framework can record its allocations and write the record to a file."""
+
+    def snapshot_begin(self) -> None:
+        """Record from now on. Called once, when a device is in use. Raises NotImplementedError where it can not."""
+
+    def snapshot_label(self, text: str) -> None:
+        """What the calling thread allocates from now on is called so in the record. Called at boundaries."""
+
+    def snapshot_write(self, path: str) -> None:
+        """Write the record to a file. Called when memory has run out, before the exception goes on."""
+
+    def snapshot_end(self) -> None:
+        """Record no more, if `snapshot_begin` is what began it."""
+
+
 class DeviceSource(Protocol):
     """One driver's view of the devices. Constructing it costs nothing and never fails."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope.backends.protocol import DeviceIdentity
 from phasescope.backends.torch_absent import is_compiled, is_hip, why_not
 from phasescope.backends.torch_allocator import CachingAllocator, Functions
+from phasescope.backends.torch_snapshot import History
 from phasescope.backends.torch_time import Marks
 
 if TYPE_CHECKING:
@@ -76,6 +77,28 @@ class Cuda(CachingAllocator):
         """Milliseconds on the device, None while it has not come to both. Waits for nothing."""
         self._initialised()
         return self._marks.between(begin, end)
+
+    def snapshot_begin(self) -> None:
+        """Let torch record its allocations. Raises NotImplementedError where this version has no such record."""
+        self._initialised()
+        self._history.begin()
+
+    def snapshot_label(self, text: str) -> None:
+        """Label what this thread allocates."""
+        self._history.label(text)
+
+    def snapshot_write(self, path: str) -> None:
+        """Write torch's memory snapshot, as `torch.cuda.memory._dump_snapshot` does."""
+        self._initialised()
+        self._history.write(path)
+
+    def snapshot_end(self) -> None:
+        """Record no more, if that was begun here."""
+        self._history.end()
+
+    @cached_property
+    def _history(self) -> History:
+        return History(sys.modules["torch.cuda.memory"], sys.modules["torch._C"])
 
     @cached_property
     def _marks(self) -> Marks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from .clocks import Boundaries
 from .ending import Ending, EndingFold
 from .summary import SummaryFold
 from .timeline import Timeline
@@ -34,6 +35,7 @@ class SessionView:
         self.events = 0
         self.sequence: int | None = None
         self.recent: deque[Mapping[str, Any]] = deque(maxlen=_RECENT_EVENTS)
+        self.boundaries = Boundaries()
         self._summary = SummaryFold()
         self._ending = EndingFold()
 
@@ -46,6 +48,7 @@ class SessionView:
             scope, span = self._summary.add(event)
             self.timeline.take(event, scope, span)
             self._ending.take(event, scope, span)
+            self.boundaries.take(event, scope)
             self.recent.append(event)
             if scope is not None and scope.action is not None:
                 sequence = scope.fields.get("sequence")

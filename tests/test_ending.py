@@ -1,0 +1,269 @@
+"""How a session ended: said where it is written, inferred where it can be, and never more than is known."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import phasescope
+from made_events import MIB, MS, MadeSession
+from phasescope import phase
+from phasescope.analysis.live import SessionView
+from phasescope.testing import FakeBackend
+from test_spans import odd_events
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from phasescope.analysis.ending import Ending
+
+GIB = 1024 * MIB
+
+
+def ending(session: MadeSession, state: str, **asked: Any) -> Ending:
+    view = SessionView()
+    view.feed(session.events)
+    return view.ending(state, **asked)
+
+
+def failing(session: MadeSession, *, error_type: str = "ValueError", told: dict[str, Any] | None = None) -> None:
+    """An exception leaves epoch/step/forward, written down with `told` if that is given."""
+    phases = [session.enter(*("epoch", "step", "forward")[: depth + 1]) for depth in range(3)]
+    session.now_ns += 5 * MS
+    for inner in reversed(phases):
+        inner.exit(status="error", error_type=error_type)
+        if inner is phases[-1] and told is not None:
+            session.event(
+                "error", metadata={"phase_scope": inner.scope(), "error_type": error_type, **told}, context="it broke"
+            )
+
+
+def host_sample(session: MadeSession, used: int, total: int) -> None:
+    session.sample(backend="cpu", device_id=-1, device_used_bytes=used, device_total_bytes=total)
+
+
+def test_one_that_runs_names_what_is_open() -> None:
+    session = MadeSession()
+    epoch = session.enter("epoch")
+    session.now_ns += 1000 * MS
+    session.enter("epoch", "step", parent=epoch)
+    told = ending(session, "running", heartbeat_ns=session.now_ns, now_ns=session.now_ns + 500 * MS)
+    assert (told.kind, told.text, told.is_over, told.is_good) == ("running", "running", False, True)
+    assert [(opened.path, opened.open_ns) for opened in told.open_phases] == [
+        (("epoch",), 1500 * MS),
+        (("epoch", "step"), 500 * MS),
+    ]
+
+
+def test_one_that_was_not_heard_of_for_long_is_silent() -> None:
+    session = MadeSession()
+    session.event("start")
+    told = ending(session, "running", heartbeat_ns=session.now_ns, now_ns=session.now_ns + 42_000 * MS)
+    assert (told.kind, told.silent_ns, told.is_over) == ("silent", 42_000 * MS, False)
+    assert "42.0 s" in told.text
+
+
+def test_a_clean_stop_is_finished() -> None:
+    session = MadeSession()
+    session.run("epoch")
+    session.event("stop")
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain, told.text, told.open_phases) == ("finished", True, "finished", ())
+
+
+def test_an_exception_that_left_every_phase_ended_it() -> None:
+    session = MadeSession()
+    failing(session)
+    session.event("stop")
+    told = ending(session, "stopped")
+    assert (told.kind, told.error_type, told.path) == ("exception", "ValueError", ("epoch", "step", "forward"))
+    assert not told.certain
+    assert told.text == "ended by an exception: ValueError, in epoch/step/forward"
+
+
+def test_the_interpreters_last_words_make_it_certain() -> None:
+    session = MadeSession()
+    failing(session)
+    session.event("stop", context="the interpreter exited after ValueError")
+    assert ending(session, "stopped").certain
+    session = MadeSession()
+    session.event("stop", context="the interpreter exited after KeyError")
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain, told.text) == ("exception", True, "ended by an exception: KeyError")
+
+
+def test_ctrl_c_and_sys_exit_are_called_what_they_are() -> None:
+    session = MadeSession()
+    failing(session, error_type="KeyboardInterrupt")
+    session.event("stop")
+    assert ending(session, "stopped").text == "interrupted with Ctrl-C, in epoch/step/forward"
+    session = MadeSession()
+    failing(session, error_type="SystemExit")
+    session.event("stop", context="the interpreter exited after SystemExit")
+    told = ending(session, "stopped")
+    assert (told.kind, told.text) == ("finished", "finished with SystemExit, in epoch/step/forward")
+
+
+def test_an_exception_that_was_caught_ended_nothing() -> None:
+    session = MadeSession()
+    epoch = session.enter("epoch")
+    session.enter("epoch", "try", parent=epoch).exit(status="error", error_type="ValueError")
+    epoch.exit()
+    session.event("stop")
+    assert ending(session, "stopped").kind == "finished"
+    session = MadeSession()
+    failing(session)
+    session.run("epoch")
+    session.event("stop")
+    assert ending(session, "stopped").kind == "finished"
+
+
+@pytest.mark.parametrize("state", ["stopped", "dead"])
+@pytest.mark.parametrize("memory", ["device", "host"])
+def test_out_of_memory_says_where_and_how_much(state: str, memory: str) -> None:
+    session = MadeSession()
+    failing(
+        session,
+        error_type="OutOfMemoryError",
+        told={"out_of_memory": True, "memory": memory, "requested_bytes": 20 * GIB},
+    )
+    if state == "stopped":
+        session.event("stop")
+    told = ending(session, state)
+    assert (told.kind, told.certain) == (f"{memory}_out_of_memory", True)
+    where = "cuda:0" if memory == "device" else "the host"
+    assert told.text == f"out of memory on {where}, in epoch/step/forward; 20.0 GiB more were asked for"
+    assert (told.path, told.context) == (("epoch", "step", "forward"), "it broke")
+
+
+def test_a_training_that_went_on_after_out_of_memory_did_not_end_by_it() -> None:
+    session = MadeSession()
+    failing(session, error_type="OutOfMemoryError", told={"out_of_memory": True, "memory": "device"})
+    session.run("epoch")
+    assert ending(session, "dead").kind == "killed"
+
+
+def test_a_killed_one_names_what_was_open_and_for_how_long() -> None:
+    session = MadeSession()
+    session.enter("epoch")
+    session.now_ns += 3000 * MS
+    host_sample(session, 10 * GIB, 64 * GIB)
+    told = ending(session, "dead", heartbeat_ns=session.now_ns, now_ns=session.now_ns + 3600_000 * MS)
+    assert (told.kind, told.certain, told.is_good) == ("killed", True, False)
+    assert [(opened.path, opened.open_ns) for opened in told.open_phases] == [(("epoch",), 3000 * MS)]
+    assert told.last_ns == session.now_ns
+
+
+def test_a_killed_one_on_a_full_host_probably_had_no_memory() -> None:
+    session = MadeSession()
+    host_sample(session, 63 * GIB, 64 * GIB)
+    told = ending(session, "dead")
+    assert (told.kind, told.certain) == ("host_out_of_memory", False)
+    assert "63.0 GiB of 64.0 GiB" in told.text
+
+
+def test_so_had_one_that_was_filling_it_fast() -> None:
+    session = MadeSession()
+    for used in (20, 30, 40):
+        host_sample(session, used * GIB, 64 * GIB)
+        session.now_ns += 100 * MS
+    assert ending(session, "dead").kind == "killed"
+    host_sample(session, 50 * GIB, 64 * GIB)
+    assert ending(session, "dead").kind == "host_out_of_memory"
+
+
+def test_another_threads_phases_do_not_hide_the_exception() -> None:
+    session = MadeSession()
+    failing(session)
+    loading = session.enter("load")
+    session.events[-1]["metadata"]["phase_scope"]["thread_id"] = 2
+    assert ending(session, "dead").error_type == "ValueError"
+    loading.exit()
+    assert ending(session, "dead").kind == "killed"  # in the main thread, this time
+
+
+def test_phases_that_a_stop_cut_off_are_the_open_ones() -> None:
+    session = MadeSession()
+    epoch = session.enter("epoch")
+    step = session.enter("epoch", "step", parent=epoch)
+    session.now_ns += 7 * MS
+    step.exit(status="abandoned")
+    epoch.exit(status="abandoned")
+    session.event("stop")
+    told = ending(session, "stopped")
+    assert [opened.path for opened in told.open_phases] == [("epoch",), ("epoch", "step")]
+
+
+def test_names_are_harmless_in_the_text() -> None:
+    session = MadeSession()
+    session.enter("a\x1b[2J").exit(status="error", error_type="E\nvil")
+    told = ending(session, "dead")
+    assert told.text.isprintable()
+    json.dumps(told.to_dict())
+
+
+@given(st.lists(odd_events, max_size=8), st.sampled_from(["running", "stopped", "dead"]))
+def test_odd_events_raise_nothing(events: list[dict[str, Any]], state: str) -> None:
+    view = SessionView()
+    view.feed(events)
+    told = view.ending(state, heartbeat_ns=1, now_ns=2)
+    assert told.text.isprintable()
+    json.dumps(told.to_dict())
+
+
+def test_a_real_out_of_memory_is_told() -> None:
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    backend = FakeBackend("cuda", allocated=60 * GIB)
+    with phasescope.start(backends=[backend], interval_ms=3_600_000) as session:
+        with pytest.raises(OutOfMemoryError), phase("step"), phase("forward"):
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        view = SessionView()
+        view.feed(session.events())
+        told = view.ending("dead")
+    assert (told.kind, told.requested_bytes, told.path) == ("device_out_of_memory", 20 * GIB, ("step", "forward"))
+
+
+SCRIPT = """
+import os, sys, signal, phasescope
+from phasescope import phase
+phasescope.start(directory=sys.argv[1], backends=["cpu"])
+def work():
+    with phase("epoch"), phase("step"):
+        {action}
+{call}
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="sessions lie in files only where they can be locked")
+@pytest.mark.parametrize(
+    ("action", "call", "kind", "text"),
+    [
+        ("pass", "work()", "finished", "finished: the interpreter exited"),
+        ("1 / 0", "work()", "exception", "ended by an exception: ZeroDivisionError, in epoch/step"),
+        ("raise MemoryError", "work()", "host_out_of_memory", "out of memory on the host, in epoch/step"),
+        ("os.kill(os.getpid(), signal.SIGINT)", "work()", "exception", "interrupted with Ctrl-C, in epoch/step"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "work()", "killed", "killed or crashed: its process is gone"),
+        ("os._exit(3)", "work()", "killed", "killed or crashed: its process is gone"),
+        ("sys.exit(3)", "work()", "finished", "finished with SystemExit, in epoch/step"),
+    ],
+)
+def test_real_processes_end_in_each_way(rings: Path, action: str, call: str, kind: str, text: str) -> None:
+    code = SCRIPT.format(action=action, call=call)
+    subprocess.run([sys.executable, "-c", code, str(rings)], stderr=subprocess.DEVNULL, timeout=60, check=False)
+    with phasescope.attach(directory=rings) as reader:
+        view = SessionView()
+        view.feed(reader.unread())
+        told = view.ending(reader.state, heartbeat_ns=reader.heartbeat_ns)
+    assert told.kind == kind, told
+    assert told.text.startswith(text)
+    opened = [phase.path for phase in told.open_phases]
+    assert opened == ([("epoch",), ("epoch", "step")] if kind == "killed" else [])

@@ -15,6 +15,7 @@ import pytest
 
 from fakes.fake_cuda import GIB, UUIDS, FakeCuda, without_torch
 from fakes.processes import in_forked_child, in_new_python
+from phasescope.backends import torch_time
 from phasescope.backends.protocol import DeviceCounters, DeviceIdentity
 from phasescope.backends.torch_cuda import Cuda, Rocm
 
@@ -126,6 +127,13 @@ class TestCounters:
         cuda = FakeCuda(backend="cudaMallocAsync").install(monkeypatch)
         cuda.use(0, allocated=7, reserved=9, active=7)
         assert Cuda().allocator(0) == (7, 9, 7, None)
+        assert Cuda().unavailable == ("allocator_inactive_bytes",)
+
+    def test_what_is_unavailable_is_not_decided_before_the_device_is_in_use(self, cuda: FakeCuda) -> None:
+        cuda.initialised = False
+        assert Cuda().unavailable == ()
+        cuda.initialised = True
+        assert Cuda().unavailable == ()
 
     def test_a_torch_that_does_not_name_its_allocator_has_its_own(self, cuda: FakeCuda) -> None:
         cuda.use(0, split=5)
@@ -142,6 +150,113 @@ class TestCounters:
         with pytest.raises(RuntimeError):
             Cuda().allocator(device)
         assert cuda.initialisations == 0
+
+
+class TestExtra:
+    def test_retries_failures_private_pools_and_pinned_memory(self, cuda: FakeCuda) -> None:
+        cuda.use(1, allocated=300 * MIB, reserved=512 * MIB)
+        cuda.stats[1].update(num_alloc_retries=3, num_ooms=1)
+        cuda.stats[1]["requested_bytes"]["all"]["current"] = 299 * MIB
+        pools = cuda.stats[1]["reserved_bytes_by_private_pools"]
+        pools[0, 1]["all"]["current"] = 64 * MIB
+        pools[0, 2] = {"all": {"current": 2 * MIB}}
+        cuda.host_stats["allocated_bytes"]["current"] = 128 * MIB
+        cuda.host_stats["active_bytes"]["current"] = 100 * MIB
+        assert Cuda().extra(1) == {
+            "num_alloc_retries": 3,
+            "num_ooms": 1,
+            "requested_bytes": 299 * MIB,
+            "private_pools_bytes": 66 * MIB,
+            "pinned_bytes": 128 * MIB,
+            "pinned_active_bytes": 100 * MIB,
+        }
+
+    def test_what_an_older_torch_does_not_count_is_left_out(self, cuda: FakeCuda) -> None:
+        for name in ("requested_bytes", "reserved_bytes_by_private_pools", "num_ooms"):
+            del cuda.stats[0][name]
+        del vars(cuda.core)["_cuda_hostMemoryStats"]
+        assert Cuda().extra(0) == {"num_alloc_retries": 0}
+
+    def test_it_initialises_nothing(self, cuda: FakeCuda) -> None:
+        cuda.initialised = False
+        for ask in (Cuda().extra, Cuda().peak, Cuda().reset_peak, Cuda().time_mark):
+            with pytest.raises(RuntimeError, match="not initialised in this process"):
+                ask(0)
+        assert cuda.initialisations == 0
+
+
+class TestPeaks:
+    def test_a_peak_is_the_most_since_it_was_reset_on_its_device_alone(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        cuda.use(0, allocated=500 * MIB)
+        cuda.use(0, allocated=100 * MIB)
+        cuda.use(1, allocated=7 * MIB)
+        cuda.use(1, allocated=5 * MIB)
+        assert (backend.peak(0), backend.peak(1)) == (500 * MIB, 7 * MIB)
+        backend.reset_peak(0)
+        assert (backend.peak(0), backend.peak(1)) == (100 * MIB, 7 * MIB)
+
+    def test_a_torch_without_the_private_call_resets_by_the_public_one(self, cuda: FakeCuda) -> None:
+        vars(cuda.cuda)["reset_peak_memory_stats"] = vars(cuda.core).pop("_cuda_resetPeakMemoryStats")
+        cuda.use(0, allocated=9)
+        cuda.use(0, allocated=4)
+        backend = Cuda()
+        backend.reset_peak(0)
+        assert backend.peak(0) == 4
+
+
+class TestDeviceTime:
+    @pytest.fixture(autouse=True)
+    def driver(self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+        libraries = {"libcuda.so.1": {"cuThreadExchangeStreamCaptureMode": cuda.exchange_capture_mode}}
+        monkeypatch.setattr(torch_time, "load_library", libraries.__getitem__)
+
+    def test_it_is_what_the_device_took_and_unknown_until_then(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        begin = backend.time_mark(1)
+        cuda.queued_ms = 7.5
+        end = backend.time_mark(1)
+        assert begin is not None
+        assert end is not None
+        cuda.device_ms = 3.0
+        assert backend.time_between(begin, end) is None
+        cuda.device_ms = 8.0
+        assert backend.time_between(begin, end) == 7.5
+        assert cuda.streams == ["stream of 1"] * 2
+
+    def test_events_are_used_again_by_their_own_device_alone(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        for device in (0, 0, 1, 1, 0):
+            begin, end = backend.time_mark(device), backend.time_mark(device)
+            assert begin is not None
+            assert end is not None
+            assert backend.time_between(begin, end) == 0.0
+        assert cuda.events_made == 4
+
+    def test_a_stream_that_is_being_captured_gets_no_event(self, cuda: FakeCuda) -> None:
+        cuda.capturing = True
+        assert Cuda().time_mark(0) is None
+        assert cuda.events_made == 0
+
+    def test_asking_while_another_thread_captures_does_not_break_its_graph(self, cuda: FakeCuda) -> None:
+        backend = Cuda()
+        begin, end = backend.time_mark(0), backend.time_mark(0)
+        assert begin is not None
+        assert end is not None
+        cuda.other_thread_captures = True
+        assert backend.time_between(begin, end) == 0.0
+        assert cuda.capture_mode == 0
+
+    def test_where_that_can_not_be_made_safe_nothing_is_recorded(
+        self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_library(name: str) -> Any:
+            raise OSError(f"{name}: cannot open shared object file")
+
+        monkeypatch.setattr(torch_time, "load_library", no_library)
+        with pytest.raises(NotImplementedError, match="not to be found"):
+            Cuda().time_mark(0)
+        assert cuda.events_made == 0
 
 
 class TestDevices:

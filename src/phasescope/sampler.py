@@ -78,7 +78,8 @@ class Sampler:
         try:
             scope = self._innermost()
             for state, counters in self._sources.sample():
-                recorder.note("sample", state, counters, scope, None, {"sampling_late_ns": late_ns, **state.extra})
+                extra = {"sampling_late_ns": late_ns, **state.take_extra()}
+                recorder.note("sample", state, counters, scope, None, extra)
                 crossing = self._thresholds.crossed(state, counters)
                 if crossing is not None:
                     recorder.note(crossing.event_type, state, counters, scope, crossing.context, crossing.extra)

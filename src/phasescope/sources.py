@@ -102,7 +102,7 @@ class DeviceState:
         self.device_id = device_id
         self.measures = source.measures(device_id)
         self.last_allocated = -1  # of the event before; -1 where there is none to compare with
-        self.extra: dict[str, int] = {}  # what the sample that is being taken has besides the counters
+        self.extra: dict[str, int] = {}  # what the next sample has besides the counters
         self.extra_at_ns: int | None = None
         self.seen_by: tuple[Driver, DeviceIdentity] | None = None
         self.set_figures(DeviceCounters())
@@ -115,6 +115,11 @@ class DeviceState:
             free = None if free is not None and free > total else free
         self.figures = DeviceCounters(used, free, total)
         self.remask()
+
+    def take_extra(self) -> dict[str, int]:
+        """What the sample that is being written has besides the counters; it is given once."""
+        extra, self.extra = self.extra, {}
+        return extra
 
     def remask(self) -> None:
         """Bring what an event says of the device up to date."""
@@ -354,30 +359,20 @@ class Sources:
             self._tell("collector_recovered", source, f"{source.name} answers again")
         for state, _ in measured:
             state.set_figures(self._figures(source, state.device_id))
-            state.extra = self._extra(source, state)
+            self._find_extra(source, state)
         return measured
 
     def _covers(self, device: int) -> bool:
         return self._devices is None or device == HOST_DEVICE or device in self._devices
 
-    def _extra(self, source: Source, state: DeviceState) -> dict[str, int]:
-        """What backend and driver know besides, asked for at most once a second; nothing on the samples between."""
+    def _find_extra(self, source: Source, state: DeviceState) -> None:
+        """Ask for what the backend knows besides, at most once a second."""
         now_ns = self._monotonic_ns()
-        if state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS:
-            return {}
+        if source.extra is None or (state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS):
+            return
         state.extra_at_ns = now_ns
-        found: dict[str, int] = {}
-        if state.seen_by is not None and state.seen_by[0].extra is not None:
-            driver, identity = state.seen_by
-            found.update(self._besides(driver, source, partial(state.seen_by[0].extra, identity)))
-        if source.extra is not None:
-            found.update(self._besides(source, source, partial(source.extra, state.device_id)))
-        return found
-
-    def _besides(
-        self, asked: Source | Driver, source: Source, question: Callable[[], dict[str, int]]
-    ) -> dict[str, int]:
-        return self._ask(asked.extra_health, source, f"what {asked.name} knows besides", question) or {}
+        question = partial(source.extra, state.device_id)
+        state.extra = self._ask(source.extra_health, source, f"what {source.name} knows besides", question) or {}
 
     def _figures(self, source: Source, device: int) -> DeviceCounters:
         """The device as its driver sees it, and where no driver does, as the framework does."""

@@ -35,6 +35,35 @@ class Uuid:
         return self.text
 
 
+class FakeEvent:
+    """`torch.cuda.Event`: recorded in a stream, over once the device has come to it."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self._cuda = cuda
+        self._recorded_ms: float | None = None
+
+    def record(self, stream: str) -> None:
+        """Put it into the queue: the device comes to it when its time is `queued_ms`."""
+        if self._cuda.capturing:
+            raise RuntimeError("recorded into a graph")
+        self._cuda.streams.append(stream)
+        self._recorded_ms = self._cuda.queued_ms
+
+    def query(self) -> bool:
+        """Whether the device has come to it; an error where another thread captures and this one is not relaxed."""
+        if self._cuda.other_thread_captures and self._cuda.capture_mode != 2:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        return self._recorded_ms is None or self._recorded_ms <= self._cuda.device_ms
+
+    def elapsed_time(self, end: FakeEvent) -> float:
+        """Raises where one of them is not over yet, or was never recorded."""
+        if self._recorded_ms is None or end._recorded_ms is None:
+            raise RuntimeError("Both events must be recorded before calculating elapsed time.")
+        if not (self.query() and end.query()):
+            raise RuntimeError("CUDA error: device not ready")
+        return end._recorded_ms - self._recorded_ms
+
+
 class FakeCuda:
     """The state behind the fake modules. Tests move it as a training would."""
 
@@ -49,6 +78,14 @@ class FakeCuda:
         self.stats = [_no_stats() for _ in range(devices)]
         self.properties = [_properties(device) for device in range(devices)]
         self.thread = threading.local()
+        self.host_stats = {name: _stat() for name in ("allocated_bytes", "active_bytes")}
+        self.queued_ms = 0.0
+        self.device_ms = 0.0
+        self.capturing = False
+        self.other_thread_captures = False
+        self.capture_mode = 0
+        self.streams: list[str] = []
+        self.events_made = 0
         self._pid = os.getpid()
         self.core = self._core()
         self.cuda = self._cuda()
@@ -98,6 +135,19 @@ class FakeCuda:
                 raise RuntimeError("CUDAPluggableAllocator does not yet support getDeviceStats.")
             return self.stats[self._check(device, "memory_allocated")]
 
+        def _cuda_resetPeakMemoryStats(device: int) -> None:  # noqa: N802
+            for families in self.stats[self._check(device, "reset_peak_memory_stats")].values():
+                for stat in families.values() if isinstance(families, dict) else ():
+                    if isinstance(stat, dict) and "peak" in stat:
+                        stat["peak"] = stat["current"]
+
+        def _cuda_hostMemoryStats() -> dict[str, Any]:  # noqa: N802
+            self._check(0, "host_memory_stats")
+            return self.host_stats
+
+        def _cuda_isCurrentStreamCapturing() -> bool:  # noqa: N802
+            return self.capturing
+
         def _cuda_getDevice() -> int:  # noqa: N802
             self._initialise()
             return getattr(self.thread, "device", 0)
@@ -132,13 +182,29 @@ class FakeCuda:
                 return {}
             return dict(self.core._cuda_memoryStats(device))
 
+        def current_stream(device: Any = None) -> str:
+            self._initialise()
+            return f"stream of {device}"
+
         def get_device_properties(device: Any = None) -> SimpleNamespace:
             self._initialise()
             if device not in range(self.devices):
                 raise AssertionError("Invalid device id")
             return self.properties[int(device)]
 
-        return _module("torch.cuda", locals())
+        module = _module("torch.cuda", locals())
+        vars(module)["Event"] = self._event
+        return module
+
+    def _event(self, *, enable_timing: bool = False) -> FakeEvent:
+        assert enable_timing
+        self.events_made += 1
+        return FakeEvent(self)
+
+    def exchange_capture_mode(self, mode: Any) -> int:
+        """`cuThreadExchangeStreamCaptureMode`, of which `mode` is a `ctypes.byref`."""
+        self.capture_mode, mode._obj.value = mode._obj.value, self.capture_mode
+        return 0
 
 
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,13 +219,14 @@ def _module(name: str, namespace: dict[str, Any]) -> ModuleType:
     return module
 
 
-def _no_stats() -> dict[str, Any]:
-    def stat() -> dict[str, int]:
-        return {"current": 0, "peak": 0, "allocated": 0, "freed": 0}
+def _stat() -> dict[str, int]:
+    return {"current": 0, "peak": 0, "allocated": 0, "freed": 0}
 
-    stats: dict[str, Any] = {name: {pool: stat() for pool in _POOLS} for name in _FAMILIES + _BYTES}
-    stats.update(dict.fromkeys(_COUNTERS, 0), oversize_allocations=stat(), oversize_segments=stat())
-    stats["reserved_bytes_by_private_pools"] = {(0, 1): {pool: stat() for pool in _POOLS}}
+
+def _no_stats() -> dict[str, Any]:
+    stats: dict[str, Any] = {name: {pool: _stat() for pool in _POOLS} for name in _FAMILIES + _BYTES}
+    stats.update(dict.fromkeys(_COUNTERS, 0), oversize_allocations=_stat(), oversize_segments=_stat())
+    stats["reserved_bytes_by_private_pools"] = {(0, 1): {pool: _stat() for pool in _POOLS}}
     return stats
 
 

@@ -53,7 +53,7 @@ class Mps:
 
     def why_not(self) -> Unavailable | None:
         """Why this process can never use the device, or None. Imports torch."""
-        if self.never:
+        if not _is_apple_silicon():
             return Unavailable("MPS is only there on a Mac with Apple silicon", "use another backend here")
         torch = import_torch(_INSTALL)
         if isinstance(torch, Unavailable):

@@ -1,0 +1,238 @@
+"""The host beyond the resident set: workers, shared and proportional memory, swap, and the kernel's high-water mark."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+import phasescope
+from fakes.processes import in_forked_child, in_new_python
+from phasescope import phase
+from phasescope.backends.cpu import Cpu
+from phasescope.backends.host_extra import HostExtra
+from phasescope.backends.host_peak import HighWater
+from phasescope.backends.host_workers import descendants
+from reading import events_of, exit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from phasescope.testing import FakeClock
+
+MIB = 2**20
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+_WORKER = "import sys; block = bytearray({size}); print(flush=True); sys.stdin.read()"
+
+
+def worker(code: str) -> subprocess.Popen[bytes]:
+    """A child that runs `code`, which prints a line once it is there and ends with its input."""
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    child.communicate()
+
+
+@pytest.fixture
+def children() -> Iterator[list[subprocess.Popen[bytes]]]:
+    started = [worker(_WORKER.format(size=60 * MIB)) for _ in range(2)]
+    yield started
+    for child in started:
+        end(child)
+
+
+class TestWorkers:
+    @pytest.mark.neutral
+    @pytest.mark.parametrize("proc", ["/proc", "/no/such/place"])
+    def test_children_are_found_and_summed(self, children: list[subprocess.Popen[bytes]], proc: str) -> None:
+        """Also where there is no /proc, as on macOS and Windows."""
+        assert {child.pid for child in children} <= set(descendants(proc))
+        pages = os.sysconf("SC_PAGE_SIZE") if proc == "/proc" and hasattr(os, "sysconf") else 0
+        extra = HostExtra(proc, page_bytes=pages).read()
+        resident = sum(psutil.Process(child.pid).memory_info().rss for child in children)
+        assert extra["children"] == 2
+        assert abs(extra["children_resident_bytes"] - resident) < 8 * MIB
+
+    def test_grandchildren_count_too(self) -> None:
+        inner = _WORKER.format(size=30 * MIB)
+        child = worker(
+            "import subprocess, sys; pipe = subprocess.PIPE;"
+            f"inner = subprocess.Popen([sys.executable, '-c', {inner!r}], stdin=pipe, stdout=pipe);"
+            "inner.stdout.readline(); print(flush=True); sys.stdin.read(); inner.communicate()"
+        )
+        try:
+            assert len(descendants()) == 2
+        finally:
+            end(child)
+
+    @linux
+    def test_forked_workers_are_not_counted_twice_in_the_proportional_sum(self) -> None:
+        """Each of them shares the parent's block, which their resident sets all count."""
+        code = """
+            import json, os
+            from phasescope.backends.cpu import Cpu
+            block = bytearray(os.urandom(1) * (100 * 2**20))
+            pipes = [os.pipe() for _ in range(3)]
+            pids = []
+            for reader, writer in pipes:
+                pid = os.fork()
+                if pid == 0:
+                    os.close(writer)
+                    block[::4096].count(0)
+                    os.read(reader, 1)
+                    os._exit(0)
+                pids.append(pid)
+            print(json.dumps(Cpu().extra()))
+            for reader, writer in pipes:
+                os.write(writer, b"x")
+            for pid in pids:
+                os.waitpid(pid, 0)
+        """
+        extra = json.loads(in_new_python(code, "-W", "ignore"))
+        assert extra["children"] == 3
+        assert extra["children_resident_bytes"] > 300 * MIB
+        assert extra["children_proportional_bytes"] < 150 * MIB
+        assert extra["proportional_bytes"] < 100 * MIB
+
+    @linux
+    def test_a_zombie_and_a_child_that_ended_hold_nothing(self) -> None:
+        child = worker(_WORKER.format(size=MIB))
+        end_now = child.stdin
+        assert end_now is not None
+        end_now.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        extra = HostExtra(page_bytes=4096).read()
+        assert (extra["children"], extra["children_resident_bytes"]) == (0, 0)
+        child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
+
+    @linux
+    def test_data_loader_workers_appear_in_a_sample(self) -> None:
+        code = """
+            import json, torch, phasescope
+
+            class Heavy(torch.utils.data.Dataset):
+                def __len__(self):
+                    return 8
+                def __getitem__(self, index):
+                    self.kept = torch.ones(60 * 2**20 // 4)
+                    return index
+
+            session = phasescope.start(interval_ms=3_600_000, directory=None)
+            loader = torch.utils.data.DataLoader(Heavy(), num_workers=2, persistent_workers=True)
+            for _ in loader:
+                pass
+            session._sampler._sources.admitted[-1].states[-1].extra_at_ns = None
+            session._sampler.tick(0)
+            print(json.dumps([e["metadata"] for e in session.events() if e["event_type"] == "sample"][-1]))
+        """
+        metadata = json.loads(in_new_python(code))
+        assert metadata["children"] == 2
+        assert metadata["children_resident_bytes"] > 2 * 60 * MIB
+
+
+class TestExtra:
+    @linux
+    def test_shared_and_proportional_memory_are_the_kernels(self) -> None:
+        extra = Cpu().extra()
+        memory = psutil.Process().memory_full_info()
+        assert abs(extra["shared_bytes"] - memory.shared) < 8 * MIB
+        assert abs(extra["proportional_bytes"] - memory.pss) < 16 * MIB
+        assert abs(extra["swap_bytes"] - memory.swap) < 8 * MIB
+
+    def test_the_proportional_set_is_measured_only_as_often_as_it_is_cheap(self, tmp_path: Path) -> None:
+        own = tmp_path / str(os.getpid())
+        own.mkdir()
+        (own / "smaps_rollup").write_text(
+            "00400000-7ffd00000000 ---p 00000000 00:00 0 [rollup]\nRss: 9 kB\nPss: 5 kB\n"
+        )
+        times = iter([0, 10_000_000, 1_000_000_000, 2_010_000_000, 2_020_000_000])
+        host = HostExtra(tmp_path, monotonic_ns=lambda: next(times))
+        assert ["proportional_bytes" in host.read() for _ in range(3)] == [True, False, True]
+
+    def test_what_the_system_does_not_tell_is_left_out(self, tmp_path: Path) -> None:
+        own = tmp_path / str(os.getpid())
+        (own / "task" / str(os.getpid())).mkdir(parents=True)
+        (own / "task" / str(os.getpid()) / "children").touch()
+        (own / "status").write_text("Name:\tpython\nVmRSS:\t 9 kB\n")
+        assert HostExtra(tmp_path, page_bytes=4096).read() == {"children": 0, "children_resident_bytes": 0}
+
+    def test_samples_carry_it_and_boundaries_do_not(self, clock: FakeClock) -> None:
+        with phasescope.start(clock=clock, interval_ms=3_600_000) as session:
+            with phase("step"):
+                pass
+            sampled = events_of(session, "sample")[-1]
+            leave = exit_of(session, "step")
+        assert sampled["metadata"]["children"] == 0
+        assert "children" not in leave["metadata"]
+
+
+class TestPeaks:
+    @linux
+    def test_a_peak_is_the_most_since_it_was_reset(self) -> None:
+        cpu = Cpu()
+        try:
+            cpu.reset_peak()
+            before = cpu.peak()
+            block: Any = bytearray(100 * MIB)
+            del block
+            assert cpu.peak() - before > 90 * MIB
+            cpu.reset_peak()
+            assert cpu.peak() - before < 50 * MIB
+        finally:
+            cpu.close()
+
+    @linux
+    def test_phases_on_the_host_have_exact_peaks_that_nest(self, clock: FakeClock) -> None:
+        with phasescope.start(backends=["cpu"], clock=clock, interval_ms=3_600_000, peaks=True) as session:
+            with phase("step"):
+                with phase("spike"):
+                    block: Any = bytearray(100 * MIB)
+                    del block
+                with phase("calm"):
+                    pass
+            exits = {path: exit_of(session, path) for path in ("step", "step/spike", "step/calm")}
+        above = {
+            path: e["metadata"]["phase_scope"]["peak_allocated_bytes"] - e["allocator_allocated_bytes"]
+            for path, e in exits.items()
+        }
+        assert above["step/spike"] > 90 * MIB
+        assert above["step"] > 90 * MIB
+        assert above["step/calm"] < 50 * MIB
+
+    def test_a_system_that_has_no_mark_says_so(self, tmp_path: Path) -> None:
+        (tmp_path / "status").write_text("Name:\tpython\n")
+        for status in (tmp_path / "status", tmp_path / "missing"):
+            high_water = HighWater(status, tmp_path / "clear_refs")
+            with pytest.raises(NotImplementedError):
+                high_water.read()
+            with pytest.raises(NotImplementedError):
+                high_water.reset()
+            high_water.close()
+
+    @linux
+    def test_a_forked_child_has_its_own(self) -> None:
+        cpu = Cpu()
+        cpu.reset_peak()
+        parent = cpu.peak()
+
+        def in_child() -> int:
+            block: Any = bytearray(100 * MIB)
+            del block
+            return cpu.peak()
+
+        child = in_forked_child(in_child)
+        assert child - parent > 50 * MIB
+        assert cpu.peak() - parent < 50 * MIB
+        cpu.close()

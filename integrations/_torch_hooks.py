@@ -12,15 +12,17 @@ import itertools
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from phasescope import phase
-from phasescope.integrations._scopes import UnseenError, leave, logger
+
+from ._scopes import UnseenError, leave, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 _MAX_OUTPUTS = 64
 _MAX_NESTING = 4
@@ -126,7 +128,7 @@ class Backward:
     with whatever comes next (a fetch, a forward, a step), and from then on with that number.
     """
 
-    _open: dict[int, Backward] = {}  # noqa: RUF012 - of all models, by the thread of their forward: at most one each
+    _open: ClassVar[dict[int, Backward]] = {}  # of all models, by the thread of their forward: at most one each
 
     def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
         self._expected = len(parameters)
@@ -156,12 +158,13 @@ class Backward:
             logger.debug("no backward phase for an output: %s", type(error).__name__)
 
     def _beginning(self, ident: int, context: contextvars.Context | None) -> Callable[[Any], None]:
-        @torch.utils.hooks.unserializable_hook
         def begin(_gradient: Any) -> None:
             if self._scope is None and not torch.compiler.is_compiling():
                 self._begin(ident, context)
 
-        return begin
+        # Who saves the output is not warned that this hook is not saved with it.
+        hook: Callable[[Any], None] = torch.utils.hooks.unserializable_hook(begin)
+        return hook
 
     def _begin(self, ident: int, context: contextvars.Context | None) -> None:
         other = Backward._open.get(ident)
@@ -227,7 +230,7 @@ class Backward:
 class Steps:
     """The steps of one optimizer, whichever models share it."""
 
-    _of: weakref.WeakKeyDictionary[torch.optim.Optimizer, Steps] = weakref.WeakKeyDictionary()
+    _of: ClassVar[weakref.WeakKeyDictionary[torch.optim.Optimizer, Steps]] = weakref.WeakKeyDictionary()
 
     def __init__(self, optimizer: torch.optim.Optimizer, paused: Callable[[], bool]) -> None:
         self._paused = paused
@@ -284,21 +287,22 @@ class Steps:
 
 def is_below(module: str) -> bool:
     """Whether a function of that module is on the calling thread's stack."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__") == module:
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
 
 
 def _calls_of(module: torch.nn.Module) -> int:
     """How many calls of this module are on the stack, less the one that begins. Only asked where one seems open."""
-    calls, frame = -1, sys._getframe(1)
+    calls = -1
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code is _call_impl and frame.f_locals.get("self") is module:
             calls += 1
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return calls
 
 

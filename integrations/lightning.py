@@ -12,18 +12,20 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from phasescope.integrations._figures import figures
-from phasescope.integrations._frameworks import framework
-from phasescope.integrations._scopes import FitSession, Scopes, checked_interval, logger
+from ._figures import figures
+from ._frameworks import framework
+from ._scopes import FitSession, Scopes, checked_interval, logger
 
 if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
     import phasescope
+else:
+    # Of the two packages, the one that the training imported: the other would cost it seconds.
+    _modules = sorted(("lightning.pytorch", "pytorch_lightning"), key=lambda name: name not in sys.modules)
+    pl = framework("lightning", *_modules, pip="lightning")
 
 __all__ = ["PhaseCallback"]
-
-# Of the two packages, the one that the training imported: the other would cost it seconds.
-_MODULES = sorted(("lightning.pytorch", "pytorch_lightning"), key=lambda name: name not in sys.modules)
-pl = framework("lightning", *_MODULES, pip="lightning")
 
 _ROOTS = {"fit": "fit", "validate": "validation", "test": "test", "predict": "predict"}
 _LOGGED = ("data", "forward", "backward", "optimizer", "batch")

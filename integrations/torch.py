@@ -18,15 +18,19 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phasescope import track
-from phasescope.integrations._frameworks import framework
 
-torch = framework("torch", "torch", pip="torch")
-
-from phasescope.integrations._torch_hooks import Backward, Forwards, Steps  # noqa: E402 - needs torch itself
+from ._frameworks import framework
+from ._scopes import FitSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    import torch
+else:
+    torch = framework("torch", "torch", pip="torch")
+
+from ._torch_hooks import Backward, Forwards, Steps
 
 __all__ = ["Instrumented", "instrument"]
 
@@ -62,9 +66,23 @@ def instrument(
     if loader is not None and not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise TypeError(f"loader must be iterable, not a {type(loader).__name__}")
     optimizers = _optimizers(optimizer)
+    automatic = _automatic.pop(model, None)
+    if automatic is not None:
+        automatic.undo()
     if model in _instrumented:
         raise ValueError("model is instrumented already: call undo() on what instrument() returned for it first")
     return Instrumented(model, optimizers, loader, depth)
+
+
+def instrument_by_itself(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """For `phasescope run`: as `instrument`, silent while a framework's fit runs, until somebody calls that."""
+    for inner in model.modules():
+        if inner is not model and inner in _automatic:  # it was wrapped since
+            _automatic.pop(inner).undo()
+    if model in _automatic:
+        _automatic[model].add(optimizer)
+    elif not any(inner in _instrumented for inner in model.modules()):
+        _automatic[model] = Instrumented(model, [optimizer], None, 0, FitSession.is_any_open)
 
 
 class Instrumented:
@@ -79,8 +97,11 @@ class Instrumented:
         paused: Callable[[], bool] = bool,
     ) -> None:
         self._model = weakref.ref(model)
+        self._paused = paused
         # Nothing that hangs on the model leads back to this object, which holds the loader.
-        steps = self._steps = [Steps.of(optimizer, paused) for optimizer in optimizers]
+        steps = self._steps = list[Steps]()
+        for optimizer in optimizers:
+            self.add(optimizer)
 
         def before() -> None:
             """Something new begins: a forward or a fetch. What was left open before it ends now."""
@@ -97,6 +118,15 @@ class Instrumented:
         self.loader = None if loader is None else TrackedLoader(loader, before)
         """The loader, each fetch from it a phase; its attributes are the original's. None where none was given."""
         _instrumented.add(model)
+
+    def add(self, optimizer: torch.optim.Optimizer) -> None:
+        """Mark the steps of a further optimizer."""
+        (optimizer,) = _optimizers(optimizer)
+        steps = Steps.of(optimizer, self._paused)
+        if steps in self._steps:
+            steps.release()
+        else:
+            self._steps.append(steps)
 
     def undo(self) -> None:
         """Take every hook away. A second time does nothing."""
@@ -149,6 +179,7 @@ class TrackedLoader(track[T]):
         return getattr(self._loader, name)
 
 
+_automatic: weakref.WeakKeyDictionary[torch.nn.Module, Instrumented] = weakref.WeakKeyDictionary()
 _instrumented: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 

@@ -16,18 +16,22 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from phasescope import PhasescopeWarning
-from phasescope.integrations._figures import figures
-from phasescope.integrations._frameworks import framework
-from phasescope.integrations._scopes import FitSession, Scopes, UnseenError, logger
+
+from ._figures import figures
+from ._frameworks import framework
+from ._scopes import FitSession, Scopes, UnseenError, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
+
+    import transformers
 
     import phasescope
+else:
+    transformers = framework("transformers", "transformers", pip="'transformers[torch]'")
 
 __all__ = ["PhaseCallback"]
-
-transformers = framework("transformers", "transformers", pip="'transformers[torch]'")
 
 _CALLS = ("train", "evaluate", "predict")
 _LOGGED = ("data", "forward_backward", "optimizer", "step", "evaluate", "save")
@@ -181,18 +185,19 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
 
 
 def _is_at_epoch_end(state: Any) -> bool:
-    return state.global_step >= state.max_steps or abs(state.epoch - round(state.epoch)) < 1e-6
+    """Whether the epoch has no further step: so near to a whole number of epochs is no other."""
+    return bool(state.global_step >= state.max_steps or abs(state.epoch - round(state.epoch)) < 1e-6)
 
 
 def _calling_trainer() -> Any:
     """The Trainer that is telling an event right now. The event itself does not say."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_varnames[:1] == ("self",) and "transformers" in frame.f_globals.get("__name__", ""):
             caller = frame.f_locals["self"]
             if hasattr(type(caller), "_inner_training_loop"):
                 return caller
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

@@ -1,7 +1,9 @@
 """The `phasescope` command. One sub-command a file, imported only when it is chosen; its docstring is its
 help.
 
-A command file has `add_arguments(parser)` and `run(arguments) -> exit code`.
+A command file has `add_arguments(parser)` and `run(arguments) -> exit code`. One that hands the process over to a
+program of the user's gives back, instead of an exit code, what is then to be called, and has
+`split(arguments) -> (its own, those that are passed on untouched)`.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from typing import TYPE_CHECKING, NoReturn
 from phasescope.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
-COMMANDS = ("ls", "tail", "summary", "demo", "doctor", "clean")
+COMMANDS = ("ls", "tail", "summary", "run", "demo", "doctor", "clean")
 
 OK = 0
 NOT_FOUND = 1
@@ -45,7 +47,7 @@ class CommandError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. A closed pipe ends it silently."""
     try:
-        exit_code = _run(list(sys.argv[1:] if argv is None else argv))
+        done = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except CommandError as error:
         from phasescope.cli.terminal import complain
@@ -59,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except SystemExit as error:  # argparse: 0 after --help, 2 for wrong usage
         return error.code if isinstance(error.code, int) else WRONG_USAGE
-    return exit_code
+    return done if isinstance(done, int) else done()
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int | Callable[[], int]:
     if not arguments or arguments[0] not in COMMANDS:
         _without_command(arguments)
     module = importlib.import_module(f"phasescope.cli.{arguments[0]}")
@@ -73,8 +75,9 @@ def _run(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    exit_code: int = module.run(parser.parse_args(arguments[1:]))
-    return exit_code
+    own, passed_on = module.split(arguments[1:]) if hasattr(module, "split") else (arguments[1:], [])
+    done: int | Callable[[], int] = module.run(parser.parse_args(own, argparse.Namespace(passed_on=passed_on)))
+    return done
 
 
 def _without_command(arguments: list[str]) -> NoReturn:

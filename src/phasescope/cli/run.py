@@ -1,0 +1,192 @@
+"""Run a script or a module as Python does, with a session around it and its phases marked.
+
+What torch, Lightning, transformers and Keras do in it is marked as the script imports them. At the end the summary
+goes to standard error, also when the script raises or is interrupted; meanwhile any other command looks in.
+
+Whatever follows SCRIPT or MODULE is its own, and no separator is needed. Exit code, traceback, sys.argv and sys.path
+are what Python alone would give it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import io
+import os
+import runpy
+import sys
+import types
+import zipfile
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phasescope.cli import OK, WRONG_USAGE, CommandError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from phasescope.session import Session
+
+_WITH_VALUE = ("--dir", "--interval-ms")
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Our own options, and from the script or `-m` on what is passed on."""
+    index = 0
+    while index < len(arguments) and arguments[index].startswith("-"):
+        if arguments[index].startswith("-m"):
+            break
+        index += 2 if arguments[index] in _WITH_VALUE else 1
+    return arguments[:index], arguments[index:]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} [options] (SCRIPT | -m MODULE) [arguments of its own ...]"
+    parser.add_argument("--no-instrument", action="store_true", help="mark only what the script itself marks")
+    parser.add_argument("--no-summary", action="store_true", help="print nothing at the end")
+    parser.add_argument("--interval-ms", type=int, default=100, metavar="N", help="the sampler's period (default 100)")
+    parser.add_argument("--dir", metavar="DIR", help="put the live session into this directory")
+
+
+def run(arguments: argparse.Namespace) -> Callable[[], int]:
+    """What is then to be called: it runs the script, and lets pass whatever that raises."""
+    program = _program(arguments.passed_on)
+    import phasescope
+
+    try:
+        session = phasescope.start(directory=arguments.dir, interval_ms=arguments.interval_ms)
+    except ValueError as error:
+        raise CommandError(str(error), WRONG_USAGE) from error
+    if not arguments.no_summary:
+        atexit.register(_sum_up, session)
+    if not arguments.no_instrument:
+        from phasescope.integrations import _auto
+
+        _auto.instrument_imports()
+    return program
+
+
+def _program(command: list[str]) -> Callable[[], int]:
+    """Get everything ready for the script or module, and say how it is run."""
+    first = command[0] if command else ""
+    if first.startswith("-m"):
+        module, *own = [first[2:], *command[1:]] if first != "-m" else command[1:] or [""]
+        if module:
+            return lambda: _run(_prepared(["-m", *own], str(Path.cwd())), runpy._run_module_as_main, module)  # type: ignore[attr-defined]
+    if not first or first.startswith("-m"):
+        raise CommandError("run needs a script, or -m and a module", WRONG_USAGE)
+    path = Path(first).absolute()
+    if path.is_dir() or zipfile.is_zipfile(path):
+        return lambda: _run(_prepared(command, str(path)), runpy._run_module_as_main, "__main__", False)  # type: ignore[attr-defined]
+    try:
+        with io.open_code(str(path)) as file:
+            source = file.read()
+    except OSError as error:
+        raise CommandError(f"can't open file {str(path)!r}: {error.strerror}", WRONG_USAGE) from error
+
+    def script() -> int:
+        main = _prepared(command, str(path.resolve().parent))
+        main.__file__ = str(path)
+        main.__loader__ = SourceFileLoader("__main__", str(path))
+        main.__dict__["__cached__"] = None
+        return _run(main, _execute, source, str(path), main.__dict__)
+
+    return script
+
+
+def _prepared(argv: list[str], first_path: str) -> types.ModuleType:
+    """A fresh `__main__`, and `sys` as the script expects it."""
+    sys.argv[:] = argv
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = first_path
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins
+    if sys.version_info < (3, 14):
+        main.__dict__["__annotations__"] = {}
+    _kept.append(sys.modules["__main__"])
+    sys.modules["__main__"] = main
+    return main
+
+
+_kept: list[types.ModuleType] = []  # the `__main__` that called us
+
+
+def _execute(source: bytes, filename: str, namespace: dict[str, Any]) -> None:
+    """Only of text that it runs, and not of code, does Python remember that a Ctrl-C ended it, to end likewise."""
+    exec("run()", _text_names | {"run": lambda: _execute_code(source, filename, namespace)})
+
+
+def _execute_code(source: bytes, filename: str, namespace: dict[str, Any]) -> None:
+    exec(compile(source, filename, "exec", dont_inherit=True), namespace)
+
+
+_text_names = {"__name__": __name__}
+
+
+def _run(main: types.ModuleType, function: Callable[..., object], *arguments: Any) -> int:
+    """Call it, and report what it raises as Python does. Then that goes on, for the exit code, but is not told again."""
+    try:
+        function(*arguments)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _hide_our_frames(error)
+        try:
+            sys.excepthook(type(error), error, error.__traceback__)
+        except Exception:  # the script's own
+            sys.__excepthook__(type(error), error, error.__traceback__)
+        sys.excepthook = _told_already
+        raise
+    return OK
+
+
+def _told_already(*_arguments: object) -> None:
+    pass
+
+
+def _hide_our_frames(error: BaseException | None) -> None:
+    """Take this package's own functions out of the traceback, and out of those that led to it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = _without_ours(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
+    kept = []
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") != __name__ and not _is_ours(trace.tb_frame.f_code.co_filename):
+            kept.append(trace)
+        trace = trace.tb_next
+    following = None
+    for entry in reversed(kept):
+        entry.tb_next = following
+        following = entry
+    return following
+
+
+def _is_ours(filename: str) -> bool:
+    from phasescope import integrations
+
+    return filename.startswith((_PACKAGE, str(Path(integrations.__path__[0]).resolve()) + os.sep))
+
+
+def _sum_up(session: Session) -> None:
+    """At the very end, when the script's threads are done. Of the processes of one launcher only rank 0 prints."""
+    if os.getpid() != session.pid:
+        return
+    with contextlib.suppress(Exception):
+        from phasescope.cli.terminal import Terminal
+
+        if session.reader().constants.get("rank"):
+            return
+        sys.stdout.flush()
+        out = Terminal(sys.stderr)
+        out.line()
+        out.line(f"phasescope: pid {session.pid}; again with: phasescope summary {session.pid}", "bold")
+        out.line(session.summary().table(out.width))

@@ -201,6 +201,14 @@ def test_phases_that_a_stop_cut_off_are_the_open_ones() -> None:
     assert [opened.path for opened in told.open_phases] == [("epoch",), ("epoch", "step")]
 
 
+def test_of_a_recording_that_ends_in_the_middle_nothing_is_claimed() -> None:
+    session = MadeSession()
+    session.enter("epoch")
+    told = ending(session, "unknown")
+    assert (told.kind, told.is_over) == ("unknown", True)
+    assert [opened.path for opened in told.open_phases] == [("epoch",)]
+
+
 def test_names_are_harmless_in_the_text() -> None:
     session = MadeSession()
     session.enter("a\x1b[2J").exit(status="error", error_type="E\nvil")

@@ -20,6 +20,7 @@ __all__ = ["Ending", "EndingFold", "OpenPhase"]
 
 RUNNING, SILENT = "running", "silent"
 FINISHED, EXCEPTION, KILLED = "finished", "exception", "killed"
+UNKNOWN = "unknown"
 DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY = "device_out_of_memory", "host_out_of_memory"
 
 _SILENT_INTERVALS = 10
@@ -45,7 +46,7 @@ class Ending:
     """How a session fares or ended. Wall clock and durations in ns; None is: not known.
 
     `kind` is `running`, `silent` (it is there, and was not heard of for `silent_ns`), `finished`, `exception`,
-    `killed`, `device_out_of_memory` or `host_out_of_memory`. `certain` is False where it is inferred, not written.
+    `killed`, `device_out_of_memory`, `host_out_of_memory` or `unknown` (a recording that ends in the middle). `certain` is False where it is inferred, not written.
     `text` says it on one line for a person. `last_ns` is the last sign of life.
     """
 
@@ -67,8 +68,8 @@ class Ending:
 
     @property
     def is_good(self) -> bool:
-        """Whether it runs, or ended as it should."""
-        return self.kind in (RUNNING, FINISHED)
+        """Whether nothing tells that it went wrong."""
+        return self.kind in (RUNNING, FINISHED, UNKNOWN)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON types."""
@@ -112,7 +113,7 @@ class EndingFold:
     def ending(
         self, state: str, open_spans: Iterable[Span] = (), *, heartbeat_ns: int | None = None, now_ns: int | None = None
     ) -> Ending:
-        """What is known now. `state` is the reader's: `running`, `stopped` or `dead`."""
+        """What is known now. `state` is the reader's: `running`, `stopped`, `dead`, or of a recording `unknown`."""
         last_ns = max(filter(None, (self._last_ns, heartbeat_ns)), default=None)
         open_phases = self._open_phases(state, open_spans, now_ns if state == "running" else last_ns)
         silent_ns = self._silent_ns(state, heartbeat_ns, now_ns)
@@ -158,6 +159,8 @@ class EndingFold:
             return self._stopped(raised)
         if raised is not None:
             return EXCEPTION, False, f"{_exception_text(raised)}; then its process ended without a stop", raised
+        if state != "dead":
+            return UNKNOWN, True, "its events end here; whether the session did is not to be seen", None
         room = self._host.is_short()
         if room is not None:
             text = f"killed, probably for want of memory on the host: {room} at the last sample"

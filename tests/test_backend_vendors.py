@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -132,3 +135,22 @@ def test_further_figures_that_can_not_be_had_are_told_once_and_harm_nothing(
         [degraded] = events_of(session, "collector_degraded")
         assert len(of(session, vendor, "sample")) >= 20
     assert degraded["context"] == "what cuda knows besides stopped answering: RuntimeError: no such figures"
+
+
+def test_the_backend_that_the_docs_show_works(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "backends.md").read_text(encoding="utf-8")
+    namespace: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], namespace)
+    acme = ModuleType("acme")
+    stats = SimpleNamespace(used=5, pool=9)
+    vars(acme).update(is_initialized=lambda: True, device_count=lambda: 1, current_device=lambda: 0)
+    vars(acme).update(memory=lambda _device: stats, total_memory=lambda _device: 100)
+    with phasescope.start(backends=[namespace["Acme"]()], clock=clock, interval_ms=3_600_000) as session:
+        with phase("before"):
+            monkeypatch.setitem(sys.modules, "acme", acme)
+        with phase("after"):
+            stats.used = 7
+        assert exit_of(session, "before")["metadata"]["backend"] == "cpu"
+        after = exit_of(session, "after")
+    assert (after["metadata"]["backend"], after["allocator_allocated_bytes"]) == ("acme", 7)
+    assert after["metadata"]["phase_scope"]["allocated_delta_bytes"] == 2

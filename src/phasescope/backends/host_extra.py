@@ -74,10 +74,8 @@ class HostExtra:
         """0 where it has ended."""
         try:
             return int((self._proc / str(pid) / "statm").read_bytes().split()[1]) * self._page_bytes
-        except ProcessLookupError:
-            return 0
         except _UNREADABLE:
-            return 0 if self._page_bytes else _psutil_resident_bytes(pid)
+            return 0 if (self._proc / "self").exists() else _psutil_resident_bytes(pid)
 
     def _proportional_bytes(self, pid: int) -> int:
         """0 where it has ended. Raises PermissionError for a process of another user."""

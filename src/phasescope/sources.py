@@ -366,13 +366,24 @@ class Sources:
         return self._devices is None or device == HOST_DEVICE or device in self._devices
 
     def _find_extra(self, source: Source, state: DeviceState) -> None:
-        """Ask for what the backend knows besides, at most once a second."""
+        """Ask backend and driver for what they know besides, at most once a second."""
         now_ns = self._monotonic_ns()
-        if source.extra is None or (state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS):
+        if state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS:
             return
         state.extra_at_ns = now_ns
-        question = partial(source.extra, state.device_id)
-        state.extra = self._ask(source.extra_health, source, f"what {source.name} knows besides", question) or {}
+        found: dict[str, int] = {}
+        if state.seen_by is not None:
+            driver, identity = state.seen_by
+            if driver.extra is not None:
+                found.update(self._besides(driver, source, partial(driver.extra, identity)))
+        if source.extra is not None:
+            found.update(self._besides(source, source, partial(source.extra, state.device_id)))
+        state.extra = found
+
+    def _besides(
+        self, asked: Source | Driver, source: Source, question: Callable[[], dict[str, int]]
+    ) -> dict[str, int]:
+        return self._ask(asked.extra_health, source, f"what {asked.name} knows besides", question) or {}
 
     def _figures(self, source: Source, device: int) -> DeviceCounters:
         """The device as its driver sees it, and where no driver does, as the framework does."""

@@ -11,7 +11,11 @@ import pytest
 
 import phasescope
 from fakes import vendors
+from fakes.failing import FakeDriver
 from phasescope import phase, project_telemetry_mapping
+from phasescope.backends.cpu import Cpu
+from phasescope.backends.protocol import DeviceCounters, DeviceIdentity
+from phasescope.backends.torch_cuda import Cuda
 from reading import Event, events_of, exit_of
 
 if TYPE_CHECKING:
@@ -154,3 +158,18 @@ def test_the_backend_that_the_docs_show_works(monkeypatch: pytest.MonkeyPatch, c
         after = exit_of(session, "after")
     assert (after["metadata"]["backend"], after["allocator_allocated_bytes"]) == ("acme", 7)
     assert after["metadata"]["phase_scope"]["allocated_delta_bytes"] == 2
+
+
+def test_what_a_driver_knows_besides_is_joined_to_it(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    class Driver(FakeDriver):
+        def device(self, identity: DeviceIdentity) -> DeviceCounters:
+            return DeviceCounters(600, 400, 1000)
+
+        def extra(self, identity: DeviceIdentity) -> dict[str, int]:
+            return {"device_reserved_bytes": 7}
+
+    vendor = vendors.install("cuda", monkeypatch)
+    monkeypatch.setattr("phasescope.sources.choose", lambda _names: ([Cuda(), Cpu()], [Driver()]))
+    with phasescope.start(clock=clock, interval_ms=3_600_000) as session:
+        metadata = of(session, vendor, "sample")[0]["metadata"]
+    assert (metadata["device_reserved_bytes"], metadata["num_ooms"]) == (7, 0)

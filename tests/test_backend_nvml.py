@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 from fakes.fake_cuda import FakeCuda
 from fakes.fake_nvml import GIB, FakeDriver, FakeGpu, error
 from fakes.processes import in_new_python
+from phasescope.backends import pci
 from phasescope.backends.nvml import Nvml
 from phasescope.backends.protocol import DeviceCounters, DeviceIdentity
 from phasescope.backends.torch_cuda import Cuda
@@ -27,6 +29,8 @@ pytestmark = pytest.mark.neutral
 FIRST = "GPU-737e2423-874a-23a4-1126-dfbe3e77c294"
 SECOND = "GPU-ffc79498-8ff3-c2dc-3b0d-fafd804516ae"
 SLICE = "MIG-0a1b2c3d-874a-23a4-1126-dfbe3e77c294"
+OTHER_SLICE = "MIG-4e5f6a7b-874a-23a4-1126-dfbe3e77c294"
+MIB = 1024**2
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ class TestMig:
     @pytest.fixture(autouse=True)
     def sliced(self, driver: FakeDriver) -> None:
         driver.gpus[0].mig = pynvml.NVML_DEVICE_MIG_ENABLE
-        driver.gpus[0].slices = {SLICE: (10 * GIB, 9 * GIB)}
+        driver.gpus[0].slices = {SLICE: (10 * GIB, 9 * GIB), OTHER_SLICE: (20 * GIB, 5 * GIB)}
 
     def test_a_slice_has_its_own_figures(self) -> None:
         assert Nvml().device(DeviceIdentity(SLICE)) == DeviceCounters(1 * GIB, 9 * GIB, 10 * GIB)
@@ -89,9 +93,147 @@ class TestMig:
     def test_the_whole_gpus_figures_are_not_taken_for_a_slices(self, uuid: str | None) -> None:
         assert Nvml().device(DeviceIdentity(uuid, "00000000:de:00.0")) == DeviceCounters(None, None, None)
 
+    @pytest.mark.parametrize("uuid", [FIRST, None])
+    def test_the_only_slice_of_a_gpu_is_the_one_that_is_used(self, driver: FakeDriver, uuid: str | None) -> None:
+        del driver.gpus[0].slices[SLICE]
+        figures = Nvml().device(DeviceIdentity(uuid, "00000000:de:00.0"))
+        assert figures == DeviceCounters(15 * GIB, 5 * GIB, 20 * GIB)
+
+    def test_of_a_gpu_whose_slice_is_not_known_nothing_else_is_known(self, driver: FakeDriver) -> None:
+        assert Nvml().extra(DeviceIdentity(FIRST)) == {}
+
     def test_a_gpu_that_is_not_sliced_has_figures(self, driver: FakeDriver) -> None:
         driver.gpus[0].mig = pynvml.NVML_DEVICE_MIG_DISABLE
         assert Nvml().device(DeviceIdentity(FIRST)) == DeviceCounters(10 * GIB, 70 * GIB, 80 * GIB)
+
+
+class TestExtra:
+    @pytest.fixture(autouse=True)
+    def held(self, driver: FakeDriver) -> None:
+        driver.gpus[0].reserved_bytes = 600 * MIB
+        driver.gpus[0].processes = {os.getpid(): 3 * GIB, 1: 4 * GIB}
+
+    def test_it_is_what_the_driver_keeps_and_what_each_process_holds(self) -> None:
+        assert Nvml().extra(DeviceIdentity(FIRST)) == {
+            "device_reserved_bytes": 600 * MIB,
+            "process_used_bytes": 3 * GIB,
+            "other_processes_bytes": 4 * GIB,
+        }
+
+    def test_a_process_that_also_draws_counts_once(self, driver: FakeDriver) -> None:
+        driver.gpus[0].drawing = {1: 4 * GIB, os.getppid(): GIB}
+        assert Nvml().extra(DeviceIdentity(FIRST))["other_processes_bytes"] == 5 * GIB
+
+    def test_what_windows_does_not_say_is_not_said(self, driver: FakeDriver) -> None:
+        driver.gpus[0].processes = {os.getpid(): None, 1: None}
+        assert Nvml().extra(DeviceIdentity(FIRST)) == {"device_reserved_bytes": 600 * MIB}
+
+    @pytest.mark.parametrize(
+        "code", ["FUNCTION_NOT_FOUND", "NOT_SUPPORTED", "NO_PERMISSION", "ARGUMENT_VERSION_MISMATCH"]
+    )
+    @pytest.mark.parametrize(
+        ("function", "lost"),
+        [
+            ("nvmlDeviceGetMemoryInfo_v2", {"device_reserved_bytes"}),
+            ("nvmlDeviceGetComputeRunningProcesses_v3", {"process_used_bytes", "other_processes_bytes"}),
+            ("nvmlDeviceGetGraphicsRunningProcesses_v3", set()),
+        ],
+    )
+    def test_one_question_without_an_answer_leaves_the_others(
+        self, driver: FakeDriver, function: str, lost: set[str], code: str
+    ) -> None:
+        source = Nvml()
+        whole = source.extra(DeviceIdentity(FIRST))
+        driver.refused[function] = f"NVML_ERROR_{code}"
+        assert source.extra(DeviceIdentity(FIRST)) == {key: whole[key] for key in whole.keys() - lost}
+        assert source.device(DeviceIdentity(FIRST)) == DeviceCounters(10 * GIB, 70 * GIB, 80 * GIB)
+
+    def test_a_pynvml_that_knows_no_second_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(pynvml, "nvmlMemory_v2")
+        assert "device_reserved_bytes" not in Nvml().extra(DeviceIdentity(FIRST))
+
+    def test_an_error_that_means_trouble_is_raised(self, driver: FakeDriver) -> None:
+        driver.refused["nvmlDeviceGetComputeRunningProcesses_v3"] = "NVML_ERROR_GPU_IS_LOST"
+        with pytest.raises(pynvml.NVMLError_GpuIsLost):
+            Nvml().extra(DeviceIdentity(FIRST))
+
+    def test_a_device_that_nvml_does_not_know_has_none(self) -> None:
+        assert Nvml().extra(DeviceIdentity("GPU-unknown")) == {}
+
+
+def test_a_device_of_another_maker_is_not_looked_for(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with AMD devices and no NVIDIA driver, that is no failure of anything."""
+    driver.fail("NVML_ERROR_LIBRARY_NOT_FOUND")
+    monkeypatch.setattr("phasescope.backends.pci.vendor", lambda _bus_id: pci.AMD)
+    assert Nvml().device(DeviceIdentity(None, "0000000c:03:00.0")) is None
+    assert Nvml().extra(DeviceIdentity(None, "0000000c:03:00.0")) == {}
+    assert driver.calls == []
+
+
+class TestPresent:
+    def test_it_is_every_gpu_and_of_one_that_is_cut_its_slices(self, driver: FakeDriver) -> None:
+        driver.gpus[1].mig = pynvml.NVML_DEVICE_MIG_ENABLE
+        driver.gpus[1].slices = {SLICE: (10, 9), OTHER_SLICE: (10, 9)}
+        shown = Nvml().present()
+        assert [device.identity for device in shown] == [
+            DeviceIdentity(FIRST, "00000000:de:00.0"),
+            DeviceIdentity(SLICE),
+            DeviceIdentity(OTHER_SLICE),
+        ]
+        assert shown[0].name == "NVIDIA H100 80GB HBM3"
+
+    def test_one_without_a_name_is_there(self, driver: FakeDriver) -> None:
+        driver.refused["nvmlDeviceGetName"] = "NVML_ERROR_UNKNOWN"
+        assert [device.name for device in Nvml().present()] == [None, None]
+
+    def test_one_that_this_user_may_not_see_is_not(self, driver: FakeDriver) -> None:
+        driver.refused["nvmlDeviceGetHandleByIndex"] = "NVML_ERROR_NO_PERMISSION"
+        assert Nvml().present() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        (None, [FIRST, SECOND]),
+        ("0,1", [FIRST, SECOND]),
+        ("1,0", [SECOND, FIRST]),
+        ("1", [SECOND]),
+        (" 1 , 0", [SECOND, FIRST]),
+        (SECOND, [SECOND]),
+        (f"{SECOND},{FIRST}", [SECOND, FIRST]),
+        ("GPU-ffc7", [SECOND]),
+        ("GPU-", []),
+        ("1,-1,0", [SECOND]),
+        ("1,7,0", [SECOND]),
+        ("0,0", []),
+        ("-1", []),
+        ("", []),
+        ("NoDevFiles", []),
+        (SLICE, [SLICE]),
+        ("MIG-nothing", []),
+        (f"{SLICE},1", [SLICE, SECOND]),
+    ],
+)
+def test_what_cuda_visible_devices_leaves(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, value: str | None, seen: list[str]
+) -> None:
+    if SLICE in seen:
+        driver.gpus[0].mig = pynvml.NVML_DEVICE_MIG_ENABLE
+        driver.gpus[0].slices = {SLICE: (10, 9), OTHER_SLICE: (10, 9)}
+    if value is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert [device.identity.uuid for device in Nvml().visible()] == seen
+
+
+def test_of_a_visible_gpu_that_is_cut_the_first_slice_is_seen(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.gpus[0].mig = pynvml.NVML_DEVICE_MIG_ENABLE
+    driver.gpus[0].slices = {SLICE: (10, 9), OTHER_SLICE: (10, 9)}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert [device.identity.uuid for device in Nvml().visible()] == [SLICE]
 
 
 class TestFailure:

@@ -20,7 +20,11 @@ GIB = 1024**3
 
 @dataclasses.dataclass
 class FakeGpu:
-    """One GPU. `mig` is its mode, None where it has none; `slices` are its MIG devices' (total, free) by UUID."""
+    """One GPU. `mig` is its mode, None where it has none; `slices` are its MIG devices' (total, free) by UUID.
+
+    `reserved_bytes` is what the driver keeps of what is not free. `processes` hold so much each, by their pid; None is
+    the answer of a driver that does not know. Those of `drawing` are listed as graphics processes.
+    """
 
     uuid: str = "GPU-737e2423-874a-23a4-1126-dfbe3e77c294"
     pci_bus_id: str = "00000000:DE:00.0"
@@ -28,16 +32,23 @@ class FakeGpu:
     free_bytes: int = 70 * GIB
     mig: int | None = None
     slices: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    reserved_bytes: int = 0
+    processes: dict[int, int | None] = dataclasses.field(default_factory=dict)
+    drawing: dict[int, int | None] = dataclasses.field(default_factory=dict)
     failing: str | None = None
     """The error, by the name of its code, with which memory is answered."""
 
 
 class FakeDriver:
-    """The driver's state. `started` counts nvmlInit less nvmlShutdown, as the real library does."""
+    """The driver's state. `started` counts nvmlInit less nvmlShutdown, as the real library does.
+
+    `refused` are functions that answer with an error, by their names and its code's.
+    """
 
     def __init__(self, gpus: list[FakeGpu]) -> None:
         self.gpus = gpus
         self.started = 0
+        self.refused: dict[str, str] = {}
         self.calls: list[str] = []
         self._failing: str | None = None
         self._handles: list[tuple[Any, FakeGpu, str]] = []
@@ -53,6 +64,11 @@ class FakeDriver:
     def fail(self, code: str | None) -> None:
         """Let nvmlInit fail from now on, by the name of the error's code."""
         self._failing = code
+
+    def lack(self, *names: str) -> None:
+        """Be an older driver, which does not have these functions. `…MemoryInfo_v2` is pynvml's second version."""
+        for name in names:
+            self.refused[name] = "NVML_ERROR_FUNCTION_NOT_FOUND"
 
     def nvmlInit(self) -> None:  # noqa: N802
         if self._failing:
@@ -89,19 +105,75 @@ class FakeDriver:
             raise error("NVML_ERROR_NOT_SUPPORTED")
         return [gpu.mig, gpu.mig]
 
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any:  # noqa: N802
+        self._check()
+        if not 0 <= index < len(self.gpus):
+            raise error("NVML_ERROR_INVALID_ARGUMENT")
+        return self._handle(self.gpus[index], self.gpus[index].uuid)
+
+    def nvmlDeviceGetUUID(self, handle: Any) -> str:  # noqa: N802
+        return self._of(handle)[1]
+
+    def nvmlDeviceGetName(self, handle: Any) -> str:  # noqa: N802
+        _, uuid = self._of(handle)
+        return "NVIDIA H100 80GB HBM3" + (" MIG 1g.10gb" if uuid.startswith("MIG-") else "")
+
+    def nvmlDeviceGetPciInfo(self, handle: Any) -> Any:  # noqa: N802
+        gpu, uuid = self._of(handle)
+        if uuid in gpu.slices:
+            raise error("NVML_ERROR_NOT_SUPPORTED")
+        return pynvml.nvmlPciInfo_t(busId=gpu.pci_bus_id.encode())
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, device: Any) -> int:  # noqa: N802
+        return 7 if self._of(device)[0].mig is not None else 0
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, device: Any, index: int) -> Any:  # noqa: N802
+        gpu, _ = self._of(device)
+        if index >= len(gpu.slices):
+            raise error("NVML_ERROR_NOT_FOUND")
+        return self._handle(gpu, list(gpu.slices)[index])
+
     def nvmlDeviceGetMemoryInfo(self, handle: Any, version: int | None = None) -> Any:  # noqa: N802
-        assert version is None, "version 2 is not faked"
         gpu, uuid = self._of(handle)
         if gpu.failing:
             raise error(gpu.failing)
         total, free = gpu.slices.get(uuid, (gpu.total_bytes, gpu.free_bytes))
-        return pynvml.c_nvmlMemory_t(total=total, free=free, used=total - free)
+        if not version:
+            return pynvml.c_nvmlMemory_t(total=total, free=free, used=total - free)
+        assert version == pynvml.nvmlMemory_v2
+        self._refuse("nvmlDeviceGetMemoryInfo_v2")
+        reserved = 0 if uuid in gpu.slices else gpu.reserved_bytes
+        used = total - free - reserved
+        return pynvml.c_nvmlMemory_v2_t(version=version, total=total, reserved=reserved, free=free, used=used)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: Any) -> list[Any]:  # noqa: N802
+        self._refuse_unversioned("nvmlDeviceGetComputeRunningProcesses_v3")
+        return _processes(self._of(handle)[0].processes)
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: Any) -> list[Any]:  # noqa: N802
+        self._refuse_unversioned("nvmlDeviceGetGraphicsRunningProcesses_v3")
+        return _processes(self._of(handle)[0].drawing)
+
+    def nvmlDeviceGetMPSComputeRunningProcesses(self, handle: Any) -> list[Any]:  # noqa: N802
+        self._refuse_unversioned("nvmlDeviceGetMPSComputeRunningProcesses_v3")
+        return []
+
+    def _refuse(self, name: str) -> None:
+        if name in self.refused:
+            raise error(self.refused[name])
+
+    def _refuse_unversioned(self, name: str) -> None:
+        """pynvml names the newest version of these; where the driver lacks it, it raises an error of its own."""
+        if self.refused.get(name) == "NVML_ERROR_FUNCTION_NOT_FOUND":
+            raise pynvml.NVMLLibraryMismatchError("the pyNVML version does not match the NVML lib version")
+        self._refuse(name)
 
     def _recorded(self, name: str) -> Any:
         answer = getattr(self, name)
 
         def recorded(*arguments: Any, **named: Any) -> Any:
             self.calls.append(name)
+            self._refuse(name)
             return answer(*arguments, **named)
 
         return recorded
@@ -134,3 +206,14 @@ def _location(pci_bus_id: str) -> tuple[int, ...]:
     domain, bus, rest = pci_bus_id.split(":")
     slot, _, function = rest.partition(".")
     return tuple(int(part, 16) for part in (domain, bus, slot, function))
+
+
+def _processes(held: dict[int, int | None]) -> list[Any]:
+    """As pynvml makes them of what the driver writes; it has a number for "not known", of which pynvml makes None."""
+    found = []
+    for pid, used in held.items():
+        struct = pynvml.c_nvmlProcessInfo_v3_t(pid=pid, usedGpuMemory=used or 0, gpuInstanceId=0xFFFFFFFF)
+        process = pynvml.nvmlStructToFriendlyObject(struct)
+        process.usedGpuMemory = used
+        found.append(process)
+    return found

@@ -19,19 +19,18 @@ _USED, _TOTAL = "mem_info_vram_used", "mem_info_vram_total"
 
 
 class AmdSysfs:
-    """The driver's files below `root`. A device that is unplugged, or whose driver is taken away, raises OSError."""
+    """The driver's files. A device that is unplugged, or whose driver is taken away, raises OSError."""
 
     name = "amd_sysfs"
 
-    def __init__(self, root: Path = pci.SYS) -> None:
-        self._root = root
+    def __init__(self) -> None:
         self._folders: dict[str, Path] = {}
 
     def why_not(self) -> Unavailable | None:
         """That there is no such device, or None."""
         if self.present():
             return None
-        where = self._root / "class" / "drm"
+        where = pci.SYS / "class" / "drm"
         remedy = "install the amdgpu driver, where the machine has an AMD device"
         return Unavailable(f"no AMD device with memory of its own in {where}", remedy)
 
@@ -49,7 +48,7 @@ class AmdSysfs:
     def present(self) -> Sequence[Present]:
         """Every AMD device with memory of its own, in PCI order."""
         found = {}
-        for card in (self._root / "class" / "drm").glob("card*"):
+        for card in (pci.SYS / "class" / "drm").glob("card*"):
             folder = (card / "device").resolve()
             bus_id = pci.normal(folder.name)
             if bus_id is not None and (folder / _TOTAL).exists():
@@ -64,6 +63,6 @@ class AmdSysfs:
     def _folder(self, bus_id: str | None) -> Path | None:
         if bus_id is None:
             return None
-        if bus_id not in self._folders and pci.vendor(bus_id, self._root) in (None, pci.AMD):
+        if bus_id not in self._folders and pci.vendor(bus_id) in (None, pci.AMD):
             self.present()
         return self._folders.get(bus_id)

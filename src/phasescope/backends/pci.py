@@ -18,11 +18,11 @@ def normal(bus_id: str) -> str | None:
         return None
 
 
-def vendor(bus_id: str, root: Path = SYS) -> int | None:
+def vendor(bus_id: str) -> int | None:
     """The maker's number, None where the kernel does not say: no Linux, no such device, /sys not mounted."""
     domain, _, rest = bus_id.partition(":")
     try:
         name = f"{int(domain, 16):04x}:{rest}"
-        return int((root / "bus" / "pci" / "devices" / name / "vendor").read_text("ascii"), 16)
+        return int((SYS / "bus" / "pci" / "devices" / name / "vendor").read_text("ascii"), 16)
     except (OSError, ValueError):
         return None

@@ -97,7 +97,7 @@ class Forwards:
     def _begin(self, module: torch.nn.Module, name: str) -> None:
         opened = self._stack()
         if not name:
-            if opened and _calls_of(module) <= sum(not other for other, _ in opened):
+            if opened and _calls_of(module) < sum(not other for other, _ in opened):
                 self.leave_all(UnseenError())
             self._before()
         scope = phase(_name_below(opened[-1][0] if opened else None, name))

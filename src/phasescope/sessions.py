@@ -277,10 +277,16 @@ def sweep(directory: str | os.PathLike[str] | None = None) -> None:
         if kept >= KEEP_DEAD_FILES or kept_bytes > KEEP_DEAD_BYTES or too_old:
             _remove(found.path)
     for path in files:
-        # A fresh one may belong to a `create` that is about to lock it.
-        unfinished = _over(path, finished=False) if _UNFINISHED_NAME.fullmatch(path.name) else None
-        if unfinished is not None and time.time() - unfinished.last_sign_s > _UNFINISHED_SECONDS:
+        if _UNFINISHED_NAME.fullmatch(path.name) and not _is_fresh(path) and _over(path, finished=False) is not None:
             _remove(path)
+
+
+def _is_fresh(path: Path) -> bool:
+    """Whether it may belong to a `create` that is about to lock it, and fails if another so much as tries the lock."""
+    try:
+        return time.time() - path.lstat().st_mtime <= _UNFINISHED_SECONDS
+    except OSError:
+        return True
 
 
 class _Over(NamedTuple):

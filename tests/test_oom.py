@@ -47,6 +47,15 @@ def test_what_was_asked_for(text: str, size: int | None) -> None:
     assert oom.requested_bytes(text) == size
 
 
+def test_what_was_asked_for_of_numpy() -> None:
+    numpy = pytest.importorskip("numpy")
+    with pytest.raises(MemoryError) as caught:
+        numpy.empty((2**40, 1024), dtype="int64")
+    assert oom.requested_by_numpy(caught.value) == 2**53
+    assert oom.requested_by_numpy(MemoryError((3,), None)) is None
+    assert oom.requested_by_numpy(None) is None
+
+
 def test_the_settings_in_force_are_named() -> None:
     environ = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "PATH": "/bin", "TF_GPU_ALLOCATOR": "x" * 999}
     found = {name: value for name, value in oom.settings(environ).items() if name.isupper()}

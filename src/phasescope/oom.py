@@ -5,6 +5,7 @@ Pure but for reading the environment and this process's limits. Nothing here ask
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import TYPE_CHECKING
@@ -67,6 +68,17 @@ def requested_bytes(text: str) -> int | None:
     for length in tensor["shape"].split(","):
         size *= int(length or 1)
     return size
+
+
+def requested_by_numpy(error: BaseException | None) -> int | None:
+    """The same of numpy's exception, called MemoryError, which makes its text when asked, from a shape and a type."""
+    kind = type(error)
+    if kind.__qualname__ != "_ArrayMemoryError" or not kind.__module__.startswith("numpy") or error is None:
+        return None
+    shape, dtype = (*error.args, None, None)[:2]
+    if not isinstance(shape, tuple) or not all(isinstance(length, int) for length in shape):
+        return None
+    return math.prod(shape) * int(getattr(dtype, "itemsize", 0)) or None
 
 
 def settings(environ: Mapping[str, str] = os.environ) -> dict[str, str | int]:

@@ -22,7 +22,6 @@ from phasescope.failures import (
     is_out_of_memory,
     one_line,
     ran_out_on_host,
-    text_of,
 )
 from phasescope.paths import ROOT
 
@@ -347,7 +346,7 @@ def _end_with_exception(
     device, what = scope._device, {"error_type": class_name(exc_type), "out_of_memory": out_of_memory}
     if out_of_memory:
         on_host = ran_out_on_host(exc_type, exc)
-        device, counters, details = recorder.sources.out_of_memory(device, counters, on_host, text_of(exc))
+        device, counters, details = recorder.sources.out_of_memory(device, counters, on_host, exc)
         what |= details
     recorder.note("error", device, counters, scope, one_line(exc_type, exc), what)
 

@@ -248,6 +248,7 @@ class Session:
             "sampling_interval_ms": options.interval_ms,
             "backends": backends,
             "capacity_bytes": options.capacity_bytes,
+            **_kernel_kills(),
         }
 
     def _create_ring(self, text: bytes, constants: dict[str, Any]) -> sessions.RingFile:
@@ -443,6 +444,12 @@ class Session:
         subscription = Subscription(self.reader(), callback)
         self._subscriptions = [each for each in self._subscriptions if each.running] + [subscription]
         return subscription
+
+
+def _kernel_kills() -> dict[str, Any]:
+    """What tells afterwards whether the kernel's OOM killer has struck meanwhile."""
+    found = system.oom_kills()
+    return {} if found is None else {"oom_kills_path": found[0], "oom_kills": found[1]}
 
 
 def _stop_at_exit() -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import os
 import re
 import stat
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from phasescope import ring, system
+
+if TYPE_CHECKING:
+    import mmap
 
 SUFFIX = ".ring"
 _UNFINISHED = ".ring.tmp"
@@ -150,7 +152,7 @@ def create(constants: bytes, capacity_bytes: int, directory: str | None, name: s
 def create_in_memory(constants: bytes, capacity_bytes: int) -> RingFile:
     """A ring that only this process can read."""
     layout = ring.plan(constants, capacity_bytes)
-    buffer = mmap.mmap(-1, layout.size)
+    buffer = system.map_memory(-1, layout.size)
     return RingFile(None, None, buffer, ring.RingWriter(buffer, layout, constants))
 
 
@@ -199,7 +201,7 @@ def _map(path: str, size: int) -> mmap.mmap:
     hold on to the lock: so the file is opened once more, without it."""
     fd = system.open_file(path, writable=True)
     try:
-        return mmap.mmap(fd, size)
+        return system.map_memory(fd, size)
     finally:
         os.close(fd)
 

@@ -15,7 +15,7 @@ from phasescope import oom
 from phasescope.backends import BACKENDS, DEVICE_SOURCES, DRIVERS_ALONE
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
 from phasescope.codec import MASKED_COUNTERS, Raw, encode_device, mask_of
-from phasescope.failures import is_from_signal_handler, one_line
+from phasescope.failures import is_from_signal_handler, one_line, text_of
 from phasescope.measures import measures
 from phasescope.notices import logger
 
@@ -318,11 +318,11 @@ class Sources:
                 yield from self._sample_source(source)
 
     def out_of_memory(
-        self, device: DeviceState, counters: AllocatorCounters, on_host: bool, text: str
+        self, device: DeviceState, counters: AllocatorCounters, on_host: bool, error: BaseException | None
     ) -> tuple[DeviceState, AllocatorCounters, dict[str, Any]]:
         """What an event about memory that ran out says: the device whose it is, its counters, and further metadata.
 
-        It looks at the device anew, for what the sampler saw may be a tenth of a second old. `text` is the exception's.
+        It looks at the device anew, for what the sampler saw may be a tenth of a second old.
         """
         source = device.source
         try:
@@ -331,15 +331,15 @@ class Sources:
                 device = source.state(HOST_DEVICE)
                 counters = source.read(HOST_DEVICE)
             device.set_figures(self._figures(source, device.device_id))
-        except Exception as error:
-            if is_from_signal_handler(error):
+        except Exception as failure:
+            if is_from_signal_handler(failure):
                 raise
-            logger.debug("no fresh look at the device: %s", type(error).__name__)
+            logger.debug("no fresh look at the device: %s", type(failure).__name__)
         details: dict[str, Any] = {
             "memory": "host" if device.device_id == HOST_DEVICE else "device",
             "settings": oom.settings(),
         }
-        requested_bytes = oom.requested_bytes(text)
+        requested_bytes = oom.requested_bytes(text_of(error)) or oom.requested_by_numpy(error)
         if requested_bytes is not None:
             details["requested_bytes"] = requested_bytes
         path = None if self._snapshots is None else self._snapshots.write(device.source.backend)

@@ -7,6 +7,7 @@ in the package asks on which platform it runs.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import sys
 import threading
@@ -26,6 +27,9 @@ CAN_SHARE_FILES = _flock is not None and hasattr(os, "getuid")
 """Whether a live file can be locked for life and kept to its user. Without that a ring stays in memory."""
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_MOST_POPULATED = 1 << 28
+_CGROUPS = "/sys/fs/cgroup/"
+_COUNTERS_BYTES = 4096
 _ZEROS = bytes(1 << 20)
 _seek_lock = threading.Lock()
 
@@ -42,6 +46,43 @@ def host_name() -> str:
     import socket
 
     return socket.gethostname().strip() or "unknown"
+
+
+def oom_kills() -> tuple[str, int] | None:
+    """Where this process's control group counts whom the kernel killed for memory, and how many those are by now."""
+    for name in _oom_counters():
+        count = oom_kills_of(name)
+        if count is not None:
+            return name, count
+    return None
+
+
+def oom_kills_of(path: str) -> int | None:
+    """The count in a file that `oom_kills` named; None where it is gone, or no such file."""
+    if not path.startswith(_CGROUPS) or ".." in path:  # it may come out of somebody's ring
+        return None
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib is not imported by a session
+            words = file.read(_COUNTERS_BYTES).split()
+        return int(words[words.index(b"oom_kill") + 1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _oom_counters() -> list[str]:
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+            lines = file.read().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        own, here = path.strip("/"), ("memory/", "memory.oom_control") if controllers else ("", "memory.events")
+        if controllers in ("", "memory"):
+            # In a container its own group is the root, whatever its path is outside.
+            found += [f"{_CGROUPS}{here[0]}{part}{here[1]}" for part in (f"{own}/" if own else "", "")]
+    return found
 
 
 def create_file(path: str) -> int:
@@ -62,6 +103,19 @@ def pread(fd: int, size: int, offset: int) -> bytes:
     with _seek_lock:
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, size)
+
+
+def map_memory(fd: int, size: int) -> mmap.mmap:
+    """So much of a file, shared, or of memory (-1), writable. Where the system can, every page is there from the start.
+
+    Else each would come when it is first written to: as a fault at a phase boundary, and as memory of the process that
+    seems to grow.
+    """
+    populate = getattr(mmap, "MAP_POPULATE", 0) if size <= _MOST_POPULATED else 0
+    if not populate:
+        return mmap.mmap(fd, size)
+    kind = mmap.MAP_SHARED | (mmap.MAP_ANONYMOUS if fd == -1 else 0)
+    return mmap.mmap(fd, size, flags=kind | populate)
 
 
 def allocate(fd: int, size: int) -> None:

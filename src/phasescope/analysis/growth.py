@@ -36,6 +36,9 @@ class Growth:
     or several in a row where one frees what another allocates and only together they keep something. `retained_bytes`
     says for each phase what it keeps per step, less what those inside it keep. `hours_until_full` is from the last
     event on, at the estimated rate.
+
+    On the host the phases are those in which the resident set grows: memory that was freed is used again, so what one
+    phase keeps can show as growth of the next.
     """
 
     device: str

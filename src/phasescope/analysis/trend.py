@@ -31,6 +31,7 @@ _OUTER_RANKS = 4  # so many of the 28 pairwise slopes, sorted, lie outside of th
 
 _LASTING = 0.5  # the last third must grow at least at this part of the rate of the third before it
 _ABOVE_SCATTER = 2.0  # and the whole rise be this often the scatter of the floors around it
+_LEAST_RISE = 1 << 20  # and no less than this, in bytes: an interpreter's own memory moves by some pages
 
 
 class Trend(NamedTuple):
@@ -92,7 +93,7 @@ def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
         and whole.kendall() >= _RISES_OVERALL
         and _Floors(recent).kendall() >= _RISES_LATELY
         and _lasts(kept)
-        and slope * len(kept) > _ABOVE_SCATTER * whole.scatter(slope)
+        and slope * len(kept) > max(_LEAST_RISE, _ABOVE_SCATTER * whole.scatter(slope))
     )
     per_step = 1 / steps_per_value
     return Trend(slope * per_step, low * per_step, high * per_step, grows, len(values) * steps_per_value)

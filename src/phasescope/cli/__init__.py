@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-COMMANDS = ("ls", "tail", "summary", "run", "demo", "doctor", "clean")
+COMMANDS = ("ls", "tail", "summary", "explain", "run", "demo", "doctor", "clean")
 
 OK = 0
 NOT_FOUND = 1
 WRONG_USAGE = 2
 MISSING_DEPENDENCY = 3
+PROBLEM = 4
 INTERRUPTED = 130
 
 _EXIT_CODES = """exit codes: 0 ok, 1 nothing found or no such session, 2 wrong usage,
-3 an optional dependency is missing, 130 Ctrl-C"""
+3 an optional dependency is missing, 4 something is wrong (explain, compare), 130 Ctrl-C"""
 _WIDEST_HELP = 100
 
 

@@ -1,0 +1,144 @@
+"""What to try first, for each cause: short, concrete, and knowing the settings that are in force already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import causes
+from .growth import WORKERS
+from .text import path_text, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .causes import Cause
+    from .evidence import Evidence
+
+_TORCH = ("cuda", "rocm", "xpu")
+_MOST = 4
+
+
+def advice(cause: Cause, evidence: Evidence) -> tuple[str, ...]:
+    """At most four lines, the likeliest to help first."""
+    give = _FOR.get(cause.kind)
+    return tuple(give(cause, evidence)[:_MOST]) if give is not None else ()
+
+
+def _growth(cause: Cause, evidence: Evidence) -> list[str]:
+    growth = cause.growth
+    if growth is None:
+        return []
+    where = path_text(growth.phases[0]) if growth.phases else "the loop, outside of any phase"
+    lines = [f"look in {where} for what is kept from step to step: lists of losses, outputs, batches, cached results"]
+    if growth.device == "host":
+        lines.append("tracemalloc shows which Python line holds it; what grows without showing there is in a C library")
+    else:
+        lines.append("keep numbers, not tensors: `loss.item()` or `loss.detach()`, else each one keeps its whole graph")
+    if growth.hours_until_full is not None and not evidence.ending.is_over:
+        lines.append(
+            f"at this rate it is full in {causes.hours_text(growth.hours_until_full)}: save a checkpoint before"
+        )
+    return lines
+
+
+def _workers(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "look in the dataset's __getitem__, collate_fn and transforms for what they keep: caches, lists, open readers",
+        "large Python lists in a dataset are copied page by page into each worker: hold them as arrays instead",
+        "fewer workers (num_workers), or persistent_workers=False, so that they end with each epoch",
+    ]
+
+
+def _fragmentation(cause: Cause, evidence: Evidence) -> list[str]:
+    lines = []
+    if _is_torch(evidence):
+        conf = _allocator_settings(evidence.settings)
+        if "expandable_segments:true" not in conf.lower():
+            lines.append("PYTORCH_ALLOC_CONF=expandable_segments:True (before torch 2.9 PYTORCH_CUDA_ALLOC_CONF)")
+        else:
+            lines.append("expandable_segments is on already; what is left is in pools of their own (CUDA graphs, NCCL)")
+        if "max_split_size_mb" not in conf:
+            lines.append("or max_split_size_mb in the same variable, a little above the size of your large tensors")
+    lines.append("pad inputs to a few fixed lengths: sizes that change at every step are what breaks the memory up")
+    if evidence.shortage is not None and evidence.shortage.snapshot:
+        lines.append(f"the allocator's own picture: {evidence.shortage.snapshot}, in pytorch.org/memory_viz")
+    return lines
+
+
+def _others(cause: Cause, evidence: Evidence) -> list[str]:
+    lines = ["find them with nvidia-smi (or rocm-smi), and end those that are left over from earlier runs"]
+    if evidence.summary.world_size and evidence.summary.world_size > 1:
+        lines.append(
+            "ranks that open a context on a device that is not theirs: torch.cuda.set_device(local_rank) first"
+        )
+    lines.append("or take another device: CUDA_VISIBLE_DEVICES")
+    if "TF_FORCE_GPU_ALLOW_GROWTH" not in evidence.settings:
+        lines.append("a TensorFlow process takes all of a GPU unless TF_FORCE_GPU_ALLOW_GROWTH=true")
+    return lines
+
+
+def _too_large(cause: Cause, evidence: Evidence) -> list[str]:
+    shortage = evidence.shortage
+    lines = ["a smaller batch, with gradient accumulation where its size matters"]
+    if shortage is not None and shortage.path:
+        largest = _largest_phase(evidence)
+        if largest is not None:
+            lines.append(largest)
+    lines.append("activation checkpointing, or mixed precision (bf16), where most of it is activations")
+    lines.append(
+        "sharding (FSDP, ZeRO) or an optimizer with less state, where most of it is there before the step begins"
+    )
+    return lines
+
+
+def _largest_phase(evidence: Evidence) -> str | None:
+    known = [row for row in evidence.summary.rows if row.allocated_delta_mean_bytes and row.path]
+    row = max(known, key=lambda row: row.allocated_delta_mean_bytes or 0, default=None)
+    if row is None or (row.allocated_delta_mean_bytes or 0) <= 0:
+        return None
+    return f"begin with {path_text(row.path)}: it adds {size_text(row.allocated_delta_mean_bytes)} each time"
+
+
+def _limit(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "raise the limit (ulimit, resource.setrlimit), or find who set it: a shell, a batch system, a test",
+        "address space is not memory: libraries reserve much that they never use, so RLIMIT_AS must be generous",
+    ]
+
+
+def _host_full(cause: Cause, evidence: Evidence) -> list[str]:
+    lines = [
+        "fewer data workers, a smaller prefetch_factor, no pin_memory: each of them holds batches in the host's memory"
+    ]
+    if any(growth.device == WORKERS for growth in evidence.growth):
+        lines.append("phasescope followed the workers: `summary` shows what they hold")
+    lines.append("load with memory mapping (mmap, safetensors) instead of reading whole files")
+    lines.append("in a container, raise its memory limit; on Kubernetes or Slurm, ask for more")
+    return lines
+
+
+def _killed(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "look who sent the signal: the batch system's time limit, a preemption, an operator; `dmesg` names the kernel's"
+    ]
+
+
+_FOR = {
+    causes.GROWTH: _growth,
+    causes.WORKERS_GROW: _workers,
+    causes.FRAGMENTATION: _fragmentation,
+    causes.OTHERS: _others,
+    causes.TOO_LARGE: _too_large,
+    causes.LIMIT: _limit,
+    causes.HOST_FULL: _host_full,
+    causes.KILLED_OUTSIDE: _killed,
+}
+
+
+def _is_torch(evidence: Evidence) -> bool:
+    return evidence.shortage is not None and evidence.shortage.device.backend in _TORCH
+
+
+def _allocator_settings(settings: Mapping[str, Any]) -> str:
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+    return ",".join(str(settings[name]) for name in names if name in settings)

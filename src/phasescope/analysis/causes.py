@@ -1,0 +1,201 @@
+"""Why memory ran out, or will: one cause chosen from the evidence, with the figures that it stands on.
+
+What is named is the cause, not the victim: the phase that grew rather than the one whose allocation failed, the other
+process rather than this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .ending import DEVICE_OUT_OF_MEMORY, EXCEPTION, HOST_OUT_OF_MEMORY, KILLED
+from .growth import WORKERS
+from .text import change_text, count_text, duration_text, path_text, share_text, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .breakdown import Breakdown
+    from .evidence import Evidence, Shortage
+    from .growth import Growth
+
+GROWTH, WORKERS_GROW, OTHERS = "growth", "workers_grow", "other_processes"
+FRAGMENTATION, TOO_LARGE, LIMIT = "fragmentation", "too_large", "limit"
+HOST_FULL, UNKNOWN = "host_full", "unknown"
+KILLED_OUTSIDE, FAILED, NONE = "killed", "exception", "none"
+
+_GREW_SHARE = 0.3  # growth is the cause where it accounts for this much of what is allocated, or for what was asked for
+_HELD_SHARE = 0.25  # others are the cause where they hold this much of the device, and this process could use it
+_NS_PER_HOUR = 3.6e12
+
+
+@dataclass(frozen=True)
+class Cause:
+    """`kind` is one of this module's words, `text` a sentence for a person, `figures` what it stands on: bytes, steps
+    and shares by name. `certain` is False where it is a conclusion and not written anywhere."""
+
+    kind: str
+    text: str
+    certain: bool = False
+    figures: dict[str, int | float] = field(default_factory=dict)
+    growth: Growth | None = None
+
+
+def cause(evidence: Evidence) -> Cause:
+    """The one cause. For a session that is healthy its kind is `none`."""
+    kind = evidence.ending.kind
+    if kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY):
+        return _of_shortage(evidence)
+    growing = next((found for found in evidence.growth if found.grows), None)
+    if kind == KILLED and evidence.oom_kills:
+        return _of_shortage(evidence)
+    if growing is not None:
+        return _growing(growing)
+    if kind == KILLED:
+        return Cause(KILLED_OUTSIDE, "It was killed from outside, and its memory was not short.", certain=False)
+    if kind == EXCEPTION:
+        return Cause(FAILED, f"It {evidence.ending.text}; its memory did not grow and did not run out.", certain=True)
+    return Cause(NONE, "Its memory does not grow and did not run out.", certain=True)
+
+
+def _of_shortage(evidence: Evidence) -> Cause:
+    shortage = evidence.shortage
+    on_host = evidence.ending.kind != DEVICE_OUT_OF_MEMORY
+    grown = _growth_behind(evidence, on_host)
+    if grown is not None:
+        return _growing(grown)
+    if shortage is None:
+        return _host_full(evidence)
+    return _limit(shortage) if on_host else _on_device(shortage)
+
+
+def _growth_behind(evidence: Evidence, on_host: bool) -> Growth | None:
+    """The growth that filled the memory, if it was one: not every little growth is the reason."""
+    shortage = evidence.shortage
+    labels = ("host", WORKERS) if on_host else (shortage.device.label if shortage is not None else "",)
+    for found in evidence.growth:
+        if found.grows and found.device in labels:
+            if shortage is None or found.device == WORKERS:
+                return found
+            grown = found.bytes_per_step * found.steps
+            asked = shortage.requested_bytes or shortage.device.allocated_bytes or 0
+            if grown >= _GREW_SHARE * (shortage.device.allocated_bytes or 0) or grown >= asked > 0:
+                return found
+    return None
+
+
+def _growing(growth: Growth) -> Cause:
+    per = f"per entry of {path_text(growth.per)}" if growth.per else "per sample"
+    rate = change_text(round(growth.bytes_per_step))
+    hour = f", {size_text(round(growth.bytes_per_hour))} an hour" if growth.bytes_per_hour else ""
+    whose = {"host": "The process's memory on the host", WORKERS: "The memory of its child processes (data workers)"}
+    subject = whose.get(growth.device, f"Memory on {growth.device}")
+    stays = "most of it during" if growth.device == "host" else "and stays in"
+    where = f", {stays} {names(growth.phases)}" if growth.phases else ""
+    text = f"{subject} grows: {rate} {per}{hour}, over {count_text(growth.steps)} of them{where}."
+    return Cause(
+        WORKERS_GROW if growth.device == WORKERS else GROWTH,
+        text,
+        figures={
+            "bytes_per_step": round(growth.bytes_per_step),
+            "low_bytes_per_step": round(growth.low_bytes_per_step),
+            "high_bytes_per_step": round(growth.high_bytes_per_step),
+            "steps": growth.steps,
+        },
+        growth=growth,
+    )
+
+
+def _on_device(shortage: Shortage) -> Cause:
+    row, asked = shortage.device, shortage.requested_bytes
+    slack = _difference(row.reserved_bytes, row.allocated_bytes)
+    others = part(shortage.breakdown, "other_processes")
+    in_phase = f" in {path_text(shortage.path)}" if shortage.path else ""
+    wanted = "what was asked for" if asked is None else f"the {size_text(asked)} that were asked for{in_phase}"
+    figures = _known(
+        requested_bytes=asked,
+        allocated_bytes=row.allocated_bytes,
+        reserved_bytes=row.reserved_bytes,
+        slack_bytes=slack,
+        inactive_bytes=shortage.inactive_bytes,
+        other_processes_bytes=others,
+        total_bytes=row.total_bytes,
+    )
+    if others is not None and row.total_bytes and others >= max(_HELD_SHARE * row.total_bytes, asked or 0):
+        share = share_text(others / row.total_bytes)
+        text = (
+            f"Other processes hold {size_text(others)} of {row.label}, {share} of it: too little is left for {wanted}."
+        )
+        return Cause(OTHERS, text, figures=figures)
+    if slack is not None and asked is not None and slack >= asked:
+        text = (
+            f"The memory of {row.label} is in pieces: {size_text(slack)} are reserved and unused, more than {wanted}, "
+            "but not in one block."
+        )
+        return Cause(FRAGMENTATION, text, figures=figures)
+    if row.allocated_bytes is None or row.total_bytes is None:
+        return Cause(UNKNOWN, f"Memory ran out on {row.label}{in_phase}; its figures are not known.", figures=figures)
+    live = f"{size_text(row.allocated_bytes)} of {size_text(row.total_bytes)}"
+    text = f"One step needs more than {row.label} has: {live} are live, which leaves no room for {wanted}."
+    return Cause(TOO_LARGE, text, figures=figures)
+
+
+def _limit(shortage: Shortage) -> Cause:
+    """On the host: a limit of the process's own, or the machine's memory."""
+    row, asked = shortage.device, shortage.requested_bytes
+    in_phase = f", in {path_text(shortage.path)}" if shortage.path else ""
+    wanted = "more" if asked is None else f"{size_text(asked)} more"
+    figures = _known(
+        requested_bytes=asked,
+        resident_bytes=row.allocated_bytes,
+        used_bytes=row.used_bytes,
+        total_bytes=row.total_bytes,
+    )
+    for name in ("address_space_limit_bytes", "data_limit_bytes"):
+        limit = shortage.settings.get(name)
+        if isinstance(limit, int):
+            text = (
+                f"The process ran into its own limit of {size_text(limit)} ({_LIMITS[name]}): {wanted} were asked for"
+                f"{in_phase}, with {size_text(row.allocated_bytes)} resident."
+            )
+            return Cause(LIMIT, text, figures={**figures, name: limit})
+    used = f"{size_text(row.used_bytes)} of {size_text(row.total_bytes)} were in use"
+    text = f"The host had no room for {wanted}{in_phase}: {used}, {size_text(row.allocated_bytes)} by this process."
+    return Cause(HOST_FULL, text, figures=figures)
+
+
+_LIMITS = {"address_space_limit_bytes": "RLIMIT_AS, `ulimit -v`", "data_limit_bytes": "RLIMIT_DATA, `ulimit -d`"}
+
+
+def _host_full(evidence: Evidence) -> Cause:
+    """The kernel killed something in this control group, or the host was nearly full when the ring ends."""
+    if evidence.oom_kills:
+        times = "once" if evidence.oom_kills == 1 else f"{count_text(evidence.oom_kills)} times"
+        text = f"The kernel's OOM killer struck in its control group, {times}."
+        return Cause(HOST_FULL, text, figures={"oom_kills": evidence.oom_kills})
+    return Cause(HOST_FULL, f"It was {evidence.ending.text}.")
+
+
+def part(breakdown: Breakdown | None, name: str) -> int | None:
+    """One part of a breakdown in bytes; None where that is not told."""
+    return next((found.size_bytes for found in breakdown.parts if found.name == name), None) if breakdown else None
+
+
+def names(paths: Sequence[Sequence[str]]) -> str:
+    """`forward`, or where only several together keep something: `forward to backward`."""
+    first, last = path_text(paths[0]), path_text(paths[-1])
+    return first if len(paths) == 1 else f"{first} to {last} together"
+
+
+def hours_text(hours: float) -> str:
+    """`2.50 min`, `1.20 h`."""
+    return duration_text(round(hours * _NS_PER_HOUR))
+
+
+def _difference(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else max(0, a - b)
+
+
+def _known(**figures: int | None) -> dict[str, int | float]:
+    return {name: value for name, value in figures.items() if value is not None}

@@ -1,0 +1,167 @@
+"""From figures to the answer: what happened, what held the memory, which phase, what to try, what is not known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .advice import advice
+from .causes import Cause, cause, hours_text
+from .growth import WORKERS
+from .text import change_text, count_text, elide, path_text, plural, printable, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .breakdown import Breakdown
+    from .evidence import Evidence
+    from .growth import Growth
+
+SCHEMA_VERSION = 1
+"""Of `Explanation.to_dict()`; a key may be added without a new version."""
+
+_MOST_PHASES = 5
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The answer. `held`, `phases`, `advice` and `unknown` are lines for a person, most important first."""
+
+    cause: Cause
+    happened: str
+    held: tuple[str, ...]
+    phases: tuple[str, ...]
+    advice: tuple[str, ...]
+    unknown: tuple[str, ...]
+    evidence: Evidence
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; docs/explain.md has the schema."""
+        evidence = self.evidence
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "session_id": evidence.summary.session_id,
+            "pid": evidence.summary.pid,
+            "host": evidence.summary.host,
+            "rank": evidence.summary.rank,
+            "cause": {
+                "kind": self.cause.kind,
+                "text": self.cause.text,
+                "certain": self.cause.certain,
+                "figures": self.cause.figures,
+            },
+            "ending": evidence.ending.to_dict(),
+            "happened": self.happened,
+            "held": list(self.held),
+            "phases": list(self.phases),
+            "advice": list(self.advice),
+            "unknown": list(self.unknown),
+            "growth": [growth.to_dict() for growth in evidence.growth],
+            "out_of_memory": evidence.shortages,
+        }
+
+    def __str__(self) -> str:
+        lines = [self.cause.text]
+        for title, found in (
+            ("what happened", (self.happened,)),
+            ("what held the memory", self.held),
+            ("which phase", self.phases),
+            ("what to try first", self.advice),
+            ("what is not known", self.unknown),
+        ):
+            if found:
+                lines += ["", title, *(f"  {line}" for line in found)]
+        return "\n".join(lines)
+
+
+def explain(evidence: Evidence) -> Explanation:
+    """The explanation of one session."""
+    why = cause(evidence)
+    return Explanation(
+        cause=why,
+        happened=_happened(evidence),
+        held=tuple(_held(evidence)),
+        phases=tuple(_phases(evidence, why)),
+        advice=advice(why, evidence),
+        unknown=tuple(_unknown(evidence)),
+        evidence=evidence,
+    )
+
+
+def _happened(evidence: Evidence) -> str:
+    ending = evidence.ending
+    text = ending.text
+    if ending.kind not in ("device_out_of_memory", "host_out_of_memory") and evidence.shortages:
+        text += f"; memory ran out {plural(evidence.shortages, 'time')} before, and the training went on"
+    if ending.open_phases and ending.kind != "running":
+        text += f"; open: {path_text(ending.open_phases[-1].path)}"
+    return text
+
+
+def _held(evidence: Evidence) -> Iterator[str]:
+    shortage = evidence.shortage
+    if shortage is not None:
+        yield from _parts(shortage.device.label, shortage.breakdown)
+        return
+    for device in evidence.summary.devices:
+        yield from _parts(device.label, device.breakdown)
+
+
+def _parts(label: str, breakdown: Breakdown | None) -> Iterator[str]:
+    if breakdown is None:
+        return
+    parts = ", ".join(f"{part.label} {size_text(part.size_bytes)}" for part in breakdown.parts if part.size_bytes)
+    total = f" of {size_text(breakdown.total_bytes)}" if breakdown.total_bytes is not None else ""
+    yield f"{printable(label)}{total}: {parts}"
+    if breakdown.fragmented_bytes:
+        yield f"  of the slack, {size_text(breakdown.fragmented_bytes)} lie split between live blocks"
+
+
+def _phases(evidence: Evidence, why: Cause) -> Iterator[str]:
+    if evidence.shortage is not None and evidence.shortage.path:
+        yield f"it ran out in {elide(path_text(evidence.shortage.path), 80)}"
+    for growth in evidence.growth:
+        if growth.grows:
+            yield from _growth(growth)
+    if why.growth is None:
+        rows = [row for row in evidence.summary.rows if row.path and row.allocated_delta_mean_bytes]
+        rows.sort(key=lambda row: -(row.allocated_delta_mean_bytes or 0))
+        for row in rows[:_MOST_PHASES]:
+            if (row.allocated_delta_mean_bytes or 0) > 0:
+                yield f"{elide(path_text(row.path), 60)} adds {size_text(row.allocated_delta_mean_bytes)} each time"
+
+
+def _growth(growth: Growth) -> Iterator[str]:
+    low, high = change_text(round(growth.low_bytes_per_step)), change_text(round(growth.high_bytes_per_step))
+    step = "entry of " + path_text(growth.per) if growth.per else "sample"
+    yield (
+        f"{growth.device}: {change_text(round(growth.bytes_per_step))} per {step} (between {low} and {high}), over "
+        f"{count_text(growth.steps)} of them"
+    )
+    for path, kept in sorted(growth.retained_bytes, key=lambda entry: -abs(entry[1]))[:_MOST_PHASES]:
+        if path in growth.phases:
+            yield f"  {elide(path_text(path), 60)} keeps {change_text(round(kept))}"
+    if growth.hours_until_full is not None:
+        yield f"  full in {hours_text(growth.hours_until_full)} from its last event, at this rate"
+
+
+def _unknown(evidence: Evidence) -> Iterator[str]:
+    summary, shortage = evidence.summary, evidence.shortage
+    if summary.missed:
+        yield f"{plural(summary.missed, 'older event')} are overwritten: what grew before them does not show"
+    if summary.damaged:
+        yield f"{plural(summary.damaged, 'place')} of the recording could not be read"
+    if shortage is not None and not shortage.on_host:
+        if shortage.requested_bytes is None:
+            yield "how much was asked for: the error does not say"
+        told = [] if shortage.breakdown is None else [part.name for part in shortage.breakdown.parts]
+        if "other_processes" not in told:
+            yield "how much of it other processes hold: the driver did not tell"
+    if any(growth.device == "host" and growth.grows and growth.phases for growth in evidence.growth):
+        yield "which phase keeps it for sure: on the host, memory that one phase freed is what the next one gets"
+    if not any(growth.device != WORKERS for growth in evidence.growth):
+        yield "whether it grows: there are too few steps to tell"
+    if evidence.ending.kind == "killed" and evidence.oom_kills is None:
+        yield "who killed it: the ring can not tell, and the control group's counters are gone or out of reach"
+    if any(not row.peak_is_exact for row in summary.rows):
+        yield "peaks between two looks: start(peaks=True) measures them exactly"

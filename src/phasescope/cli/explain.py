@@ -1,0 +1,84 @@
+"""Say what happened to a session's memory: the cause, what held the memory, which phase, and what to try first.
+
+Works while it runs, after it ended, and over what a killed process left. Without SESSION it takes the newest one, live
+or dead. The exit code is 0 for a healthy session and 4 where something is wrong, so that scripts can ask.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.text import elide, printable
+from phasescope.cli import OK, PROBLEM
+from phasescope.cli.target import add_target, command_line, number, opened
+from phasescope.cli.terminal import Terminal, json_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    from phasescope.analysis.explain import Explanation
+    from phasescope.reader import Reader
+
+_LONGEST_COMMAND = 120
+_LONGEST_LINE = 400
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_target(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with opened(arguments.target or _newest(arguments.dir), arguments.dir) as reader:
+        answer = explanation(reader)
+        out = Terminal()
+        if arguments.json:
+            out.line(json_text({"path": str(reader.path), **answer.to_dict()}, indent=2))
+        else:
+            _show(out, reader, answer)
+    return OK if answer.cause.kind == "none" else PROBLEM
+
+
+def explanation(reader: Reader) -> Explanation:
+    """The explanation of a reader's session, as it stands now."""
+    from phasescope.analysis.evidence import evidence
+    from phasescope.analysis.explain import explain
+
+    return explain(
+        evidence(
+            reader.iter_events(),
+            reader.state,
+            heartbeat_ns=reader.heartbeat_ns or None,
+            now_ns=time.time_ns(),
+            oom_kills=_oom_kills(reader),
+            missed=lambda: (reader.missed, reader.damaged),
+        )
+    )
+
+
+def _oom_kills(reader: Reader) -> int | None:
+    """How many the kernel has killed in the session's control group since it began; None where that is not known."""
+    from phasescope import system
+
+    path, before = reader.constants.get("oom_kills_path"), number(reader.constants.get("oom_kills"))
+    if not isinstance(path, str) or before is None or reader.constants.get("host") != system.host_name():
+        return None
+    now = system.oom_kills_of(path)
+    return None if now is None else max(0, now - before)
+
+
+def _newest(directory: str | None) -> str | None:
+    from phasescope import sessions
+
+    found = sessions.find(directory)
+    return str(found[0]) if found else None
+
+
+def _show(out: Terminal, reader: Reader, answer: Explanation) -> None:
+    pid = number(reader.constants.get("pid"))
+    out.line(f"pid {pid}: {elide(command_line(reader.constants), _LONGEST_COMMAND)}", "dim")
+    first, *rest = str(answer).splitlines()
+    out.line(printable(first), "green" if answer.cause.kind == "none" else "red")
+    for line in rest:
+        out.line(elide(printable(line), _LONGEST_LINE), "" if line.startswith(" ") else "bold")

@@ -1,0 +1,248 @@
+"""explain(): the cause and not the victim, on sessions whose devices are fakes."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import phasescope
+from made_events import MIB, MadeSession
+from phasescope import phase
+from phasescope.analysis.evidence import evidence
+from phasescope.analysis.explain import explain
+from phasescope.backends.protocol import DeviceCounters
+from phasescope.cli.explain import explanation
+from phasescope.testing import FakeBackend, FakeClock
+
+if TYPE_CHECKING:
+    from phasescope.analysis.explain import Explanation
+
+pytestmark = pytest.mark.neutral
+
+GIB = 1024 * MIB
+TOTAL = 80 * GIB
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's, by its name."""
+
+
+class Gpu(FakeBackend):
+    """A device of 80 GiB. `others` is what other processes hold of it, as the driver tells at each sample."""
+
+    def __init__(self, **held: Any) -> None:
+        super().__init__("cuda", **held)
+        self.others = 0
+        self.look()
+
+    def look(self) -> None:
+        reserved = self._counters[0][1]
+        used = min(TOTAL, reserved + self.others + GIB)
+        self.figures = DeviceCounters(used, TOTAL - used, TOTAL)
+
+    def extra(self, device: int) -> dict[str, int]:
+        return {"process_used_bytes": self._counters[0][1] + GIB, "other_processes_bytes": self.others}
+
+
+def train(backend: Gpu, steps: int, failing: str, asked: str, **changes: int) -> Explanation:
+    """So many steps, each phase of which changes what is allocated by so many MiB; then memory runs out in one."""
+    clock = FakeClock()
+    session = phasescope.start(backends=[backend], clock=clock, interval_ms=3_600_000)
+    try:
+        for _ in range(steps):
+            with phase("step"):
+                for name, mib in changes.items():
+                    with phase(name):
+                        backend.allocate(mib * MIB)
+                        clock.advance(ms=10)
+            backend.look()
+            clock.advance(ms=1000)
+            session._sampler.tick(0)
+        with phase("step"), phase(failing):
+            raise OutOfMemoryError(f"CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of")
+    except OutOfMemoryError as error:
+        session._end(f"the interpreter exited after {type(error).__name__}")
+    with session.reader() as reader:
+        return explanation(reader)
+
+
+def growing_losses() -> Explanation:
+    backend = Gpu(allocated=2 * GIB)
+    return train(backend, 150, "forward", "2.00 GiB", forward=2500, backward=-2000)
+
+
+def fragmented() -> Explanation:
+    backend = Gpu(allocated=40 * GIB, reserved=78 * GIB, active=41 * GIB, inactive=30 * GIB)
+    return train(backend, 60, "forward", "20.00 GiB", forward=100, backward=-100)
+
+
+def squeezed() -> Explanation:
+    backend = Gpu(allocated=20 * GIB)
+    backend.others = 55 * GIB
+    return train(backend, 60, "forward", "10.00 GiB", forward=100, backward=-100)
+
+
+def too_large() -> Explanation:
+    backend = Gpu(allocated=70 * GIB)
+    return train(backend, 60, "forward", "20.00 GiB", forward=5000, backward=-5000)
+
+
+def test_a_growing_list_is_named_with_its_phases_and_rate() -> None:
+    answer = growing_losses()
+    assert answer.cause.kind == "growth"
+    assert answer.cause.text == (
+        "Memory on cuda:0 grows: +500 MiB per entry of step, 1.69 TiB an hour, over 151 of them, and stays in "
+        "step/forward to step/backward together."
+    )
+    assert answer.happened == "out of memory on cuda:0, in step/forward; 2.00 GiB more were asked for"
+    assert "loss.item()" in str(answer)
+
+
+def test_memory_in_pieces_is_told_from_memory_that_is_not_there() -> None:
+    answer = fragmented()
+    assert answer.cause.kind == "fragmentation"
+    assert answer.cause.text == (
+        "The memory of cuda:0 is in pieces: 38.0 GiB are reserved and unused, more than the 20.0 GiB that were asked "
+        "for in step/forward, but not in one block."
+    )
+    assert answer.cause.figures["slack_bytes"] == 38 * GIB
+    assert answer.advice[0].startswith("PYTORCH_ALLOC_CONF=expandable_segments:True")
+
+
+def test_advice_knows_what_is_set_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True,max_split_size_mb:512")
+    advice = fragmented().advice
+    assert advice[0].startswith("expandable_segments is on already")
+    assert not any("max_split_size_mb" in line for line in advice)
+
+
+def test_another_process_is_named_as_the_cause() -> None:
+    answer = squeezed()
+    assert answer.cause.kind == "other_processes"
+    assert answer.cause.text == (
+        "Other processes hold 55.0 GiB of cuda:0, 69% of it: too little is left for the 10.0 GiB that were asked for "
+        "in step/forward."
+    )
+    assert any("other processes 55.0 GiB" in line for line in answer.held)
+    assert not any("other processes hold" in line for line in answer.unknown)
+
+
+def test_a_batch_that_is_too_large_is_called_so() -> None:
+    answer = too_large()
+    assert answer.cause.kind == "too_large"
+    assert answer.cause.text == (
+        "One step needs more than cuda:0 has: 70.0 GiB of 80.0 GiB are live, which leaves no room for the 20.0 GiB "
+        "that were asked for in step/forward."
+    )
+    assert answer.advice[0].startswith("a smaller batch")
+    assert "begin with step/forward: it adds 4.80 GiB each time" in answer.advice
+
+
+def test_the_four_have_four_first_lines() -> None:
+    answers = [growing_losses(), fragmented(), squeezed(), too_large()]
+    assert len({str(answer).splitlines()[0].split(":")[0] for answer in answers}) == 4
+
+
+def healthy(state: str = "stopped") -> Explanation:
+    session, rng = MadeSession(), random.Random(0)
+    session.event("start")
+    for number in range(300):
+        entered = session.enter("step")
+        session.run("step", "forward", change=rng.randint(300, 310) * MIB)
+        if number % 50 == 0:
+            session.run("step", "evaluate", change=800 * MIB)
+        session.allocated = GIB + rng.randint(0, 20) * MIB
+        entered.exit()
+    if state == "stopped":
+        session.event("stop")
+    return explain(evidence(session.events, state))
+
+
+def test_a_healthy_session_has_no_cause_and_no_advice() -> None:
+    answer = healthy()
+    assert answer.cause.kind == "none"
+    assert answer.cause.text == "Its memory does not grow and did not run out."
+    assert answer.advice == ()
+
+
+def test_a_session_that_was_killed_says_that_its_memory_was_not_short() -> None:
+    answer = healthy("dead")
+    assert answer.cause.kind == "killed"
+    assert any("who killed it" in line for line in answer.unknown)
+
+
+def test_the_kernels_counter_tells_who_killed_it() -> None:
+    session = MadeSession()
+    for _ in range(10):
+        session.run("step")
+    answer = explain(evidence(session.events, "dead", oom_kills=1))
+    assert answer.cause.text == "The kernel's OOM killer struck in its control group, once."
+
+
+def test_memory_that_ran_out_and_was_caught_is_told_of_a_session_that_went_on() -> None:
+    backend = Gpu(allocated=GIB)
+    with phasescope.start(backends=[backend], interval_ms=3_600_000) as session:
+        with pytest.raises(OutOfMemoryError), phase("find the batch size"):
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 99.00 GiB.")
+        for _ in range(5):
+            with phase("step"):
+                pass
+    with session.reader() as reader:
+        answer = explanation(reader)
+    assert answer.cause.kind == "none"
+    assert answer.happened == "finished; memory ran out 1 time before, and the training went on"
+
+
+def test_a_limit_of_the_process_is_named() -> None:
+    session = MadeSession(backend="cpu", device_id=-1)
+    entered = session.enter("load")
+    entered.exit(status="error", error_type="MemoryError")
+    session.event(
+        "error",
+        context="MemoryError",
+        metadata={
+            "phase_scope": entered.scope(),
+            "error_type": "MemoryError",
+            "out_of_memory": True,
+            "memory": "host",
+            "settings": {"address_space_limit_bytes": 2 * GIB},
+        },
+        allocator_allocated_bytes=GIB,
+    )
+    session.event("stop", context="the interpreter exited after MemoryError")
+    answer = explain(evidence(session.events))
+    assert answer.cause.kind == "limit"
+    assert answer.cause.text == (
+        "The process ran into its own limit of 2.00 GiB (RLIMIT_AS, `ulimit -v`): more were asked for, in load, with "
+        "1.00 GiB resident."
+    )
+
+
+def test_what_was_overwritten_is_said_to_be_unknown() -> None:
+    answer = explain(evidence([], missed=lambda: (1200, 3)))
+    assert "1,200 older events are overwritten: what grew before them does not show" in answer.unknown
+    assert "3 places of the recording could not be read" in answer.unknown
+
+
+ODD: list[dict[str, Any]] = [
+    {},
+    {"event_type": "error"},
+    {"event_type": "error", "metadata": None},
+    {"event_type": "error", "metadata": {"out_of_memory": True}},
+    {"event_type": "error", "metadata": {"out_of_memory": True, "backend": "cuda"}, "device_id": 0},
+    {
+        "event_type": "error",
+        "metadata": {"out_of_memory": True, "backend": "cuda", "settings": {"a": []}},
+        "device_id": 0,
+    },
+]
+
+
+@pytest.mark.parametrize("event", ODD)
+@pytest.mark.parametrize("state", ["running", "stopped", "dead"])
+def test_odd_events_are_no_trouble(event: dict[str, Any], state: str) -> None:
+    answer = explain(evidence([event], state))
+    assert str(answer)
+    assert answer.to_dict()["schema_version"] == 1

@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import stat
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,7 +68,7 @@ def places(directory: str | os.PathLike[str] | None = None) -> list[str]:
         found.append(str(Path(runtime) / "phasescope"))
     if Path("/dev/shm").is_dir():
         found.append(f"/dev/shm/{own}")
-    found.append(str(Path(tempfile.gettempdir()) / own))
+    found.append(str(Path(system.temporary_directory()) / own))
     return found
 
 

@@ -153,32 +153,40 @@ class Decoder:
             raise PayloadError("the session's constants: rank and local_rank must be below world_size")
         self._constants = known
 
-    def event(self, payload: bytes) -> dict[str, Any]:
-        """One event, its keys in the order of the specification. Raises PayloadError."""
+    def wire(self, payload: bytes) -> Wire:
+        """The payload's values as they are, checked. Raises PayloadError."""
         try:
             wire = _decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PayloadError(str(error)) from error
-        known = self._constants
-        device = wire.device
-        event_type, extra = wire.event_type, wire.extra
-        if event_type not in _KNOWN_TYPES and not event_type.strip():
+        if wire.event_type not in _KNOWN_TYPES and not wire.event_type.strip():
             raise PayloadError("the event type is blank")
-        metadata: dict[str, Any] = {"backend": device.backend}
-        if device.unavailable:
-            metadata["unavailable"] = _NAMES_OF[device.unavailable].copy()
-        if extra:
-            for key, value in extra.items():
+        if wire.extra:
+            for key, value in wire.extra.items():
                 if key in _OWN_METADATA or (type(value) not in _SCALARS and not _is_json(value, _MAX_NESTING)):
                     raise PayloadError("the metadata hold what has no place there")
-            metadata.update(extra)
+        return wire
+
+    def metadata(self, wire: Wire) -> dict[str, Any]:
+        """The event's `metadata`."""
+        metadata: dict[str, Any] = {"backend": wire.device.backend}
+        if wire.device.unavailable:
+            metadata["unavailable"] = _NAMES_OF[wire.device.unavailable].copy()
+        if wire.extra:
+            metadata.update(wire.extra)
         if wire.sequence is not None:
-            metadata["phase_scope"] = _phase_scope(wire, known.session_id)
+            metadata["phase_scope"] = _phase_scope(wire, self._constants.session_id)
+        return metadata
+
+    def event(self, payload: bytes) -> dict[str, Any]:
+        """One event, its keys in the order of the specification. Raises PayloadError."""
+        wire = self.wire(payload)
+        known, device = self._constants, wire.device
         return {
             "schema_version": SCHEMA_VERSION,
             "session_id": known.session_id,
             "timestamp_ns": wire.timestamp,
-            "event_type": event_type,
+            "event_type": wire.event_type,
             "collector": "phasescope." + device.backend,
             "sampling_interval_ms": known.sampling_interval_ms,
             "pid": known.pid,
@@ -197,7 +205,7 @@ class Decoder:
             "rank": known.rank,
             "local_rank": known.local_rank,
             "world_size": known.world_size,
-            "metadata": metadata,
+            "metadata": self.metadata(wire),
         }
 
 

@@ -18,11 +18,12 @@ from phasescope.codec import Decoder, PayloadError
 from phasescope.ring import MAGIC, STOPPED, RingError, RingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from phasescope.analysis.summary import Summary
     from phasescope.analysis.timeline import Timeline
+    from phasescope.codec import Wire
     from phasescope.envelope import ProjectedTelemetryRecord
 
 _FILE_ENDINGS = (sessions.SUFFIX, ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
@@ -69,20 +70,19 @@ def attach(
 def _looks_like_path(target: str) -> bool:
     if os.sep in target or (os.altsep is not None and os.altsep in target):
         return True
-    return target.partition("#")[0].lower().endswith(_FILE_ENDINGS)
+    if target.partition("#")[0].lower().endswith(_FILE_ENDINGS):
+        return True
+    return bool(target) and not target.isdecimal() and os.path.exists(target)  # noqa: PTH110
 
 
 def _open(path: str | os.PathLike[str]) -> Reader:
     """A ring by its name or its first bytes; anything else is read as a recording."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - may be a str
-            if os.fspath(path).endswith(sessions.SUFFIX) or file.read(len(MAGIC)) == MAGIC:
+    if os.fspath(path).endswith(sessions.SUFFIX):
+        return Reader.open(path)
+    if os.path.isfile(path):  # noqa: PTH113 - a pipe would block
+        with open(path, "rb") as file:  # noqa: PTH123
+            if file.read(len(MAGIC)) == MAGIC:
                 return Reader.open(path)
-    except FileNotFoundError:
-        if os.fspath(path).endswith(sessions.SUFFIX):
-            raise
-    except IsADirectoryError:
-        pass
     from phasescope.recording.reader import RecordingReader
 
     return RecordingReader.open(path)
@@ -177,7 +177,13 @@ def _closed(*_: int) -> NoReturn:
 
 
 class Reader:
-    """One session's ring. `missed` and `damaged` say what the last reading of it could not give."""
+    """One session's ring, or recording. `missed` and `damaged` say what the last reading of it could not give.
+
+    `problems` names the first of the damaged places where that helps: the lines of a recording.
+    """
+
+    problems: Sequence[object] = ()
+    packed = True
 
     def __init__(self, read: Callable[[int, int], bytes], size_bytes: Callable[[], int], path: Path | None) -> None:
         """Of anything that gives up to `size` bytes from an `offset`; `attach` and `open` make those of files."""
@@ -190,7 +196,7 @@ class Reader:
         self._pause: Callable[[float], object] = time.sleep  # what `follow` waits with; it ends where that is true
         self._ring = self._new_ring()
         self._unread: RingReader | None = None
-        self._decoder = _decoder(self._ring.constants)
+        self.decoder = _decoder(self._ring.constants)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Reader:
@@ -337,8 +343,23 @@ class Reader:
             yield from self._decode(ring, (payload for _, payload in batch))
         self._count(ring)
 
+    def iter_wires(self) -> Iterator[Wire]:
+        """The ring's events as they are packed, without what they have in common: for what must be fast over many.
+
+        `constants` and `decoder` make events of them. A recording has none: `packed` is False there.
+        """
+        ring = self._new_ring()
+        wire = self.decoder.wire
+        for batch in ring.batches():
+            for _, payload in batch:
+                try:
+                    yield wire(payload)
+                except PayloadError:
+                    ring.damaged += 1
+        self._count(ring)
+
     def _decode(self, ring: RingReader, payloads: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-        event = self._decoder.event
+        event = self.decoder.event
         for payload in payloads:
             try:
                 yield event(payload)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.text import duration_text, elide, plural
+from phasescope.analysis.text import duration_text, elide, plural, printable
 from phasescope.cli import OK
 from phasescope.cli.target import add_target, command_line, health, number, opened
 from phasescope.cli.terminal import Terminal, json_text
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from phasescope.reader import Reader
 
 _LONGEST_COMMAND = 120
+_MOST_PROBLEMS = 10
 _TABLE_TITLES = ("phase ", "device ")
 
 
@@ -52,18 +53,23 @@ def _data(reader: Reader, fares: Health, summed: Summary) -> dict[str, Any]:
         "path": str(reader.path),
         **{key: constants.get(key) for key in of_session},
         "events_dropped": reader.dropped,
+        "problems": [str(problem) for problem in reader.problems],
         **summed.to_dict(),
     }
 
 
 def _show(reader: Reader, fares: Health, summed: Summary) -> None:
     out = Terminal()
-    out.line(elide(command_line(reader.constants), out.width or _LONGEST_COMMAND), "bold")
+    command = command_line(reader.constants)
+    if command:  # other tools' recordings do not say
+        out.line(elide(command, out.width or _LONGEST_COMMAND), "bold")
     out.line(_state_line(reader, fares, summed), {"running": "green", "dead": "red"}.get(fares.state, ""))
     if reader.dropped:
         out.line(f"{plural(reader.dropped, 'event')} could not be written", "yellow")
     for line in summed.table(out.width).splitlines():
         out.line(line, "bold" if line.startswith(_TABLE_TITLES) else "")
+    for problem in reader.problems[:_MOST_PROBLEMS]:
+        out.line(printable(str(problem)), "yellow")
 
 
 def _state_line(reader: Reader, fares: Health, summed: Summary) -> str:
@@ -74,6 +80,8 @@ def _state_line(reader: Reader, fares: Health, summed: Summary) -> str:
         return f"killed or crashed: process {pid} is gone without a stop" + (f"; last event {ago}" if ago else "")
     if fares.state == "stopped":
         return "stopped" + (f" {ago}" if ago else "")
+    if fares.state == "unknown":
+        return "recorded up to" + (f" {ago}" if ago else " an unknown time") + "; how the session ended is not in it"
     if fares.silent_ns is not None:
         return f"running, but silent for {duration_text(fares.silent_ns)}"
     return f"running for {duration_text(fares.age_ns)}"

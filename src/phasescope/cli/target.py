@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.analysis.text import duration_text, printable
-from phasescope.cli import CommandError
+from phasescope.cli import MISSING_DEPENDENCY, CommandError
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +34,8 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         "target",
         nargs="?",
         metavar="SESSION",
-        help="a pid, the path of a .ring file, or a session id or its beginning; default: the newest live session",
+        help="a pid, a session id or its beginning, a .ring file, or a recording (run.jsonl, run.jsonl#SESSION); "
+        "default: the newest live session",
     )
     add_directory(parser)
 
@@ -58,6 +59,8 @@ def opened(target: str | None, directory: str | None) -> Iterator[Reader]:
     except (SessionNotFoundError, RingError) as error:
         place = f"{target}: " if isinstance(error, RingError) and target else ""
         raise CommandError(f"{place}{error}") from error
+    except ImportError as error:  # an extra that this file needs; the text has the pip line
+        raise CommandError(str(error), MISSING_DEPENDENCY) from error
     except OSError as error:
         raise CommandError(f"{error.filename or target or 'the session'}: {error.strerror or error}") from error
 

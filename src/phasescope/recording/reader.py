@@ -6,6 +6,7 @@ the one whose events come last, or the one that is named behind a `#`, as in `ru
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from pathlib import Path
@@ -17,7 +18,7 @@ from phasescope.recording.notes import is_note, note_in
 from phasescope.recording.source import MAX_PROBLEMS, JsonlSource, JsonSource, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from phasescope.recording.notes import Note
     from phasescope.recording.source import Source
@@ -45,12 +46,14 @@ class RecordingReader(Reader):
     counts the events of the file's other sessions, by their id.
     """
 
+    packed = False
+
     def __init__(self, source: Source, path: Path, session: str | None = None) -> None:
         """Raises SessionNotFoundError where the file holds no event, or none of `session` (an id or its beginning)."""
         self.path = path
         self.missed = 0
         self.damaged = 0
-        self.problems: list[Problem] = []
+        self.problems: Sequence[Problem] = ()
         self.others: dict[str, int] = {}
         self._source: Source | None = source
         self._counted: int | None = None
@@ -139,7 +142,8 @@ class RecordingReader(Reader):
 
         for event in self._open_source().events(report):
             if event["session_id"] != self.session_id:
-                others[event["session_id"]] = others.get(event["session_id"], 0) + 1
+                if not is_note(event):
+                    others[event["session_id"]] = others.get(event["session_id"], 0) + 1
             elif is_note(event):
                 note = note_in(event)
                 if note is not None:
@@ -259,6 +263,8 @@ def _source_of(path: Path) -> Source:
         return JsonlSource(segments)
     if not path.exists() and full_parts(path):
         return JsonlSource(parts(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file", str(path))
     with path.open("rb") as file:
         beginning = file.read(4)
     if beginning == b"PAR1":

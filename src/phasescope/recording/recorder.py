@@ -68,8 +68,6 @@ class Recorder:
         self._stopped = False
         self._hurry = threading.Event()
         self._repeated_until = self._resume()
-        reader._pause = self._wait
-        self._new = reader.follow(from_start=True)
         try:
             self._writer = Writer(path, self._first_lines, max_bytes=max_bytes, part_bytes=part_bytes)
         except BaseException:
@@ -84,9 +82,14 @@ class Recorder:
     def run(self) -> None:
         """Record until the end of the session, or until `stop` is called. Closes the recording and the reader."""
         try:
-            for event in self._new:
-                self._take(event)
-            self._flush()
+            over = False
+            while not over:
+                over = self._stopped or self._reader.state != "running"  # before reading: what came before it is read
+                for event in self._reader.unread():
+                    self._take(event)
+                self._flush()
+                if not over:
+                    self._hurry.wait(_INTERVAL_S)
             self._end()
         finally:
             self._reader.close()
@@ -136,12 +139,6 @@ class Recorder:
     def _add(self, line: bytes) -> None:
         self._pending.append(line)
         self._pending_bytes += len(line)
-
-    def _wait(self, _: float) -> bool:
-        """What the reader does when there is nothing new; True ends the following."""
-        self._flush()
-        self._hurry.wait(_INTERVAL_S)
-        return self._stopped
 
     def _flush(self) -> None:
         """Write what was read. While that fails nothing more is read; the ring goes on meanwhile, and counts."""

@@ -1,0 +1,139 @@
+"""From anything that is read to any format that is written."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from phasescope.recording import chrome, parquet, perfetto
+from phasescope.recording.files import CHROME, JSONL, PARQUET, PERFETTO, UnknownFormatError, format_of
+from phasescope.recording.jsonl import Writer
+from phasescope.recording.notes import Note
+from phasescope.recording.recorder import line_of
+from phasescope.recording.trace import Process, Tracer, entered_before
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from phasescope.reader import Reader
+    from phasescope.recording.trace import Item
+
+_PIDS_FROM = 1 << 22
+_UNBOUNDED = 1 << 62
+_BATCH_BYTES = 1 << 18
+
+
+class Converted(NamedTuple):
+    """How many events were written, and what the sources could not give."""
+
+    events: int
+    missed: int
+    damaged: int
+
+
+def convert(readers: Sequence[Reader], path: str | os.PathLike[str]) -> Converted:
+    """Write the readers' sessions to a new file, in the format that its name stands for.
+
+    A trace takes any number of sessions (the ranks of one job), the other formats one. The file comes to be under its
+    name when it is whole. Raises UnknownFormatError, FileExistsError, OSError, MissingDependencyError, and ValueError
+    for several sessions in a format that takes one.
+    """
+    kind = format_of(path)
+    if kind not in _WRITERS:
+        raise UnknownFormatError(f"{path}: a ring is written by a session only")
+    if len(readers) != 1 and kind not in (PERFETTO, CHROME):
+        raise ValueError(f"{path}: this format takes one session; a trace (.perfetto-trace, .json) takes several")
+    target = Path(path)
+    if target.exists():
+        raise FileExistsError(f"{path} exists; remove it or name another file")
+    events = _WRITERS[kind](readers, target)
+    return Converted(events, sum(reader.missed for reader in readers), sum(reader.damaged for reader in readers))
+
+
+def _jsonl(readers: Sequence[Reader], path: Path) -> int:
+    (reader,) = readers
+    unfinished = path.with_name(f".{os.getpid()}.{path.name}")  # the ending says how it is compressed
+    count, lines, size = 0, [], 0
+    try:
+        writer = Writer(unfinished, lambda: line_of(Note(reader.constants).to_event()), max_bytes=_UNBOUNDED)
+        try:
+            for event in reader.iter_events():
+                lines.append(line_of(event))
+                count, size = count + 1, size + len(lines[-1])
+                if size >= _BATCH_BYTES:
+                    writer.write(b"".join(lines))
+                    lines, size = [], 0
+            writer.write(b"".join(lines) + line_of(last_note(reader).to_event()))
+        finally:
+            writer.close()
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count
+
+
+def _parquet(readers: Sequence[Reader], path: Path) -> int:
+    (reader,) = readers
+    return parquet.write(reader, path, lambda: last_note(reader).to_event())
+
+
+def _trace(write: Callable[[Iterable[Item], BinaryIO], None]) -> Callable[[Sequence[Reader], Path], int]:
+    def write_trace(readers: Sequence[Reader], path: Path) -> int:
+        counted = [0]
+        unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+        try:
+            with unfinished.open("xb") as file:
+                write(_items(readers, counted), file)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return counted[0]
+
+    return write_trace
+
+
+def _items(readers: Sequence[Reader], counted: list[int]) -> Iterator[Item]:
+    keys = count(1)
+    pids: set[int] = set()
+    others = count(_PIDS_FROM)
+    for reader in readers:
+        process = _process(reader, next(keys), pids, others)
+        before = entered_before(reader.iter_events())
+        yield from Tracer(process, keys).items(_counting(reader, counted), before)
+
+
+def _counting(reader: Reader, counted: list[int]) -> Iterator[dict[str, object]]:
+    for event in reader.iter_events():
+        counted[0] += 1
+        yield event
+
+
+def _process(reader: Reader, key: int, pids: set[int], others: Iterator[int]) -> Process:
+    """Two hosts may have the same pid; a viewer would take them for one process."""
+    constants = reader.constants
+    pid = constants["pid"]
+    shown = pid if pid > 0 and pid not in pids else next(others)
+    pids.add(shown)
+    command = constants.get("command")
+    words = tuple(word for word in command if isinstance(word, str)) if isinstance(command, list) else ()
+    rank, world_size = constants.get("rank", 0), constants.get("world_size", 1)
+    of_job = f"rank {rank} of {world_size}, " if world_size > 1 else ""
+    return Process(key, shown, f"{of_job}pid {pid} on {constants['host']}", words)
+
+
+_WRITERS = {JSONL: _jsonl, PARQUET: _parquet, PERFETTO: _trace(perfetto.write), CHROME: _trace(chrome.write)}
+
+
+def last_note(reader: Reader) -> Note:
+    """The note that ends a copy of what the reader gave, once that was read to its end."""
+    return Note(
+        session=reader.constants,
+        missed=reader.missed,
+        damaged=reader.damaged,
+        dropped=reader.dropped,
+        state=reader.state,
+        heartbeat_ns=reader.heartbeat_ns,
+        end=True,
+    )

@@ -227,11 +227,12 @@ def job(members: Sequence[Member]) -> Job:
 
 
 def _step_path(tables: Sequence[Mapping[tuple[str, ...], Row]]) -> tuple[str, ...] | None:
-    """The phase that ended most often, of those that all ranks have: of several the outermost, first seen."""
+    """The phase that ended most often, of those that all ranks have: of several the outermost, and that which took
+    longest."""
     common = [path for path in tables[0] if all(path in table for table in tables)]
     most = max((min(table[path].count for table in tables) for path in common), default=0)
     often = [path for path in common if 2 * min(table[path].count for table in tables) > most]
-    return min(often, key=len, default=None)
+    return min(often, key=lambda path: (len(path), -(tables[0][path].total_ns or 0)), default=None)
 
 
 def _rank_row(member: Member, steps: int | None, steps_behind: int | None) -> RankRow:

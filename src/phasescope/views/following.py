@@ -53,6 +53,12 @@ class Followed:
                 self.behind = True
                 return taken
 
+    def catch_up(self) -> None:
+        """Take in all that is there now, however long that takes."""
+        written = self.reader.written
+        while self.poll(1.0) and self.behind and self.view.events < written:
+            pass
+
     def summary(self) -> Summary:
         """The table by phase, and how the devices stand."""
         return self.view.summary(self.missed, self.damaged)

@@ -46,7 +46,7 @@ def snapshot(followed: Followed, *, now_ns: int | None = None) -> dict[str, Any]
         "kind": "snapshot",
         "origin_ms": origin_ms,
         "bucket_ms": _BUCKET_MS,
-        "session": facts(followed.constants),
+        "session": facts(followed.reader.constants),
         "series": {line.label: _columns(thinned(line.series.points(), most), origin_ms) for line in lines},
         "bands": [_band(band, origin_ms) for band in _fitting(view.timeline.bands(view.open_spans()))],
         "threads": {str(number): name for number, name in view.timeline.threads.items()},

@@ -1,0 +1,66 @@
+"""Write a session as one HTML page that opens anywhere, offline: timeline, phases, devices, ranks, how it ended.
+
+It is about 5 MB, nearly all of it the plot script, however long the session was. Needs plotly: pip install
+"phasescope[web]".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.text import printable, size_text
+from phasescope.cli import MISSING_DEPENDENCY, OK, CommandError
+from phasescope.cli.places import add_directories, opened_among
+from phasescope.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from phasescope.reader import Reader
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="SESSION",
+        help="a pid, a session id or its beginning, a .ring file, or a recording; default: the newest session",
+    )
+    add_directories(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="the page; default: phasescope-PID.html in this directory"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from phasescope.views.report import PlotlyMissingError
+
+    with opened_among(arguments.target, arguments.dir) as reader:
+        path = Path(arguments.output or f"phasescope-{reader.constants.get('pid')}.html")
+        try:
+            made = make(reader, arguments.dir)
+        except PlotlyMissingError as error:
+            raise CommandError(str(error), MISSING_DEPENDENCY) from error
+    try:
+        path.write_text(made, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from error
+    Terminal().line(f"{printable(str(path))}, {size_text(len(made))}")
+    return OK
+
+
+def make(reader: Reader, directories: list[str]) -> str:
+    """The page of a session, and of its job where other ranks' sessions lie beside it. Raises PlotlyMissingError."""
+    from phasescope.views.catalogue import Catalogue, key_of
+    from phasescope.views.following import Followed
+    from phasescope.views.gathering import gather
+    from phasescope.views.payload import snapshot
+    from phasescope.views.report import page
+
+    followed = Followed(reader)
+    followed.catch_up()
+    job = None
+    if reader.path is not None:
+        job = gather(Catalogue(directories, [reader.path]), key_of(reader.path))
+    return page(snapshot(followed), None if job is None else job.to_dict())

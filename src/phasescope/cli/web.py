@@ -1,0 +1,114 @@
+"""Show sessions in the browser: a live page with timeline, phases, devices, ranks and events.
+
+It is served by this process, which only reads; the training notices nothing. The address that is printed holds a
+token, without which nothing is shown. From another machine, tunnel to it (ssh -L 8765:localhost:8765), or name an
+address of this one with --host. Needs an extra: pip install "phasescope[web]".
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
+from phasescope.cli.places import add_directories, opened_among
+from phasescope.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from phasescope.views.catalogue import Catalogue
+
+DEFAULT_PORT = 8765
+_NEEDED = ("starlette", "uvicorn", "plotly")
+_TOKEN_BYTES = 24
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="SESSION",
+        help="a pid, a session id or its beginning, a .ring file, or a recording; default: the newest session",
+    )
+    add_directories(parser)
+    parser.add_argument("--host", default="127.0.0.1", metavar="HOST", help="where to listen (default: 127.0.0.1)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        metavar="PORT",
+        help=f"default: {DEFAULT_PORT}, or a free one where that is taken; 0: a free one",
+    )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a further name that the page is called by"
+    )
+    parser.add_argument(
+        "--no-token", action="store_true", help="let every user of this machine look; only on the loopback"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(f'{" and ".join(missing)} missing: pip install "phasescope[web]"', MISSING_DEPENDENCY)
+    from phasescope.views.web.guard import is_loopback
+
+    if arguments.no_token and not is_loopback(arguments.host):
+        raise CommandError("--no-token is for the loopback only: others must not look without a token", WRONG_USAGE)
+    catalogue, chosen = _catalogue(arguments)
+    with _listen(arguments.host, arguments.port) as listener:
+        _serve(arguments, listener, catalogue, chosen)
+    return OK
+
+
+def _catalogue(arguments: argparse.Namespace) -> tuple[Catalogue, str | None]:
+    """What can be looked at, and the key of the session asked for. A page without any waits for one."""
+    from phasescope.views.catalogue import Catalogue, key_of
+
+    if arguments.target is None:
+        return Catalogue(arguments.dir), None
+    with opened_among(arguments.target, arguments.dir) as reader:
+        path = reader.path
+    named = [] if path is None else [path]
+    return Catalogue(arguments.dir, named), None if path is None else key_of(path)
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens there. The default port may be taken, one that was asked for may not."""
+    tries = (DEFAULT_PORT, 0) if port is None else (port,)
+    failed: Exception | None = None
+    for number in tries:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), number, type=socket.SOCK_STREAM)[0]
+            return socket.create_server(address[:2], family=family)
+        except (OSError, OverflowError) as error:
+            failed = error
+    raise CommandError(f"can not listen at {host}, port {tries[-1]}: {getattr(failed, 'strerror', None) or failed}")
+
+
+def _serve(arguments: argparse.Namespace, listener: socket.socket, catalogue: Catalogue, chosen: str | None) -> None:
+    import uvicorn
+
+    from phasescope.views.web.app import make_app
+    from phasescope.views.web.guard import allowed_hosts
+
+    port = listener.getsockname()[1]
+    token = None if arguments.no_token else secrets.token_urlsafe(_TOKEN_BYTES)
+    hosts = allowed_hosts(arguments.host) | {name.lower() for name in arguments.allow_host}
+    # Cookies do not tell ports apart: two of these servers must not overwrite each other's.
+    app = make_app(catalogue, token=token, hosts=hosts, cookie=f"phasescope-{port}", chosen=chosen)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1, ws="none"
+        )
+    )
+    host = f"[{arguments.host}]" if ":" in arguments.host.strip("[]") else arguments.host
+    out = Terminal()
+    out.line(f"http://{host}:{port}/" + ("" if token is None else f"?token={token}"), "bold")
+    out.line("Ctrl-C ends it; the training goes on.", "dim")
+    server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(1)

@@ -1,0 +1,27 @@
+"""All ranks of a job, read from beginning to end, one after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.jobs import Job, Member, job
+from phasescope.views.following import Followed
+
+if TYPE_CHECKING:
+    from phasescope.views.catalogue import Catalogue
+
+_MAX_RANKS = 64
+
+
+def gather(catalogue: Catalogue, key: str) -> Job | None:
+    """The job of this session with the figures of its ranks, the first 64; None where the session is alone."""
+    run = catalogue.job_of(key)
+    members = []
+    for entry in run[:_MAX_RANKS] if len(run) > 1 else ():
+        reader = catalogue.open(entry.key)
+        if reader is not None:
+            with reader:
+                followed = Followed(reader)
+                followed.catch_up()
+                members.append(Member(entry.constants, followed.view, followed.summary(), followed.ending()))
+    return job(members) if members else None

@@ -1,0 +1,190 @@
+"""The web page's server: static files of this package, and what sessions have to tell, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from phasescope.views.payload import facts
+from phasescope.views.report import SCRIPTS, asset, embedded_json, page, plotly_script
+from phasescope.views.web.guard import Guard
+from phasescope.views.web.hub import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from starlette.requests import Request
+
+    from phasescope.views.catalogue import Catalogue, Entry
+
+_PERIOD_S = 0.25
+_QUIET_S = 10.0
+_SNAPSHOT_S = 120.0
+_LIST_S = 2.0
+_JOB_S = 1.5
+_ASSETS = {**dict.fromkeys(SCRIPTS, "text/javascript"), "page.css": "text/css"}
+
+
+def make_app(
+    catalogue: Catalogue,
+    *,
+    token: str | None,
+    hosts: Iterable[str],
+    cookie: str = "phasescope",
+    chosen: str | None = None,
+) -> Starlette:
+    """The application. `chosen` is the session that a page shows first, by its key; None is the newest."""
+    hub = Hub(catalogue)
+    pages = _Pages(hub, chosen)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        hub.close()
+
+    return Starlette(
+        routes=[
+            Route("/", pages.index),
+            Route("/assets/plotly.min.js", pages.plotly),
+            Route("/assets/{name}", pages.asset),
+            Route("/api/sessions", pages.sessions),
+            Route("/api/snapshot", pages.snapshot),
+            Route("/api/events", pages.events),
+            Route("/report", pages.report),
+        ],
+        middleware=[Middleware(Guard, token=token, hosts=frozenset(hosts), cookie=cookie)],
+        lifespan=lifespan,
+    )
+
+
+class _Pages:
+    def __init__(self, hub: Hub, chosen: str | None) -> None:
+        self._hub = hub
+        self._chosen = chosen
+
+    async def index(self, _: Request) -> Response:
+        return Response(asset("index.html"), media_type="text/html")
+
+    async def asset(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _ASSETS:
+            return PlainTextResponse("there is no such file", 404)
+        return Response(asset(name), media_type=_ASSETS[name])
+
+    async def plotly(self, _: Request) -> Response:
+        script = await run_in_threadpool(plotly_script)
+        return Response(script, media_type="text/javascript", headers={"cache-control": "private, max-age=86400"})
+
+    async def sessions(self, _: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self._listed))
+
+    async def snapshot(self, request: Request) -> Response:
+        found = await run_in_threadpool(self._hub.snapshot, await self._key(request) or "")
+        if found is None:
+            return PlainTextResponse("there is no such session", 404)
+        return Response(embedded_json(found[0]), media_type="application/json")
+
+    async def report(self, request: Request) -> Response:
+        key = await self._key(request) or ""
+        found = await run_in_threadpool(self._hub.snapshot, key)
+        if found is None:
+            return PlainTextResponse("there is no such session", 404)
+        made = await run_in_threadpool(page, found[0], await run_in_threadpool(self._hub.job, key))
+        pid = found[0]["session"]["pid"]
+        # The page brings its own policy, by the hashes of its scripts.
+        headers = {"content-disposition": f'attachment; filename="phasescope-{pid}.html"'}
+        return Response(made, media_type="text/html", headers=headers)
+
+    async def events(self, request: Request) -> Response:
+        return StreamingResponse(self._stream(await self._key(request)), media_type="text/event-stream")
+
+    async def _key(self, request: Request) -> str | None:
+        asked = request.query_params.get("session")
+        return asked or self._chosen or await run_in_threadpool(self._hub.newest)
+
+    async def _stream(self, key: str | None) -> AsyncIterator[str]:
+        """First the list of sessions and a snapshot, also after a lost connection; then what is new."""
+        stream = _Stream(self._hub, key, self._listed)
+        yield "retry: 500\n\n"
+        while True:
+            for name, text in await run_in_threadpool(stream.next):
+                yield f"event: {name}\nid: {stream.number}\ndata: {text}\n\n"
+            await asyncio.sleep(_PERIOD_S)
+
+    def _listed(self) -> dict[str, Any]:
+        jobs = [[_listed(entry) for entry in run] for run in self._hub.jobs()]
+        return {"jobs": jobs, "chosen": self._chosen}
+
+
+class _Stream:
+    """What one page is told, step by step."""
+
+    def __init__(self, hub: Hub, key: str | None, listed: Any) -> None:
+        self.number = 0
+        self._hub = hub
+        self._key = key
+        self._listed = listed
+        self._cursor: Any = None
+        self._steps = 0
+        self._last = {"sessions": "", "job": "", "state": ""}
+        self._quiet = 0
+
+    def next(self) -> list[tuple[str, str]]:
+        """The events that are due, as name and JSON."""
+        due: list[tuple[str, str]] = []
+        if self._steps % round(_LIST_S / _PERIOD_S) == 0:
+            self._changed(due, "sessions", embedded_json(self._listed()))
+        if self._key is None:
+            self._key = self._hub.newest()
+        if self._key is not None:
+            self._session(due, self._key)
+            if self._steps % round(_JOB_S / _PERIOD_S) == 0:
+                job = self._hub.job(self._key)
+                if job is not None:
+                    self._changed(due, "job", embedded_json(job))
+        self._steps += 1
+        self.number += len(due)
+        self._quiet = 0 if due else self._quiet + 1
+        if self._quiet * _PERIOD_S >= _QUIET_S:
+            self._quiet = 0
+            due.append(("quiet", "null"))  # so that a lost connection is noticed
+        return due
+
+    def _changed(self, due: list[tuple[str, str]], name: str, text: str) -> None:
+        if text != self._last[name]:
+            self._last[name] = text
+            due.append((name, text))
+
+    def _session(self, due: list[tuple[str, str]], key: str) -> None:
+        if self._cursor is None or self._steps % round(_SNAPSHOT_S / _PERIOD_S) == 0:
+            found = self._hub.snapshot(key)
+            if found is not None:
+                told, self._cursor = found
+                due.append(("snapshot", embedded_json(told)))
+            elif self._cursor is None:
+                self._changed(due, "state", embedded_json("gone"))
+            return
+        before = self._cursor.events
+        delta = self._hub.delta(key, self._cursor)
+        if delta is None:
+            return
+        # While nothing happens only the clock moves on; once a second is enough for that, and never after the end.
+        state = (delta["ending"]["kind"], bool(delta["ending"]["silent_ns"]))
+        is_new = self._cursor.events != before or state != self._cursor.state
+        ticks = delta["ending"]["kind"] in ("running", "silent") and self._steps % 4 == 0
+        self._cursor.state = state
+        if is_new or ticks:
+            due.append(("delta", embedded_json(delta)))
+
+
+def _listed(entry: Entry) -> dict[str, Any]:
+    told = facts(entry.constants)
+    kept = ("pid", "host", "rank", "world_size", "job_id", "started_ns", "command")
+    return {"key": entry.key, "state": entry.state, **{key: told[key] for key in kept}}

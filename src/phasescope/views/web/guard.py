@@ -1,0 +1,147 @@
+"""Who may look: only who has the token, from a page of ours, under a name of ours.
+
+The token comes once in the address that `phasescope web` prints; the answer puts it into a cookie, and the browser is
+sent to the address without it. A name that is not ours in `Host` is a page elsewhere whose name was made to lead here
+(DNS rebinding). There are no CORS headers, so no other page can read an answer.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.responses import PlainTextResponse, RedirectResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_SAME_PAGE = ("same-origin", "none")
+_YEAR_S = 31_536_000
+
+HEADERS = {
+    # Plotly sets styles on the elements it makes; scripts are only ours, and nothing is fetched from elsewhere.
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class Guard:
+    """Middleware around the whole application. `token` None lets everybody in who reaches the loopback."""
+
+    def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str], cookie: str) -> None:
+        self._app = app
+        self._token = token
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._cookie = cookie
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        # Anything else, a web socket, is not answered at all.
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name for name, _ in message["headers"]}
+                ours = ((name.encode(), value.encode()) for name, value in HEADERS.items())
+                message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
+            await send(message)
+
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        answer: ASGIApp = self._app
+        if not self._is_our_name(headers.get("host", "")):
+            answer = PlainTextResponse("this name does not lead here: use the address that was printed", 403)
+        elif headers.get("sec-fetch-site", "none") not in _SAME_PAGE and scope["path"] != "/":
+            answer = PlainTextResponse("only the page itself may ask this", 403)
+        elif scope["method"] not in ("GET", "HEAD"):
+            answer = PlainTextResponse("there is nothing to be changed here", 405)
+        elif self._token is not None:
+            answer = self._checked(scope, headers)
+        await answer(scope, receive, guarded)
+
+    def _checked(self, scope: Scope, headers: dict[str, str]) -> ASGIApp:
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = next((value for name, value in query if name == "token"), None)
+        if given is not None:
+            if not self._is_token(given):
+                return PlainTextResponse("this is not the token: use the address that was printed", 403)
+            return self._welcome(scope["path"], [(name, value) for name, value in query if name != "token"])
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if self._is_token(self._in_cookie(headers)) or (scheme.lower() == "bearer" and self._is_token(bearer)):
+            return self._app
+        return PlainTextResponse("a token is needed: use the address that `phasescope web` printed", 401)
+
+    def _welcome(self, path: str, query: list[tuple[str, str]]) -> ASGIApp:
+        target = "/" + path.lstrip("/\\") + (f"?{urlencode(query)}" if query else "")
+        answer = RedirectResponse(target, 303)
+        answer.set_cookie(self._cookie, self._token or "", max_age=_YEAR_S, path="/", httponly=True, samesite="strict")
+        return answer
+
+    def _in_cookie(self, headers: dict[str, str]) -> str:
+        try:
+            morsel = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
+        except CookieError:
+            return ""
+        return "" if morsel is None else morsel.value
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "replace"), (self._token or "").encode())
+
+    def _is_our_name(self, host: str) -> bool:
+        name = host_name(host)
+        return name is not None and (name in self._hosts or ("*" in self._hosts and is_address(name)))
+
+
+def allowed_hosts(host: str) -> set[str]:
+    """The names under which a server that listens at `host` may be called; `*` stands for every numeric address."""
+    names = {host.strip("[]").lower(), *_LOOPBACK_NAMES}
+    if not is_loopback(host):
+        own = socket.gethostname().lower()
+        names |= {own, own.partition(".")[0], socket.getfqdn().lower()}
+        if host in ("0.0.0.0", "::", "[::]"):
+            # A name can be made to lead here, a number can not.
+            names.add("*")
+    return names
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    name = host.strip("[]").lower()
+    return name == "localhost" or (is_address(name) and ipaddress.ip_address(name).is_loopback)
+
+
+def is_address(name: str) -> bool:
+    """Whether it is a numeric address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def host_name(host: str) -> str | None:
+    """The name in a `Host` header, without its port; None where it is none."""
+    if host.startswith("["):
+        name, bracket, rest = host[1:].partition("]")
+        ok = bracket == "]" and (not rest or (rest[0] == ":" and rest[1:].isdecimal()))
+    else:
+        name, colon, port = host.partition(":")
+        ok = not colon or port.isdecimal()
+    return name.lower().rstrip(".") if ok and name else None

@@ -27,10 +27,16 @@ class Tree:
         self.root = folder / "cgroup"
         self.root.mkdir()
         self.membership = folder / "membership"
+        self.between_questions_ns = 1_000_000_000
+        self._now_ns = 0
 
     def cgroup(self, *lines: str) -> MemoryCgroup:
         self.membership.write_text("".join(f"{line}\n" for line in lines))
-        return MemoryCgroup(self.root, self.membership)
+        return MemoryCgroup(self.root, self.membership, self._monotonic_ns)
+
+    def _monotonic_ns(self) -> int:
+        self._now_ns += self.between_questions_ns
+        return self._now_ns
 
     def v2(self, path: str, limit: object, usage: int = 0, inactive_file: int = 0) -> Path:
         stat = f"anon 5\nfile 77\nkernel 9\ninactive_anon 3\ninactive_file {inactive_file}\nactive_file 8\n"
@@ -107,6 +113,16 @@ class TestV2:
         assert cgroup.limit(MACHINE_BYTES) is None
         (group / "memory.max").write_text(f"{300 * MIB}\n")
         (group / "memory.current").write_text("99\n")
+        assert cgroup.limit(MACHINE_BYTES) == Limit(300 * MIB, 99)
+
+    def test_within_a_second_the_limit_is_not_read_again_but_the_use_is(self, tree: Tree) -> None:
+        group = tree.v2("job", 800 * MIB, usage=10)
+        cgroup = tree.cgroup("0::/job")
+        tree.between_questions_ns = 600_000_000
+        assert cgroup.limit(MACHINE_BYTES) == Limit(800 * MIB, 10)
+        (group / "memory.max").write_text(f"{300 * MIB}\n")
+        (group / "memory.current").write_text("99\n")
+        assert cgroup.limit(MACHINE_BYTES) == Limit(800 * MIB, 99)
         assert cgroup.limit(MACHINE_BYTES) == Limit(300 * MIB, 99)
 
 

@@ -145,21 +145,38 @@ class TestWorkers:
 class TestExtra:
     @linux
     def test_shared_and_proportional_memory_are_the_kernels(self) -> None:
-        extra = Cpu().extra()
-        memory = psutil.Process().memory_full_info()
+        child = worker(_WORKER.format(size=MIB))
+        try:
+            extra = Cpu().extra()
+            memory = psutil.Process().memory_full_info()
+        finally:
+            end(child)
         assert abs(extra["shared_bytes"] - memory.shared) < 8 * MIB
         assert abs(extra["proportional_bytes"] - memory.pss) < 16 * MIB
         assert abs(extra["swap_bytes"] - memory.swap) < 8 * MIB
 
+    def test_without_children_nobody_walks_the_page_tables(self) -> None:
+        assert "proportional_bytes" not in Cpu().extra()
+
     def test_the_proportional_set_is_measured_only_as_often_as_it_is_cheap(self, tmp_path: Path) -> None:
         own = tmp_path / str(os.getpid())
-        own.mkdir()
+        tasks = own / "task" / str(os.getpid())
+        tasks.mkdir(parents=True)
+        (tasks / "children").write_text("99999999 ")
         (own / "smaps_rollup").write_text(
             "00400000-7ffd00000000 ---p 00000000 00:00 0 [rollup]\nRss: 9 kB\nPss: 5 kB\n"
         )
-        times = iter([0, 10_000_000, 1_000_000_000, 2_010_000_000, 2_020_000_000])
+        ms = 1_000_000
+        took_10_ms = [0, 0, 10 * ms]
+        times = iter([*took_10_ms, 9_000 * ms, 9_000 * ms, 10_020 * ms, 10_020 * ms, 10_021 * ms])
         host = HostExtra(tmp_path, monotonic_ns=lambda: next(times))
         assert ["proportional_bytes" in host.read() for _ in range(3)] == [True, False, True]
+
+    def test_where_all_of_it_is_slow_it_is_asked_for_less_often(self) -> None:
+        ms = 1_000_000
+        times = iter([0, 50 * ms, 49_000 * ms, 50_060 * ms, 50_061 * ms])
+        host = HostExtra("/nowhere", monotonic_ns=lambda: next(times))
+        assert [bool(host.read()) for _ in range(3)] == [True, False, True]
 
     def test_what_the_system_does_not_tell_is_left_out(self, tmp_path: Path) -> None:
         own = tmp_path / str(os.getpid())

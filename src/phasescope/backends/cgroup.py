@@ -1,19 +1,25 @@
 """The memory limit that a Linux control group puts on this process, cgroup v1 and v2.
 
-Files are located and opened once and read anew at each question: limits may change while the process runs,
-and the sampler asks ten times a second.
+Files are located and opened once and read anew: limits may change while the process runs, but hardly ten times a
+second, which is how often the sampler asks. What is used is read each time, the limits once a second.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 import weakref
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CGROUP_ROOT = "/sys/fs/cgroup"
 MEMBERSHIP = "/proc/self/cgroup"
+
+_LIMITS_NS = 1_000_000_000
 
 _READ_BYTES = 16384
 """More than any of these files holds: `memory.stat`, the longest, has about 2,000."""
@@ -50,10 +56,18 @@ class MemoryCgroup:
     Constructing it opens nothing. One thread at a time may use it.
     """
 
-    def __init__(self, root: str | Path = CGROUP_ROOT, membership: str | Path = MEMBERSHIP) -> None:
+    def __init__(
+        self,
+        root: str | Path = CGROUP_ROOT,
+        membership: str | Path = MEMBERSHIP,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._root = Path(root)
         self._membership = Path(membership)
+        self._monotonic_ns = monotonic_ns
         self._levels: list[_Level] | None = None
+        self._lowest: tuple[_Level, int] | None = None
+        self._limits_due_ns = 0
 
     def limit(self, below_bytes: int) -> Limit | None:
         """The lowest limit of the chain, with the use of the group that has it.
@@ -62,7 +76,7 @@ class MemoryCgroup:
         """
         for _ in range(2):
             with contextlib.suppress(OSError, ValueError):
-                return self._lowest(below_bytes)
+                return self._limit(below_bytes)
             self.close()  # the group is gone, so the process was moved to another one: look once more
         return None
 
@@ -70,17 +84,26 @@ class MemoryCgroup:
         """Close the files. A later question opens them again."""
         for level in self._levels or ():
             level.close()
-        self._levels = None
+        self._levels = self._lowest = None
 
-    def _lowest(self, below_bytes: int) -> Limit | None:
+    def _limit(self, below_bytes: int) -> Limit | None:
+        now_ns = self._monotonic_ns()
+        if self._levels is None or now_ns >= self._limits_due_ns:
+            self._find_lowest()
+            self._limits_due_ns = now_ns + _LIMITS_NS
+        if self._lowest is None:
+            return None
+        level, limit_bytes = self._lowest
+        return Limit(limit_bytes, level.used_bytes()) if limit_bytes < below_bytes else None
+
+    def _find_lowest(self) -> None:
         if self._levels is None:
             self._levels = _locate(self._root, self._membership)
-        lowest_bytes, lowest = below_bytes, None
+        self._lowest = None
         for level in self._levels:  # on a tie the outer one holds: its use is that of more processes
             limit_bytes = level.limit_bytes()
-            if limit_bytes is not None and limit_bytes < lowest_bytes:
-                lowest_bytes, lowest = limit_bytes, level
-        return None if lowest is None else Limit(lowest_bytes, lowest.used_bytes())
+            if limit_bytes is not None and (self._lowest is None or limit_bytes < self._lowest[1]):
+                self._lowest = (level, limit_bytes)
 
 
 class _Names(NamedTuple):

@@ -20,6 +20,7 @@ from phasescope.recording.lines import read_lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
 MAX_PROBLEMS = 100
 """So many are named; all are counted."""
@@ -74,7 +75,20 @@ class JsonlSource:
                     raise
                 continue  # an old part, removed meanwhile
             with file:
-                yield from _events_of(file, path.name, report)
+                yield from self._of_file(file, path.name, report)
+
+    def _of_file(self, file: BinaryIO, name: str, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
+        for first, lines, torn in read_lines(file, lambda text: report(Problem(name, None, text))):
+            for offset, line in enumerate(lines):
+                try:
+                    event = parse(line)
+                except InvalidEventError as error:
+                    if not line.strip(b" \t\r") or (torn and self.is_being_written()):
+                        continue
+                    text = "cut off in the middle" if torn else elide(printable(str(error)), _LONGEST_TEXT)
+                    report(Problem(name, first + offset, text))
+                    continue
+                yield event
 
     def tail(self, size_bytes: int) -> Tail | None:
         path = self._paths[-1]
@@ -105,19 +119,6 @@ class JsonlSource:
             return system.is_locked(fd)
         finally:
             os.close(fd)
-
-
-def _events_of(file: Any, name: str, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
-    for first, lines, torn in read_lines(file, lambda text: report(Problem(name, None, text))):
-        for offset, line in enumerate(lines):
-            try:
-                event = parse(line)
-            except InvalidEventError as error:
-                if line.strip(b" \t\r"):
-                    text = "cut off in the middle" if torn else elide(printable(str(error)), _LONGEST_TEXT)
-                    report(Problem(name, first + offset, text))
-                continue
-            yield event
 
 
 class JsonSource:

@@ -16,7 +16,7 @@ from .spans import SpanBuilder, int_or_none, scope_of, size_or_none, unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .bands import Band
+    from .bands import Band, Strip
     from .series import Point
     from .spans import Scope, Span
 
@@ -149,6 +149,11 @@ class Timeline:
         return dict(self._bands.threads)
 
     @property
+    def ended(self) -> int:
+        """How many phases have ended."""
+        return self._bands.ended
+
+    @property
     def bands_dropped(self) -> int:
         """How many bands are not kept: neither among the longest nor among the latest."""
         return self._bands.dropped
@@ -156,6 +161,10 @@ class Timeline:
     def bands(self, open_spans: Iterable[Span] | None = None, since_ns: int | None = None) -> list[Band]:
         """The phases that are kept, by their start; `open_spans` for who was using `take`."""
         return self._bands.bands(self._spans.open_spans() if open_spans is None else open_spans, since_ns)
+
+    def strips(self) -> list[Strip]:
+        """Which phase took longest, stretch by stretch: for where single bands are not kept."""
+        return self._bands.strips()
 
     def points(self, device: DeviceLine, most: int | None = None) -> list[Point]:
         """A device's figures by time, at most so many points; no peak is lost."""
@@ -171,6 +180,7 @@ class Timeline:
             "devices": [self._device_dict(line, most_points) for line in self.devices],
             "threads": {str(number): name for number, name in self.threads.items()},
             "bands": [{**band._asdict(), "path": list(band.path)} for band in self.bands(open_spans)],
+            "strips": [{**strip._asdict(), "path": list(strip.path)} for strip in self.strips()],
             "bands_dropped": self.bands_dropped,
             "marks": [_with_lists(mark) for mark in self.marks],
             "marks_dropped": self.marked - len(self.marks),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 250
 MAX_BANDS = 900
+MAX_STRIPS = 1500
 MAX_EVENTS = 60
 MAX_POINTS = 4000
 """Of all devices together; each has at least a sixteenth of them."""
@@ -52,6 +53,7 @@ def snapshot(followed: Followed, *, now_ns: int | None = None) -> dict[str, Any]
         "threads": {str(number): name for number, name in view.timeline.threads.items()},
         "marks": [_mark(mark, origin_ms) for mark in view.timeline.marks],
         "phases": phases(followed),
+        "strips": _strips(followed, origin_ms),
         "events": [_event(event, origin_ms) for event in list(view.recent)[-MAX_EVENTS:]],
         **_present(followed, origin_ms, now_ns),
     }
@@ -82,7 +84,7 @@ def delta(
         "events": [_event(event, origin_ms) for event in list(view.recent)[-MAX_EVENTS:]],
         **_present(followed, origin_ms, now_ns),
     }
-    return {**told, "phases": phases(followed)} if with_phases else told
+    return {**told, "phases": phases(followed), "strips": _strips(followed, origin_ms)} if with_phases else told
 
 
 def origin_ms_of(followed: Followed) -> int:
@@ -188,6 +190,24 @@ def _band(band: Band, origin_ms: int) -> list[Any]:
     """Start, end (null: open), path, thread, status."""
     thread = None if band.thread_id is None else str(band.thread_id)
     return [_ms(band.start_ns, origin_ms), _ms(band.end_ns, origin_ms), _path(band.path), thread, band.status]
+
+
+def _strips(followed: Followed, origin_ms: int) -> list[list[Any]]:
+    """Start, end, path, thread, busy share; none where every band is told."""
+    view = followed.view
+    if view.timeline.bands_dropped == 0 and view.timeline.ended < MAX_BANDS:
+        return []
+    strips = view.timeline.strips()[:MAX_STRIPS]
+    return [
+        [
+            max(0, _ms(strip.start_ns, origin_ms) or 0),
+            _ms(strip.end_ns, origin_ms),
+            _path(strip.path),
+            None if strip.thread_id is None else str(strip.thread_id),
+            round(strip.busy_ns / max(1, strip.end_ns - strip.start_ns), 3),
+        ]
+        for strip in strips
+    ]
 
 
 def _mark(mark: Mark, origin_ms: int) -> dict[str, Any]:

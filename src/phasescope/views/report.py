@@ -12,6 +12,7 @@ import importlib.resources
 import importlib.util
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ SCRIPTS = ("text.js", "timeline.js", "tables.js", "page.js")
 """The page's own, in the order in which they run, after plotly's."""
 
 _DANGEROUS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 _END_OF_SCRIPT = "</script"
 
 
@@ -50,6 +52,18 @@ def page(snapshot: dict[str, Any], job: dict[str, Any] | None = None, *, made_ns
         before, _, shell = shell.partition(mark)
         pieces += (before, content)
     return "".join((*pieces, shell))
+
+
+def summary_of(made: str) -> dict[str, Any]:
+    """The phases of a page that `page` made, in the form of `Summary.to_dict()`. Raises ValueError where it is none."""
+    found = _DATA.search(made)
+    if found is None:
+        raise ValueError("it is no page of phasescope's")
+    data = json.loads(found[1])
+    try:
+        return {"phases": data["snapshot"]["phases"]["rows"]}
+    except (KeyError, TypeError) as error:
+        raise ValueError("its data have no phases") from error
 
 
 def embedded_json(value: Any) -> str:

@@ -17,7 +17,7 @@
     tables.head(state);
     tables.tiles(state);
     if (document.hidden) return;
-    timeline.draw(state);
+    timeline.draw(state, everything || state.ending.kind !== "running");
     tables.devices(state);
     if (everything || state.phasesAreNew) tables.phases(state);
     if (everything || performance.now() - eventsAt > EVENTS_EVERY_MS || state.ending.kind !== "running") {
@@ -48,8 +48,8 @@
     if (state.bands.length > MOST_BANDS) thin();
     state.marks = [...state.marks, ...told.marks].slice(-256);
     state.phasesAreNew = Boolean(told.phases);
-    const { series, bands, marks, kind, phases, ...rest } = told;
-    Object.assign(state, rest, phases ? { phases } : {});
+    const { series, bands, marks, kind, ...rest } = told;
+    Object.assign(state, rest);
     show(false);
   }
 

@@ -12,23 +12,26 @@
   const MARGIN = { l: 66, r: 16, t: 8, b: 28 };
   const shown = { device: null, range: null, window: null, asked: false };
   let state = null;
+  const SHORTEST_MS = 450;
   let drawing = false;
   let due = false;
+  let drawnAt = -Infinity;
 
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   // Plotly shows dates in UTC; what is wanted is the clock on the wall.
   const wall = (ms) => ms - new Date(ms).getTimezoneOffset() * 60_000;
   const at = (t) => wall(state.origin_ms + t);
 
-  function draw(given) {
+  // What is new is drawn twice a second at most, what a person asked for at once.
+  function draw(given, atOnce = true) {
     state = given;
     if (drawing) { due = true; return; }
+    if (!atOnce && performance.now() - drawnAt < SHORTEST_MS) return;
     drawing = true;
     requestAnimationFrame(() => {
-      const began = performance.now();
+      const began = drawnAt = performance.now();
       Promise.resolve(render()).finally(() => {
-        state.drawn_ms = performance.now() - began;
-        document.documentElement.dataset.drawnMs = state.drawn_ms.toFixed(1);
+        document.documentElement.dataset.drawnMs = (performance.now() - began).toFixed(1);
         drawing = false;
         if (due) { due = false; draw(state); }
       });
@@ -55,7 +58,7 @@
     const [from, to] = view();
     const lanes = lanesOf(from, to);
     const memory = memoryTraces(inColumns(state.series[shown.device], from, to), from, to, lanes);
-    const bands = bandTraces(lanes, from, to);
+    const bands = [...stripTraces(lanes, from, to), ...bandTraces(lanes, from, to)];
     const height = MEMORY_PX + MARGIN.t + MARGIN.b + (lanes.rows.length ? lanes.rows.length * BAND_PX + 14 : 0);
     const split = lanes.rows.length ? (lanes.rows.length * BAND_PX) / (height - MARGIN.t - MARGIN.b) : 0;
     const layout = layoutOf(height, split, lanes, memory.most, from, to);
@@ -107,8 +110,9 @@
   // Threads below each other, and in each the phases by how deep they lie.
   function lanesOf(from, to) {
     const bands = state.bands.filter((band) => (band[1] ?? end()) >= from && band[0] <= to);
+    const strips = state.strips.filter((strip) => strip[1] >= from && strip[0] <= to);
     const depths = new Map();
-    for (const band of bands) depths.set(band[3], Math.max(depths.get(band[3]) ?? 0, band[2].length));
+    for (const band of [...bands, ...strips]) depths.set(band[3], Math.max(depths.get(band[3]) ?? 0, band[2].length));
     const rows = [];
     const row = new Map();
     for (const [thread, depth] of depths) {
@@ -117,7 +121,7 @@
         rows.push(level === 1 ? thread : null);
       }
     }
-    return { bands, rows, row, several: depths.size > 1 };
+    return { bands, strips, rows, row, several: depths.size > 1 };
   }
 
   // The largest and the smallest figure of every two pixels: as much as can be seen, and no peak is lost.
@@ -242,6 +246,27 @@
       found.push({ type: "scatter", mode: "text", yaxis: "y2", showlegend: false, hoverinfo: "skip", textfont: { size: 11, color: style("--on-band") }, ...texts });
     }
     return found;
+  }
+
+  // Where single bands are not kept: which phase took most of a stretch, paler.
+  function stripTraces(lanes, from, to) {
+    const traces = new Map();
+    for (const [begin, finish, names, thread, busy] of lanes.strips) {
+      const row = lanes.row.get(`${thread}/${names.length}`);
+      if (row === undefined) continue;
+      const name = names[names.length - 1];
+      if (!traces.has(name)) traces.set(name, { x: [], y: [], text: [] });
+      const trace = traces.get(name);
+      const label = [inPlot(path(names)), `${window.phasescope.share(Math.min(1, busy))} of ${duration((finish - begin) * 1e6)}`, clock(state.origin_ms + begin)].join("<br>");
+      const [left, right] = [Math.max(begin, from), Math.min(finish, to, end())];
+      trace.x.push(at(left), at((left + right) / 2), at(right), null);
+      trace.y.push(-row, -row, -row, null);
+      trace.text.push(label, label, label, "");
+    }
+    return [...traces].map(([name, trace]) => ({
+      type: "scatter", mode: "lines", yaxis: "y2", showlegend: false, hoverinfo: "text", name: inPlot(name), opacity: 0.45,
+      line: { color: colour(name), width: BAND_PX - 3, simplify: false }, ...trace,
+    }));
   }
 
   function layoutOf(height, split, lanes, most, from, to) {

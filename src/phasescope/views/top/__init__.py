@@ -1,0 +1,1 @@
+"""`phasescope top`: the sessions of this machine in a terminal. Needs textual; only `app` imports it."""

@@ -1,0 +1,121 @@
+"""Who holds each device's memory, one bar a device, and what the parts of the chosen one are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.text import UNKNOWN, elide, pad, printable, size_text, text_width
+from phasescope.views.top.lines import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from phasescope.analysis.breakdown import Part
+    from phasescope.analysis.devices import DeviceRow
+    from phasescope.views.top.palette import Palette
+
+ROLES = {
+    "live": "live",
+    "process": "live",
+    "slack": "slack",
+    "process_outside": "outside",
+    "children": "children",
+    "other_processes": "others",
+    "driver": "driver",
+    "unattributed": "untold",
+    "free": "free",
+}
+"""How the parts of a breakdown are shown."""
+
+_SHORTEST_BAR = 10
+_LONGEST_LABEL = 14
+
+
+def bars(rows: Sequence[DeviceRow], chosen: str | None, width: int, palette: Palette) -> list[Line]:
+    """A line a device: its name, its bar, and how much of how much is in use."""
+    label_width = min(_LONGEST_LABEL, max((text_width(printable(row.label)) for row in rows), default=0))
+    figures = [_figures(row) for row in rows]
+    figure_width = max(map(text_width, figures), default=0)
+    room = max(_SHORTEST_BAR, width - label_width - figure_width - 6)
+    lines = []
+    for row, figure in zip(rows, figures, strict=True):
+        is_chosen = row.label == chosen
+        line = Line(("▸ " if is_chosen else "  ", "title"))
+        name = pad(elide(printable(row.label), label_width), label_width)
+        line.add(name, "strong" if is_chosen else "text").add("  ")
+        line.parts += _bar(row, room, palette)
+        lines.append(line.add("  ").add(pad(figure, figure_width, right=True), "text" if is_chosen else "dim"))
+    return lines
+
+
+def _figures(row: DeviceRow) -> str:
+    if row.used_bytes is None:
+        return f"{size_text(row.reserved_bytes)} reserved"
+    if row.total_bytes is None:
+        return f"{size_text(row.used_bytes)} in use"
+    return f"{size_text(row.used_bytes)} of {size_text(row.total_bytes)}"
+
+
+def _bar(row: DeviceRow, room: int, palette: Palette) -> list[tuple[str, str]]:
+    parts = row.breakdown.parts if row.breakdown is not None else ()
+    if not parts or not sum(part.size_bytes for part in parts):
+        return [(pad(UNKNOWN, room), "dim")]
+    pieces: list[tuple[str, str]] = []
+    for part, columns in zip(parts, shares([part.size_bytes for part in parts], room), strict=True):
+        role = ROLES.get(part.name, "untold")
+        pieces.append((palette.sign(role) * columns, role))
+    return pieces
+
+
+def shares(sizes: Sequence[int], room: int) -> list[int]:
+    """So many of `room` columns for each size, all together exactly `room`; what is not nothing has one at least, as
+    long as there are enough."""
+    whole = sum(sizes)
+    if not whole or room <= 0:
+        return [0] * len(sizes)
+    exact = [size * room / whole for size in sizes]
+    columns = [max(1, int(share)) if size else 0 for share, size in zip(exact, sizes, strict=True)]
+    order = sorted(range(len(sizes)), key=lambda at: exact[at] - columns[at], reverse=True)
+    for at in order[: max(0, room - sum(columns))]:
+        columns[at] += 1
+    while sum(columns) > room:
+        columns[max(range(len(columns)), key=columns.__getitem__)] -= 1
+    while sum(columns) < room:
+        columns[max(range(len(columns)), key=exact.__getitem__)] += 1
+    return columns
+
+
+def legend(row: DeviceRow, width: int, palette: Palette, most: int) -> list[Line]:
+    """The parts of one device that hold anything, with their signs, on at most so many lines."""
+    found = row.breakdown
+    if found is None:
+        return [Line(("who holds it is not known here", "dim"))]
+    entries = [_entry(part, found.fragmented_bytes, palette) for part in found.parts if part.size_bytes]
+    lines = [Line(("    ", "text"))]
+    for entry in entries:
+        if len(lines[-1].parts) > 1 and lines[-1].width + entry.width + 3 > width:
+            lines.append(Line(("    ", "text")))
+        if len(lines[-1].parts) > 1:
+            lines[-1].add("   ")
+        lines[-1].parts += entry.parts
+    return lines[:most]
+
+
+def _entry(part: Part, fragmented_bytes: int | None, palette: Palette) -> Line:
+    role = ROLES.get(part.name, "untold")
+    line = Line((palette.sign(role), role), (f" {_short(part)} ", "dim"), (size_text(part.size_bytes), "text"))
+    if part.name == "slack" and fragmented_bytes:
+        line.add(f" ({size_text(fragmented_bytes)} fragmented)", "dim")
+    return line
+
+
+def _short(part: Part) -> str:
+    """Its name; of what is not told apart the first two of what may be in it."""
+    if part.name == "unattributed" and len(part.may_hold) > 2:
+        return " or ".join(part.may_hold[:2]) + " …"
+    return part.label
+
+
+def lines_high(rows: Iterable[DeviceRow]) -> int:
+    """How many lines the bars take."""
+    return sum(1 for _ in rows)

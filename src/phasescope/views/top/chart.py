@@ -1,0 +1,206 @@
+"""A device's memory over time, drawn with blocks: allocated at the bottom, above it what is reserved, above that what
+everybody uses. A column shows the most that its time saw, so no peak is lost."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from phasescope.analysis.text import size_text
+from phasescope.views.top.lines import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from phasescope.analysis.series import Point
+    from phasescope.analysis.timeline import Mark
+    from phasescope.views.top.palette import Palette
+
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_LABEL = 10  # columns for `99.9 GiB ` and the axis
+_ROUND = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+_FAR_ABOVE = 4
+_BAD = ("critical", "error")
+_QUIET = ("start", "stop", "collector_recovered")
+
+OWN, DEVICE, FIT = "own", "device", "fit"
+SCALES = (OWN, DEVICE, FIT)
+"""What the height stands for: what this process holds (and what is used, where that is not far above it), the whole
+device, or only from the least to the most that was seen."""
+
+
+class Window(NamedTuple):
+    """The time that is shown, wall clock."""
+
+    begin_ns: int
+    end_ns: int
+
+
+class Level(NamedTuple):
+    """What one column shows, in bytes; None is: not known then."""
+
+    allocated: int | None
+    reserved: int | None
+    used: int | None
+
+
+_NOTHING = Level(None, None, None)
+
+
+def levels(points: Iterable[Point], window: Window, count: int) -> list[Level]:
+    """The window in `count` columns. Between two points what was known holds on; after the last nothing is known."""
+    columns: list[Level | None] = [None] * count
+    width_ns = max(1, (window.end_ns - window.begin_ns) / count)
+    before, last = _NOTHING, -1
+    for point in points:
+        level = Level(point.allocated_bytes.max, point.reserved_bytes.max, point.used_bytes.max)
+        at = int((point.timestamp_ns - window.begin_ns) // width_ns)
+        if at < 0:
+            before = _after(before, point)
+        elif at < count:
+            columns[at] = level if columns[at] is None else _most(columns[at] or level, level)
+            last = max(last, at)
+        else:
+            last = count - 1
+            break
+    return _held(columns, before, last)
+
+
+def _held(columns: Sequence[Level | None], before: Level, last: int) -> list[Level]:
+    found, now = [], before
+    for at, level in enumerate(columns):
+        now = level or now
+        found.append(now if at <= last else _NOTHING)
+    return found
+
+
+def _after(before: Level, point: Point) -> Level:
+    figures = (point.allocated_bytes.last, point.reserved_bytes.last, point.used_bytes.last)
+    return Level(*(known if new is None else new for known, new in zip(before, figures, strict=True)))
+
+
+def _most(first: Level, second: Level) -> Level:
+    return Level(*(b if a is None else a if b is None else max(a, b) for a, b in zip(first, second, strict=True)))
+
+
+def scale_of(shown: Sequence[Level], total_bytes: int | None, scale: str = OWN) -> tuple[int, int]:
+    """The bytes at the bottom and at the top of the drawing."""
+    held = [value for level in shown for value in level[:2] if value is not None]
+    used = [level.used for level in shown if level.used is not None]
+    most = max(held, default=0)
+    if scale == DEVICE and total_bytes:
+        return 0, total_bytes
+    if used and (not held or max(used) <= _FAR_ABOVE * most):
+        most = max(most, *used)
+    if scale == FIT and held:
+        least = min(level.allocated for level in shown if level.allocated is not None) if _allocated(shown) else 0
+        top = max(held)
+        margin = max(1, (top - least) // 10, top // 1000)
+        return max(0, least - margin), top + margin
+    return 0, rounded_up(most)
+
+
+def _allocated(shown: Sequence[Level]) -> bool:
+    return any(level.allocated is not None for level in shown)
+
+
+def rounded_up(value: int) -> int:
+    """The next size that reads well: 1.5 GiB, 400 MiB."""
+    unit = 1
+    while value > unit * 1024:
+        unit *= 1024
+    while value > unit * 10:
+        unit *= 10
+    return next((int(unit * factor) for factor in _ROUND if unit * factor >= value), unit * 10) or 1
+
+
+def drawing(shown: Sequence[Level], bounds: tuple[int, int], height: int, palette: Palette) -> list[Line]:
+    """The columns as `height` lines, the axis with its labels at the left."""
+    low, high = bounds
+    per_row = max(1, high - low) / max(1, height)
+    lines = []
+    for row in range(height):
+        bottom = low + per_row * (height - 1 - row)
+        line = Line((_label(row, height, bounds), "dim"))
+        for cell in _runs(_cell(level, bottom, per_row, palette) for level in shown):
+            line.add(*cell)
+        lines.append(line)
+    return lines
+
+
+def _label(row: int, height: int, bounds: tuple[int, int]) -> str:
+    low, high = bounds
+    if row == 0:
+        text, tick = size_text(high), "┤"
+    elif row == height - 1:
+        text, tick = ("0" if low == 0 else size_text(low)), "┴" if low == 0 else "┤"
+    elif height >= 7 and row == (height - 1) // 2:
+        middle = low + (high - low) * (height - row) // height
+        text, tick = size_text(middle), "┤"
+    else:
+        text, tick = "", "│"
+    return f"{text:>{_LABEL - 2}} {tick}"
+
+
+def _cell(level: Level, bottom: float, per_row: float, palette: Palette) -> tuple[str, str]:
+    """One column in one row: the layer that fills it, or the upper edge of one before the next."""
+    tops = ((level.allocated, "live"), (level.reserved, "slack"), (level.used, "others"))
+    for at, (top, role) in enumerate(tops):
+        if top is None or top <= bottom:
+            continue
+        if top >= bottom + per_row:
+            return palette.sign(role), role
+        above = next((over for more, over in tops[at + 1 :] if more is not None and more > top), None)
+        eighth = max(1, round((top - bottom) / per_row * 8))
+        if not palette.coloured and role != "live":
+            return (palette.sign(role) if eighth >= 4 else " "), role
+        if above is None or eighth == 8:
+            return _EIGHTHS[eighth], role
+        return _EIGHTHS[eighth], f"{role}/{above}"
+    return " ", "text"
+
+
+def _runs(cells: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    text, role = "", ""
+    for sign, its_role in cells:
+        if its_role != role and text:
+            yield text, role
+            text = ""
+        text, role = text + sign, its_role
+    if text:
+        yield text, role
+
+
+def axis(window: Window, count: int, marks: Iterable[Mark], end_text: str) -> Line:
+    """Times below the drawing, and a sign where there was a warning or an error."""
+    width_ns = max(1, window.end_ns - window.begin_ns)
+    signs: list[tuple[str, str]] = [(" ", "text")] * count
+    begin, middle = clock(window.begin_ns), clock((window.begin_ns + window.end_ns) // 2)
+    texts = [(0, begin), (count - len(end_text), end_text)]
+    if count > 3 * len(begin) + len(end_text):
+        texts.append((count // 2 - len(middle) // 2, middle))
+    for start, text in texts:
+        for at, sign in enumerate(text, start):
+            if 0 <= at < count:
+                signs[at] = (sign, "dim")
+    for mark in marks:
+        at = int((mark.timestamp_ns - window.begin_ns) * count // width_ns)
+        if 0 <= at < count and mark.event_type not in _QUIET:
+            signs[at] = ("▲", "bad" if mark.event_type in _BAD else "warn")
+    line = Line((" " * _LABEL, "dim"))
+    for run in _runs(signs):
+        line.add(*run)
+    return line
+
+
+def columns_in(width: int) -> int:
+    """How many columns of time fit into so many of the terminal."""
+    return max(1, width - _LABEL)
+
+
+def clock(time_ns: int, *, day: bool = False) -> str:
+    """Local time of day, with its date before it where asked for."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S" if day else "%H:%M:%S", time.localtime(time_ns // 1_000_000_000))
+    except (OverflowError, ValueError, OSError):  # a time that no calendar has
+        return "??:??:??"

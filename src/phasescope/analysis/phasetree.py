@@ -36,7 +36,9 @@ class Row:
     count: int
     total_ns: int | None
     mean_ns: int | None
+    p25_ns: int | None
     p50_ns: int | None
+    p75_ns: int | None
     p95_ns: int | None
     percentiles_are_exact: bool
     share: float | None
@@ -185,7 +187,7 @@ class _Node:
 
     def row(self, observed_ns: int | None) -> Row:
         timed = self.durations.count
-        p50_ns, p95_ns = self.durations.at(0.5, 0.95)
+        p25_ns, p50_ns, p75_ns, p95_ns = self.durations.at(0.25, 0.5, 0.75, 0.95)
         known_ns = None if not timed and self.open_ns is None else self.total_ns + (self.open_ns or 0)
         peak, peak_is_exact = self._peak()
         return Row(
@@ -194,7 +196,9 @@ class _Node:
             count=self.count,
             total_ns=self.total_ns if timed else None,
             mean_ns=round(self.total_ns / timed) if timed else None,
+            p25_ns=p25_ns,
             p50_ns=p50_ns,
+            p75_ns=p75_ns,
             p95_ns=p95_ns,
             percentiles_are_exact=self.durations.is_exact,
             share=known_ns / observed_ns if known_ns is not None and observed_ns else None,

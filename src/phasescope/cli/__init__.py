@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-COMMANDS = ("ls", "tail", "summary", "record", "convert", "web", "report", "explain", "run", "demo", "doctor", "clean")
+COMMANDS = ("ls", "tail", "summary", "record", "convert", "web", "report", "explain", "compare", "run", "demo", "doctor", "clean")
 
 OK = 0
 NOT_FOUND = 1

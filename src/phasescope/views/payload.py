@@ -243,9 +243,7 @@ def _attributes(attributes: Mapping[Any, Any]) -> str:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    told = asdict(row)
-    del told["devices"]
-    return {**told, "path": _path(row.path)}
+    return {**asdict(row), "path": _path(row.path), "devices": [_text(device) for device in row.devices]}
 
 
 def _path(path: Iterable[str]) -> list[str]:

@@ -1,0 +1,174 @@
+"""Compare two sessions phase by phase: time and memory, and which differences are more than chance.
+
+A and B are sessions (a pid, a ring, a recording), or saved as JSON by `phasescope summary --json`, or pages made by
+`phasescope report`. --fail-on makes it a test for continuous integration: "peak_allocated>5%" fails where any phase's
+peak rose by more than 5 %, "time@step/forward>2 ms" where that phase's median did by more than 2 ms. A difference
+within the noise never fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phasescope.analysis.budget import broken, rule
+from phasescope.analysis.compare import BETTER, GONE, METRICS, NEW, WORSE, compare
+from phasescope.analysis.text import (
+    Column,
+    change_text,
+    count_text,
+    duration_text,
+    elide,
+    path_text,
+    size_text,
+    table,
+)
+from phasescope.cli import OK, PROBLEM, CommandError
+from phasescope.cli.target import add_directory, opened
+from phasescope.cli.terminal import Terminal, json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from phasescope.analysis.budget import Rule
+    from phasescope.analysis.compare import Change, Comparison
+
+_LONGEST_NAME = 40
+_MARKS = {WORSE: "▲", BETTER: "▼"}
+_COLUMNS = (
+    Column("phase", right=False, flexible=True),
+    Column("metric", right=False),
+    Column("before"),
+    Column("after"),
+    Column("change"),
+    Column("noise"),
+    Column("", right=False),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("before", metavar="A", help="the session that is the measure")
+    parser.add_argument("after", metavar="B", help="the session that is measured by it")
+    parser.add_argument(
+        "--fail-on",
+        type=_rule,
+        action="append",
+        default=[],
+        metavar="RULE",
+        help='e.g. "peak_allocated>5%%", "time@forward>2 ms"; may be given more than once. '
+        f"Metrics: {', '.join(metric.name for metric in METRICS)}",
+    )
+    parser.add_argument("--all", action="store_true", help="show what did not change, too")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    add_directory(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    before = _summary(arguments.before, arguments.dir)
+    after = _summary(arguments.after, arguments.dir)
+    try:
+        comparison = compare(before, after)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    violations = list(broken(comparison, arguments.fail_on))
+    if arguments.json:
+        Terminal().line(json_text(_data(comparison, violations), indent=2))
+    else:
+        _show(comparison, violations, whole=arguments.all)
+    return PROBLEM if violations else OK
+
+
+def _summary(target: str, directory: str | None) -> Mapping[str, Any]:
+    """A summary as data, from wherever it is."""
+    suffix = Path(target).suffix.lower()
+    if suffix in (".json", ".html", ".htm"):
+        return _saved(Path(target), is_page=suffix != ".json")
+    with opened(target, directory) as reader:
+        return reader.summary().to_dict()
+
+
+def _saved(path: Path, *, is_page: bool) -> Mapping[str, Any]:
+    from phasescope.views.report import summary_of
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = summary_of(text) if is_page else json.loads(text)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CommandError(f"{path}: holds no summary: {error}") from error
+    if not isinstance(found, dict):
+        raise CommandError(f"{path}: holds no summary, but a {type(found).__name__}")
+    return found
+
+
+def _data(comparison: Comparison, violations: Sequence[tuple[Rule, Change]]) -> dict[str, Any]:
+    return {
+        **comparison.to_dict(),
+        "violations": [
+            {"rule": one.text, "path": list(change.path), "metric": change.metric, "before": change.before,
+             "after": change.after, "difference": change.difference}
+            for one, change in violations
+        ],
+    }  # fmt: skip
+
+
+def _show(comparison: Comparison, violations: Sequence[tuple[Rule, Change]], *, whole: bool) -> None:
+    out = Terminal()
+    shown = [change for change in comparison.changes if _is_shown(change, whole)]
+    if shown:
+        title, *lines = table(_COLUMNS, map(_cells, shown), out.width)
+        out.line(title, "bold")
+        for change, line in zip(shown, lines, strict=True):
+            out.line(line, {WORSE: "red", BETTER: "green"}.get(change.verdict, "dim"))
+    else:
+        out.line("no difference beyond the noise")
+    for path, before, after in comparison.counts:
+        if before is None or after is None:
+            side = "the second" if before is None else "the first"
+            times = count_text((after if before is None else before) or 0)
+            out.line(f"only in {side}: {elide(path_text(path), _LONGEST_NAME)} (entered {times} times)")
+    for one, change in violations:
+        out.line(f"FAILED {one.text}: {elide(path_text(change.path), _LONGEST_NAME)} {_difference(change)}", "red")
+
+
+def _is_shown(change: Change, whole: bool) -> bool:
+    if change.verdict in (NEW, GONE):
+        return False
+    return whole or change.verdict in (WORSE, BETTER)
+
+
+def _cells(change: Change) -> list[str]:
+    return [
+        elide(path_text(change.path), _LONGEST_NAME),
+        change.metric,
+        _amount(change.before, change.unit),
+        _amount(change.after, change.unit),
+        _difference(change),
+        "" if change.noise is None else f"±{_amount(change.noise, change.unit)}",
+        _MARKS.get(change.verdict, "") + (" " + change.verdict if change.verdict in _MARKS else ""),
+    ]
+
+
+def _difference(change: Change) -> str:
+    """`+140%`, or where a share says nothing the amount."""
+    if change.difference is None:
+        return ""
+    if change.ratio is not None and change.metric != "allocated_delta":
+        return f"{change.ratio - 1:+.1%}" if abs(change.ratio - 1) < 0.1 else f"{change.ratio - 1:+.0%}"
+    if change.unit == "bytes":
+        return change_text(change.difference)
+    return ("+" if change.difference > 0 else "") + duration_text(change.difference)
+
+
+def _amount(value: int | None, unit: str) -> str:
+    return size_text(value) if unit == "bytes" else duration_text(value)
+
+
+def _rule(text: str) -> Rule:
+    try:
+        return rule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -1,0 +1,202 @@
+"""compare: what changed between two runs by more than chance, and rules for continuous integration."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from made_events import MIB, MadeSession
+from phasescope.analysis.budget import broken, rule
+from phasescope.analysis.compare import Comparison, compare
+from phasescope.analysis.summary import summarize
+from phasescope.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.neutral
+
+
+def training(
+    *, ms: float = 10, mib: int = 300, steps: int = 60, seed: int = 0, scatter: float = 0.1, **extra: Any
+) -> Any:
+    """The summary of a training as data: "step" with "forward", whose time scatters."""
+    session, rng = MadeSession(**extra), random.Random(seed)
+    for _ in range(steps):
+        entered = session.enter("step")
+        forward = session.enter("step", "forward", parent=entered)
+        session.allocated += mib * MIB
+        session.now_ns += int(ms * 1e6 * rng.lognormvariate(0, scatter))
+        forward.exit()
+        session.allocated -= mib * MIB
+        entered.exit()
+    return summarize(session.events).to_dict()
+
+
+def verdicts(comparison: Comparison, *path: str) -> dict[str, str]:
+    return {metric: change.verdict for metric, change in comparison.of(path).items()}
+
+
+def test_the_same_twice_is_the_same() -> None:
+    found = compare(training(), training())
+    assert {change.verdict for change in found.changes} == {"same"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_runs_that_differ_by_chance_are_the_same(seed: int) -> None:
+    found = compare(training(seed=2 * seed, scatter=0.3), training(seed=2 * seed + 1, scatter=0.3))
+    assert verdicts(found, "step", "forward")["time"] == "same"
+
+
+def test_a_regression_of_140_percent_is_one() -> None:
+    found = compare(training(), training(ms=24, mib=720))
+    forward = found.of(("step", "forward"))
+    assert forward["time"].verdict == "worse"
+    assert forward["time"].ratio == pytest.approx(2.4, rel=0.02)
+    assert forward["peak_allocated"].verdict == "worse"
+    assert forward["peak_allocated"].ratio == pytest.approx(2.4)
+    assert forward["peak_allocated"].difference == 420 * MIB
+
+
+def test_less_is_better() -> None:
+    found = compare(training(), training(ms=5, mib=100))
+    assert verdicts(found, "step", "forward")["time"] == "better"
+    assert verdicts(found, "step", "forward")["peak_allocated"] == "better"
+
+
+def test_few_noisy_steps_prove_less_than_many() -> None:
+    few = compare(training(steps=4, scatter=0.5), training(steps=4, scatter=0.5, ms=13, seed=1))
+    many = compare(training(steps=900, scatter=0.5), training(steps=900, scatter=0.5, ms=13, seed=1))
+    few_noise, many_noise = (found.of(("step", "forward"))["time"].noise for found in (few, many))
+    assert few_noise is not None
+    assert many_noise is not None
+    assert few_noise > 3 * many_noise
+    assert verdicts(many, "step", "forward")["time"] == "worse"
+
+
+def test_the_resident_set_of_the_host_may_move_more() -> None:
+    host: dict[str, Any] = {"backend": "cpu", "device_id": -1}
+    assert verdicts(compare(training(mib=100, **host), training(mib=104, **host)), "step")["peak_allocated"] == "same"
+    assert verdicts(compare(training(mib=100), training(mib=104)), "step")["peak_allocated"] == "worse"
+
+
+def test_phases_of_one_side_only_are_named_and_judged_by_nobody() -> None:
+    a, b = training(), training()
+    b["phases"][1]["path"] = ["step", "encode"]
+    found = compare(a, b)
+    assert set(verdicts(found, "step", "forward").values()) == {"gone"}
+    assert set(verdicts(found, "step", "encode").values()) == {"new"}
+    assert [path for path, before, after in found.counts if before is None] == [("step", "encode")]
+
+
+def test_what_is_not_known_is_unknown() -> None:
+    a, b = training(), training()
+    b["phases"][0]["peak_allocated_bytes"] = None
+    assert verdicts(compare(a, b), "step")["peak_allocated"] == "unknown"
+
+
+@pytest.mark.parametrize("wrong", [{}, {"phases": 3}, {"phases": [{}]}, {"phases": [{"path": "step"}]}])
+def test_what_is_no_summary_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="the second is no summary"):
+        compare(training(), wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "breaks"),
+    [
+        ("peak_allocated>5%", True),
+        ("peak_allocated>300 MB", True),
+        ("peak_allocated>500MiB", False),
+        ("peak_allocated@forward>5%", True),
+        ("peak_allocated@step/forward > 5 %", True),
+        ("peak_allocated@ward>5%", False),
+        ("peak_allocated@step>200%", False),
+        ("time>100%", True),
+        ("time@forward>10 ms", True),
+        ("time@forward>1 s", False),
+        ("allocated_delta@step/forward>1%", True),
+        ("allocated_delta@step>0%", False),
+    ],
+)
+def test_rules(text: str, breaks: bool) -> None:
+    found = compare(training(), training(ms=24, mib=720))
+    assert bool(list(broken(found, [rule(text)]))) is breaks
+
+
+def test_a_rule_is_not_broken_by_noise() -> None:
+    found = compare(training(ms=10, scatter=0.5, steps=5), training(ms=10.5, scatter=0.5, steps=5, seed=3))
+    assert list(broken(found, [rule("time>0%")])) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("peak_allocated", "is no rule; one is like"),
+        ("peak>5%", "there is no metric 'peak'; known are time, mean_time"),
+        ("peak_allocated>5", "peak_allocated is measured in B, kB, .* or %, not in nothing"),
+        ("time>5 MB", "time is measured in ns, us, .* or %, not in MB"),
+    ],
+)
+def test_a_wrong_rule_says_what_would_be_right(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        rule(text)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Two saved summaries: before and after a regression of 140 %."""
+    paths = []
+    for name, summary in (("before", training()), ("after", training(ms=24, mib=720))):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(summary))
+        paths.append(str(path))
+    return paths
+
+
+def test_the_command_shows_what_changed(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *files]) == 0
+    out = capsys.readouterr().out
+    assert "step/forward" in out
+    assert "+140%" in out
+    assert "300 MiB" in out
+
+
+def test_the_command_fails_on_a_broken_rule(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *files, "--fail-on", "peak_allocated>5%"]) == 4
+    assert "FAILED peak_allocated>5%: step +140%" in capsys.readouterr().out
+    assert main(["compare", *files, "--fail-on", "peak_allocated>200%"]) == 0
+
+
+def test_the_commands_data(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *files, "--json", "--fail-on", "time@forward>5%"]) == 4
+    data = json.loads(capsys.readouterr().out)
+    assert data["schema_version"] == 1
+    assert [phase["path"] for phase in data["phases"]] == [["step"], ["step", "forward"]]
+    peak = next(change for change in data["phases"][0]["changes"] if change["metric"] == "peak_allocated")
+    assert (peak["before"], peak["after"], peak["verdict"]) == (300 * MIB, 720 * MIB, "worse")
+    assert [violation["rule"] for violation in data["violations"]] == ["time@forward>5%"]
+
+
+def test_nothing_changed_is_said(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", files[0], files[0]]) == 0
+    assert capsys.readouterr().out == "no difference beyond the noise\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("x.json", "[]", "holds no summary, but a list"),
+        ("x.json", "{", "holds no summary"),
+        ("x.json", "{}", "is no summary: it has no list"),
+        ("x.html", "<html>", "it is no page of phasescope"),
+    ],
+)
+def test_a_file_that_is_none_is_named(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert main(["compare", files[0], str(tmp_path / name)]) == 1
+    assert said in capsys.readouterr().err

@@ -82,7 +82,7 @@ class Comparison:
         return {change.metric: change for change in self.changes if change.path == path}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types; docs/compare.md has the schema."""
+        """As JSON types; docs/explain.md has the schema."""
         return {
             "schema_version": SCHEMA_VERSION,
             "phases": [

@@ -316,6 +316,13 @@ def test_what_a_signal_handler_raises_is_told_from_what_a_call_raises() -> None:
     def interrupted() -> None:
         handler(2, sys._getframe())
 
+    def any_arguments(*_: object) -> None:
+        called()
+
+    def interrupted_by_another() -> None:
+        any_arguments(2, sys._getframe())
+
     assert is_from_signal_handler(_catch(interrupted))
+    assert is_from_signal_handler(_catch(interrupted_by_another))
     assert not is_from_signal_handler(_catch(called))
     assert not is_from_signal_handler(Failure())

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
 _CONTROL_FLOW = (GeneratorExit, StopIteration, StopAsyncIteration)
 
@@ -98,10 +98,15 @@ def is_from_signal_handler(error: BaseException) -> bool:
     trace: TracebackType | None = _traceback_of(error)
     while trace is not None:
         frame = trace.tb_frame
-        if frame.f_back is not None and any(value is frame.f_back for value in frame.f_locals.values()):
+        if frame.f_back is not None and any(_is_or_holds(value, frame.f_back) for value in frame.f_locals.values()):
             return True
         trace = trace.tb_next
     return False
+
+
+def _is_or_holds(value: object, frame: FrameType) -> bool:
+    """A handler may take what it is given as `*arguments`."""
+    return value is frame or (type(value) is tuple and any(item is frame for item in value))
 
 
 def _bases(exc_type: object) -> tuple[type, ...]:

@@ -161,7 +161,9 @@ class Source:
         try:
             self._own_mask = mask_of(self.backend.unavailable)
             self.leads = bool(getattr(self.backend, "leads", _yes)())
-        except Exception:  # it is asked for its devices next, and a failure is told then
+        except Exception as error:  # it is asked for its devices next, and a failure is told then
+            if is_from_signal_handler(error):
+                raise
             self.leads = False
         self._remask()
 
@@ -465,7 +467,9 @@ def _nobody(_event_type: str, _source: Source, _text: str) -> None:
 def _is_ready(backend: Backend) -> bool:
     try:
         return backend.ready()
-    except Exception:  # a framework that is being imported in another thread just now
+    except Exception as error:  # a framework that is being imported in another thread just now
+        if is_from_signal_handler(error):
+            raise
         return False
 
 

@@ -77,7 +77,9 @@ class Cpu:
         """
         try:
             resident_bytes = int(_pread(self._fd, 64, 0).split()[1]) * _PAGE_BYTES  # _resident_bytes, inlined
-        except _UNREADABLE:  # not opened yet, or closed by someone else
+        except _UNREADABLE as error:  # not opened yet, or closed by someone else
+            if error.__traceback__ is not None and error.__traceback__.tb_next is not None and _pread is not _no_pread:
+                raise  # by no call of the line above, but by a signal handler of the training's in between
             with self._lock:
                 resident_bytes = self._reopened_resident_bytes()
         return resident_bytes, resident_bytes, None, None

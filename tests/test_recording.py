@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes.rings import forked
-from made_events import MIB, SESSION_ID, MadeSession
 
 import phasescope
+from fakes.rings import forked
+from made_events import MIB, SESSION_ID, MadeSession
+from made_recordings import ENDINGS, SESSION, Event, steps, write
 from phasescope import attach, validate_event
 from phasescope.recording.files import find, parts
 from phasescope.recording.jsonl import NotARecordingError, RecordingInUseError, Writer
@@ -25,31 +25,7 @@ from phasescope.recording.reader import RecordingReader
 from phasescope.recording.recorder import Recorder, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-Event = dict[str, Any]
-ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-SESSION = {"session_id": SESSION_ID, "pid": 4242, "host": "node-07", "sampling_interval_ms": 100, "command": ["train"]}
-
-
-def steps(count: int, session: MadeSession | None = None) -> list[Event]:
-    """The events of so many steps."""
-    made = MadeSession() if session is None else session
-    for _ in range(count):
-        made.run("step", ms=2, change=1024)
-    return made.events
-
-
-def write(path: Path, events: Iterable[Event], *, session: dict[str, Any] = SESSION, **bounds: int) -> Path:
-    """A recording of these events, ended well."""
-    count = 0
-    writer = Writer(path, lambda: line_of(Note(session, events=count).to_event()), **bounds)
-    for event in events:
-        writer.write(line_of(event))
-        count += 1
-    writer.write(line_of(Note(session, events=count, state="stopped", end=True).to_event()))
-    writer.close()
-    return path
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -224,7 +200,7 @@ def test_a_recording_that_is_being_written_is_running(tmp_path: Path) -> None:
     writer = Writer(path, lambda: line_of(Note(SESSION).to_event()))
     writer.write(line_of(steps(1)[0]))
     os.write(writer._fd or -1, b'{"half": ')
-    with attach(path) as reader:
+    with RecordingReader.open(path) as reader:
         assert reader.state == "running"
         assert len(reader.events()) == 1
         assert reader.damaged == 0  # the rest of the line is on its way
@@ -330,6 +306,7 @@ def test_a_forked_child_lets_go_of_its_parents_recording(tmp_path: Path) -> None
         child.wait_for(1)
     with attach(path) as reader:
         assert reader.events() == session.events()
+        assert isinstance(reader, RecordingReader)
         assert not reader._open_source().is_being_written()
     child.acknowledged[1] = 1
     child.join()
@@ -344,7 +321,9 @@ def test_a_forked_child_lets_go_of_its_parents_recording(tmp_path: Path) -> None
         ({"record": "/no/such/place/run.jsonl"}, OSError, "place"),
     ],
 )
-def test_what_can_not_be_recorded_is_said_by_start(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_what_can_not_be_recorded_is_said_by_start(
+    arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text):
         phasescope.start(backends=["cpu"], **arguments)
     assert phasescope.current() is None
@@ -356,12 +335,11 @@ def test_sessions_in_one_file_are_told_apart(tmp_path: Path) -> None:
     a, b = steps(3), steps(5, other)
     mixed = [event for pair in zip(a, b, strict=False) for event in pair] + b[len(a) :]
     path.write_bytes(b"".join(map(line_of, mixed)))
-    with attach(path) as reader:
+    with RecordingReader.open(path) as reader:
         assert reader.events() == b  # whose events come last
         assert reader.others == {SESSION_ID: 6}
         assert [(s.session_id, s.pid, s.events) for s in reader.sessions] == [(SESSION_ID, 4242, 6), ("other", 7, 10)]
     with attach(f"{path}#{SESSION_ID[:8]}") as reader:
-        assert isinstance(reader, RecordingReader)
         assert (reader.events(), reader.others) == (a, {"other": 10})
         assert reader.events(last=2) == a[-2:]
     with pytest.raises(phasescope.SessionNotFoundError, match='no session "third"'):
@@ -371,7 +349,7 @@ def test_sessions_in_one_file_are_told_apart(tmp_path: Path) -> None:
 def test_notes_are_never_given_out_as_events(tmp_path: Path) -> None:
     path = write(tmp_path / "run.jsonl", steps(5))
     assert path.read_text().count(COLLECTOR) == 2
-    with attach(path) as reader:
+    with RecordingReader.open(path) as reader:
         assert not [event for event in reader.events() if event["collector"] == COLLECTOR]
         assert [session.events for session in reader.sessions] == [10]
 
@@ -429,7 +407,9 @@ def test_a_json_array_of_events_is_read_too(tmp_path: Path) -> None:
 def test_a_file_without_events_says_what_is_in_it(tmp_path: Path) -> None:
     path = tmp_path / "config.jsonl"
     path.write_text('{"lr": 0.1}\n')
-    with pytest.raises(phasescope.SessionNotFoundError, match=r"no event in .*config\.jsonl: line 1: unknown top-level"):
+    with pytest.raises(
+        phasescope.SessionNotFoundError, match=r"no event in .*config\.jsonl: line 1: unknown top-level"
+    ):
         attach(path)
     with pytest.raises(FileNotFoundError):
         attach(tmp_path / "missing.jsonl")

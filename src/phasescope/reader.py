@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from phasescope import sessions, system
@@ -18,13 +19,14 @@ from phasescope.codec import Decoder, PayloadError
 from phasescope.ring import MAGIC, STOPPED, RingError, RingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from phasescope.analysis.summary import Summary
     from phasescope.analysis.timeline import Timeline
     from phasescope.codec import Wire
     from phasescope.envelope import ProjectedTelemetryRecord
+    from phasescope.recording.source import Problem
 
 _FILE_ENDINGS = (sessions.SUFFIX, ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
 _SHORTEST_WAIT_S = 0.002
@@ -179,10 +181,12 @@ def _closed(*_: int) -> NoReturn:
 class Reader:
     """One session's ring, or recording. `missed` and `damaged` say what the last reading of it could not give.
 
-    `problems` names the first of the damaged places where that helps: the lines of a recording.
+    Of a recording `problems` names the first of the damaged places, and `others` counts the events of further sessions
+    in the file, by their id.
     """
 
-    problems: Sequence[object] = ()
+    problems: Sequence[Problem] = ()
+    others: Mapping[str, int] = MappingProxyType({})
     packed = True
 
     def __init__(self, read: Callable[[int, int], bytes], size_bytes: Callable[[], int], path: Path | None) -> None:

@@ -74,7 +74,6 @@ def _report(target: str, done: Converted, readers: Sequence[Reader]) -> None:
     for reader in readers:
         for problem in reader.problems[:_MOST_PROBLEMS]:
             out.line(printable(str(problem)), "yellow")
-        others = getattr(reader, "others", {})
-        for session_id, count in others.items():
+        for session_id, count in reader.others.items():
             text = f"{plural(count, 'event')} of session {session_id} left out; {reader.path}#{session_id} names it"
             out.line(printable(text), "yellow")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,12 +18,13 @@ from phasescope.recording.notes import is_note, note_in
 from phasescope.recording.source import MAX_PROBLEMS, JsonlSource, JsonSource, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from phasescope.recording.notes import Note
     from phasescope.recording.source import Source
 
 _TAIL_BYTES = 1 << 18
+_TAIL_EVENTS = 256
 
 
 class SessionInFile(NamedTuple):
@@ -54,7 +55,7 @@ class RecordingReader(Reader):
         self.missed = 0
         self.damaged = 0
         self.problems: Sequence[Problem] = ()
-        self.others: dict[str, int] = {}
+        self.others: Mapping[str, int] = {}
         self._source: Source | None = source
         self._counted: int | None = None
         self._given = False
@@ -192,7 +193,10 @@ class RecordingReader(Reader):
         own = [event for event in tail.events if event["session_id"] == self.session_id] if tail is not None else []
         if not own:
             own = list(
-                deque((e for e in source.events(lambda _: None) if e["session_id"] == self.session_id), maxlen=64)
+                deque(
+                    (e for e in source.events(lambda _: None) if e["session_id"] == self.session_id),
+                    maxlen=_TAIL_EVENTS,
+                )
             )
         events = [event for event in own if not is_note(event)]
         notes = [note for event in own if is_note(event) and (note := note_in(event)) is not None]
@@ -221,11 +225,12 @@ class RecordingReader(Reader):
 
     @staticmethod
     def _newest(source: Source, report: Callable[[Problem], object]) -> str | None:
+        """The session whose events come last. One that is named only once there may be a damaged line."""
         tail = source.tail(_TAIL_BYTES)
-        if tail is not None and tail.events:
-            return str(tail.events[-1]["session_id"])
-        last = deque(source.events(report), maxlen=1)
-        return str(last[0]["session_id"]) if last else None
+        events = tail.events if tail is not None and tail.events else deque(source.events(report), maxlen=_TAIL_EVENTS)
+        ids = [event["session_id"] for event in events]
+        counts = Counter(ids)
+        return next((one for one in reversed(ids) if counts[one] > 1), ids[-1] if ids else None)
 
 
 def _constants(first: dict[str, Any], note: Note | None) -> dict[str, Any]:

@@ -263,6 +263,18 @@ class TestBesideTorch:
         with_details = [event for event in samples(session, "cuda") if "process_used_bytes" in event["metadata"]]
         assert len(with_details) == 3
 
+    def test_a_boundary_makes_no_call_to_the_driver(
+        self, nvml: FakeNvml, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        FakeCuda().install(monkeypatch).use(0, GIB, GIB)
+        with self.session(clock) as session:
+            nvml.calls.clear()
+            with phase("step"):
+                pass
+            assert nvml.calls == []
+        (leave,) = events_of(session, "phase_exit")
+        assert figures(leave) == DeviceCounters(10 * GIB, 70 * GIB, 80 * GIB)
+
     @pytest.mark.parametrize("has_smi", [True, False])
     def test_rocm_gets_its_figures_from_amd_and_nvml_is_left_alone(
         self, sysfs: FakeSysfs, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, has_smi: bool

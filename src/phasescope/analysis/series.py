@@ -98,9 +98,10 @@ class Buckets:
                 _merge(first, bucket)
         self._buckets = halved
 
-    def points(self) -> list[Point]:
-        """The buckets by time."""
-        return [_point(self._buckets[number]) for number in sorted(self._buckets)]
+    def points(self, since_ns: int | None = None) -> list[Point]:
+        """The buckets by time, those that reach to `since_ns` or all."""
+        first = None if since_ns is None else since_ns // self.width_ns
+        return [_point(self._buckets[number]) for number in sorted(self._buckets) if first is None or number >= first]
 
 
 class Series:
@@ -124,8 +125,7 @@ class Series:
 
     def recent(self, since_ns: int | None = None) -> list[Point]:
         """Only the last minutes, by time; those since `since_ns` or all."""
-        points = self._recent.points()
-        return points if since_ns is None else [point for point in points if point.timestamp_ns >= since_ns]
+        return [p for p in self._recent.points(since_ns) if since_ns is None or p.timestamp_ns >= since_ns]
 
     def _points(self) -> list[Point]:
         if self._whole.width_ns <= RECENT_WIDTH_NS:

@@ -163,6 +163,11 @@ class _Stream:
             due.append((name, text))
 
     def _session(self, due: list[tuple[str, str]], key: str) -> None:
+        if self._cursor is None:
+            progress = self._hub.progress(key)
+            if progress is not None:  # a long ring takes seconds at first; half of it would show a wrong present
+                due.append(("reading", embedded_json(progress)))
+                return
         if self._cursor is None or self._steps % round(_SNAPSHOT_S / _PERIOD_S) == 0:
             found = self._hub.snapshot(key)
             if found is not None:

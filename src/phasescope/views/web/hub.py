@@ -49,6 +49,16 @@ class Hub:
         running = [entry for entry in entries if entry.state == "running"]
         return next((entry.key for entry in (*running, *entries)), None)
 
+    def progress(self, key: str) -> tuple[int, int] | None:
+        """Read on for half a second; how many events are read of how many, None where all are or the session is
+        gone."""
+        with self._lock:
+            followed = self._follow(key)
+            if followed is None:
+                return None
+            _poll(followed, _CATCH_UP_S)
+            return (followed.view.events, followed.reader.written) if followed.behind else None
+
     def snapshot(self, key: str) -> tuple[dict[str, Any], Cursor] | None:
         """All that there is to show of a session, and where the next `delta` begins; None where it is gone."""
         with self._lock:

@@ -1,7 +1,7 @@
 "use strict";
 // Where the page gets its data from: the server, as events, or the file that it stands in.
 (() => {
-  const { byId, clock, day, make, plain, tables, timeline, write } = window.phasescope;
+  const { byId, clock, count, day, make, plain, tables, timeline, write } = window.phasescope;
   const MOST_BANDS = 1500;
   const MOST_POINTS = 6000;
   const EVENTS_EVERY_MS = 1000;
@@ -34,6 +34,7 @@
 
   function snapshot(told) {
     state = told;
+    if (source) link("live", "live");
     show(true);
   }
 
@@ -87,6 +88,10 @@
       if (own.readyState === EventSource.CLOSED) setTimeout(() => own === source && connect(key), 2000);
     };
     source.addEventListener("sessions", (event) => sessions(JSON.parse(event.data)));
+    source.addEventListener("reading", (event) => {
+      const [done, all] = JSON.parse(event.data);
+      link("live", `reading: ${count(done)} of ${count(all)} events`);
+    });
     source.addEventListener("snapshot", (event) => snapshot(JSON.parse(event.data)));
     source.addEventListener("delta", (event) => delta(JSON.parse(event.data)));
     source.addEventListener("state", () => link("lost", "this session's file is gone"));

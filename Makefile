@@ -1,8 +1,9 @@
-# make demo    set up, then train a real model with phases and show the table
-# make test    set up, then run every check and every test
-# make check   lint, format, types, import rules
-# make bench   set up an environment with the peers, measure them and us in one run, rewrite docs/benchmarks.md
-# make clean   remove the environments and caches
+# make demo      set up, then train a real model with phases and show the table
+# make test      set up, then run every check and every test
+# make check     lint, format, types, import rules
+# make bench     set up an environment with the peers, measure them and us in one run, rewrite docs/benchmarks.md
+# make pictures  make the README's pictures again, from a real run
+# make clean     remove the environments and caches
 
 PYTHON ?= python3
 ENV := .venv
@@ -10,12 +11,12 @@ BIN := $(ENV)/bin
 BENCH := .venv-bench
 PIP := pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench pictures browser clean
 
 demo: $(ENV)/ready-for-demo
 	$(BIN)/phasescope demo
 
-test: check
+test: check browser
 	$(BIN)/pytest
 	$(BIN)/pytest -m neutral --without=macos
 	$(BIN)/pytest -m neutral --without=windows
@@ -28,6 +29,17 @@ check: $(ENV)/ready-for-test
 
 bench: $(BENCH)/ready
 	$(BENCH)/bin/python -m benchmarks --markdown docs/benchmarks.md
+
+pictures: $(ENV)/ready-for-test browser
+	$(BIN)/python scripts/pictures.py
+
+# The page is tested in a real Chromium, the terminal view in a real terminal: Debian's, where they can be had.
+browser:
+	@if command -v chromium >/dev/null && command -v tmux >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing chromium and tmux, for the tests of the page and of the terminal view"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium tmux >/dev/null; \
+	else echo "no chromium or no tmux here: the tests that need them are skipped, and say so"; fi
 
 clean:
 	rm -rf $(ENV) $(BENCH) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info

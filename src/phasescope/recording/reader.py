@@ -73,6 +73,9 @@ class RecordingReader(Reader):
         """Whatever is read afterwards raises ValueError."""
         self._source = None
 
+    def __enter__(self) -> RecordingReader:
+        return self
+
     def __repr__(self) -> str:
         return f"<phasescope.RecordingReader of session {self.session_id}, {self.path}>"
 

@@ -65,9 +65,7 @@ def _on_transformers(module: ModuleType) -> None:
         from .transformers import PhaseCallback
 
         if not any(isinstance(callback, PhaseCallback) for callback in trainer.callback_handler.callbacks):
-            callback = PhaseCallback()
-            trainer.add_callback(callback)
-            callback.stand_around(trainer)
+            trainer.add_callback(PhaseCallback())
 
     _after(module.Trainer, "__init__", made)
 

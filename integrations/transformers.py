@@ -10,9 +10,7 @@ Tested with transformers 5.24 and accelerate 1.15 on the CPU.
 from __future__ import annotations
 
 import functools
-import sys
 import warnings
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from phasescope import PhasescopeWarning
@@ -22,9 +20,6 @@ from ._frameworks import framework
 from ._scopes import FitSession, Scopes, UnseenError, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
     import transformers
 
     import phasescope
@@ -33,7 +28,6 @@ else:
 
 __all__ = ["PhaseCallback"]
 
-_CALLS = ("train", "evaluate", "predict")
 _LOGGED = ("data", "forward_backward", "optimizer", "step", "evaluate", "save")
 
 
@@ -43,9 +37,9 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
     It writes to the session that runs; where none does, it starts one for the time of the call and stops it with it.
     `session` is that session, also afterwards: `print(callback.session.summary())`.
 
-    The Trainer tells its callbacks nothing of an exception, nor that an evaluation begins. So, given to its
-    constructor, this callback stands around the `train`, `evaluate` and `predict` of that one trainer; given later,
-    by `add_callback`, it learns of the trainer when a training begins, and sees no exception of that first one.
+    The Trainer tells its callbacks nothing of an exception, nor that an evaluation begins. So importing this module
+    puts a function around `Trainer.train`, `evaluate` and `predict`, which tells it to the PhaseCallback of a trainer
+    that has one.
 
     log_figures: add to what the Trainer logs, of the last entry of each phase:
         `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>`. Off by default.
@@ -59,53 +53,23 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
         self._log_figures = log_figures
         self._scopes = Scopes()
         self._fit = FitSession()
-        self._late = False  # whether the training was noticed by its first event only
 
     @property
     def session(self) -> phasescope.Session | None:
         """The session of the last call, which may be over."""
         return self._fit.session
 
-    def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        trainer = _calling_trainer()
-        if trainer is not None:
-            self.stand_around(trainer)
-
-    def stand_around(self, trainer: Any) -> None:
-        """Notice when this trainer's `train`, `evaluate` and `predict` begin, and how they end. Done by itself."""
-        for name in _CALLS:
-            if not hasattr(vars(trainer).get(name), "phasescope"):
-                setattr(trainer, name, self._noticed(trainer, name))
-
-    def _noticed(self, trainer: Any, name: str) -> Callable[..., Any]:
-        method = getattr(type(trainer), name)
-        the_trainer = weakref.ref(trainer)  # which must not hold itself
-
-        @functools.wraps(method)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            trainer = the_trainer()
-            self._begin(trainer, name)
-            try:
-                result = method(trainer, *args, **kwargs)
-            except BaseException as error:
-                self._end(trainer, name, error)
-                raise
-            self._end(trainer, name, None)
-            return result
-
-        call.phasescope = True  # type: ignore[attr-defined]
-        return call
-
-    def _begin(self, trainer: Any, name: str) -> None:
+    def begin(self, trainer: Any, name: str) -> None:
+        """The Trainer's method of that name was called. Done by itself."""
         if name == "train":
-            self._scopes.leave_all(UnseenError())
             _put_before_reports(self, trainer)
         self._fit.begin()
         self._scopes.enter(name)
         if name == "train":
             self._scopes.enter("setup")
 
-    def _end(self, trainer: Any, name: str, error: BaseException | None) -> None:
+    def end(self, trainer: Any, name: str, error: BaseException | None) -> None:
+        """That call is over, maybe by an exception. Done by itself."""
         self._scopes.leave(name, error)
         self._fit.end()
         if error is None and name == "evaluate":
@@ -117,24 +81,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
         if not args.skip_memory_metrics:
             _warn_once("skip_memory_metrics=False resets torch's peaks and empties its cache: peaks here are too low")
         self._scopes.leave("setup")
-        if "train" in self._scopes and not self._late:
-            self._scopes.leave_inside("train", UnseenError())  # of a batch size that was too large
-            return
-        trainer = _calling_trainer()
-        if trainer is not None:
-            self.stand_around(trainer)
-        self._scopes.leave_all(UnseenError())
-        self._fit.end_all()
-        self._fit.begin()
-        self._scopes.enter("train")
-        self._late = True
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._scopes.leave_inside("train")
-        if self._late:
-            self._late = False
-            self._scopes.leave("train")
-            self._fit.end()
+        self._scopes.leave_inside("train", UnseenError())  # with a batch size that was too large
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave("epoch")
@@ -189,16 +136,26 @@ def _is_at_epoch_end(state: Any) -> bool:
     return bool(state.global_step >= state.max_steps or abs(state.epoch - round(state.epoch)) < 1e-6)
 
 
-def _calling_trainer() -> Any:
-    """The Trainer that is telling an event right now. The event itself does not say."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_varnames[:1] == ("self",) and "transformers" in frame.f_globals.get("__name__", ""):
-            caller = frame.f_locals["self"]
-            if hasattr(type(caller), "_inner_training_loop"):
-                return caller
-        frame = frame.f_back
-    return None
+def _notice(cls: Any, name: str) -> None:
+    """Tell a trainer's PhaseCallback when this method of it begins and ends; other trainers' go on as they are."""
+    method = getattr(cls, name)
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        told = [callback for callback in self.callback_handler.callbacks if isinstance(callback, PhaseCallback)]
+        for callback in told:
+            callback.begin(self, name)
+        try:
+            result = method(self, *args, **kwargs)
+        except BaseException as error:
+            for callback in reversed(told):
+                callback.end(self, name, error)
+            raise
+        for callback in reversed(told):
+            callback.end(self, name, None)
+        return result
+
+    setattr(cls, name, call)
 
 
 def _put_before_reports(callback: PhaseCallback, trainer: Any) -> None:
@@ -219,3 +176,6 @@ def _warn_once(text: str) -> None:
 
 
 _said: set[str] = set()
+
+for _name in ("train", "evaluate", "predict"):
+    _notice(transformers.Trainer, _name)

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from running import documented, told_by, tree
 
 import phasescope
+from scenarios import documented, told_by, tree
 
 torch = pytest.importorskip("torch")
 
@@ -212,8 +212,8 @@ def test_the_loader_is_still_itself() -> None:
     with instrument(torch.nn.Linear(2, 2), loader=loader) as marked:
         assert marked.loader is not None
         assert len(marked.loader) == 2
-        assert marked.loader.batch_size == 2  # type: ignore[attr-defined]
-        assert marked.loader.dataset is data  # type: ignore[attr-defined]
+        assert marked.loader.batch_size == 2
+        assert marked.loader.dataset is data
         assert len(list(marked.loader)) == 2
     assert phasescope.current() is None, "it starts no session"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
+import importlib
 import io
 import os
 import runpy
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from phasescope.session import Session
 
 _WITH_VALUE = ("--dir", "--interval-ms")
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_OURS = [str(Path(__file__).resolve().parent.parent) + os.sep]
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -64,9 +65,9 @@ def run(arguments: argparse.Namespace) -> Callable[[], int]:
     if not arguments.no_summary:
         atexit.register(_sum_up, session)
     if not arguments.no_instrument:
-        from phasescope.integrations import _auto
-
-        _auto.instrument_imports()
+        automatic = importlib.import_module("phasescope.integrations._auto")
+        _OURS.append(str(Path(str(automatic.__file__)).resolve().parent) + os.sep)
+        automatic.instrument_imports()
     return program
 
 
@@ -80,20 +81,23 @@ def _program(command: list[str]) -> Callable[[], int]:
     if not first or first.startswith("-m"):
         raise CommandError("run needs a script, or -m and a module", WRONG_USAGE)
     path = Path(first).absolute()
+    filename = (
+        first if Path(first).is_absolute() else f"{Path.cwd()}{os.sep}{first}"
+    )  # with all its dots, as Python does
     if path.is_dir() or zipfile.is_zipfile(path):
-        return lambda: _run(_prepared(command, str(path)), runpy._run_module_as_main, "__main__", False)  # type: ignore[attr-defined]
+        return lambda: _run(_prepared(command, filename), runpy._run_module_as_main, "__main__", False)  # type: ignore[attr-defined]
     try:
         with io.open_code(str(path)) as file:
             source = file.read()
     except OSError as error:
-        raise CommandError(f"can't open file {str(path)!r}: {error.strerror}", WRONG_USAGE) from error
+        raise CommandError(f"can't open file {filename!r}: {error.strerror}", WRONG_USAGE) from error
 
     def script() -> int:
         main = _prepared(command, str(path.resolve().parent))
-        main.__file__ = str(path)
-        main.__loader__ = SourceFileLoader("__main__", str(path))
+        main.__file__ = filename
+        main.__loader__ = SourceFileLoader("__main__", filename)
         main.__dict__["__cached__"] = None
-        return _run(main, _execute, source, str(path), main.__dict__)
+        return _run(main, _execute, source, filename, main.__dict__)
 
     return script
 
@@ -104,9 +108,7 @@ def _prepared(argv: list[str], first_path: str) -> types.ModuleType:
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = first_path
     main = types.ModuleType("__main__")
-    main.__dict__["__builtins__"] = builtins
-    if sys.version_info < (3, 14):
-        main.__dict__["__annotations__"] = {}
+    main.__dict__.update(__builtins__=builtins, **({"__annotations__": {}} if sys.version_info < (3, 14) else {}))
     _kept.append(sys.modules["__main__"])
     sys.modules["__main__"] = main
     return main
@@ -116,19 +118,11 @@ _kept: list[types.ModuleType] = []  # the `__main__` that called us
 
 
 def _execute(source: bytes, filename: str, namespace: dict[str, Any]) -> None:
-    """Only of text that it runs, and not of code, does Python remember that a Ctrl-C ended it, to end likewise."""
-    exec("run()", _text_names | {"run": lambda: _execute_code(source, filename, namespace)})
-
-
-def _execute_code(source: bytes, filename: str, namespace: dict[str, Any]) -> None:
     exec(compile(source, filename, "exec", dont_inherit=True), namespace)
 
 
-_text_names = {"__name__": __name__}
-
-
 def _run(main: types.ModuleType, function: Callable[..., object], *arguments: Any) -> int:
-    """Call it, and report what it raises as Python does. Then that goes on, for the exit code, but is not told again."""
+    """Call it, and report as Python does what it raises. That goes on, for the exit code, and is not told again."""
     try:
         function(*arguments)
     except SystemExit:
@@ -140,8 +134,21 @@ def _run(main: types.ModuleType, function: Callable[..., object], *arguments: An
         except Exception:  # the script's own
             sys.__excepthook__(type(error), error, error.__traceback__)
         sys.excepthook = _told_already
+        if isinstance(error, KeyboardInterrupt):
+            _end_as_interrupted()
         raise
     return OK
+
+
+def _end_as_interrupted() -> None:
+    """Let Python end as after a Ctrl-C, by that signal: it looks at what ended the text that it ran last."""
+    global _interrupted
+    _interrupted = True
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")
+
+
+_interrupted = False
 
 
 def _told_already(*_arguments: object) -> None:
@@ -160,7 +167,7 @@ def _hide_our_frames(error: BaseException | None) -> None:
 def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
     kept = []
     while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__") != __name__ and not _is_ours(trace.tb_frame.f_code.co_filename):
+        if not _is_ours(trace.tb_frame.f_code.co_filename):
             kept.append(trace)
         trace = trace.tb_next
     following = None
@@ -171,9 +178,7 @@ def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | No
 
 
 def _is_ours(filename: str) -> bool:
-    from phasescope import integrations
-
-    return filename.startswith((_PACKAGE, str(Path(integrations.__path__[0]).resolve()) + os.sep))
+    return filename.startswith(tuple(_OURS))
 
 
 def _sum_up(session: Session) -> None:
@@ -190,3 +195,5 @@ def _sum_up(session: Session) -> None:
         out.line()
         out.line(f"phasescope: pid {session.pid}; again with: phasescope summary {session.pid}", "bold")
         out.line(session.summary().table(out.width))
+    if _interrupted:
+        _end_as_interrupted()  # what was imported just now ran some text too

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from scenario import notes, phases
+from phasescope.integrations.torch import instrument
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import phasescope
-from phasescope.integrations.torch import instrument
+from scenarios import notes, phases
 
 WORLD = 2
 

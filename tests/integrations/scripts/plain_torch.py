@@ -14,14 +14,14 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
-from scenario import notes, phases, scenario, tell_all
+from phasescope.integrations._torch_hooks import Backward
+from phasescope.integrations.torch import instrument
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 
 import phasescope
 from phasescope import phase
-from phasescope.integrations._torch_hooks import Backward
-from phasescope.integrations.torch import instrument
+from scenarios import notes, phases, scenario, tell_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 
-class Block(torch.nn.Module):
+class Block(torch.nn.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(8, 8)
@@ -41,7 +41,7 @@ class Block(torch.nn.Module):
         return torch.relu(self.linear(inputs))
 
 
-class Net(torch.nn.Module):
+class Net(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, wrap: Callable[..., Any] | None = None) -> None:
         super().__init__()
         self.first = Block()
@@ -330,7 +330,7 @@ def copies() -> Any:
 
 @scenario
 def recursion() -> Any:
-    class Nested(torch.nn.Module):
+    class Nested(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.linear = torch.nn.Linear(4, 4)
@@ -394,7 +394,7 @@ def outputs() -> Any:
     told = []
     for kind in kinds:
 
-        class Wrapped(torch.nn.Module):
+        class Wrapped(torch.nn.Module):  # type: ignore[misc]
             def __init__(self, kind: Any) -> None:
                 super().__init__()
                 self.linear = torch.nn.Linear(4, 1)
@@ -443,7 +443,7 @@ def syncs() -> Any:
     """How often a value is taken to the host in a step, without and with."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Count(TorchDispatchMode):
+    class Count(TorchDispatchMode):  # type: ignore[misc]
         calls = 0
 
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,0 +1,139 @@
+"""A script for `phasescope run`, and for Python alone. Its first argument says what it does.
+
+It knows nothing of phasescope, and must not be told from the same script without it.
+"""
+# mypy: ignore-errors
+
+import multiprocessing
+import os
+import signal
+import sys
+
+
+def told():
+    main = sys.modules["__main__"]
+    print(sys.argv, sys.path[0], __name__, __file__, __package__, __spec__ and __spec__.name)
+    print(sorted(name for name in vars(main) if name.startswith("__")), main.__dict__ is globals())
+
+
+def fail():
+    raise ValueError("of its own")
+
+
+def fails_below():
+    try:
+        fail()
+    except ValueError as error:
+        raise RuntimeError("because of it") from error
+
+
+def child(number):
+    return number * 2, __name__
+
+
+def spawns():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(child, [1, 2]))
+
+
+def interrupts():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def trains(fail_at=None):
+    import torch
+
+    class Numbers(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            if index == fail_at:
+                raise ValueError("in the data")
+            return torch.full((3,), float(index))
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    optimizer = torch.optim.Adam(model.parameters())
+    if fail_at is None:  # after its optimizer was made, as most do
+        model = torch.compile(model, backend="aot_eager", fullgraph=True)
+    criterion = torch.nn.MSELoss()
+    for _ in range(2):
+        for batch in torch.utils.data.DataLoader(Numbers(), batch_size=2):
+            criterion(model(batch), torch.ones(2, 1)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    print([value.hex() for parameter in model.parameters() for value in parameter.flatten().tolist()])
+
+
+def instruments():
+    import torch
+    from phasescope.integrations.torch import instrument
+
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with instrument(model, optimizer):
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+
+
+def exits_with(code):
+    sys.exit(code)
+
+
+def is_a_rank():
+    print(os.environ["RANK"], sys.argv[2:])
+
+
+def trains_in_lightning():
+    import logging
+    import tempfile
+    import warnings
+
+    warnings.simplefilter("ignore")
+    logging.disable(logging.INFO)
+    import lightning.pytorch as pl
+    import torch
+
+    class Net(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def training_step(self, batch, index):
+            return self(batch).sum()
+
+        def forward(self, batch):
+            return self.layer(batch)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    loader = torch.utils.data.DataLoader(torch.ones(2, 2), batch_size=2)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    where = tempfile.mkdtemp(dir=".")
+    pl.Trainer(accelerator="cpu", max_epochs=1, enable_checkpointing=False, default_root_dir=where, **quiet).fit(
+        Net(), loader
+    )
+
+
+def trains_with_transformers():
+    import tempfile
+    import warnings
+
+    warnings.simplefilter("ignore")
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=16, n_positions=8, n_embd=8, n_layer=1, n_head=1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = [{"input_ids": torch.arange(8), "labels": torch.arange(8)}] * 2
+    options = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "save_strategy": "no", "num_train_epochs": 1}
+    arguments = TrainingArguments(tempfile.mkdtemp(dir="."), **options)
+    Trainer(model, arguments, train_dataset=data, optimizers=(optimizer, None)).train()
+
+
+if __name__ == "__main__":
+    told()
+    name, *numbers = sys.argv[1].split(":")
+    globals()[name](*(int(number) if number.isdigit() else number for number in numbers))

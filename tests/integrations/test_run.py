@@ -1,0 +1,173 @@
+"""`phasescope run`: a script can not tell that it runs under it, and what it trains is marked."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import phasescope
+from phasescope.cli import main
+from scenarios import SCRIPTS, phases_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+RUN = ["-m", "phasescope", "run"]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A directory with the script, to be called by a name without a path."""
+    folder = tmp_path / "work"
+    (folder / "package").mkdir(parents=True)
+    shutil.copy(SCRIPTS / "under_run.py", folder / "script.py")
+    shutil.copy(SCRIPTS / "under_run.py", folder / "package" / "module.py")
+    (folder / "bad.py").write_text("x = (\n")
+    return folder
+
+
+def python(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=work,
+        env=environment,
+    )
+
+
+def without_summary(stderr: str) -> str:
+    return re.sub(r"\nphasescope: pid \d+.*", "", stderr, flags=re.DOTALL)
+
+
+def phases(work: Path) -> list[str]:
+    """What the one session of the test's directory says."""
+    (ring,) = (work.parent / "phasescope").glob("*.ring")
+    with phasescope.attach(ring) as reader:
+        return phases_in(reader.events())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["script.py", "told"],
+        ["script.py", "told", "--help", "-m", "x", "--", "--dir", "-"],
+        ["./script.py", "fail"],
+        ["script.py", "fails_below"],
+        ["script.py", "interrupts"],
+        ["script.py", "exits_with:3"],
+        ["script.py", "exits_with:a text"],
+        ["script.py", "spawns"],
+        ["-m", "package.module", "fail", "--dir"],
+        ["-mpackage.module", "spawns"],
+        ["-m", "package.module", "interrupts"],
+        ["-m", "package.nothing"],
+        ["bad.py"],
+    ],
+    ids=" ".join,
+)
+def test_the_script_can_not_tell_the_difference(work: Path, command: list[str]) -> None:
+    alone, under_run = python(work, *command), python(work, *RUN, *command)
+    assert under_run.returncode == alone.returncode
+    assert under_run.stdout == alone.stdout
+    assert without_summary(under_run.stderr) == alone.stderr
+    assert "phasescope: pid" in under_run.stderr, "the summary comes however it ends"
+
+
+@needs_torch
+@pytest.mark.parametrize("what", ["trains", "trains:3"], ids=["to its end", "until the data raise"])
+def test_a_plain_loop_is_marked_and_computes_the_same(work: Path, what: str) -> None:
+    alone, under_run = python(work, "script.py", what), python(work, *RUN, "script.py", what)
+    assert under_run.returncode == alone.returncode
+    assert under_run.stdout == alone.stdout, "the weights, with every bit"
+    assert without_summary(under_run.stderr) == alone.stderr, "no frame of ours in the traceback"
+    step = ["data", "forward", "backward", "optimizer"]
+    if what == "trains":
+        assert phases(work) == [*step, *step, "data"] * 2
+        assert re.search(r"^forward +4 ", under_run.stderr, re.MULTILINE)
+    else:
+        assert phases(work) == [*step, "data error ValueError"]
+
+
+@needs_torch
+def test_what_the_script_instruments_itself_is_marked_once(work: Path) -> None:
+    done = python(work, *RUN, "script.py", "instruments")
+    assert done.returncode == 0, done.stderr
+    assert phases(work) == ["forward", "backward", "optimizer"]
+
+
+@needs_torch
+def test_nothing_is_instrumented_or_printed_when_told_so(work: Path) -> None:
+    done = python(work, *RUN, "--no-instrument", "--no-summary", "--interval-ms", "50", "script.py", "trains:9")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert phases(work) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="needs lightning")
+def test_a_lightning_trainer_gets_its_callback_and_nothing_is_marked_twice(work: Path) -> None:
+    done = python(work, *RUN, "script.py", "trains_in_lightning")
+    assert done.returncode == 0, done.stderr
+    batch = ["batch", "batch/forward", "batch/backward", "batch/optimizer"]
+    epoch = ["epoch", *(f"epoch/{phase}" for phase in ["data", *batch])]
+    assert phases(work) == ["fit", *(f"fit/{phase}" for phase in ["setup", *epoch])]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
+def test_a_hugging_face_trainer_gets_its_callback_and_nothing_is_marked_twice(work: Path) -> None:
+    done = python(work, *RUN, "script.py", "trains_with_transformers")
+    assert done.returncode == 0, done.stderr
+    step = ["step", "step/forward_backward", "step/optimizer"]
+    epoch = ["epoch", *(f"epoch/{phase}" for phase in ["data", *step])]
+    assert phases(work) == ["train", *(f"train/{phase}" for phase in ["setup", *epoch])]
+
+
+@needs_torch
+def test_torchrun_gives_each_rank_a_session_and_one_summary(work: Path) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = python(work, *launch, *RUN, "script.py", "is_a_rank", "--more")
+    assert done.returncode == 0, done.stderr
+    assert sorted(re.findall(r"(\d) \['--more'\]", done.stdout)) == ["0", "1"]
+    assert done.stderr.count("phasescope: pid") == 1
+    ranks = set()
+    for ring in (work.parent / "phasescope").glob("*.ring"):
+        with phasescope.attach(ring) as reader:
+            ranks.add(reader.constants["rank"])
+    assert ranks == {0, 1}
+
+
+def test_a_directory_or_archive_with_a_main_runs_as_python_runs_it(work: Path) -> None:
+    shutil.copy(work / "script.py", work / "package" / "__main__.py")
+    shutil.make_archive(str(work / "archive"), "zip", work / "package")
+    for program in ("package", "archive.zip"):
+        alone, under_run = python(work, program, "told"), python(work, *RUN, program, "told")
+        assert alone.returncode == under_run.returncode == 0
+        assert under_run.stdout == alone.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "run needs a script, or -m and a module"),
+        (["-m"], "run needs a script, or -m and a module"),
+        (["nowhere.py"], "can't open file"),
+        (["--interval-ms", "0", __file__], "interval_ms"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_starts_nothing(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *arguments]) == 2
+    assert text in capsys.readouterr().err
+    assert phasescope.current() is None

@@ -307,6 +307,20 @@ def test_a_record_of_the_lap_before_is_not_taken_for_the_newest() -> None:
     assert reader.damaged == 1
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 2**63])
+def test_a_number_that_does_not_rise_or_is_out_of_reach_is_damage(number: int) -> None:
+    """Even where its checksum is right."""
+    made = MemoryRing()
+    made.write(2)
+    made.writer.sequence = number - 1
+    made.writer.append(b"false" * 5)
+    made.writer.sequence = 2
+    made.write(40)
+    reader = made.reader()
+    assert numbers(read_all(reader)) == list(range(1, 43))
+    assert (reader.missed, reader.damaged) == (0, 1)
+
+
 def test_what_never_becomes_whole_is_damage_and_ends() -> None:
     made = MemoryRing()
     made.write(10)

@@ -463,14 +463,6 @@ def test_what_gave_its_last_sign_too_long_ago_goes(rings: Path) -> None:
     assert set(rings.iterdir()) == {written, beaten}
 
 
-def test_a_heartbeat_in_the_future_is_no_way_to_stay_forever(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "KEEP_DEAD_FILES", 2)
-    future = aged(create_in(rings, "node-1-1"), -365 * DAY_S)
-    later = [aged(create_in(rings, f"node-2-{n}"), -366 * DAY_S) for n in range(2, 5)]
-    sessions.sweep(rings)
-    assert len([path for path in (future, *later) if path.exists()]) == 2
-
-
 def test_a_live_one_stays_however_old_it_looks(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "KEEP_DEAD_FILES", 0)
     file = new_file(rings)

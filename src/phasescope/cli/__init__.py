@@ -23,7 +23,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-COMMANDS = ("ls", "tail", "summary", "record", "convert", "web", "report", "explain", "compare", "run", "demo", "doctor", "clean")
+COMMANDS = (
+    "ls",
+    "top",
+    "tail",
+    "summary",
+    "record",
+    "convert",
+    "web",
+    "report",
+    "explain",
+    "compare",
+    "run",
+    "demo",
+    "doctor",
+    "clean",
+)
 
 OK = 0
 NOT_FOUND = 1

@@ -8,7 +8,7 @@ from phasescope.analysis.text import UNKNOWN, elide, pad, printable, size_text, 
 from phasescope.views.top.lines import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from phasescope.analysis.breakdown import Part
     from phasescope.analysis.devices import DeviceRow
@@ -114,8 +114,3 @@ def _short(part: Part) -> str:
     if part.name == "unattributed" and len(part.may_hold) > 2:
         return " or ".join(part.may_hold[:2]) + " …"
     return part.label
-
-
-def lines_high(rows: Iterable[DeviceRow]) -> int:
-    """How many lines the bars take."""
-    return sum(1 for _ in rows)

@@ -20,6 +20,7 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _LABEL = 10  # columns for `99.9 GiB ` and the axis
 _ROUND = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 _FAR_ABOVE = 4
+_NEWEST = 8
 _BAD = ("critical", "error")
 _QUIET = ("start", "stop", "collector_recovered")
 
@@ -64,6 +65,14 @@ def levels(points: Iterable[Point], window: Window, count: int) -> list[Level]:
             last = count - 1
             break
     return _held(columns, before, last)
+
+
+def last_level(points: Sequence[Point]) -> Level | None:
+    """The newest figures of a window; None where nothing is known of it."""
+    found = _NOTHING
+    for point in points[-_NEWEST:]:
+        found = _after(found, point)
+    return None if found == _NOTHING else found
 
 
 def _held(columns: Sequence[Level | None], before: Level, last: int) -> list[Level]:

@@ -1,0 +1,199 @@
+"""The terminal view itself: keys, the parts of the screen, and when they are drawn anew."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding
+from textual.theme import Theme
+
+from phasescope.views.top import palette as palettes
+from phasescope.views.top.drawing import Drawing
+from phasescope.views.top.export import export
+from phasescope.views.top.keys import BINDINGS
+from phasescope.views.top.screen import PANELS, Picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textual import events
+    from textual.app import ComposeResult
+
+    from phasescope.views.top.palette import Palette
+    from phasescope.views.top.watch import Watch
+
+TICK_S = 0.25
+LOOK_S = 1.0
+GROWTH_S = 2.0
+_POLL_S = 0.02
+_CATCH_UP_S = 0.02
+"""How long a turn of reading takes, and the pause after it: at most half of a core is used, however much there is."""
+
+PARTS = ("head", "sessions", "status", "bars", "legend", "title", "chart", "axis", "panel", "alerts", "keys")
+
+
+class TopApp(App[None]):
+    """`phasescope top`. `export_to` is the directory that `e` writes into, by default the current one."""
+
+    TITLE = "phasescope top"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = "Screen { layout: vertical; overflow: hidden; } #help { layer: over; }"
+    BINDINGS: ClassVar[list[Any]] = [Binding(*binding, show=False) for binding in BINDINGS]
+
+    def __init__(self, watch: Watch, places: list[str] | None = None, export_to: Path | None = None) -> None:
+        palette = palettes.wanted()
+        super().__init__(ansi_color=True if palette is palettes.PLAIN else None)
+        self.watching = watch
+        self.picture = Picture(watch, palette, places or [])
+        self._export_to = export_to
+        self._catching_up = False
+        for known in (palettes.DARK, palettes.LIGHT):
+            self.register_theme(_theme(known))
+        self._wear(palette)
+
+    @property
+    def palette(self) -> Palette:
+        """What the roles look like now."""
+        return self.picture.palette
+
+    def compose(self) -> ComposeResult:
+        for part in PARTS:
+            yield Drawing(part, getattr(self.picture, part), lambda: self.palette)
+
+    def on_mount(self) -> None:
+        self.look()
+        self.tick()
+        self.set_interval(TICK_S, self.tick)
+        self.set_interval(LOOK_S, self.look)
+        self.set_interval(GROWTH_S, self.picture.see_growth)
+
+    def on_unmount(self) -> None:
+        self.watching.close()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.show()
+
+    def look(self) -> None:
+        """See which sessions there are, and how the ranks compare."""
+        self.watching.look()
+        self.picture.tell(self.watching.news)
+        self.watching.news = None
+        self.picture.see_ranks()
+
+    def tick(self) -> None:
+        """Read what is new and show it."""
+        behind = self.watching.poll(_POLL_S)
+        self.watching.glance(self.picture.listed)
+        self.picture.take()
+        self.show()
+        if behind:
+            self._catch_up_soon()
+
+    def _catch_up_soon(self) -> None:
+        if not self._catching_up:
+            self._catching_up = True
+            self.set_timer(_CATCH_UP_S, self._catch_up)
+
+    def _catch_up(self) -> None:
+        self._catching_up = False
+        if self.watching.poll(_POLL_S):
+            self._catch_up_soon()
+
+    def show(self) -> None:
+        """Give each part its place, and draw it anew."""
+        heights = self.picture.heights(self.size.width, self.size.height)
+        with contextlib.suppress(LookupError), self.batch_update():
+            for part in PARTS:
+                drawing = self.query_one(f"#{part}", Drawing)
+                drawing.take(getattr(heights, part))
+                drawing.redraw()
+
+    def _wear(self, palette: Palette) -> None:
+        self.picture.palette = palette
+        if palette is palettes.PLAIN:
+            known = self.available_themes
+            self.theme = "ansi-dark" if "ansi-dark" in known else "textual-ansi"
+        else:
+            self.theme = f"phasescope-{palette.name}"
+
+    def _changed(self) -> None:
+        self.picture.take(even_if_held=True)
+        self.show()
+
+    def action_session(self, by: int) -> None:
+        self.watching.choose_job(by)
+        self.picture.begin_anew()
+        self._changed()
+
+    def action_rank(self, by: int) -> None:
+        self.watching.choose_rank(by)
+        self.picture.begin_anew()
+        self._changed()
+
+    def action_device(self, by: int) -> None:
+        self.picture.choose_device(by)
+        self.show()
+
+    def action_panel(self, by: int) -> None:
+        self.picture.choose_panel((PANELS.index(self.picture.panel_name) + by) % len(PANELS))
+        self.show()
+
+    def action_scroll(self, pages: float) -> None:
+        self.picture.scroll_by(pages)
+        self.show()
+
+    def action_time(self, by: float) -> None:
+        self.picture.move(by)
+        self.show()
+
+    def action_edge(self, beginning: bool) -> None:
+        self.picture.to_edge(beginning)
+        self.show()
+
+    def action_zoom(self, by: int) -> None:
+        self.picture.zoom(by)
+        self.show()
+
+    def action_scale(self) -> None:
+        self.picture.next_scale()
+        self.show()
+
+    def action_hold(self) -> None:
+        self.picture.hold()
+        self._changed() if not self.picture.held else self.show()
+
+    def action_sort(self, by: int) -> None:
+        self.picture.sort_by(by)
+        self.show()
+
+    def action_colours(self) -> None:
+        order = palettes.PALETTES
+        self._wear(order[(order.index(self.palette) + 1) % len(order)])
+        self.show()
+
+    def action_explain(self) -> None:
+        self.picture.helping = not self.picture.helping
+        self.show()
+
+    def action_export(self) -> None:
+        watched = self.watching.chosen
+        if watched is None:
+            return
+        try:
+            self.picture.tell(f"written to {export(watched, self.watching.compared(), self._export_to)}")
+        except OSError as error:
+            self.picture.tell(f"could not be written: {error.strerror or error}")
+        self.show()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.action_scroll(0.2)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.action_scroll(-0.2)
+
+
+def _theme(palette: Palette) -> Theme:
+    background = palette.background or "#000000"
+    return Theme(f"phasescope-{palette.name}", primary="#4c9be8", background=background, dark=palette.name == "dark")

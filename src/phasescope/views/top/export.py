@@ -1,0 +1,63 @@
+"""What is known of a session, written to a JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phasescope.analysis.jobs import Job
+    from phasescope.views.top.watched import Watched
+
+SCHEMA_VERSION = 1
+"""Of the file; a key may be added without a new version."""
+
+_MOST_POINTS = 2000
+
+
+def contents(watched: Watched, job: Job | None = None) -> dict[str, Any]:
+    """All of it as JSON types: the session, how it fares or ended, the summary, the timeline, and its job's ranks."""
+    view, growth = watched.view, watched.growth
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "exported_ns": time.time_ns(),
+        "path": watched.entry.path,
+        "session": dict(watched.entry.constants),
+        "ending": watched.ending().to_dict(),
+        "summary": watched.summary().to_dict(),
+        "timeline": view.timeline.to_dict(_MOST_POINTS, view.open_spans()),
+        "growth": [] if growth is None else [found.to_dict() for found in growth.result()],
+        "job": None if job is None else job.to_dict(),
+    }
+
+
+def export(watched: Watched, job: Job | None = None, directory: Path | None = None) -> Path:
+    """Write `phasescope-<pid>-<time>.json` into the directory, by default the current one, for this user alone; where
+    it is. Raises OSError. A file that is there already is never written over."""
+    text = json.dumps(_finite(contents(watched, job)), indent=1)
+    pid = watched.entry.constants.get("pid")
+    pid = pid if type(pid) is int else "session"  # a file may call itself anything
+    stem = f"phasescope-{pid}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for attempt in range(100):
+        path = (directory or Path.cwd()) / f"{stem}{f'-{attempt}' if attempt else ''}.json"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+        return path
+    raise FileExistsError(17, "there are a hundred exports of this second", str(directory or Path.cwd()))
+
+
+def _finite(value: Any) -> Any:
+    """The same without what is no number in JSON."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

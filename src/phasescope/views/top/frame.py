@@ -1,0 +1,157 @@
+"""What one picture of the chosen session is made of. While the view is paused the picture stays, and nothing of it
+moves."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from phasescope.views.top.chart import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from phasescope.analysis.devices import DeviceRow
+    from phasescope.analysis.ending import Ending
+    from phasescope.analysis.growth import Growth
+    from phasescope.analysis.series import Point
+    from phasescope.analysis.spans import Span
+    from phasescope.analysis.summary import Summary
+    from phasescope.analysis.timeline import DeviceLine, Mark
+    from phasescope.views.catalogue import Entry
+    from phasescope.views.top.watched import Watched
+
+SPANS_S = (15, 30, 60, 120, 300, 900, 3600, 4 * 3600, 12 * 3600, 48 * 3600)
+"""So many seconds the timeline can show; the last is everything."""
+
+_LONGEST_AUTOMATIC_S = 300
+_QUIET = ("start", "stop")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One session at one moment. `now_ns` is the latest time to be shown: now, or of a session that is over its last
+    sign of life. `older`, `lost`, `damaged` and `dropped` count events that are not in it."""
+
+    entry: Entry
+    now_ns: int
+    first_ns: int
+    events: int
+    reading: bool
+    summary: Summary
+    devices: tuple[DeviceRow, ...]
+    lines: Sequence[DeviceLine]
+    current: Sequence[Span]
+    marks: Sequence[Mark]
+    ending: Ending
+    growth: Sequence[Growth]
+    older: int
+    lost: int
+    damaged: int
+    dropped: int
+    is_gone: bool
+    problem: str | None
+
+    @property
+    def alerts(self) -> list[Mark]:
+        """The warnings, errors and the like, oldest first."""
+        return [mark for mark in self.marks if mark.event_type not in _QUIET]
+
+    def line(self, label: str | None) -> DeviceLine | None:
+        """The timeline of the device that is called so."""
+        return next((line for line in self.lines if line.label == label), None)
+
+    def device(self, label: str | None) -> DeviceRow | None:
+        """How the device that is called so stands."""
+        return next((row for row in self.devices if row.label == label), None)
+
+
+def frame_of(watched: Watched, growth: Sequence[Growth] = (), now_ns: int | None = None) -> Frame:
+    """The session as it stands now."""
+    view, ending = watched.view, watched.ending()
+    last_ns = view.timeline.last_ns
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    if ending.is_over:
+        now_ns = last_ns or ending.last_ns or now_ns
+    return Frame(
+        entry=watched.entry,
+        now_ns=now_ns,
+        first_ns=view.timeline.first_ns or now_ns,
+        events=view.events,
+        reading=watched.is_behind,
+        summary=watched.summary(),
+        devices=view.devices(),
+        lines=view.timeline.devices,
+        current=view.current(),
+        marks=view.marks(),
+        ending=ending,
+        growth=growth,
+        older=watched.older or 0,
+        lost=watched.lost,
+        damaged=watched.followed.damaged,
+        dropped=_dropped(watched),
+        is_gone=watched.is_gone,
+        problem=watched.problem,
+    )
+
+
+def _dropped(watched: Watched) -> int:
+    try:
+        return watched.followed.reader.dropped
+    except (OSError, ValueError):
+        return 0
+
+
+class View:
+    """Which part of the time is shown: how much (`span_s` None: as suits the session), and how far back."""
+
+    def __init__(self) -> None:
+        self.span_s: float | None = None
+        self.back_ns = 0
+
+    def window(self, frame: Frame) -> Window:
+        """The time that is shown of this session."""
+        span_ns = int(self._span_s(frame) * 1e9)
+        end_ns = frame.now_ns - min(self.back_ns, self._furthest_ns(frame))
+        return Window(end_ns - span_ns, end_ns)
+
+    def _span_s(self, frame: Frame) -> float:
+        age_s = max(0.0, (frame.now_ns - frame.first_ns) / 1e9)
+        if self.span_s is None:
+            return next(span for span in SPANS_S if span >= min(age_s, _LONGEST_AUTOMATIC_S))
+        return self.span_s if self.span_s < SPANS_S[-1] else max(SPANS_S[0], age_s)
+
+    def zoom(self, by: int, frame: Frame) -> None:
+        """Show more of the time (1), or less (-1)."""
+        now = self._span_s(frame)
+        if by > 0:
+            self.span_s = next((span for span in SPANS_S if span > now), SPANS_S[-1])
+        else:
+            self.span_s = next((span for span in reversed(SPANS_S) if span < now), SPANS_S[0])
+
+    def move(self, by: float, frame: Frame) -> None:
+        """Go so many windows back in time; below 0 is forward, at most to now."""
+        step_ns = int(by * self._span_s(frame) * 1e9)
+        self.back_ns = max(0, min(self.back_ns + step_ns, self._furthest_ns(frame)))
+
+    def to_beginning(self, frame: Frame) -> None:
+        """Show how it began."""
+        self.back_ns = self._furthest_ns(frame)
+
+    def to_now(self) -> None:
+        """Go along with the time again."""
+        self.back_ns = 0
+
+    def _furthest_ns(self, frame: Frame) -> int:
+        return max(0, frame.now_ns - frame.first_ns - int(self._span_s(frame) * 1e9))
+
+
+def points_of(line: DeviceLine, window: Window) -> list[Point]:
+    """What is known of the window, and the point before it."""
+    points = line.series.recent()
+    if not points or points[0].timestamp_ns > window.begin_ns:
+        points = line.series.points()
+    first = next((at for at, point in enumerate(points) if point.timestamp_ns >= window.begin_ns), len(points))
+    last = next((at for at in range(len(points), 0, -1) if points[at - 1].timestamp_ns <= window.end_ns), 0)
+    return points[max(0, first - 1) : last]

@@ -1,0 +1,239 @@
+"""What is on the screen: the state that keys change, and each part of it drawn as lines. It knows no textual."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.text import printable
+from phasescope.views.top import bars, chart, heading, layout, lists, phases
+from phasescope.views.top.frame import Frame, View, frame_of, points_of
+from phasescope.views.top.help import help_lines, keys_line, waiting_lines
+from phasescope.views.top.lines import Line, cut, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from phasescope.analysis.growth import Growth
+    from phasescope.analysis.jobs import Job
+    from phasescope.views.top.palette import Palette
+    from phasescope.views.top.watch import Watch
+
+PHASES, RANKS, EVENTS = "phases", "ranks", "events"
+PANELS = (PHASES, RANKS, EVENTS)
+
+_TOLD_S = 8.0
+
+
+class Picture:
+    """Draws one session after the other. `held` keeps the frame that is there; `helping` shows the keys instead."""
+
+    def __init__(
+        self, watch: Watch, palette: Palette, places: list[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.palette = palette
+        self.panel_name = PHASES
+        self.held = False
+        self.helping = False
+        self.frame: Frame | None = None
+        self.device: str | None = None
+        self.view = View()
+        self.scale = chart.OWN
+        self.sort = phases.SORTS[0]
+        self._watch = watch
+        self._places = places
+        self._clock = clock
+        self._scroll = 0
+        self._panel_height = 1
+        self._list_height = 1
+        self._told: tuple[str, float] | None = None
+        self._growth: Sequence[Growth] = ()
+        self._job: Job | None = None
+        self._levels: list[chart.Level] = []
+        self._last: chart.Level | None = None
+
+    # What happens.
+
+    def take(self, *, even_if_held: bool = False) -> None:
+        """Take a new frame, unless the picture is held."""
+        chosen = self._watch.chosen
+        if chosen is None:
+            self.frame = None
+        elif not self.held or even_if_held or self.frame is None or self.frame.entry.key != chosen.entry.key:
+            self.frame = frame_of(chosen, self._growth)
+            labels = [row.label for row in self.frame.devices]
+            if self.device not in labels:
+                self.device = labels[0] if labels else None
+
+    def see_growth(self) -> None:
+        """How the chosen session's memory grows; dear, so more seldom than the rest."""
+        chosen = self._watch.chosen
+        found = None if chosen is None or chosen.is_behind else chosen.growth
+        self._growth = [] if found is None else found.result()
+
+    def see_ranks(self) -> None:
+        """How the ranks compare, where that is shown."""
+        if self.panel_name == RANKS and not self.held:
+            self._job = self._watch.compared()
+
+    def begin_anew(self) -> None:
+        """Another session is shown."""
+        self.view, self._scroll, self._growth, self._job, self.held = View(), 0, (), None, False
+        self.see_ranks()
+
+    def tell(self, news: str | None) -> None:
+        """Say something at the bottom, for some seconds."""
+        if news:
+            self._told = (printable(news), self._clock() + _TOLD_S)
+
+    def choose_device(self, by: int) -> None:
+        labels = [] if self.frame is None else [row.label for row in self.frame.devices]
+        if labels:
+            at = labels.index(self.device) if self.device in labels else 0
+            self.device = labels[(at + by) % len(labels)]
+
+    def choose_panel(self, at: int) -> None:
+        self.panel_name, self._scroll = PANELS[at], 0
+        self.see_ranks()
+
+    def scroll_by(self, pages: float) -> None:
+        self._scroll = max(0, self._scroll + round(pages * max(1, self._panel_height - 1)))
+
+    def move(self, by: float) -> None:
+        if self.frame is not None:
+            self.view.move(by, self.frame)
+
+    def to_edge(self, beginning: bool) -> None:
+        if self.frame is not None and beginning:
+            self.view.to_beginning(self.frame)
+        else:
+            self.view.to_now()
+
+    def zoom(self, by: int) -> None:
+        if self.frame is not None:
+            self.view.zoom(by, self.frame)
+
+    def next_scale(self) -> None:
+        self.scale = chart.SCALES[(chart.SCALES.index(self.scale) + 1) % len(chart.SCALES)]
+
+    def sort_by(self, by: int) -> None:
+        self.sort = phases.SORTS[(phases.SORTS.index(self.sort) + by) % len(phases.SORTS)]
+        self._scroll = 0
+
+    def hold(self) -> None:
+        self.held = not self.held
+
+    # How much there is of each part.
+
+    @property
+    def listed(self) -> list[str]:
+        """The sessions of which the list shows something."""
+        return lists.shown_keys(self._watch, self._list_height)
+
+    def heights(self, width: int, height: int) -> layout.Heights:
+        """The lines of each part on a screen of this size."""
+        frame = self.frame
+        if frame is None or self.helping:
+            return layout.Heights(*(0,) * 8, max(0, height - 1), 0, min(1, height))
+        row = frame.device(self.device)
+        legend = 0 if row is None else len(bars.legend(row, width, self.palette, 4))
+        alerts = len(frame.alerts) + (1 if any(found.grows for found in frame.growth) else 0)
+        found = layout.heights(height, len(self._watch.jobs), len(frame.devices), legend, min(alerts, 4))
+        self._list_height, self._panel_height = found.sessions, found.panel
+        return found
+
+    # The parts, each for a width and a height.
+
+    def head(self, width: int, height: int) -> list[Line]:
+        return [] if self.frame is None else [heading.head(self.frame, width)]
+
+    def sessions(self, width: int, height: int) -> list[Line]:
+        return lists.session_list(self._watch, width, height)
+
+    def status(self, width: int, height: int) -> list[Line]:
+        frame = self.frame
+        if frame is None:
+            return []
+        window, bands = self.view.window(frame), None
+        if self.view.back_ns and self._watch.chosen is not None:
+            view = self._watch.chosen.view
+            bands = view.timeline.bands(view.open_spans(), window.end_ns)
+        line, missing = heading.status(frame, bands, window, width), heading.losses(frame)
+        return [spread(line, cut(missing, width // 2), width) if missing.parts else line]
+
+    def bars(self, width: int, height: int) -> list[Line]:
+        if self.frame is None:
+            return []
+        rows = self.frame.devices
+        at = next((at for at, row in enumerate(rows) if row.label == self.device), 0)
+        start = max(0, min(at - height // 2, len(rows) - height))
+        return bars.bars(rows[start : start + height], self.device, width, self.palette)
+
+    def legend(self, width: int, height: int) -> list[Line]:
+        row = None if self.frame is None else self.frame.device(self.device)
+        return [] if row is None else bars.legend(row, width, self.palette, height)
+
+    def title(self, width: int, height: int) -> list[Line]:
+        frame = self.frame
+        if frame is None:
+            return []
+        self._measure(frame, width)
+        window = self.view.window(frame)
+        return [heading.chart_title(frame, self.device, self._last, window, width, self.palette)]
+
+    def chart(self, width: int, height: int) -> list[Line]:
+        row = None if self.frame is None else self.frame.device(self.device)
+        bounds = chart.scale_of(self._levels, None if row is None else row.total_bytes, self.scale)
+        return chart.drawing(self._levels, bounds, height, self.palette)
+
+    def axis(self, width: int, height: int) -> list[Line]:
+        if self.frame is None:
+            return []
+        window = self.view.window(self.frame)
+        live = not self.view.back_ns and not self.frame.ending.is_over and not self.held
+        end = "now" if live else chart.clock(window.end_ns)
+        return [chart.axis(window, chart.columns_in(width), self.frame.marks, end)]
+
+    def panel(self, width: int, height: int) -> list[Line]:
+        frame = self.frame
+        if self.helping:
+            return help_lines()[: max(1, height)]
+        if frame is None:
+            return waiting_lines(self._places, width, height)
+        if self.panel_name == RANKS:
+            return self._ranks(frame, width, height)
+        if self.panel_name == EVENTS:
+            title = [Line((" events, the newest first", "dim"))]
+            self._scroll = min(self._scroll, max(0, len(frame.marks) - height + 1))
+            return title + lists.event_lines(frame.marks, width, height - 1, self._scroll)
+        rows = frame.summary.rows
+        self._scroll = min(self._scroll, max(0, len(rows) - height + 1))
+        if not rows:
+            return [Line((" no phases yet", "dim"))]
+        return phases.table(rows, self.sort, self._scroll, width, height)
+
+    def _ranks(self, frame: Frame, width: int, height: int) -> list[Line]:
+        if self._job is None:
+            return [Line((" one rank only: there is nothing to compare", "dim"))]
+        self._scroll = min(self._scroll, max(0, len(self._job.ranks) + len(self._job.phases) + 4 - height))
+        return lists.ranks_table(self._job, frame.entry.constants.get("pid"), width, height, self._scroll)
+
+    def alerts(self, width: int, height: int) -> list[Line]:
+        return [] if self.frame is None else lists.alert_lines(self.frame.alerts, self.frame.growth, width, height)
+
+    def keys(self, width: int, height: int) -> list[Line]:
+        if self._told is not None and self._clock() < self._told[1]:
+            return [Line((f" {self._told[0]}", "strong"), base="bar")]
+        if self.helping:
+            return [Line((" any of ? h", "title"), (" goes back", "dim"), base="bar")]
+        frame = self.frame
+        many = frame is not None and len(frame.devices) > 1
+        line = keys_line(width, ranks=len(self._watch.job) > 1, sessions=len(self._watch.jobs) > 1, devices=many)
+        held = Line((" held ", "warn"), base="bar") if self.held else Line()
+        return [spread(line, held, width)] if held.parts else [line]
+
+    def _measure(self, frame: Frame, width: int) -> None:
+        line, window = frame.line(self.device), self.view.window(frame)
+        points = [] if line is None else points_of(line, window)
+        self._levels = chart.levels(points, window, chart.columns_in(width))
+        self._last = chart.last_level(points)

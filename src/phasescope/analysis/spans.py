@@ -23,7 +23,8 @@ class Scope(NamedTuple):
 
 
 class Span(NamedTuple):
-    """One entry of a phase. Times of day are wall clock, the duration is monotonic; None is: not known.
+    """One entry of a phase. Times of day are wall clock; the duration is monotonic where the exit event has one, else
+    it is by the wall clock too. None is: not known.
 
     `status` is `ok`, `error`, `abandoned` or `open`. `exhausted` marks the fetch of `phasescope.track` that
     only found the end. `start_ns` is computed from the duration where the enter event is lost (`entered` is
@@ -164,6 +165,8 @@ class SpanBuilder:
         duration_ns = size_or_none(scope.fields.get("duration_ns"))
         if entry is not None and entered:
             start_ns = entry.start_ns
+            if duration_ns is None and time_ns is not None and start_ns is not None:
+                duration_ns = max(0, time_ns - start_ns)  # other tools' events tell by the wall clock only
         else:
             start_ns = None if time_ns is None or duration_ns is None else time_ns - duration_ns
         return _ended(event, scope, start_ns, time_ns, duration_ns, entered)

@@ -54,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             recorder = Recorder(reader, arguments.output, max_bytes=arguments.max_bytes)
         except FileExistsError as error:
             raise CommandError(str(error), WRONG_USAGE) from error
-        Terminal().line(f"recording session {session_id} of pid {pid} to {arguments.output}; Ctrl-C ends it")
         with _ended_by_signals(recorder, arguments.seconds):
+            Terminal().line(f"recording session {session_id} of pid {pid} to {arguments.output}; Ctrl-C ends it")
             recorder.run()
     _report(recorder)
     return OK

@@ -238,7 +238,7 @@ print("goes on")
 def ended(end: str, watched: bool) -> tuple[int, str, list[str]]:
     """How a process ends that runs this: its status, output, and what it says of an error without the places."""
     done = new_python(END.replace("END", end).replace("WATCHED", str(watched)))
-    said = [line for line in done.stderr.splitlines() if not line.startswith(" ")]
+    said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(" ")]
     return done.returncode, done.stdout, said
 
 

@@ -78,6 +78,9 @@ def test_the_summary_adds_it_up(session: Session, backend: FakeBackend) -> None:
     row = session.summary().rows[0]
     assert row.device_time_ns == 6_000_000
     assert row.count == 2
+    title, line = str(session.summary()).splitlines()[3:5]
+    assert title.endswith("on device")
+    assert line.endswith("6.00 ms")
 
 
 def test_without_the_option_no_mark_is_made(backend: FakeBackend) -> None:

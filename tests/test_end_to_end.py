@@ -87,7 +87,8 @@ def test_a_second_process_follows_it_live_and_reads_it_after_it_was_killed(train
 
         os.kill(training.pid, signal.SIGKILL)
         training.wait()
-        rest, remarks = tail.communicate(timeout=20)
+        rest = tail.stdout.read()  # not `communicate`, which would leave out what `readline` has buffered
+        _, remarks = tail.communicate(timeout=20)
         assert tail.returncode == 0
         assert all(json.loads(line)["pid"] == training.pid for line in rest.splitlines())
         assert "killed or crashed" in remarks

@@ -38,6 +38,7 @@ _PHASES = (
     Column("peak"),
     Column("share"),
 )
+_ON_DEVICE = Column("on device")  # only where it was asked for
 _DEVICES = (
     Column("device", right=False, flexible=True),
     Column("allocated"),
@@ -58,7 +59,9 @@ def report(summary: Summary, width: int | None) -> str:
     """The whole summary; lines stay within `width` columns where that is possible."""
     lines = [*_fitted(_header(summary), width), ""]
     if summary.rows:
-        lines += table(_PHASES, map(_phase_cells, summary.rows), width)
+        timed = any(row.device_time_ns is not None for row in summary.rows)
+        columns = (*_PHASES, _ON_DEVICE) if timed else _PHASES
+        lines += table(columns, (_phase_cells(row)[: len(columns)] for row in summary.rows), width)
         lines += _fitted(_remarks(summary.rows), width)
     else:
         lines.append("no phases yet")
@@ -151,6 +154,7 @@ def _phase_cells(row: Row) -> list[str]:
         change_text(row.allocated_delta_bytes),
         mark + size_text(row.peak_allocated_bytes),
         share_text(row.share),
+        duration_text(row.device_time_ns),
     ]
 
 

@@ -182,7 +182,7 @@ class _Stream:
             return
         # While nothing happens only the clock moves on; once a second is enough for that, and never after the end.
         state = (delta["ending"]["kind"], bool(delta["ending"]["silent_ns"]))
-        is_new = self._cursor.events != before or state != self._cursor.state
+        is_new = self._cursor.events != before or state != self._cursor.state or "phases" in delta
         ticks = delta["ending"]["kind"] in ("running", "silent") and self._steps % 4 == 0
         self._cursor.state = state
         if is_new or ticks:

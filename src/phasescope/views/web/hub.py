@@ -20,7 +20,7 @@ MAX_FOLLOWED = 80
 _CATCH_UP_S = 0.5
 _POLL_S = 0.05
 _IDLE_S = 60.0
-_LIST_S = 1.0
+_LIST_S = 0.5
 _MAX_RANKS = 64
 
 
@@ -35,7 +35,7 @@ class Hub:
         self._listed: tuple[float, list[list[Entry]]] | None = None
 
     def jobs(self) -> list[list[Entry]]:
-        """The sessions there are by job, as of a second ago at most."""
+        """The sessions there are by job, as of half a second ago at most."""
         with self._lock:
             now = self._clock()
             if self._listed is None or now - self._listed[0] > _LIST_S:
@@ -76,9 +76,8 @@ class Hub:
             if followed is None:
                 return None
             _poll(followed, _POLL_S)
-            told = payload.delta(
-                followed, cursor.last_ns, cursor.marked, with_phases=cursor.wants_phases(followed, self._clock())
-            )
+            due = cursor.phases_are_due(followed, self._clock())
+            told = payload.delta(followed, cursor.last_ns, cursor.marked, with_phases=due)
             cursor.move(followed)
             return told
 
@@ -131,13 +130,11 @@ class Cursor:
     """How far one page has been told of a session."""
 
     def __init__(self, followed: Followed) -> None:
-        self.last_ns = 0
-        self.marked = 0
-        self._phases_at = 0.0
-        self._phases_of = -1
-        self.events = -1
+        self.last_ns = self.marked = self.events = 0
         self.state: object = None
         self.move(followed)
+        self._phases_at = 0.0
+        self._phases_of = self.events
 
     def move(self, followed: Followed) -> None:
         """All of it has been told."""
@@ -145,9 +142,9 @@ class Cursor:
         self.marked = followed.view.timeline.marked
         self.events = followed.view.events
 
-    def wants_phases(self, followed: Followed, now: float) -> bool:
+    def phases_are_due(self, followed: Followed, now: float) -> bool:
         """Whether the phase table is due: once a second, where there is anything new."""
-        if self._phases_of == followed.view.events or (self._phases_of >= 0 and now - self._phases_at < 1.0):
+        if self._phases_of == followed.view.events or now - self._phases_at < 1.0:
             return False
         self._phases_at, self._phases_of = now, followed.view.events
         return True

@@ -39,8 +39,8 @@ class TopApp(App[None]):
 
     TITLE = "phasescope top"
     ENABLE_COMMAND_PALETTE = False
-    CSS = "Screen { layout: vertical; overflow: hidden; } #help { layer: over; }"
-    BINDINGS: ClassVar[list[Any]] = [Binding(*binding, show=False) for binding in BINDINGS]
+    CSS = "Screen { layout: vertical; overflow: hidden; }"
+    BINDINGS: ClassVar[list[Any]] = [Binding(*binding, show=False, priority=True) for binding in BINDINGS]
 
     def __init__(self, watch: Watch, places: list[str] | None = None, export_to: Path | None = None) -> None:
         palette = palettes.wanted()
@@ -60,7 +60,8 @@ class TopApp(App[None]):
 
     def compose(self) -> ComposeResult:
         for part in PARTS:
-            yield Drawing(part, getattr(self.picture, part), lambda: self.palette)
+            margin = 0 if part in ("head", "keys") else 1
+            yield Drawing(part, getattr(self.picture, part), lambda: self.palette, margin)
 
     def on_mount(self) -> None:
         self.look()

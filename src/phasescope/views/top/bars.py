@@ -27,6 +27,18 @@ ROLES = {
 }
 """How the parts of a breakdown are shown."""
 
+SHORT = {
+    "live": "live",
+    "slack": "slack",
+    "process": "this process",
+    "process_outside": "context",
+    "children": "children",
+    "other_processes": "others",
+    "driver": "driver",
+    "unattributed": "not told apart",
+}
+"""Their names where there is little room."""
+
 _SHORTEST_BAR = 10
 _LONGEST_LABEL = 14
 
@@ -86,31 +98,36 @@ def shares(sizes: Sequence[int], room: int) -> list[int]:
 
 
 def legend(row: DeviceRow, width: int, palette: Palette, most: int) -> list[Line]:
-    """The parts of one device that hold anything, with their signs, on at most so many lines."""
+    """The parts of one device that hold anything, with their signs, on at most so many lines: by their full names,
+    where that needs more lines by short ones."""
     found = row.breakdown
     if found is None:
-        return [Line(("who holds it is not known here", "dim"))]
-    entries = [_entry(part, found.fragmented_bytes, palette) for part in found.parts if part.size_bytes]
-    lines = [Line(("    ", "text"))]
-    for entry in entries:
-        if len(lines[-1].parts) > 1 and lines[-1].width + entry.width + 3 > width:
-            lines.append(Line(("    ", "text")))
-        if len(lines[-1].parts) > 1:
-            lines[-1].add("   ")
-        lines[-1].parts += entry.parts
+        return [Line(("    who holds it is not known here", "dim"))]
+    parts = [part for part in found.parts if part.size_bytes]
+    lines = _flowing([_entry(part, found.fragmented_bytes, palette) for part in parts], width)
+    if len(lines) > most:
+        lines = _flowing([_short_entry(part, palette) for part in parts if part.name != "free"], width)
     return lines[:most]
+
+
+def _flowing(entries: Sequence[Line], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for entry in entries:
+        if lines and lines[-1].width + entry.width + 3 <= width:
+            lines[-1].add("   ").parts += entry.parts
+        else:
+            lines.append(Line(("  ", "text"), *entry.parts))
+    return lines
 
 
 def _entry(part: Part, fragmented_bytes: int | None, palette: Palette) -> Line:
     role = ROLES.get(part.name, "untold")
-    line = Line((palette.sign(role), role), (f" {_short(part)} ", "dim"), (size_text(part.size_bytes), "text"))
+    line = Line((palette.sign(role), role), (f" {part.label} ", "dim"), (size_text(part.size_bytes), "text"))
     if part.name == "slack" and fragmented_bytes:
         line.add(f" ({size_text(fragmented_bytes)} fragmented)", "dim")
     return line
 
 
-def _short(part: Part) -> str:
-    """Its name; of what is not told apart the first two of what may be in it."""
-    if part.name == "unattributed" and len(part.may_hold) > 2:
-        return " or ".join(part.may_hold[:2]) + " …"
-    return part.label
+def _short_entry(part: Part, palette: Palette) -> Line:
+    role, name = ROLES.get(part.name, "untold"), SHORT.get(part.name, part.name)
+    return Line((palette.sign(role), role), (f" {name} ", "dim"), (size_text(part.size_bytes), "text"))

@@ -1,5 +1,6 @@
 """A device's memory over time, drawn with blocks: allocated at the bottom, above it what is reserved, above that what
-everybody uses. A column shows the most that its time saw, so no peak is lost."""
+everybody uses. A column shows the most that its time saw, so no peak is lost; the lighter part of what is allocated
+came and went meanwhile."""
 
 from __future__ import annotations
 
@@ -38,14 +39,18 @@ class Window(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What one column shows, in bytes; None is: not known then."""
+    """What one column shows, in bytes; None is: not known then. `least` is the least that was allocated in its time,
+    the other figures are the most."""
 
+    least: int | None
     allocated: int | None
     reserved: int | None
     used: int | None
 
 
-_NOTHING = Level(None, None, None)
+_NOTHING = Level(None, None, None, None)
+_LAYERS = ("live", "swing", "slack", "others")
+"""The roles of a level's figures, from the bottom."""
 
 
 def levels(points: Iterable[Point], window: Window, count: int) -> list[Level]:
@@ -54,7 +59,8 @@ def levels(points: Iterable[Point], window: Window, count: int) -> list[Level]:
     width_ns = max(1, (window.end_ns - window.begin_ns) / count)
     before, last = _NOTHING, -1
     for point in points:
-        level = Level(point.allocated_bytes.max, point.reserved_bytes.max, point.used_bytes.max)
+        allocated = point.allocated_bytes
+        level = Level(allocated.min, allocated.max, point.reserved_bytes.max, point.used_bytes.max)
         at = int((point.timestamp_ns - window.begin_ns) // width_ns)
         if at < 0:
             before = _after(before, point)
@@ -84,17 +90,20 @@ def _held(columns: Sequence[Level | None], before: Level, last: int) -> list[Lev
 
 
 def _after(before: Level, point: Point) -> Level:
-    figures = (point.allocated_bytes.last, point.reserved_bytes.last, point.used_bytes.last)
+    allocated = point.allocated_bytes.last
+    figures = (allocated, allocated, point.reserved_bytes.last, point.used_bytes.last)
     return Level(*(known if new is None else new for known, new in zip(before, figures, strict=True)))
 
 
 def _most(first: Level, second: Level) -> Level:
-    return Level(*(b if a is None else a if b is None else max(a, b) for a, b in zip(first, second, strict=True)))
+    most = (b if a is None else a if b is None else max(a, b) for a, b in zip(first, second, strict=True))
+    least = min((level.least for level in (first, second) if level.least is not None), default=None)
+    return Level(*most)._replace(least=least)
 
 
 def scale_of(shown: Sequence[Level], total_bytes: int | None, scale: str = OWN) -> tuple[int, int]:
     """The bytes at the bottom and at the top of the drawing."""
-    held = [value for level in shown for value in level[:2] if value is not None]
+    held = [value for level in shown for value in level[1:3] if value is not None]
     used = [level.used for level in shown if level.used is not None]
     most = max(held, default=0)
     if scale == DEVICE and total_bytes:
@@ -102,15 +111,11 @@ def scale_of(shown: Sequence[Level], total_bytes: int | None, scale: str = OWN) 
     if used and (not held or max(used) <= _FAR_ABOVE * most):
         most = max(most, *used)
     if scale == FIT and held:
-        least = min(level.allocated for level in shown if level.allocated is not None) if _allocated(shown) else 0
+        least = min((level.least for level in shown if level.least is not None), default=0)
         top = max(held)
         margin = max(1, (top - least) // 10, top // 1000)
         return max(0, least - margin), top + margin
     return 0, rounded_up(most)
-
-
-def _allocated(shown: Sequence[Level]) -> bool:
-    return any(level.allocated is not None for level in shown)
 
 
 def rounded_up(value: int) -> int:
@@ -153,7 +158,7 @@ def _label(row: int, height: int, bounds: tuple[int, int]) -> str:
 
 def _cell(level: Level, bottom: float, per_row: float, palette: Palette) -> tuple[str, str]:
     """One column in one row: the layer that fills it, or the upper edge of one before the next."""
-    tops = ((level.allocated, "live"), (level.reserved, "slack"), (level.used, "others"))
+    tops = list(zip(level, _LAYERS, strict=True))
     for at, (top, role) in enumerate(tops):
         if top is None or top <= bottom:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.segment import Segment
 from textual.strip import Strip
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 class Drawing(Widget):
-    """Shows lines. Their text is never taken for markup, and never scrolls by itself."""
+    """Shows lines, with so many empty columns at their right. Their text is never taken for markup."""
 
     DEFAULT_CSS = "Drawing { height: 0; width: 100%; }"
 
     def __init__(
-        self, name: str, draw: Callable[[int, int], Sequence[Line]], palette: Callable[[], Palette], **options: Any
+        self, name: str, draw: Callable[[int, int], Sequence[Line]], palette: Callable[[], Palette], margin: int = 0
     ) -> None:
-        super().__init__(id=name, **options)
+        super().__init__(id=name)
+        self._margin = margin
         self._draw = draw
         self._palette = palette
         self._lines: Sequence[Line] = ()
@@ -45,7 +46,7 @@ class Drawing(Widget):
         """What is shown now."""
         size = (self.size.width, self.size.height)
         if self._drawn_for != size:
-            self._lines, self._drawn_for = self._draw(*size), size
+            self._lines, self._drawn_for = self._draw(max(1, size[0] - self._margin), size[1]), size
         return self._lines
 
     def render_line(self, y: int) -> Strip:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from phasescope.views.catalogue import Entry
     from phasescope.views.top.watched import Watched
 
+_AUTOMATIC_S = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300)
 SPANS_S = (15, 30, 60, 120, 300, 900, 3600, 4 * 3600, 12 * 3600, 48 * 3600)
 """So many seconds the timeline can show; the last is everything."""
 
-_LONGEST_AUTOMATIC_S = 300
 _QUIET = ("start", "stop")
 
 
@@ -119,7 +119,7 @@ class View:
     def _span_s(self, frame: Frame) -> float:
         age_s = max(0.0, (frame.now_ns - frame.first_ns) / 1e9)
         if self.span_s is None:
-            return next(span for span in SPANS_S if span >= min(age_s, _LONGEST_AUTOMATIC_S))
+            return next((span for span in _AUTOMATIC_S if span >= age_s), _AUTOMATIC_S[-1])
         return self.span_s if self.span_s < SPANS_S[-1] else max(SPANS_S[0], age_s)
 
     def zoom(self, by: int, frame: Frame) -> None:

@@ -16,7 +16,7 @@ from phasescope.analysis.text import (
 )
 from phasescope.views.top.chart import clock
 from phasescope.views.top.lines import Line, cut, spread
-from phasescope.views.top.lists import command_of, state_sign
+from phasescope.views.top.lists import clipped, command_of, state_sign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,9 @@ def head(frame: Frame, width: int) -> Line:
     right = Line(*((f"{word}  ", "dim") for word in _identity(frame, width)))
     right.add(sign + " ", role).add(_fares(frame), role)
     command = command_of(constants) or printable(constants.get("session_id"))
-    return spread(Line((" ", "text"), (command, "strong"), base="bar"), right.add(" "), width)
+    room = width - right.width - 4
+    left = Line((" ", "text"), (clipped(command, room), "strong"), base="bar")
+    return spread(left, right.add(" "), width)
 
 
 def _identity(frame: Frame, width: int) -> list[str]:
@@ -115,9 +117,9 @@ def chart_title(
     if level is not None:
         same = level.allocated == level.reserved
         names = ("held by this process" if same else "allocated", "" if same else "reserved", "used")
-        for name, value, role in zip(names, level, ("live", "slack", "others"), strict=True):
+        for name, value, role in zip(names, level[1:], ("live", "slack", "others"), strict=True):
             if name and value is not None:
-                left.add(f" {palette.sign(role)} ", role).add(f"{name} ", "dim").add(size_text(value))
+                left.add(f"  {palette.sign(role)} ", role).add(f"{name} ", "dim").add(size_text(value))
     line = frame.line(label)
     span = f"{duration_text(max(0, window.end_ns - window.begin_ns))} "
     peak = "" if line is None or line.peak is None else f"peak {size_text(line.peak.allocated_bytes)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phasescope.analysis.text import printable
-from phasescope.views.top.lines import Line
+from phasescope.views.top.lines import Line, spread
 
 KEYS = (
     ("↑ ↓", "choose the session or job"),
@@ -41,9 +41,8 @@ _FOOT = (
     ("p", "pause"),
     ("s", "sort"),
     ("e", "export"),
-    ("?", "help"),
-    ("q", "quit"),
 )
+_ALWAYS = Line(("?", "title"), (" help  ", "dim"), ("q", "title"), (" quit ", "dim"))
 
 
 def keys_line(width: int, *, ranks: bool, sessions: bool, devices: bool) -> Line:
@@ -53,13 +52,13 @@ def keys_line(width: int, *, ranks: bool, sessions: bool, devices: bool) -> Line
     for key, what in _FOOT:
         if hidden.get(key):
             continue
-        if line.width + len(key) + len(what) + 3 > width:
+        if line.width + len(key) + len(what) + 3 + _ALWAYS.width > width:
             break
         line.add(key, "title").add(f" {what}  ", "dim")
-    return line
+    return spread(line, _ALWAYS, width)
 
 
-def help_lines(losses_known: bool = True) -> list[Line]:
+def help_lines() -> list[Line]:
     """What the keys do and the signs mean."""
     lines = [Line((f"  {key:<11}", "title"), (what, "text")) for key, what in KEYS]
     lines.append(Line())

@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+class Wanted(NamedTuple):
+    """How many there are of what takes lines; `rows` are those of the phase table with its titles."""
+
+    jobs: int
+    devices: int
+    legend: int
+    alerts: int
+    rows: int
+
+
 class Heights(NamedTuple):
     """Lines of each part, from above; 0: it is not shown."""
 
@@ -21,27 +31,31 @@ class Heights(NamedTuple):
     keys: int
 
 
-_SMALLEST_CHART = 3
+_SMALLEST_CHART, _LARGEST_CHART = 3, 24
 _SMALLEST_PANEL = 4
-_CHART_SHARE = 0.42
+_PANEL_SHARE = 0.6
+_ROOMY = 32
 
 
-def heights(height: int, jobs: int, devices: int, legend: int, alerts: int) -> Heights:
-    """For a screen of so many lines, with so many jobs, devices, and lines of legend and alerts to be shown."""
+def heights(height: int, wanted: Wanted) -> Heights:
+    """For a screen of so many lines. What the phase table does not need, the chart has."""
     head, keys, status = 1, int(height >= 8), int(height >= 4)
     room = height - head - keys - status
-    sessions = _up_to(jobs if jobs > 1 else 0, room // 6)
+    sessions = _up_to(wanted.jobs if wanted.jobs > 1 else 0, room // 6)
     room -= sessions
-    bars = _up_to(devices, max(1, room // 8)) if room >= 9 else 0
+    bars = _up_to(wanted.devices, max(1, room // 8)) if room >= 9 else 0
     room -= bars
-    legend = _up_to(legend if bars else 0, 2 if height >= 34 else 1)
+    legend = _up_to(wanted.legend if bars else 0, 2 if height >= 34 else 1)
     room -= legend
-    alerts = _up_to(alerts, max(1, room // 7)) if room >= _SMALLEST_CHART + _SMALLEST_PANEL + 2 else 0
+    alerts = _up_to(wanted.alerts, max(1, room // 7)) if room >= _SMALLEST_CHART + _SMALLEST_PANEL + 2 else 0
     room -= alerts
-    frame = 2 if room >= _SMALLEST_CHART + _SMALLEST_PANEL + 2 else 0  # the chart's title and axis
-    chart = max(_SMALLEST_CHART, round((room - frame) * _CHART_SHARE)) if frame else 0
-    panel = max(0, room - frame - chart)
-    return Heights(head, sessions, status, bars, legend, frame // 2, chart, frame // 2, panel, alerts, keys)
+    frame = int(room >= _SMALLEST_CHART + _SMALLEST_PANEL + 2)  # the chart's title, and its axis
+    air = int(height >= _ROOMY)  # an empty line above each part
+    room -= 2 * frame + air * (1 + 2 * frame)
+    panel = min(max(wanted.rows, _SMALLEST_PANEL), max(_SMALLEST_PANEL, round(room * _PANEL_SHARE))) if frame else room
+    chart = min(room - panel, _LARGEST_CHART)
+    framing = frame * (1 + air)
+    return Heights(head, sessions, status + air, bars, legend, framing, chart, framing, room - chart, alerts, keys)
 
 
 def _up_to(wanted: int, most: int) -> int:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.text import UNKNOWN, duration_text, elide, pad, path_text, plural, printable, size_text
+from phasescope.analysis.text import (
+    UNKNOWN,
+    duration_text,
+    elide,
+    pad,
+    path_text,
+    plural,
+    printable,
+    size_text,
+    text_width,
+)
 from phasescope.views.top.chart import clock
 from phasescope.views.top.lines import Line, cut, visible
 
@@ -82,7 +92,7 @@ def _job_line(watch: Watch, job: Sequence[Entry], width: int, now_ns: int) -> Li
     line.add(" " + pad(_rank_text(job), 8, right=True))
     line.add("  " + pad(elide(phase, phase_width), phase_width))
     line.add(" " + pad(allocated, 9, right=True) + "  ")
-    return cut(line.add(command_of(entry.constants), "dim" if not is_chosen else "text"), width)
+    return line.add(clipped(what_runs(entry.constants), width - line.width), "text" if is_chosen else "dim")
 
 
 def _age(entry: Entry, now_ns: int) -> str:
@@ -97,11 +107,30 @@ def _rank_text(job: Sequence[Entry]) -> str:
 
 
 def command_of(constants: Mapping[str, Any]) -> str:
-    """The session's command on one harmless line."""
+    """The session's command on one harmless line, the program without its directory."""
     command = constants.get("command")
-    words = command if isinstance(command, list) else [command]
-    text = " ".join(printable(word[:_LONGEST_COMMAND]) for word in words[:64] if isinstance(word, str))
-    return text[:_LONGEST_COMMAND]
+    words = [word for word in (command if isinstance(command, list) else [command])[:64] if isinstance(word, str)]
+    words[:1] = [word.rpartition("/")[2] or word for word in words[:1]]
+    return " ".join(printable(word[:_LONGEST_COMMAND]) for word in words)[:_LONGEST_COMMAND]
+
+
+def what_runs(constants: Mapping[str, Any]) -> str:
+    """The command without the interpreter before it."""
+    program, _, rest = command_of(constants).partition(" ")
+    if not rest or not program.startswith("python"):
+        return f"{program} {rest}".rstrip()
+    script, _, options = rest.partition(" ")
+    return f"{script.rpartition('/')[2] or script} {options}".rstrip()
+
+
+def clipped(text: str, width: int) -> str:
+    """As much of the beginning of a text as fits."""
+    if text_width(text) <= width:
+        return text
+    kept = text[: max(0, width - 1)]
+    while text_width(kept) > width - 1:
+        kept = kept[:-1]
+    return kept + "…"
 
 
 def ranks_table(job: Job, chosen_pid: int | None, width: int, height: int, scroll: int) -> list[Line]:
@@ -180,10 +209,10 @@ def event_lines(marks: Sequence[Mark], width: int, height: int, scroll: int) -> 
 def _growth_line(found: Growth) -> Line:
     line = Line(("  ▲ ", "warn"), (f"{printable(found.device)} grows ", "warn"))
     line.add(f"by {size_text(round(found.bytes_per_step))} a {'sample' if found.per is None else 'step'}")
-    if found.phases:
-        line.add(f", kept in {', '.join(path_text(path) for path in found.phases[:3])}")
     if found.hours_until_full is not None:
-        line.add(f"; full in {duration_text(int(min(found.hours_until_full, 1e6) * 3.6e12))}", "bad")
+        line.add(f", full in {duration_text(int(min(found.hours_until_full, 1e6) * 3.6e12))}", "warn")
+    if found.phases:
+        line.add(f", kept in {', '.join(path_text(path) for path in found.phases[:3])}", "dim")
     return line
 
 

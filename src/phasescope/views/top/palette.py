@@ -17,6 +17,7 @@ _DARK = {
     "cursor": "#1d2a3a",
     "bar": "#1a2028",
     "live": "#4c9be8",
+    "swing": "#8cc1f5",
     "slack": "#d9a648",
     "outside": "#a581d8",
     "children": "#4db6a4",
@@ -39,6 +40,7 @@ _LIGHT = {
     "cursor": "#e2ecf8",
     "bar": "#eef1f4",
     "live": "#2f7fd1",
+    "swing": "#86b8ec",
     "slack": "#d69a26",
     "outside": "#8558c4",
     "children": "#249484",
@@ -65,7 +67,7 @@ _PLAIN = {
 }
 
 # What tells the parts of a device apart: in colours the colour does, without them the sign must.
-_SIGNS = {"live": "█", "slack": "▓", "outside": "▒", "children": "▚", "others": "░", "driver": "▞", "untold": "░"}
+_SIGNS = {"live": "█", "swing": "▓", "slack": "▒", "outside": "▚", "children": "▞", "others": "░", "driver": "╱"}
 _FREE = "·"
 
 

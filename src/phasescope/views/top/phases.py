@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from phasescope.analysis.text import (
-    UNKNOWN,
     change_text,
     count_text,
     duration_text,
@@ -120,6 +119,4 @@ def _name(row: Row, as_tree: bool, room: int) -> Line:
 
 def _role(row: Row, column: _Column) -> str:
     value = column.key(row)
-    if value is None or column.text(row) == UNKNOWN:
-        return "dim"
-    return "warn" if column.title in ("delta", "net") and value > 0 else "text"
+    return "dim" if value is None or (value == 0 and column.title in ("delta", "net")) else "text"

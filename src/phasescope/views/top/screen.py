@@ -131,14 +131,16 @@ class Picture:
         return lists.shown_keys(self._watch, self._list_height)
 
     def heights(self, width: int, height: int) -> layout.Heights:
-        """The lines of each part on a screen of this size."""
+        """The lines of each part on a screen of this size; asked before the parts are drawn."""
         frame = self.frame
         if frame is None or self.helping:
             return layout.Heights(*(0,) * 8, max(0, height - 1), 0, min(1, height))
+        self._measure(frame, width - 1)
         row = frame.device(self.device)
         legend = 0 if row is None else len(bars.legend(row, width, self.palette, 4))
-        alerts = len(frame.alerts) + (1 if any(found.grows for found in frame.growth) else 0)
-        found = layout.heights(height, len(self._watch.jobs), len(frame.devices), legend, min(alerts, 4))
+        alerts = (0 if self.panel_name == EVENTS else len(frame.alerts)) + any(found.grows for found in frame.growth)
+        wanted = layout.Wanted(len(self._watch.jobs), len(frame.devices), legend, alerts, len(frame.summary.rows) + 1)
+        found = layout.heights(height, wanted)
         self._list_height, self._panel_height = found.sessions, found.panel
         return found
 
@@ -159,7 +161,7 @@ class Picture:
             view = self._watch.chosen.view
             bands = view.timeline.bands(view.open_spans(), window.end_ns)
         line, missing = heading.status(frame, bands, window, width), heading.losses(frame)
-        return [spread(line, cut(missing, width // 2), width) if missing.parts else line]
+        return _low(spread(line, cut(missing, width // 2), width) if missing.parts else line, height)
 
     def bars(self, width: int, height: int) -> list[Line]:
         if self.frame is None:
@@ -177,9 +179,8 @@ class Picture:
         frame = self.frame
         if frame is None:
             return []
-        self._measure(frame, width)
         window = self.view.window(frame)
-        return [heading.chart_title(frame, self.device, self._last, window, width, self.palette)]
+        return _low(heading.chart_title(frame, self.device, self._last, window, width, self.palette), height)
 
     def chart(self, width: int, height: int) -> list[Line]:
         row = None if self.frame is None else self.frame.device(self.device)
@@ -219,7 +220,10 @@ class Picture:
         return lists.ranks_table(self._job, frame.entry.constants.get("pid"), width, height, self._scroll)
 
     def alerts(self, width: int, height: int) -> list[Line]:
-        return [] if self.frame is None else lists.alert_lines(self.frame.alerts, self.frame.growth, width, height)
+        if self.frame is None:
+            return []
+        marks = [] if self.panel_name == EVENTS else self.frame.alerts
+        return lists.alert_lines(marks, self.frame.growth, width, height)
 
     def keys(self, width: int, height: int) -> list[Line]:
         if self._told is not None and self._clock() < self._told[1]:
@@ -237,3 +241,8 @@ class Picture:
         points = [] if line is None else points_of(line, window)
         self._levels = chart.levels(points, window, chart.columns_in(width))
         self._last = chart.last_level(points)
+
+
+def _low(line: Line, height: int) -> list[Line]:
+    """The line at the bottom of its place."""
+    return [Line()] * (height - 1) + [line]

@@ -106,9 +106,14 @@ class Watch:
         elif not self._by_hand and (self.key is None or (self.chosen is not None and self.chosen.was_over)):
             # Nobody is looking at what was over before it was first seen, once something runs.
             newest = next(iter((*running, *newest_first)), None)
-            self.key = self.key if newest is None else newest.key
+            self.key = self.key if newest is None else self._first_rank(newest).key
         elif fresh:
             self.news = f"a new session has begun: pid {fresh[0].constants.get('pid')}"
+
+    def _first_rank(self, entry: Entry) -> Entry:
+        """The first rank of the entry's job that is in its state."""
+        job = next((job for job in self.jobs if entry in job), [entry])
+        return next((rank for rank in job if rank.state == entry.state), entry)
 
     def _follow(self) -> None:
         wanted = self.job[:MAX_RANKS]

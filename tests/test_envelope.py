@@ -116,7 +116,11 @@ def events(keys: st.SearchStrategy[Any], values: st.SearchStrategy[Any]) -> st.S
     )
 
 
-JSON_LIKE = events(TEXTS, nested(TEXTS))
+REQUIRED = {key: SAMPLE[key] for key in ("session_id", "timestamp_ns", "event_type")}
+BARE = st.dictionaries(TEXTS, nested(TEXTS), max_size=4).map(lambda extra: {**extra, **REQUIRED})
+"""Only what is required, and any other JSON beside it."""
+
+JSON_LIKE = events(TEXTS, nested(TEXTS)) | BARE
 ANY_KEYS = TEXTS | st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none()
 ODD_KEYS = events(ANY_KEYS, nested(ANY_KEYS))
 UNIFORM_KEYS = events(TEXTS, nested(TEXTS) | st.dictionaries(st.integers() | st.booleans(), SCALARS))
@@ -127,6 +131,19 @@ PROPERTY = settings(deadline=None, max_examples=150)
 @given(JSON_LIKE | UNIFORM_KEYS)
 def test_record_id_is_the_specified_one(record: dict[str, Any]) -> None:
     assert project_telemetry_mapping(record).record_id == specified_record_id(record)
+
+
+@PROPERTY
+@given(BARE)
+def test_what_a_record_lacks_is_none_in_its_envelope(record: dict[str, Any]) -> None:
+    envelope = project_telemetry_mapping(record)
+    assert set(envelope.resource) == set(project_telemetry_mapping(SAMPLE).resource)
+    absent = envelope.resource.keys() - record.keys() - {"source_kind"}
+    assert all(envelope.resource[key] is None for key in absent)
+    figures = [key for key in envelope.attributes if key.startswith(("memory.", "sampling."))]
+    assert len(figures) == 9
+    assert all(envelope.attributes[key] is None for key in figures)
+    assert envelope.source_kind == "other"
 
 
 @PROPERTY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ("critical_share", True, "must be a share of the device's memory such as 0.9, or None"),
     ("warning_bytes", 1e9, WHOLE),
     ("critical_bytes", "1GB", WHOLE),
+    ("oom_snapshot", True, "must be a path, not a bool"),
+    ("record", 3, "must be a path, not a int"),
+    ("record_bytes", None, WHOLE),
     ("clock", NoClock(), "a NoClock is no clock; it has no wall_ns, wait_until"),
     ("clock", 0, "a int is no clock"),
 ]
@@ -88,6 +92,10 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("critical_share", 0.5, "warning_share .* must not be above critical_share"),
     ("warning_bytes", 0, "must be from 1 to"),
     ("critical_bytes", -1, "must be from 1 to"),
+    ("oom_snapshot", " ", "must be a path of text that is not blank"),
+    ("record", "", "must be a path of text that is not blank"),
+    ("record", "run.csv", "must be a directory or end in .*jsonl.*convert"),
+    ("record_bytes", 100, "must be from 1048576 to"),
 ]
 
 
@@ -169,9 +177,7 @@ def test_what_is_right_is_kept_in_one_form(name: str, value: Any, kept: Any) -> 
 
 
 def checked(**given: Any) -> Options:
-    plain: dict[str, Any] = dict.fromkeys(Options._fields)
-    plain |= {"backends": "auto", "interval_ms": 100, "capacity_bytes": 2**20, "report_exceptions": ()}
-    plain |= {"peaks": False, "device_time": False}
+    plain = {name: parameter.default for name, parameter in inspect.signature(phasescope.start).parameters.items()}
     return Options.checked(**{**plain, **given})
 
 

@@ -210,7 +210,7 @@ def test_a_path_that_leads_to_no_ring_raises_at_once(tmp_path: Path) -> None:
         attach("nowhere.ring")
     with pytest.raises(RingError, match="not a phasescope ring"):
         attach(text)
-    with pytest.raises(OSError, match="no plain file"):
+    with pytest.raises(SessionNotFoundError, match="is a directory"):
         attach(tmp_path)
 
 

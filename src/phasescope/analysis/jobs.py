@@ -77,13 +77,14 @@ class PhaseCell:
 
 @dataclass(frozen=True)
 class PhaseByRank:
-    """A phase in all ranks, `cells` in the order of the job's ranks (None: it has not run there).
+    """A phase in all `ranks`, `cells` in their order (None: it has not run there).
 
     `slowest` and `fattest` are positions in that order. `slowdown` is the slowest's mean duration over the median of
     all ranks' means.
     """
 
     path: tuple[str, ...]
+    ranks: tuple[int | None, ...]
     cells: tuple[PhaseCell | None, ...]
     slowest: int | None
     slowdown: float | None
@@ -218,7 +219,7 @@ def job(members: Sequence[Member]) -> Job:
         ranks=rows,
         # A damaged file may claim any world size: only so many are named as there could be sessions for.
         missing=tuple(rank for rank in range(min(world_size or 0, 65_536)) if rank not in present),
-        phases=tuple(_phases(tables)),
+        phases=tuple(_phases(tables, tuple(row.rank for row in rows))),
         step_path=step_path,
         fattest=_largest([row.peak_allocated_bytes for row in rows]),
         behind=_behind(rows),
@@ -260,7 +261,7 @@ def _rank_row(member: Member, steps: int | None, steps_behind: int | None) -> Ra
     )
 
 
-def _phases(tables: Sequence[Mapping[tuple[str, ...], Row]]) -> Iterable[PhaseByRank]:
+def _phases(tables: Sequence[Mapping[tuple[str, ...], Row]], ranks: tuple[int | None, ...]) -> Iterable[PhaseByRank]:
     paths: dict[tuple[str, ...], None] = {}
     for table in tables:
         paths.update(dict.fromkeys(table))
@@ -276,7 +277,7 @@ def _phases(tables: Sequence[Mapping[tuple[str, ...], Row]]) -> Iterable[PhaseBy
         middle = median(known) if known else 0
         slowdown = None if slowest is None or not middle else max(known) / middle
         fattest = _largest([None if cell is None else cell.peak_allocated_bytes for cell in cells])
-        yield PhaseByRank(path, cells, slowest, slowdown, fattest)
+        yield PhaseByRank(path, ranks, cells, slowest, slowdown, fattest)
 
 
 def _phase_cell(row: Row | None) -> PhaseCell | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from phasescope.analysis.text import printable, size_text
 from phasescope.cli import MISSING_DEPENDENCY, OK, CommandError
 from phasescope.cli.places import add_directories, opened_among
+from phasescope.cli.target import add_session
 from phasescope.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target",
-        nargs="?",
-        metavar="SESSION",
-        help="a pid, a session id or its beginning, a .ring file, or a recording; default: the newest session",
-    )
+    add_session(parser)
     add_directories(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="the page; default: phasescope-PID.html in this directory"

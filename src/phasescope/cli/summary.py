@@ -1,85 +1,123 @@
 """Sum up a session: each phase's time and memory, then the devices.
 
 Works while the session runs, after it ended, and over what a killed process left: then the first lines say
-so, and "still open" names the phase in which it died. On a terminal the table is fitted to its width.
+how it ended, and "still open" names the phase in which it died. Where other ranks of its job have sessions here, they
+are shown side by side. On a terminal the tables are fitted to its width.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phasescope.analysis.jobreport import job_report
 from phasescope.analysis.text import duration_text, elide, plural, printable
 from phasescope.cli import OK
-from phasescope.cli.target import add_target, command_line, health, number, opened
+from phasescope.cli.places import add_directories, opened_among
+from phasescope.cli.target import add_session, command_line, health, number
 from phasescope.cli.terminal import Terminal, json_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from phasescope.analysis.ending import Ending
+    from phasescope.analysis.jobs import Job
     from phasescope.analysis.summary import Summary
     from phasescope.cli.target import Health
     from phasescope.reader import Reader
 
 _LONGEST_COMMAND = 120
 _MOST_PROBLEMS = 10
-_TABLE_TITLES = ("phase ", "device ")
+_TABLE_TITLES = ("phase ", "device ", "rank ")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target(parser)
+    add_session(parser)
+    add_directories(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with opened(arguments.target, arguments.dir) as reader:
+    from phasescope.views.following import Followed
+
+    with opened_among(arguments.target, arguments.dir) as reader:
         fares = health(reader)
-        summed = reader.summary()
+        followed = Followed(reader)
+        followed.catch_up()
+        looked = _Looked(reader, fares, followed.summary(), followed.ending(), _job(reader, arguments.dir))
         if arguments.json:
-            Terminal().line(json_text(_data(reader, fares, summed), indent=2))
+            Terminal().line(json_text(_data(looked), indent=2))
         else:
-            _show(reader, fares, summed)
+            _show(looked)
     return OK
 
 
-def _data(reader: Reader, fares: Health, summed: Summary) -> dict[str, Any]:
+class _Looked(NamedTuple):
+    """All that is known of the session."""
+
+    reader: Reader
+    fares: Health
+    summed: Summary
+    ending: Ending
+    job: Job | None
+
+
+def _job(reader: Reader, directories: Sequence[str]) -> Job | None:
+    if reader.path is None or (number(reader.constants.get("world_size")) or 1) < 2:
+        return None
+    from phasescope.views.catalogue import Catalogue, key_of
+    from phasescope.views.gathering import gather
+
+    return gather(Catalogue(directories, [reader.path]), key_of(reader.path))
+
+
+def _data(looked: _Looked) -> dict[str, Any]:
+    reader, fares = looked.reader, looked.fares
     constants: Mapping[str, Any] = reader.constants
     of_session = ("command", "python", "version", "job_id", "started_ns", "sampling_interval_ms", "backends")
     return {
         "state": fares.state,
         "silent_ns": fares.silent_ns,
         "heartbeat_ns": fares.heartbeat_ns,
+        "ending": looked.ending.to_dict(),
         "path": str(reader.path),
         **{key: constants.get(key) for key in of_session},
         "events_dropped": reader.dropped,
         "problems": [str(problem) for problem in reader.problems],
-        **summed.to_dict(),
+        **looked.summed.to_dict(),
+        "job": None if looked.job is None else looked.job.to_dict(),
     }
 
 
-def _show(reader: Reader, fares: Health, summed: Summary) -> None:
-    out = Terminal()
+def _show(looked: _Looked) -> None:
+    out, reader = Terminal(), looked.reader
     command = command_line(reader.constants)
     if command:  # other tools' recordings do not say
         out.line(elide(command, out.width or _LONGEST_COMMAND), "bold")
-    out.line(_state_line(reader, fares, summed), {"running": "green", "dead": "red"}.get(fares.state, ""))
+    style = {"running": "green", "dead": "red"}.get(looked.fares.state, "")
+    out.line(_state_line(looked), style if looked.ending.is_good else "red")
     if reader.dropped:
         out.line(f"{plural(reader.dropped, 'event')} could not be written", "yellow")
-    for line in summed.table(out.width).splitlines():
+    tables = looked.summed.table(out.width)
+    if looked.job is not None:
+        tables += "\n\n" + job_report(looked.job, out.width)
+    for line in tables.splitlines():
         out.line(line, "bold" if line.startswith(_TABLE_TITLES) else "")
     for problem in reader.problems[:_MOST_PROBLEMS]:
         out.line(printable(str(problem)), "yellow")
 
 
-def _state_line(reader: Reader, fares: Health, summed: Summary) -> str:
-    last_ns = summed.last_timestamp_ns
+def _state_line(looked: _Looked) -> str:
+    fares, ending, last_ns = looked.fares, looked.ending, looked.summed.last_timestamp_ns
     ago = "" if last_ns is None else f"{_clock(last_ns)}, {duration_text(max(0, time.time_ns() - last_ns))} ago"
     if fares.state == "dead":
-        pid = number(reader.constants.get("pid"))
-        return f"killed or crashed: process {pid} is gone without a stop" + (f"; last event {ago}" if ago else "")
+        pid = number(looked.reader.constants.get("pid"))
+        killed = f"killed or crashed: process {pid} is gone without a stop"
+        return (killed if ending.kind == "killed" else ending.text) + (f"; last event {ago}" if ago else "")
     if fares.state == "stopped":
-        return "stopped" + (f" {ago}" if ago else "")
+        stopped = "stopped" + (f" {ago}" if ago else "")
+        return stopped if ending.is_good else f"{ending.text}; {stopped}"
     if fares.state == "unknown":
         return "recorded up to" + (f" {ago}" if ago else " an unknown time") + "; how the session ended is not in it"
     if fares.silent_ns is not None:

@@ -29,6 +29,12 @@ class Health(NamedTuple):
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
+    """The session's own argument, and where to look for it."""
+    add_session(parser)
+    add_directory(parser)
+
+
+def add_session(parser: argparse.ArgumentParser) -> None:
     """The session's own argument."""
     parser.add_argument(
         "target",
@@ -37,7 +43,6 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         help="a pid, a session id or its beginning, a .ring file, or a recording (run.jsonl, run.jsonl#SESSION); "
         "default: the newest live session",
     )
-    add_directory(parser)
 
 
 def add_directory(parser: argparse.ArgumentParser) -> None:

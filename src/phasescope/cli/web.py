@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
 from phasescope.cli.places import add_directories, opened_among
+from phasescope.cli.target import add_session
 from phasescope.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -28,12 +29,7 @@ _TOKEN_BYTES = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target",
-        nargs="?",
-        metavar="SESSION",
-        help="a pid, a session id or its beginning, a .ring file, or a recording; default: the newest session",
-    )
+    add_session(parser)
     add_directories(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="HOST", help="where to listen (default: 127.0.0.1)")
     parser.add_argument(

@@ -54,10 +54,13 @@ class Followed:
                 return taken
 
     def catch_up(self) -> None:
-        """Take in all that is there now, however long that takes."""
-        written = self.reader.written
-        while self.poll(1.0) and self.behind and self.view.events < written:
-            pass
+        """Take in all that is there now, however long that takes; not what a fast writer adds meanwhile."""
+        written: int | None = None
+        while self.poll(1.0) and self.behind:
+            if written is None:
+                written = self.reader.written
+            if self.view.events >= written:
+                return
 
     def summary(self) -> Summary:
         """The table by phase, and how the devices stand."""

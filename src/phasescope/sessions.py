@@ -313,7 +313,7 @@ def _over(path: Path, *, finished: bool = True) -> _Over | None:
         finally:
             os.close(fd)
         last_sign_s = found.st_mtime if live is None else max(found.st_mtime, live.heartbeat_ns / 1e9)
-        return _Over(path, getattr(found, "st_blocks", found.st_size // 512) * 512, min(last_sign_s, time.time()))
+        return _Over(path, getattr(found, "st_blocks", found.st_size // 512) * 512, last_sign_s)
     return None
 
 

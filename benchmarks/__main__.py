@@ -14,6 +14,7 @@ from benchmarks import measure, peers, report
 ROUNDS = {
     "phase": 15,
     "training_step": 40,
+    "integrations": 10,
     "envelope": 9,
     "sampler": 4,
     "startup": 30,

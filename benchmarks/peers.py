@@ -112,7 +112,7 @@ def opentelemetry_nothing() -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def traceml_run() -> Iterator[Any]:
+def traceml_run(mode: str = "auto", **options: Any) -> Iterator[Any]:
     """TraceML's module, initialised as its README says, its aggregator running beside it.
 
     It patches torch and takes one configuration for the life of a process: call it in a process of its own.
@@ -126,12 +126,13 @@ def traceml_run() -> Iterator[Any]:
         aggregator = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             traceml_ai.init(
-                mode="auto",
+                mode=mode,
                 aggregator_port=port,
                 logs_dir=directory,
                 session_id="bench",
                 connect_timeout_sec=30.0,
                 on_missing_aggregator="raise",
+                **options,
             )
             yield traceml_ai
         finally:

@@ -29,7 +29,7 @@ def instrument_imports() -> None:
             "lightning.pytorch.trainer.trainer": _on_lightning,
             "pytorch_lightning.trainer.trainer": _on_lightning,
             "transformers.trainer": _on_transformers,
-            "keras.src.callbacks.callback_list": _on_keras,
+            "keras": _on_keras,
         }
     )
 
@@ -71,13 +71,16 @@ def _on_transformers(module: ModuleType) -> None:
 
 
 def _on_keras(module: ModuleType) -> None:
+    from .keras import PhaseCallback
+
     def made(callbacks: Any) -> None:
-        from .keras import PhaseCallback
-
         if not any(isinstance(callback, PhaseCallback) for callback in callbacks.callbacks):
-            callbacks.append(PhaseCallback())
+            callback = PhaseCallback()
+            callback.set_params(callbacks.params)
+            callback.set_model(vars(callbacks).get("_model"))  # its property has JAX put the whole state back
+            callbacks.callbacks.append(callback)
 
-    _after(module.CallbackList, "__init__", made)
+    _after(module.callbacks.CallbackList, "__init__", made)
 
 
 def _on_torch(module: ModuleType) -> None:

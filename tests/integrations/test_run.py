@@ -134,6 +134,17 @@ def test_a_hugging_face_trainer_gets_its_callback_and_nothing_is_marked_twice(wo
 
 
 @needs_torch
+@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="needs keras")
+def test_a_keras_model_gets_its_callback_and_nothing_is_marked_twice(work: Path) -> None:
+    done = python(work, *RUN, "script.py", "trains_in_keras")
+    assert done.returncode == 0, done.stderr
+    batch = ["batch", "batch/forward", "batch/backward", "batch/optimizer"]
+    epoch = ["epoch", *(f"epoch/{phase}" for phase in ["data", *batch])]
+    to_build_the_model = ["data"]
+    assert phases(work) == [*to_build_the_model, "fit", *(f"fit/{phase}" for phase in epoch)]
+
+
+@needs_torch
 def test_torchrun_gives_each_rank_a_session_and_one_summary(work: Path) -> None:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = python(work, *launch, *RUN, "script.py", "is_a_rank", "--more")

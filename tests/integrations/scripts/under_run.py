@@ -133,6 +133,17 @@ def trains_with_transformers():
     Trainer(model, arguments, train_dataset=data, optimizers=(optimizer, None)).train()
 
 
+def trains_in_keras():
+    os.environ["KERAS_BACKEND"] = "torch"
+    os.environ["KERAS_HOME"] = "."
+    import keras
+    import numpy
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(numpy.ones((2, 2)), numpy.ones((2, 1)), batch_size=2, epochs=1, verbose=0)
+
+
 if __name__ == "__main__":
     told()
     name, *numbers = sys.argv[1].split(":")

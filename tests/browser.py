@@ -59,9 +59,19 @@ class Watched:
     def until(self, condition: str, timeout_s: float = 30.0) -> None:
         """Wait for a condition in the page, asked from outside: the page's own policy lets nothing be evaluated."""
         deadline = time.monotonic() + timeout_s
-        while not self.page.evaluate(condition):
+        while not self._holds(condition):
             assert time.monotonic() < deadline, f"it did not come about: {condition}; {self.wrong}"
             self.page.wait_for_timeout(20)
+
+    def _holds(self, condition: str) -> bool:
+        from playwright.sync_api import Error
+
+        try:
+            return bool(self.page.evaluate(condition))
+        except Error as error:
+            if "navigation" in str(error):  # the page was just left for another
+                return False
+            raise
 
     def close(self) -> None:
         self.context.close()

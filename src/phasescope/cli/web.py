@@ -67,7 +67,8 @@ def _catalogue(arguments: argparse.Namespace) -> tuple[Catalogue, str | None]:
     if arguments.target is None:
         return Catalogue(arguments.dir), None
     with opened_among(arguments.target, arguments.dir) as reader:
-        path = reader.path
+        # Behind a `#` is which of a recording's sessions is meant.
+        path = arguments.target if "#" in arguments.target else reader.path
     named = [] if path is None else [path]
     return Catalogue(arguments.dir, named), None if path is None else key_of(path)
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
+from html import escape
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,8 +90,10 @@ class Guard:
         return PlainTextResponse("a token is needed: use the address that `phasescope web` printed", 401)
 
     def _welcome(self, path: str, query: list[tuple[str, str]]) -> ASGIApp:
+        # Not a redirect: one that begins on another page, a terminal in a browser, would not carry the cookie.
         target = "/" + path.lstrip("/\\") + (f"?{urlencode(query)}" if query else "")
-        answer = RedirectResponse(target, 303)
+        page = f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(target)}"><title>phasescope</title>'
+        answer = HTMLResponse(page)
         answer.set_cookie(self._cookie, self._token or "", max_age=_YEAR_S, path="/", httponly=True, samesite="strict")
         return answer
 

@@ -10,6 +10,7 @@ import asyncio
 import builtins
 import concurrent.futures
 import gc
+import importlib
 import importlib.util
 import io
 import logging.handlers
@@ -72,6 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _take_away(system: str) -> None:
+    if importlib.util.find_spec("torch") is not None:
+        importlib.import_module("torch")  # the one for Linux can not be imported afterwards
     for name in LACKING[system]:
         if hasattr(os, name):
             delattr(os, name)

@@ -189,7 +189,7 @@ def test_a_file_that_was_cut_off_gives_an_error_or_fewer_events(size: int, stopp
 
 
 @pytest.mark.neutral
-@fuzz
+@settings(fuzz, max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 16), st.integers(0, 16), st.sampled_from(["zeros", "copy", "noise"])), max_size=6)
 )

@@ -9,7 +9,8 @@ import pytest
 
 from made_events import MIB, MS, MadeSession
 from phasescope.analysis.clocks import Boundaries, compare
-from phasescope.analysis.jobs import Job, Member, group, job
+from phasescope.analysis.grouping import group
+from phasescope.analysis.jobs import Job, Member, job
 from phasescope.analysis.live import SessionView
 from phasescope.analysis.spans import scope_of
 

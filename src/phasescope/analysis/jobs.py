@@ -1,4 +1,4 @@
-"""Several ranks as one job: which sessions belong together, how their ranks differ, and which one is behind."""
+"""Several ranks as one job: how they differ, which uses the most, and which one is behind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .clocks import Clocks, compare
+from .grouping import NO_JOB, rank_of
 from .spans import int_or_none
 
 if TYPE_CHECKING:
@@ -17,12 +18,8 @@ if TYPE_CHECKING:
     from .phasetree import Row
     from .summary import Summary
 
-__all__ = ["Job", "Member", "PhaseByRank", "PhaseCell", "RankRow", "group", "job"]
+__all__ = ["Job", "Member", "PhaseByRank", "PhaseCell", "RankRow", "job"]
 
-_NO_JOB = ("none", "")
-"""torchrun's run id where it was given none."""
-
-_START_APART_NS = 600_000_000_000
 _BEHIND_STEPS = 2
 _MAX_PHASES = 512
 
@@ -139,63 +136,11 @@ def _cell(cell: PhaseCell | None) -> dict[str, Any] | None:
     return None if cell is None else asdict(cell)
 
 
-def group(sessions: Iterable[Mapping[str, Any]]) -> list[list[int]]:
-    """Which sessions are one job, by their constants: lists of positions, by rank. A session alone is a list of one.
-
-    A job is one job id and world size, on however many hosts; without a job id it is one host's. A new run of the job
-    has begun where a rank comes again, or without a job id where one starts ten minutes after the others. The job that
-    started last is first.
-    """
-    known = list(sessions)
-    runs: list[list[int]] = []
-    running: dict[tuple[Any, ...], list[int]] = {}
-    for at in sorted(range(len(known)), key=lambda at: (_started(known[at]), at)):
-        key = _key(known[at])
-        run = running.get(key) if key is not None else None
-        if run is None or _begins_anew(known, run, at):
-            run = []
-            runs.append(run)
-            if key is not None:
-                running[key] = run
-        run.append(at)
-    for run in runs:
-        run.sort(key=lambda at: (_rank(known[at]), at))
-    return sorted(runs, key=lambda run: min(_started(known[at]) for at in run), reverse=True)
-
-
-def _key(constants: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """Equal for sessions that may be one job; None: it is alone."""
-    world_size = int_or_none(constants.get("world_size"))
-    if world_size is None or world_size < 2:
-        return None
-    job_id = constants.get("job_id")
-    if isinstance(job_id, str) and job_id not in _NO_JOB:
-        return (job_id, world_size)
-    host = constants.get("host")
-    return (None, world_size, host if isinstance(host, str) else None)
-
-
-def _begins_anew(known: Sequence[Mapping[str, Any]], run: Sequence[int], at: int) -> bool:
-    if any(_rank(known[other]) == _rank(known[at]) for other in run):
-        return True
-    # A job id says it better than clocks, which may be those of several hosts.
-    of_one_host = _key(known[at])[0] is None  # type: ignore[index]
-    return of_one_host and _started(known[at]) - _started(known[run[-1]]) > _START_APART_NS
-
-
-def _rank(constants: Mapping[str, Any]) -> int:
-    return int_or_none(constants.get("rank")) or 0
-
-
-def _started(constants: Mapping[str, Any]) -> int:
-    return int_or_none(constants.get("started_ns")) or 0
-
-
 def job(members: Sequence[Member]) -> Job:
     """The ranks side by side. Raises ValueError without any."""
     if not members:
         raise ValueError("members must name at least one session")
-    members = sorted(members, key=lambda member: _rank(member.constants))
+    members = sorted(members, key=lambda member: rank_of(member.constants))
     tables = [{row.path: row for row in member.summary.rows if row.path} for member in members]
     complete = not any(member.summary.missed for member in members)
     step_path = _step_path(tables) if complete else None
@@ -213,7 +158,7 @@ def job(members: Sequence[Member]) -> Job:
     for member in members:
         hosts.setdefault(str(member.constants.get("host")), member.view.boundaries)
     return Job(
-        job_id=job_id if isinstance(job_id, str) and job_id not in _NO_JOB else None,
+        job_id=job_id if isinstance(job_id, str) and job_id not in NO_JOB else None,
         world_size=world_size,
         hosts=tuple(hosts),
         ranks=rows,

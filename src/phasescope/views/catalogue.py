@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import sessions
-from phasescope.analysis.jobs import group
+from phasescope.analysis.grouping import group
 from phasescope.reader import SessionNotFoundError, attach
 from phasescope.ring import RingError
 

@@ -139,8 +139,8 @@ class Backward:
         self._thread = 0
         self._outputs: list[weakref.ref[torch.Tensor]] = []
         self._handles: list[Any] = []
-        accumulated = Hook(self._accumulated)
-        self.handles = [parameter.register_post_accumulate_grad_hook(accumulated) for parameter in parameters]
+        # Called for each parameter of each step, so as it is: a parameter's copy has no hooks anyway.
+        self.handles = [parameter.register_post_accumulate_grad_hook(self._accumulated) for parameter in parameters]
 
     def expect(self, output: Any) -> None:
         """The next gradient of this output begins a backward pass."""
@@ -182,11 +182,13 @@ class Backward:
             self._context.run(scope.__enter__)
 
     def _accumulated(self, _parameter: Any) -> None:
-        self._fired = next(self._counted)
-        if self._fired == self._expected:
+        self._fired = fired = next(self._counted)
+        if fired < self._expected:
+            return
+        if fired == self._expected:
             self._end(None)
-        elif self._fired > self._expected and self._scope is None:
-            self._expected = self._fired  # it was ended too early: more parameters take part than last time
+        elif self._scope is None:
+            self._expected = fired  # it was ended too early: more parameters take part than last time
 
     def _end(self, error: BaseException | None) -> None:
         scope, self._scope = self._scope, None
@@ -212,14 +214,14 @@ class Backward:
                 backward._expected = backward._fired
             backward._end(None)
 
-    def remove(self) -> None:
+    def remove(self, error: BaseException | None = None) -> None:
         """Take every hook away, those on outputs that are still alive too."""
         for handle in (*self.handles, *self._handles):
             handle.remove()
         self._handles.clear()
         self._outputs.clear()
         if self._scope is not None:
-            self._end(None)
+            self._end(error)
 
     def _forget_outputs(self) -> None:
         if len(self._outputs) > _MAX_OUTPUTS or all(output() is None for output in self._outputs):

@@ -128,16 +128,16 @@ class Instrumented:
         else:
             self._steps.append(steps)
 
-    def undo(self) -> None:
-        """Take every hook away. A second time does nothing."""
+    def undo(self, error: BaseException | None = None) -> None:
+        """Take every hook away. A second time does nothing. A phase that is open ends; with an error, as of that."""
         model = self._model()
         if model is not None and self._handles:
             _instrumented.discard(model)
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._backward.remove()
-        self._forwards.leave_all(None)
+        self._backward.remove(error)
+        self._forwards.leave_all(error)
         for steps in self._steps:
             steps.release()
         self._steps.clear()
@@ -148,7 +148,7 @@ class Instrumented:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.undo()
+        self.undo(exc)
 
     def __repr__(self) -> str:
         model = self._model()

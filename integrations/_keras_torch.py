@@ -1,0 +1,88 @@
+"""What Keras does on its torch backend, where every batch is Python: data, forward, backward and optimizer."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Any
+
+from phasescope import phase
+
+from ._scopes import leave
+from ._torch_hooks import Backward
+from .torch import Instrumented, instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STEPS = ("train_function", "test_function", "predict_function")
+
+
+class Steps:
+    """One model, for the time of a fit: `step_ended` is called after each of its batches, the rest marks itself."""
+
+    def __init__(self, model: Any, step_ended: Callable[[], None]) -> None:
+        self._model = model
+        self._step_ended = step_ended
+        self._marked: Instrumented | None = None
+        self._optimizer: Any = None
+        if getattr(model, "jit_compile", False) is not True:  # compiled code is not looked into
+            with contextlib.suppress(ValueError):  # the user has instrumented it
+                self._marked = instrument(model)
+            self._optimizer = getattr(model, "optimizer", None)
+            _surround(self._optimizer, "apply", self._stepping)
+
+    def mark_batches(self) -> None:
+        """A loop begins: by now the model has the functions that it calls for each batch."""
+        for name in _STEPS:
+            _surround(self._model, name, self._batch)
+
+    def undo(self, error: BaseException | None) -> None:
+        """Take everything away. What is still open ends; with an error, as one that it ended."""
+        if self._marked is not None:
+            self._marked.undo(error)
+        _free(self._optimizer, "apply")
+        for name in _STEPS:
+            _free(self._model, name)
+
+    def _batch(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = step(*args, **kwargs)
+        Backward.end_unless_running()
+        self._step_ended()
+        return result
+
+    def _stepping(self, apply: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        Backward.end_unless_running()
+        scope = phase("optimizer")
+        scope.__enter__()
+        try:
+            result = apply(*args, **kwargs)
+        except BaseException as error:
+            leave(scope, error)
+            raise
+        leave(scope, None)
+        return result
+
+
+def _surround(owner: Any, name: str, around: Callable[..., Any]) -> None:
+    """Have the object's own attribute call `around(original, ...)`, until `_free`. Once is enough."""
+    original = getattr(owner, name, None)
+    if not callable(original) or hasattr(original, "phasescope_original"):
+        return
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return around(original, *args, **kwargs)
+
+    call.phasescope_original = original  # type: ignore[attr-defined]
+    setattr(owner, name, call)
+
+
+def _free(owner: Any, name: str) -> None:
+    original = getattr(getattr(owner, name, None), "phasescope_original", None)
+    if original is None:
+        return
+    if getattr(original, "__self__", None) is owner:  # a method, that the attribute stood before
+        delattr(owner, name)
+    else:
+        setattr(owner, name, original)

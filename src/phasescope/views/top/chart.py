@@ -48,6 +48,7 @@ class Level(NamedTuple):
     used: int | None
 
 
+_NO_SIGN = (" ", "text")
 _NOTHING = Level(None, None, None, None)
 _LAYERS = ("live", "swing", "slack", "others")
 """The roles of a level's figures, from the bottom."""
@@ -135,7 +136,8 @@ def drawing(shown: Sequence[Level], bounds: tuple[int, int], height: int, palett
     lines = []
     for row in range(height):
         bottom = low + per_row * (height - 1 - row)
-        line = Line((_label(row, height, bounds), "dim"))
+        label = _label(row, height, bounds) if high > 1 else f"{'':{_LABEL - 2}} │"
+        line = Line((label, "dim"))
         for cell in _runs(_cell(level, bottom, per_row, palette) for level in shown):
             line.add(*cell)
         lines.append(line)
@@ -187,24 +189,27 @@ def _runs(cells: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
 
 def axis(window: Window, count: int, marks: Iterable[Mark], end_text: str) -> Line:
     """Times below the drawing, and a sign where there was a warning or an error."""
-    width_ns = max(1, window.end_ns - window.begin_ns)
-    signs: list[tuple[str, str]] = [(" ", "text")] * count
+    signs = _signs(window, count, marks)
     begin, middle = clock(window.begin_ns), clock((window.begin_ns + window.end_ns) // 2)
-    texts = [(0, begin), (count - len(end_text), end_text)]
-    if count > 3 * len(begin) + len(end_text):
-        texts.append((count // 2 - len(middle) // 2, middle))
-    for start, text in texts:
-        for at, sign in enumerate(text, start):
-            if 0 <= at < count:
-                signs[at] = (sign, "dim")
-    for mark in marks:
-        at = int((mark.timestamp_ns - window.begin_ns) * count // width_ns)
-        if 0 <= at < count and mark.event_type not in _QUIET:
-            signs[at] = ("▲", "bad" if mark.event_type in _BAD else "warn")
+    for start, text in ((0, begin), (count - len(end_text), end_text), (count // 2 - len(middle) // 2, middle)):
+        places = range(start, start + len(text))
+        # A time gives way to a mark, and to another time.
+        if places.start >= 0 and places.stop <= count and all(signs[at] == _NO_SIGN for at in places):
+            signs[places.start : places.stop] = [(sign, "dim") for sign in text]
     line = Line((" " * _LABEL, "dim"))
     for run in _runs(signs):
         line.add(*run)
     return line
+
+
+def _signs(window: Window, count: int, marks: Iterable[Mark]) -> list[tuple[str, str]]:
+    signs = [_NO_SIGN] * count
+    width_ns = max(1, window.end_ns - window.begin_ns)
+    for mark in marks:
+        at = int((mark.timestamp_ns - window.begin_ns) * count // width_ns)
+        if 0 <= at < count and mark.event_type not in _QUIET:
+            signs[at] = ("▲", "bad" if mark.event_type in _BAD else "warn")
+    return signs
 
 
 def columns_in(width: int) -> int:

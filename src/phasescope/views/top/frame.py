@@ -31,8 +31,8 @@ _QUIET = ("start", "stop")
 
 @dataclass(frozen=True)
 class Frame:
-    """One session at one moment. `now_ns` is the latest time to be shown: now, or of a session that is over its last
-    sign of life. `older`, `lost`, `damaged` and `dropped` count events that are not in it."""
+    """One session at one moment. `now_ns` is the latest time to be shown: now, or of a session that is over or not yet
+    read to its end the last that is known. `older`, `lost`, `damaged` and `dropped` count events that are not in it."""
 
     entry: Entry
     now_ns: int
@@ -72,7 +72,7 @@ def frame_of(watched: Watched, growth: Sequence[Growth] = (), now_ns: int | None
     view, ending = watched.view, watched.ending()
     last_ns = view.timeline.last_ns
     now_ns = time.time_ns() if now_ns is None else now_ns
-    if ending.is_over:
+    if ending.is_over or watched.is_behind:
         now_ns = last_ns or ending.last_ns or now_ns
     return Frame(
         entry=watched.entry,
@@ -118,6 +118,8 @@ class View:
 
     def _span_s(self, frame: Frame) -> float:
         age_s = max(0.0, (frame.now_ns - frame.first_ns) / 1e9)
+        if self.span_s is None and frame.ending.is_over:
+            return min(max(1.0, age_s), _AUTOMATIC_S[-1])
         if self.span_s is None:
             return next((span for span in _AUTOMATIC_S if span >= age_s), _AUTOMATIC_S[-1])
         return self.span_s if self.span_s < SPANS_S[-1] else max(SPANS_S[0], age_s)
@@ -148,10 +150,15 @@ class View:
 
 
 def points_of(line: DeviceLine, window: Window) -> list[Point]:
-    """What is known of the window, and the point before it."""
+    """What is known of the window, as finely as it is known."""
     points = line.series.recent()
     if not points or points[0].timestamp_ns > window.begin_ns:
         points = line.series.points()
+    return within(points, window)
+
+
+def within(points: Sequence[Point], window: Window) -> list[Point]:
+    """The points in the window, and the one before it."""
     first = next((at for at, point in enumerate(points) if point.timestamp_ns >= window.begin_ns), len(points))
     last = next((at for at in range(len(points), 0, -1) if points[at - 1].timestamp_ns <= window.end_ns), 0)
-    return points[max(0, first - 1) : last]
+    return list(points[max(0, first - 1) : last])

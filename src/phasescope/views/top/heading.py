@@ -115,8 +115,8 @@ def chart_title(
     """The device, its figures at the right edge of the window, and its peak."""
     left = Line((f" {elide(printable(label or 'no device'), 14)} ", "title"))
     if level is not None:
-        same = level.allocated == level.reserved
-        names = ("held by this process" if same else "allocated", "" if same else "reserved", "used")
+        # Of the host both are the process's resident set.
+        names = ("this process", "", "used by all") if label == "host" else ("allocated", "reserved", "used")
         for name, value, role in zip(names, level[1:], ("live", "slack", "others"), strict=True):
             if name and value is not None:
                 left.add(f"  {palette.sign(role)} ", role).add(f"{name} ", "dim").add(size_text(value))
@@ -132,8 +132,6 @@ def chart_title(
 def losses(frame: Frame) -> Line:
     """What is not in the figures; empty where nothing is missing."""
     line = Line()
-    if frame.reading:
-        line.add(f"reading, {plural(frame.events, 'event')} so far  ", "warn")
     if frame.problem is not None:
         line.add(f"can not be read any more: {printable(frame.problem)}  ", "bad")
     elif frame.is_gone:
@@ -144,6 +142,8 @@ def losses(frame: Frame) -> Line:
         line.add(f"{count_text(frame.dropped)} could not be written  ", "bad")
     if frame.damaged:
         line.add(f"{plural(frame.damaged, 'damaged place')}  ", "bad")
-    if frame.older and not frame.reading:
+    if frame.reading:
+        line.add(f"reading, {plural(frame.events, 'event')} so far  ", "warn")
+    elif frame.older:
         line.add(f"{plural(frame.older, 'older event')} overwritten  ", "dim")
     return line

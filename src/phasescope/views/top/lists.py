@@ -128,9 +128,9 @@ def clipped(text: str, width: int) -> str:
     if text_width(text) <= width:
         return text
     kept = text[: max(0, width - 1)]
-    while text_width(kept) > width - 1:
+    while kept and text_width(kept) > width - 1:
         kept = kept[:-1]
-    return kept + "…"
+    return kept + "…" if width > 0 else ""
 
 
 def ranks_table(job: Job, chosen_pid: int | None, width: int, height: int, scroll: int) -> list[Line]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from phasescope.analysis.text import printable
 from phasescope.views.top import bars, chart, heading, layout, lists, phases
-from phasescope.views.top.frame import Frame, View, frame_of, points_of
+from phasescope.views.top.frame import Frame, View, frame_of, points_of, within
 from phasescope.views.top.help import help_lines, keys_line, waiting_lines
 from phasescope.views.top.lines import Line, cut, spread
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from phasescope.analysis.growth import Growth
     from phasescope.analysis.jobs import Job
+    from phasescope.analysis.series import Point
     from phasescope.views.top.palette import Palette
     from phasescope.views.top.watch import Watch
 
@@ -49,6 +50,7 @@ class Picture:
         self._told: tuple[str, float] | None = None
         self._growth: Sequence[Growth] = ()
         self._job: Job | None = None
+        self._held_points: dict[str, list[Point]] = {}
         self._levels: list[chart.Level] = []
         self._last: chart.Level | None = None
 
@@ -122,6 +124,8 @@ class Picture:
 
     def hold(self) -> None:
         self.held = not self.held
+        lines = [] if self.frame is None or not self.held else self.frame.lines
+        self._held_points = {line.label: line.series.points() for line in lines}
 
     # How much there is of each part.
 
@@ -238,7 +242,8 @@ class Picture:
 
     def _measure(self, frame: Frame, width: int) -> None:
         line, window = frame.line(self.device), self.view.window(frame)
-        points = [] if line is None else points_of(line, window)
+        held = self._held_points.get(self.device or "") if self.held else None
+        points = [] if line is None else within(held, window) if held is not None else points_of(line, window)
         self._levels = chart.levels(points, window, chart.columns_in(width))
         self._last = chart.last_level(points)
 

@@ -86,11 +86,11 @@ class Watch:
         """See which sessions there are, and follow the chosen one's job."""
         self.jobs = self._catalogue.jobs()
         entries = {entry.key: entry for job in self.jobs for entry in job}
-        self._choose(entries)
-        self._known |= entries.keys()
         for key, watched in self._watched.items():
             watched.is_gone = key not in entries
             watched.entry = entries.get(key, watched.entry)
+        self._choose(entries)
+        self._known |= entries.keys()
         self._glances = {key: glance for key, glance in self._glances.items() if key in entries}
         self._follow()
 
@@ -98,10 +98,8 @@ class Watch:
         newest_first = sorted(entries.values(), key=_started, reverse=True)
         running = [entry for entry in newest_first if entry.state == "running"]
         fresh = [entry for entry in running if entry.key not in self._known] if self._known else []
-        over = self.chosen is None or self.chosen.is_over
-        same_pid = (entry for entry in fresh if self._pid is not None and entry.constants.get("pid") == self._pid)
-        again = next(same_pid, None)
-        if again is not None and over:
+        again = self._begun_again(running)
+        if again is not None:
             self.key, self.news = again.key, f"pid {self._pid} has begun a new session"
         elif not self._by_hand and (self.key is None or (self.chosen is not None and self.chosen.was_over)):
             # Nobody is looking at what was over before it was first seen, once something runs.
@@ -109,6 +107,14 @@ class Watch:
             self.key = self.key if newest is None else self._first_rank(newest).key
         elif fresh:
             self.news = f"a new session has begun: pid {fresh[0].constants.get('pid')}"
+
+    def _begun_again(self, running: Iterable[Entry]) -> Entry | None:
+        """The next session of the process that was named, once the one that is shown is over."""
+        chosen = self.chosen
+        if self._pid is None or chosen is None or not (chosen.is_over or chosen.is_gone):
+            return None
+        same = (entry for entry in running if entry.constants.get("pid") == self._pid and entry.key != self.key)
+        return next((entry for entry in same if _started(entry) > _started(chosen.entry)), None)
 
     def _first_rank(self, entry: Entry) -> Entry:
         """The first rank of the entry's job that is in its state."""

@@ -151,6 +151,22 @@ def test_of_many_bands_the_longest_the_latest_and_the_failed_are_kept() -> None:
     assert 0 < len(recent) < 10
 
 
+def test_strips_say_what_took_longest_where_bands_are_many() -> None:
+    session, folded = MadeSession(), Timeline()
+    for name, other, rounds in (("forward", "backward", 4000), ("evaluate", "save", 4000)):
+        for _ in range(rounds):
+            session.run(name, ms=70)
+            session.run(other, ms=30)
+            while session.events:
+                folded.add(session.events.pop(0))
+    strips = folded.strips()
+    assert len(strips) <= bands.STRIP_BUCKETS
+    assert [strip.path for strip in strips] == [("forward",), ("evaluate",)]
+    assert strips[0].end_ns == strips[1].start_ns
+    for strip in strips:
+        assert strip.busy_ns / (strip.end_ns - strip.start_ns) == pytest.approx(0.7, abs=0.05)
+
+
 def test_marks_are_bounded_and_say_what_happened() -> None:
     session = MadeSession()
     inside = session.enter("step")

@@ -11,16 +11,18 @@
   let key = null;
   let eventsAt = 0;
 
+  const over = () => state.ending.kind !== "running" && state.ending.kind !== "silent";
+
   function show(everything) {
     byId("waiting").hidden = true;
     byId("session").hidden = false;
     tables.head(state);
     tables.tiles(state);
     if (document.hidden) return;
-    timeline.draw(state, everything || state.ending.kind !== "running");
+    timeline.draw(state, everything || over());
     tables.devices(state);
     if (everything || state.phasesAreNew) tables.phases(state);
-    if (everything || performance.now() - eventsAt > EVENTS_EVERY_MS || state.ending.kind !== "running") {
+    if (everything || performance.now() - eventsAt > EVENTS_EVERY_MS || over()) {
       eventsAt = performance.now();
       tables.events(state);
     }

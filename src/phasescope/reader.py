@@ -234,6 +234,15 @@ class Reader:
     def __repr__(self) -> str:
         return f"<phasescope.Reader of pid {self.constants.get('pid')}, {self.path or 'in memory'}>"
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: how the session stands, and its summary. None, and so the plain text, once closed."""
+        from phasescope.analysis.html import summary_html
+
+        try:
+            return summary_html(self.summary(), f"{self!r}, {self.state}")
+        except (OSError, ValueError):
+            return None
+
     @property
     def constants(self) -> dict[str, Any]:
         """What the session said of itself when it began: `session_id`, `host`, `pid`, `command`, `rank`, …"""

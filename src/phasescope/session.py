@@ -389,6 +389,15 @@ class Session:
         state = "stopped" if self._recorder.closed else "running"
         return f"<phasescope.Session {self.session_id}, {state}, {self.path or 'in memory'}>"
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: how the session stands, and its summary. None, and so the plain text, on failure."""
+        from phasescope.analysis.html import summary_html
+
+        try:
+            return summary_html(self.summary(), repr(self))
+        except (OSError, ValueError):
+            return None
+
     @property
     def path(self) -> str | None:
         """The ring file, or None where the ring lives in memory."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .text import (
     Column,
@@ -55,18 +55,42 @@ _NARROWEST = 40
 _MORE_PHASES = "(more phases)"
 
 
+class Parts(NamedTuple):
+    """A summary as texts, for whoever lays them out. Names are harmless on a terminal, but no HTML yet."""
+
+    header: list[str]
+    columns: tuple[Column, ...]
+    phases: list[list[str]]
+    remarks: list[str]
+    device_columns: tuple[Column, ...]
+    devices: list[list[str]]
+
+
+def parts(summary: Summary) -> Parts:
+    """What a report shows, cell by cell. A phase's name is indented by its depth."""
+    timed = any(row.device_time_ns is not None for row in summary.rows)
+    columns = (*_PHASES, _ON_DEVICE) if timed else _PHASES
+    return Parts(
+        list(_header(summary)),
+        columns,
+        [_phase_cells(row)[: len(columns)] for row in summary.rows],
+        list(_remarks(summary.rows)),
+        _DEVICES,
+        [_device_cells(device) for device in summary.devices],
+    )
+
+
 def report(summary: Summary, width: int | None) -> str:
     """The whole summary; lines stay within `width` columns where that is possible."""
-    lines = [*_fitted(_header(summary), width), ""]
-    if summary.rows:
-        timed = any(row.device_time_ns is not None for row in summary.rows)
-        columns = (*_PHASES, _ON_DEVICE) if timed else _PHASES
-        lines += table(columns, (_phase_cells(row)[: len(columns)] for row in summary.rows), width)
-        lines += _fitted(_remarks(summary.rows), width)
+    shown = parts(summary)
+    lines = [*_fitted(shown.header, width), ""]
+    if shown.phases:
+        lines += table(shown.columns, shown.phases, width)
+        lines += _fitted(shown.remarks, width)
     else:
         lines.append("no phases yet")
-    if summary.devices:
-        lines += ["", *table(_DEVICES, map(_device_cells, summary.devices), width)]
+    if shown.devices:
+        lines += ["", *table(shown.device_columns, shown.devices, width)]
         held_by = list(holders(((row.label, row.breakdown) for row in summary.devices), width))
         lines += ["", *held_by] if held_by else []
     return "\n".join(lines)

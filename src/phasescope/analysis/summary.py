@@ -78,6 +78,12 @@ class Summary:
     def __str__(self) -> str:
         return self.table()
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from .html import summary_html
+
+        return summary_html(self)
+
 
 def summarize(events: Iterable[Mapping[str, Any]], *, missed: int = 0, damaged: int = 0) -> Summary:
     """The summary of one session's events, oldest first: TelemetryEvent v3 mappings, however few are left of

@@ -46,8 +46,9 @@ class Ending:
     """How a session fares or ended. Wall clock and durations in ns; None is: not known.
 
     `kind` is `running`, `silent` (it is there, and was not heard of for `silent_ns`), `finished`, `exception`,
-    `killed`, `device_out_of_memory`, `host_out_of_memory` or `unknown` (a recording that ends in the middle). `certain` is False where it is inferred, not written.
-    `text` says it on one line for a person. `last_ns` is the last sign of life.
+    `killed`, `device_out_of_memory`, `host_out_of_memory` or `unknown` (a recording that ends in the middle).
+    `certain` is False where it is inferred, not written. `text` says it on one line for a person. `last_ns` is the
+    last sign of life.
     """
 
     kind: str

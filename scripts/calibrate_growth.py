@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,12 +49,8 @@ def main() -> None:
         found = table(series, arguments.runs)
         print(found, end="\n\n")
         mark = f"<!-- {name}, {arguments.runs:,} runs each -->"
-        page = re.sub(
-            rf"<!-- {name}.*?-->.*?<!-- end -->",
-            lambda _, m=mark, t=found: f"{m}\n\n{t}\n\n<!-- end -->",
-            page,
-            flags=re.S,
-        )
+        before, _, rest = page.partition(f"<!-- {name}")
+        page = f"{before}{mark}\n\n{found}\n\n<!-- end -->" + rest.partition("<!-- end -->")[2]
     if arguments.write:
         PAGE.write_text(page, encoding="utf-8")
 

@@ -575,7 +575,6 @@ def test_demo_without_torch_names_the_pip_line() -> None:
     assert done.stderr == 'phasescope: the demo needs PyTorch: pip install "phasescope[demo]"\n'
 
 
-@pytest.mark.neutral
 def test_the_demo_learns() -> None:
     pytest.importorskip("torch")
     training = demo._Training()

@@ -490,3 +490,18 @@ def test_the_host_for_real(clock: FakeClock) -> None:
     assert leave["metadata"]["phase_scope"]["allocated_delta_bytes"] > 50 * 2**20
     assert 0 < leave["device_used_bytes"] <= leave["device_total_bytes"]
     assert sources.ALLOCATED_UNKNOWN == 1
+
+
+def test_a_source_that_can_not_be_imported_is_left_out_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no descriptor left, or half an installation, a session must still begin."""
+    real = sources.load
+
+    def load(path: str) -> Any:
+        if "torch_cuda" in path or "nvml" in path:
+            raise OSError(24, "Too many open files")
+        return real(path)
+
+    monkeypatch.setattr(sources, "load", load)
+    with phasescope.start() as session:
+        assert "cuda" not in session.reader().constants["backends"]
+        assert "cpu" in session.reader().constants["backends"]

@@ -20,7 +20,7 @@ from phasescope.measures import measures
 from phasescope.notices import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from phasescope.backends.protocol import Backend, DeviceIdentity, DeviceSource
     from phasescope.measures import Measures
@@ -482,7 +482,7 @@ def choose(names: str | Sequence[Any]) -> tuple[list[Backend], list[DeviceSource
     if isinstance(names, str):
         if names != "auto":
             raise ValueError(f'backends must be "auto" or a list, e.g. ["{names}"], not "{names}"')
-        chosen: list[Backend] = [load(path) for path in BACKENDS.values()]
+        chosen: list[Backend] = list(_loadable(BACKENDS.values()))
     else:
         chosen = [_asked_for(name) for name in names]
     names_given = [backend.name for backend in chosen]
@@ -493,7 +493,16 @@ def choose(names: str | Sequence[Any]) -> tuple[list[Backend], list[DeviceSource
     chosen.sort(key=lambda backend: order.index(backend.name) if backend.name in order else -1)
     if all(backend.name != "cpu" for backend in chosen):
         chosen.append(load(BACKENDS["cpu"]))
-    return chosen, [load(path) for path in DEVICE_SOURCES.values()]
+    return chosen, list(_loadable(DEVICE_SOURCES.values()))
+
+
+def _loadable(paths: Iterable[str]) -> Iterator[Any]:
+    """What nobody asked for by name, without that which can not be imported: there may be no descriptor left."""
+    for path in paths:
+        try:
+            yield load(path)
+        except (OSError, ImportError) as error:
+            logger.warning("%s is left out: %s", path.partition(":")[0], type(error).__name__)
 
 
 def _asked_for(name: Any) -> Backend:

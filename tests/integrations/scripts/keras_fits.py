@@ -70,7 +70,7 @@ class Data(keras.utils.PyDataset):  # type: ignore[misc]
         return X[:2], Y[:2]
 
 
-class Strict(PhaseCallback):
+class Strict(PhaseCallback):  # type: ignore[misc]
     """Asked for its model, a callback has JAX put the state back into it: this one never does."""
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+Unsigned63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Signed64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
@@ -76,6 +78,35 @@ class Wire(msgspec.Struct, array_like=True, gc=False):
     peak_allocated: Unsigned | None = None
 
 
+class Boundary(msgspec.Struct, array_like=True, gc=False):
+    """A payload of a phase boundary as far as sums over many need it: what repeats is left as bytes, to be compared.
+
+    The fields are those of `Wire`, in its order, and hold nothing but what the profiler writes.
+    """
+
+    event_type: Literal["phase_enter", "phase_exit"]
+    timestamp: Unsigned63
+    device: msgspec.Raw
+    allocated: Unsigned63
+    reserved: Unsigned
+    active: Unsigned | None
+    inactive: Unsigned | None
+    change: int
+    context: str | None = None
+    extra: dict[str, Any] | None = None
+    sequence: Unsigned | None = None
+    scope: Unsigned | None = None
+    parent: Unsigned | None = None
+    thread: msgspec.Raw = msgspec.Raw(b"")
+    path: msgspec.Raw = msgspec.Raw(b"")
+    attributes: msgspec.Raw = msgspec.Raw(b"")
+    duration: Unsigned63 | None = None
+    status: Literal["ok", "error", "abandoned"] = "ok"
+    error_type: str | None = None
+    allocated_delta: Signed64 | None = None
+    peak_allocated: Unsigned63 | None = None
+
+
 class PayloadError(ValueError):
     """The payload is no event of this format."""
 
@@ -87,6 +118,10 @@ NO_ALLOCATOR = 0b11111
 """The mask of an event for which the allocator was not asked."""
 
 _decode = msgspec.msgpack.Decoder(Wire).decode
+_decode_path = msgspec.msgpack.Decoder(list[Text]).decode
+_decode_device = msgspec.msgpack.Decoder(DeviceWire).decode
+_NO_PATH = ("?",)
+_decode_boundary = msgspec.msgpack.Decoder(Boundary).decode
 _KNOWN_TYPES = frozenset(EVENT_TYPES)
 _OWN_METADATA = frozenset({"backend", "unavailable", "phase_scope"})
 _MAX_NESTING = 8
@@ -167,6 +202,29 @@ class Decoder:
                     raise PayloadError("the metadata hold what has no place there")
         return wire
 
+    def boundary(self, payload: bytes) -> Boundary | None:
+        """The payload if it is a plain phase boundary; None where it is anything else, or has more in it than those."""
+        try:
+            found = _decode_boundary(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return found if found.extra is None and found.sequence is not None else None
+
+    def path(self, packed: bytes) -> tuple[str, ...]:
+        """The path of a `Boundary`. Raises PayloadError."""
+        try:
+            return (tuple(_decode_path(packed)) if packed else ()) or _NO_PATH
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise PayloadError(str(error)) from error
+
+    def device(self, packed: bytes) -> tuple[str, int, int]:
+        """Backend, device id and mask of the device of a `Boundary`. Raises PayloadError."""
+        try:
+            device = _decode_device(packed)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise PayloadError(str(error)) from error
+        return device.backend, device.device_id, device.unavailable
+
     def metadata(self, wire: Wire) -> dict[str, Any]:
         """The event's `metadata`."""
         metadata: dict[str, Any] = {"backend": wire.device.backend}
@@ -237,7 +295,7 @@ class _Constants(msgspec.Struct):
 
 def _phase_scope(wire: Wire, session_id: str) -> dict[str, Any]:
     """The `phase_scope` object: the phase itself on boundaries, on other events the phase that was open."""
-    path = wire.path or ["?"]
+    path = wire.path or list(_NO_PATH)
     scope: dict[str, Any] = {}
     action = _ACTIONS.get(wire.event_type)
     if action is not None:

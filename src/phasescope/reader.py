@@ -319,12 +319,14 @@ class Reader:
 
     def summary(self) -> Summary:
         """The table by phase path, and its rows as data."""
-        from dataclasses import replace
+        from phasescope.analysis.packed import PackedFold
 
-        from phasescope.analysis.summary import summarize
-
-        summary = summarize(self.iter_events())
-        return replace(summary, missed=self.missed, damaged=self.damaged)
+        ring = self._new_ring()
+        fold = PackedFold(self.constants["session_id"], self.decoder)
+        for batch in ring.batches():
+            ring.damaged += fold.add_packed(payload for _, payload in batch)
+        self._count(ring)
+        return fold.summary(self.missed, self.damaged)
 
     def timeline(self) -> Timeline:
         """Memory over time per device, phases as bands, and marks; `to_dict()` has it as plain data."""

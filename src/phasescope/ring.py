@@ -277,7 +277,7 @@ class RingReader:
             if found is not None:
                 self._take(found[0])
                 records.append(found)
-                at += _RECORD.size + len(found[1])
+                at = self._following(data, at + _RECORD.size + len(found[1]), records)
             elif room is not None:
                 closed = data[at : at + len(_PAD)] == _PAD and self._holds_a_record_before(at)
                 at = room if closed else self._skip_damage(data, at, size)
@@ -291,6 +291,27 @@ class RingReader:
             at = max(at, size)  # too little is left for even a length
         self._position += at
         return records
+
+    def _following(self, data: bytes, at: int, records: list[tuple[int, bytes]]) -> int:
+        """The records from here on that each have the next number, as nearly all have; the place behind them.
+
+        What `_record_at` and `_take` do, in one loop: a reader's time is spent here. As the record before was at a
+        place that allows its number, so are these.
+        """
+        unpack, header, position, end = self._record.unpack_from, _RECORD.size, self._position, len(data)
+        sequence, crc32, append = records[-1][0], zlib.crc32, records.append
+        while at + header <= end:
+            length, checksum, number = unpack(data, at)
+            start = at + header
+            if number != sequence + 1 or length > end - start or length > MAX_PAYLOAD_BYTES:
+                break
+            payload = data[start : start + length]
+            if crc32(payload, position + at + number & 0xFFFFFFFF) != checksum:
+                break
+            append((number, payload))
+            sequence, at = number, start + length
+        self._sequence = sequence
+        return at
 
     def _holds_a_record_before(self, at: int) -> bool:
         """No writer closes an empty segment. A file of nothing but such ones would be walked through for long."""

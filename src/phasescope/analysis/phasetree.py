@@ -77,6 +77,10 @@ class PhaseTree:
         """An entry of a phase that ended."""
         (self._nodes.get(span.path) or self._node(span.path)).end(span, device)
 
+    def node(self, path: tuple[str, ...]) -> _Node:
+        """Where this phase's entries are counted: the same at every call."""
+        return self._node(path)
+
     def add_device_time(self, path: tuple[str, ...], duration_ns: int) -> None:
         """How long the device worked on one entry of this phase."""
         node = self._nodes.get(path) or self._node(path)
@@ -156,24 +160,37 @@ class _Node:
             yield from child.descendants()
 
     def end(self, span: Span, device: str | None) -> None:
-        peak = span.peak_allocated_bytes
-        if peak is not None:
-            self.measured_peaks += 1
-            self.measured_peak = peak if self.measured_peak is None else max(peak, self.measured_peak)
-            if device is not None:
-                self.seen[device] = max(peak, self.seen.get(device, 0))
         if span.exhausted:
+            self._measured(span.peak_allocated_bytes, device)
             self.exhausted += 1
             return
+        self.ended(span.status, span.duration_ns, span.allocated_delta_bytes, span.peak_allocated_bytes, device)
+
+    def ended(
+        self, status: str, duration_ns: int | None, delta_bytes: int | None, peak: int | None, device: str | None
+    ) -> None:
+        """An entry ended that was no mere look for more."""
+        if peak is not None:
+            self._measured(peak, device)
         self.count += 1
-        self.errors += span.status == "error"
-        self.abandoned += span.status == "abandoned"
-        if span.duration_ns is not None:
-            self.total_ns += span.duration_ns
-            self.durations.add(span.duration_ns)
-        if span.allocated_delta_bytes is not None:
+        if status != "ok":
+            self.errors += status == "error"
+            self.abandoned += status == "abandoned"
+        if duration_ns is not None:
+            self.total_ns += duration_ns
+            self.durations.add(duration_ns)
+        if delta_bytes is not None:
             self.deltas += 1
-            self.delta_bytes += span.allocated_delta_bytes
+            self.delta_bytes += delta_bytes
+
+    def _measured(self, peak: int | None, device: str | None) -> None:
+        if peak is None:
+            return
+        self.measured_peaks += 1
+        if self.measured_peak is None or peak > self.measured_peak:
+            self.measured_peak = peak
+        if device is not None and peak > self.seen.get(device, -1):
+            self.seen[device] = peak
 
     def pass_outwards(self) -> None:
         """What was seen inside was seen in the enclosing phase too, on the devices that phase speaks of."""

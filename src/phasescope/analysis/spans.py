@@ -111,10 +111,9 @@ def unavailable(event: Mapping[str, Any]) -> frozenset[str]:
 _NONE: frozenset[str] = frozenset()
 
 
-class _Open(NamedTuple):
-    path: tuple[str, ...]
-    start_ns: int | None
-    entered: bool
+_Open = tuple[tuple[str, ...], "int | None", bool]
+"""The path of a phase that is open, when it was entered or first seen, and whether its enter event was there. A plain
+tuple: one is made for every entry."""
 
 
 class SpanBuilder:
@@ -143,6 +142,23 @@ class SpanBuilder:
             self._seen_open(parent, scope.path[:-1], time_ns)
         return span
 
+    def entered(self, scope_id: str, path: tuple[str, ...], time_ns: int, parent: str | None) -> None:
+        """`feed` for an enter event that is known to be whole."""
+        if len(self._open) < _MAX_TRACKED:
+            if self._first_entry is None:
+                self._first_entry = _entry_number(scope_id)
+            self._open[scope_id] = (path, time_ns, True)
+        if parent is not None:
+            self._seen_open(parent, path[:-1], time_ns)
+
+    def ended(self, scope_id: str, path: tuple[str, ...], time_ns: int, parent: str | None) -> None:
+        """`feed` for an exit event that is known to be whole, without making its span."""
+        entry = self._open.pop(scope_id, None)
+        if (entry is None or not entry[2]) and len(self._ended_unentered) < _MAX_TRACKED:
+            self._ended_unentered.add(scope_id)
+        if parent is not None:
+            self._seen_open(parent, path[:-1], time_ns)
+
     def open_spans(self) -> list[Span]:
         """The spans entered and not ended so far, the outer before the inner."""
         return [
@@ -155,16 +171,16 @@ class SpanBuilder:
             return
         if self._first_entry is None:
             self._first_entry = _entry_number(scope.scope_id)
-        self._open[scope.scope_id] = _Open(scope.path, time_ns, True)
+        self._open[scope.scope_id] = (scope.path, time_ns, True)
 
     def _exit(self, event: Mapping[str, Any], scope: Scope, time_ns: int | None) -> Span:
         entry = self._open.pop(scope.scope_id, None) if scope.scope_id is not None else None
-        entered = entry is not None and entry.entered
+        entered = entry is not None and entry[2]
         if not entered and scope.scope_id is not None and len(self._ended_unentered) < _MAX_TRACKED:
             self._ended_unentered.add(scope.scope_id)
         duration_ns = size_or_none(scope.fields.get("duration_ns"))
         if entry is not None and entered:
-            start_ns = entry.start_ns
+            start_ns = entry[1]
             if duration_ns is None and time_ns is not None and start_ns is not None:
                 duration_ns = max(0, time_ns - start_ns)  # other tools' events tell by the wall clock only
         else:
@@ -183,7 +199,7 @@ class SpanBuilder:
             return
         number = _entry_number(scope_id)
         if number is not None and (self._first_entry is None or number < self._first_entry):
-            self._open[scope_id] = _Open(path, time_ns, False)
+            self._open[scope_id] = (path, time_ns, False)
 
 
 def _ended(

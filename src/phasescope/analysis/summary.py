@@ -140,10 +140,10 @@ class SummaryFold:
         """The phases that are open now, the outer before the inner."""
         return self._spans.open_spans()
 
-    def _count_type(self, event_type: str) -> None:
+    def _count_type(self, event_type: str, count: int = 1) -> None:
         if event_type not in self._by_type and len(self._by_type) >= _MAX_TYPES:
             event_type = _OTHER_TYPES
-        self._by_type[event_type] = self._by_type.get(event_type, 0) + 1
+        self._by_type[event_type] = self._by_type.get(event_type, 0) + count
 
     def _note_time(self, time_ns: int | None) -> None:
         """Threads may be written a little out of order, so the range is what counts."""

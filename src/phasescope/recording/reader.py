@@ -20,6 +20,7 @@ from phasescope.recording.source import MAX_PROBLEMS, JsonlSource, JsonSource, P
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from phasescope.analysis.summary import Summary
     from phasescope.recording.notes import Note
     from phasescope.recording.source import Source
 
@@ -160,6 +161,15 @@ class RecordingReader(Reader):
         self.problems, self.others = problems, others
         self.missed = (removed or 0) + (last_note.missed if last_note is not None else 0)
         self.damaged = damaged + (last_note.damaged if last_note is not None else 0)
+
+    def summary(self) -> Summary:
+        """The table by phase path, and its rows as data."""
+        from phasescope.analysis.summary import SummaryFold
+
+        fold = SummaryFold()
+        for event in self.iter_events():
+            fold.add(event)
+        return fold.summary(self.missed, self.damaged)
 
     def follow(self, *, from_start: bool = False) -> Iterator[dict[str, Any]]:
         """The events that are there, if `from_start`; a recording is not waited on."""

@@ -5,10 +5,10 @@ It works on the data of summaries (`Summary.to_dict()`), so that what was saved 
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from .noise import median_error_ns, memory_noise_bytes, time_noise_ns
 from .spans import int_or_none
 
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ SCHEMA_VERSION = 1
 
 WORSE, BETTER, SAME, NEW, GONE, UNKNOWN = "worse", "better", "same", "new", "gone", "unknown"
 
-_TIME_FLOOR = 0.05  # two runs of one program on one machine differ by so much, whatever their steps' own scatter
-_MEMORY_FLOOR, _LEAST_BYTES = 0.01, 1 << 20
-_HOST_FLOOR, _HOST_LEAST_BYTES = 0.05, 8 << 20  # the resident set moves with page faults and the C library's moods
-_SIGMAS = 3.0
-_MEDIAN_OF_IQR = 1.2533 / 1.349  # the standard error of a median is so many interquartile ranges, over sqrt(n)
 _MAX_PHASES = 4096
 
 
@@ -161,17 +156,12 @@ def _noise(metric: Metric, old: Mapping[str, Any], new: Mapping[str, Any]) -> in
     if before is None or after is None:
         return None
     if metric.unit == "bytes":
-        on_host = "host" in (*_devices(old), *_devices(new))
-        share, least = (_HOST_FLOOR, _HOST_LEAST_BYTES) if on_host else (_MEMORY_FLOOR, _LEAST_BYTES)
-        return round(max(share * abs(before), least))
-    sampling = _SIGMAS * math.hypot(_error(old), _error(new))
-    return round(max(_TIME_FLOOR * abs(before), sampling))
+        return memory_noise_bytes(before, on_host="host" in (*_devices(old), *_devices(new)))
+    return time_noise_ns(before, _error(old), _error(new))
 
 
 def _error(row: Mapping[str, Any]) -> float:
-    """The standard error of a phase's median time, by the scatter of its entries."""
-    low, high, count = int_or_none(row.get("p25_ns")), int_or_none(row.get("p75_ns")), _count(row)
-    return 0.0 if low is None or high is None or not count else _MEDIAN_OF_IQR * (high - low) / math.sqrt(count)
+    return median_error_ns(int_or_none(row.get("p25_ns")), int_or_none(row.get("p75_ns")), _count(row))
 
 
 def _devices(row: Mapping[str, Any]) -> list[Any]:

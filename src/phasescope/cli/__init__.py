@@ -34,6 +34,7 @@ COMMANDS = (
     "report",
     "explain",
     "compare",
+    "ranks",
     "run",
     "demo",
     "doctor",

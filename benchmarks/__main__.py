@@ -13,6 +13,7 @@ from benchmarks import measure, peers, report
 
 ROUNDS = {
     "phase": 15,
+    "backends": 7,
     "training_step": 40,
     "integrations": 10,
     "envelope": 9,

@@ -1,0 +1,72 @@
+"""What a phase costs on each backend: on the fakes of the tests, which answer at once, so it is Python's share only."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import Subject, in_fresh_process, interleave, scaled, scratch_directory, series_from
+from benchmarks.report import Result, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PHASE = "with phase('forward'): pass"
+MUST_US = {"cuda": 25.0}
+"""For torch's CUDA the bound is on Python and C together; the C part is missing here."""
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+
+
+def run(rounds: int) -> Result:
+    """The rows about backends, each measured in a process of its own: the fakes take the frameworks' places."""
+    rows = []
+    for name in ("cpu", "cuda", "rocm", "xpu", "mps", "tensorflow", "jax"):
+        found = series_from(in_fresh_process("benchmarks.backends", "blocks", name, rounds))
+        for variant, series in found.items():
+            must = MUST_US.get(name) if variant == "plain" else None
+            what = f"`{name}`" + ("" if variant == "plain" else f", {variant}")
+            rows.append(Row(what, scaled(series, 1e-3, "µs")._replace(name=what), must))
+    return Result(rows)
+
+
+def blocks(name: str, rounds: int) -> dict[str, Any]:
+    """In a fresh process: ns for a phase on one backend, without and with exact peaks, where it has them."""
+    variants: dict[str, dict[str, Any]] = {"plain": {}}
+    if name != "jax":
+        variants["with exact peaks"] = {"peaks": True}
+    if name in ("cuda", "rocm"):
+        variants["with device time"] = {"device_time": True}
+    subjects = [
+        Subject(variant, PHASE, 3000, partial(_session, name, options)) for variant, options in variants.items()
+    ]
+    return dict(interleave(subjects, rounds))
+
+
+@contextlib.contextmanager
+def _session(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    import phasescope
+    from phasescope import sources
+
+    with contextlib.ExitStack() as stack:
+        if name != "cpu":
+            sys.path.insert(0, str(TESTS))
+            import pytest
+
+            from fakes import vendors
+
+            monkeypatch = pytest.MonkeyPatch()
+            stack.callback(monkeypatch.undo)
+            monkeypatch.setattr(sources, "DEVICE_SOURCES", {})  # this machine's drivers know no such device
+            vendors.install(name, monkeypatch)
+        directory = stack.enter_context(scratch_directory())
+        session = stack.enter_context(phasescope.start(backends=[name], directory=directory, **options))
+        with phasescope.phase("warm"):
+            pass
+        measured = session.events(last=1)[0]["collector"]
+        if measured != f"phasescope.{name}":
+            raise RuntimeError(f"phases speak of {measured}")
+        yield {"phase": phasescope.phase}

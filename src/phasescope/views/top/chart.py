@@ -38,6 +38,14 @@ class Window(NamedTuple):
     end_ns: int
 
 
+def aligned(window: Window, count: int) -> Window:
+    """The window moved a little, by less than a column: so columns stand for the same time while the window moves
+    on, and do not flicker."""
+    width_ns = max(1, (window.end_ns - window.begin_ns) // count)
+    end_ns = -(-window.end_ns // width_ns) * width_ns
+    return Window(end_ns - width_ns * count, end_ns)
+
+
 class Level(NamedTuple):
     """What one column shows, in bytes; None is: not known then. `least` is the least that was allocated in its time,
     the other figures are the most."""

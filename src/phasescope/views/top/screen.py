@@ -24,6 +24,7 @@ PHASES, RANKS, EVENTS = "phases", "ranks", "events"
 PANELS = (PHASES, RANKS, EVENTS)
 
 _TOLD_S = 8.0
+_LONG_NS, _LONG_S = 301_000_000_000, 1.0
 
 
 class Picture:
@@ -53,6 +54,8 @@ class Picture:
         self._held_points: dict[str, list[Point]] = {}
         self._levels: list[chart.Level] = []
         self._last: chart.Level | None = None
+        self._window = chart.Window(0, 1)
+        self._measured: tuple[tuple[object, ...], float] | None = None
 
     # What happens.
 
@@ -160,7 +163,7 @@ class Picture:
         frame = self.frame
         if frame is None:
             return []
-        window, bands = self.view.window(frame), None
+        window, bands = self._window, None
         if self.view.back_ns and self._watch.chosen is not None:
             view = self._watch.chosen.view
             bands = view.timeline.bands(view.open_spans(), window.end_ns)
@@ -183,7 +186,7 @@ class Picture:
         frame = self.frame
         if frame is None:
             return []
-        window = self.view.window(frame)
+        window = self._window
         return _low(heading.chart_title(frame, self.device, self._last, window, width, self.palette), height)
 
     def chart(self, width: int, height: int) -> list[Line]:
@@ -194,7 +197,7 @@ class Picture:
     def axis(self, width: int, height: int) -> list[Line]:
         if self.frame is None:
             return []
-        window = self.view.window(self.frame)
+        window = self._window
         live = not self.view.back_ns and not self.frame.ending.is_over and not self.held
         end = "now" if live else chart.clock(window.end_ns)
         return [chart.axis(window, chart.columns_in(width), self.frame.marks, end)]
@@ -241,11 +244,19 @@ class Picture:
         return [spread(line, held, width)] if held.parts else [line]
 
     def _measure(self, frame: Frame, width: int) -> None:
-        line, window = frame.line(self.device), self.view.window(frame)
-        held = self._held_points.get(self.device or "") if self.held else None
+        """What the timeline shows. A long one is dear and moves slowly: it is looked at once a second."""
+        count, now = chart.columns_in(width), self._clock()
+        window = self.view.window(frame)
+        if not self.view.back_ns and not frame.ending.is_over:
+            window = chart.aligned(window, count)
+        of = (frame.entry.key, self.device, window, count, self.held, frame.ending.kind, frame.reading)
+        known_for_s = _LONG_S if window.end_ns - window.begin_ns > _LONG_NS else 0
+        if self._measured is not None and self._measured[0] == of and now - self._measured[1] < known_for_s:
+            return
+        line, held = frame.line(self.device), self._held_points.get(self.device or "") if self.held else None
         points = [] if line is None else within(held, window) if held is not None else points_of(line, window)
-        self._levels = chart.levels(points, window, chart.columns_in(width))
-        self._last = chart.last_level(points)
+        self._levels, self._last = chart.levels(points, window, count), chart.last_level(points)
+        self._window, self._measured = window, (of, now)
 
 
 def _low(line: Line, height: int) -> list[Line]:

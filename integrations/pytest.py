@@ -1,0 +1,123 @@
+"""A pytest plugin: memory budgets for tests, a table per test, and a session as a fixture.
+
+    pytest -p phasescope.integrations.pytest --phasescope
+
+    @pytest.mark.memory_budget("200 MB", phase="forward")
+    def test_forward(): ...
+
+It is loaded only where it is asked for: by `-p`, in `addopts`, or by `pytest_plugins` in the `conftest.py` at the root.
+Tested with pytest 9.2, alone and under xdist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phasescope import current, phase, start
+
+from ._budgets import Budget, judged
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from phasescope import Session
+
+_MARK = "memory_budget"
+_TEST = "test"
+_MAX_EARLIER = 1000  # events before the test, among them the last sample of each device
+_MARK_HELP = (
+    f"{_MARK}(limit, *, phase=None, device=None, above_start=False): fail the test where the peak of allocated bytes "
+    'in it, or in one of its phases, goes over the limit, such as "200 MB". By phasescope.'
+)
+
+_table = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("phasescope").addoption(
+        "--phasescope", action="store_true", help="print a table of the phases and the memory of each test"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARK_HELP)
+    if config.getoption("--phasescope"):
+        config.pluginmanager.register(_Tables())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        _budgets(item)  # a wrong one ends the run before it begins
+
+
+@pytest.fixture(name="phasescope")
+def session_of_the_test() -> Iterator[Session]:
+    """The session that runs during this test, from here on: one with exact peaks, unless one runs already."""
+    with _session() as session:
+        yield session
+
+
+@contextlib.contextmanager
+def _session() -> Iterator[Session]:
+    session = current()
+    if session is not None:
+        yield session
+        return
+    with start(peaks=True) as session:
+        yield session
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    budgets = _budgets(item)
+    if not budgets and not item.config.getoption("--phasescope"):
+        return (yield)
+    with _session() as session:
+        before = session.written
+        try:
+            with phase(_TEST):
+                result = yield
+        finally:
+            item.stash[_table] = str(session.summary())
+    of_test = session.written - before
+    events = session.events(last=of_test + _MAX_EARLIER)
+    earlier, events = events[:-of_test], events[-of_test:]
+    wrong = [text for budget in budgets if (text := judged(budget, earlier, events, _TEST)) is not None]
+    if wrong:
+        pytest.fail("\n".join([*wrong, "", item.stash[_table]]), pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    if call.when == "call":
+        report.phasescope_table = item.stash.get(_table, None)  # a text, so that it comes through from xdist's workers
+    return report
+
+
+class _Tables:
+    """Prints what `--phasescope` asked for, after the run."""
+
+    def __init__(self) -> None:
+        self._tables: list[tuple[str, str]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        table = getattr(report, "phasescope_table", None)
+        if table is not None:
+            self._tables.append((report.nodeid, table))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for nodeid, table in self._tables:
+            terminalreporter.section(f"phasescope: {nodeid}")
+            terminalreporter.write_line(table)
+
+
+def _budgets(item: pytest.Item) -> list[Budget]:
+    try:
+        return [Budget.of(*mark.args, **mark.kwargs) for mark in item.iter_markers(_MARK)]
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(f"{item.nodeid}: {_MARK}: {error}") from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,12 +14,14 @@ from hypothesis import strategies as st
 
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing
+from made_events import MadeSession
+from made_recordings import ENDINGS
+from phasescope import attach
 from phasescope.analysis.summary import Summary, summarize
 from phasescope.codec import Raw, encode
 from phasescope.reader import Reader
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from phasescope.recording.reader import RecordingReader
+from phasescope.recording.recorder import line_of
 
 BIG = 2**63
 
@@ -103,7 +108,7 @@ def packed_events(draw: st.DrawFn) -> tuple[Any, ...]:
     return fields[: draw(st.sampled_from([8, 11, 15, 19, 21, 21, 21]))]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(packed_events(), max_size=40), st.lists(st.binary(max_size=8), max_size=2))
 def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes]) -> None:
     ring = MemoryRing(constants=CONSTANTS)
@@ -113,3 +118,50 @@ def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes
         ring.writer.append(bytes(Raw(payload)))
     reader = Reader(ring.read, lambda: ring.layout.size, None)
     assert reader.summary() == by_events(reader)
+
+
+@st.composite
+def changed(draw: st.DrawFn, event: dict[str, Any]) -> dict[str, Any]:
+    """The event, now and then with something in it that does not belong there, or without what does."""
+    if draw(st.integers(0, 3)):
+        return event
+    event = json.loads(json.dumps(event))
+    within = [event, event["metadata"], event["metadata"].get("phase_scope", event)]
+    part = within[draw(st.integers(0, 2))]
+    key = draw(st.sampled_from(sorted(part)))
+    if draw(st.booleans()):
+        del part[key]
+    else:
+        part[key] = draw(st.sampled_from([None, 0, -1, BIG, "x", " ", "", True, [], ["a"], [1], {}, 1.5]))
+    return event
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.lists(packed_events(), min_size=1, max_size=30), st.data())
+def test_whatever_a_recording_holds(packed: list[tuple[Any, ...]], data: st.DataObject) -> None:
+    ring = MemoryRing(constants=CONSTANTS)
+    for fields in packed:
+        ring.writer.append(encode(fields))
+    events = Reader(ring.read, lambda: ring.layout.size, None).events()
+    lines = [line_of(data.draw(changed(event))) for event in events]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.jsonl"
+        path.write_bytes(b"".join(lines) + line_of(MadeSession().event("stop")))
+        with RecordingReader.open(path) as reader:
+            expected = by_events(reader)
+            of_reading = (reader.missed, reader.damaged, reader.problems, reader.others)
+            assert reader.summary() == expected
+            assert (reader.missed, reader.damaged, reader.problems, reader.others) == of_reading
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_recording_of_a_real_session(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"run{ending}"
+    with phasescope.start(backends=["cpu"], record=path, capacity_bytes=1 << 20):
+        for _ in phasescope.track(range(500)):
+            with phasescope.phase("step"), phasescope.phase("forward", a=1):
+                pass
+    with attach(path) as reader:
+        summary = reader.summary()
+        assert summary == by_events(reader)
+        assert summary.rows[0].count == 500

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from phasescope.analysis.summary import Summary
+    from phasescope.analysis.packed import Watch
+    from phasescope.analysis.summary import Summary, SummaryFold
     from phasescope.analysis.timeline import Timeline
     from phasescope.codec import Wire
     from phasescope.envelope import ProjectedTelemetryRecord
@@ -319,14 +320,18 @@ class Reader:
 
     def summary(self) -> Summary:
         """The table by phase path, and its rows as data."""
+        return self.fold().summary(self.missed, self.damaged)
+
+    def fold(self, watch: Watch | None = None) -> SummaryFold:
+        """What a summary is made of, in one fast pass. `watch` looks on: for how the session ended, and what grows."""
         from phasescope.analysis.packed import PackedFold
 
         ring = self._new_ring()
-        fold = PackedFold(self.constants["session_id"], self.decoder)
+        fold = PackedFold(f"{self.constants['session_id']}:", self.decoder, watch)
         for batch in ring.batches():
             ring.damaged += fold.add_packed(payload for _, payload in batch)
         self._count(ring)
-        return fold.summary(self.missed, self.damaged)
+        return fold
 
     def timeline(self) -> Timeline:
         """Memory over time per device, phases as bands, and marks; `to_dict()` has it as plain data."""

@@ -6,6 +6,7 @@ device are compared as the bytes they are packed in.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .devices import device_label
@@ -13,13 +14,16 @@ from .phasetree import MAX_PATHS
 from .summary import SummaryFold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from .devices import DeviceRow
     from .phasetree import _Node
+    from .spans import Scope, Span
     from .summary import Summary
 
 _INT64 = 1 << 63
 _MAX_KNOWN = 4096
+_NOTHING: Mapping[Any, Any] = {}
 _NO_ALLOCATED = 1
 """The bit of a device's mask that says that the allocated figure is unknown."""
 
@@ -29,12 +33,21 @@ class Boundary(Protocol):
 
     timestamp: int
     allocated: int
-    sequence: int | None
-    scope: int | None
-    parent: int | None
     duration: int | None
     allocated_delta: int | None
     peak_allocated: int | None
+
+    @property
+    def sequence(self) -> int | str | None:
+        """The phase's id, less the prefix that all ids have."""
+
+    @property
+    def scope(self) -> int | None:
+        """The same where it is not `sequence`."""
+
+    @property
+    def parent(self) -> int | str | None:
+        """The enclosing phase's."""
 
     @property
     def event_type(self) -> str:
@@ -69,6 +82,25 @@ class Unpack(Protocol):
         """A device's backend, its id and the mask of its unavailable counters."""
 
 
+class Watch(Protocol):
+    """Looks on while a summary is made: at whole events, and in short at the exits of phases that ended well."""
+
+    @property
+    def raised(self) -> Mapping[Any, Any]:
+        """While there is anything in it, every boundary is wanted as an event. Always the same object."""
+
+    @property
+    def ended(self) -> Callable[[str, tuple[str, ...], int, int | None, int, int], None] | None:
+        """Told of an exit its device, path, allocated bytes, delta, time and duration; None: not wanted. Only of
+        devices whose allocated bytes are known."""
+
+    def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
+        """An event with its `scope_of` and the span that it ends, if any."""
+
+    def note_time(self, time_ns: int) -> None:
+        """Of the newest boundary so far."""
+
+
 class _Device(NamedTuple):
     label: str
     knows_allocated: bool
@@ -77,10 +109,12 @@ class _Device(NamedTuple):
 class PackedFold(SummaryFold):
     """A summary that takes packed events as well."""
 
-    def __init__(self, session_id: str, unpack: Unpack) -> None:
+    def __init__(self, prefix: str, unpack: Unpack, watch: Watch | None = None) -> None:
+        """`prefix` is what the ids of all phases begin with, and packed boundaries leave out."""
         super().__init__()
-        self._prefix = f"{session_id}:"
+        self._prefix = prefix
         self._unpack = unpack
+        self._watch = watch
         self._nodes: dict[bytes, _Node] = {}
         self._known: dict[bytes, _Device] = {}
         self._newest: dict[bytes, bytes] = {}  # of each device the payload that spoke of it last
@@ -92,12 +126,14 @@ class PackedFold(SummaryFold):
         """
         boundary_of, nodes, known, prefix = self._unpack.boundary, self._nodes, self._known, self._prefix
         entered, ended, newest = self._spans.entered, self._spans.ended, self._newest
-        parent_number: int | None = None
+        parent_number: int | str | None = None
         entries = exits = damaged = last_ns = 0
         first_ns = _INT64
+        watch = self._watch
+        raised, told = (_NOTHING, None) if watch is None else (watch.raised, watch.ended)
         for payload in payloads:
             boundary = boundary_of(payload)
-            if boundary is None:
+            if boundary is None or raised or (watch is not None and boundary.status != "ok"):
                 damaged += self._add_event(payload)
                 continue
             path_key, device_key = bytes(boundary.path), bytes(boundary.device)
@@ -120,7 +156,10 @@ class PackedFold(SummaryFold):
                 exits += 1
                 ended(scope_id, node.path, time_ns, parent)
                 delta = boundary.allocated_delta if knows_allocated else None
-                node.ended(boundary.status, boundary.duration or 0, delta, boundary.peak_allocated, label)
+                duration_ns = boundary.duration or 0
+                node.ended(boundary.status, duration_ns, delta, boundary.peak_allocated, label)
+                if told is not None and knows_allocated:
+                    told(label, node.path, allocated, delta, time_ns, duration_ns)
             else:
                 entries += 1
                 entered(scope_id, node.path, time_ns, parent)
@@ -140,17 +179,22 @@ class PackedFold(SummaryFold):
         if entries or exits:
             self._note_time(first_ns)
             self._note_time(last_ns)
+            if self._watch is not None:
+                self._watch.note_time(last_ns)
 
     def _add_event(self, payload: bytes, path: bytes | None = None, device: bytes | None = None) -> int:
         """The event as an event, and what the next boundaries like it need; 1 where it is none."""
         try:
             event = self._unpack.event(payload)
-            if path is not None and device is not None:
-                self._learn(path, device)
         except ValueError:
             return 1
+        if path is not None and device is not None:
+            with contextlib.suppress(ValueError):  # then the next ones are added as events too
+                self._learn(path, device)
         self._settle()
-        self.add(event)
+        scope, span = self.add(event)
+        if self._watch is not None:
+            self._watch.take(event, scope, span)
         return 0
 
     def _learn(self, packed_path: bytes, packed_device: bytes) -> None:
@@ -169,6 +213,10 @@ class PackedFold(SummaryFold):
         for payload in self._newest.values():
             self._devices.see(self._unpack.event(payload))
         self._newest.clear()
+
+    def device_rows(self) -> tuple[DeviceRow, ...]:
+        self._settle()
+        return super().device_rows()
 
     def summary(self, missed: int = 0, damaged: int = 0) -> Summary:
         self._settle()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from phasescope.event import COUNTERS, EVENT_KEYS, SCHEMA_VERSION, InvalidEventError, validate_event
+from phasescope.event import COUNTERS, SCHEMA_VERSION, InvalidEventError, validate_event
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -55,8 +55,6 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 _decode = msgspec.json.Decoder(Line).decode
 _decode_any = msgspec.json.Decoder().decode
-_KEYS = frozenset(EVENT_KEYS)
-_V2_KEYS = _KEYS - {"session_id"}
 
 
 def parse(line: bytes) -> dict[str, Any]:
@@ -65,8 +63,9 @@ def parse(line: bytes) -> dict[str, Any]:
         event = msgspec.structs.asdict(_decode(line))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a ValidationError is a DecodeError
         return upgraded(_any(line))
-    if event["world_size"] is msgspec.UNSET or event["job_id"] is msgspec.UNSET or msgspec.UNSET in event.values():
-        event = {key: value for key, value in event.items() if value is not msgspec.UNSET}
+    unset = msgspec.UNSET
+    if unset in (event["job_id"], event["rank"], event["local_rank"], event["world_size"]):
+        event = {key: value for key, value in event.items() if value is not unset}
     if not _holds_together(event):
         validate_event(event)
     return event if "backend" in event["metadata"] else _with_backend(event)

@@ -12,15 +12,17 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phasescope.analysis.summary import SummaryFold
 from phasescope.reader import Reader, SessionNotFoundError
 from phasescope.recording.files import full_parts, parts
 from phasescope.recording.notes import is_note, note_in
+from phasescope.recording.reading import Reading, fold_lines
 from phasescope.recording.source import MAX_PROBLEMS, JsonlSource, JsonSource, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from phasescope.analysis.summary import Summary
+    from phasescope.analysis.packed import Watch
     from phasescope.recording.notes import Note
     from phasescope.recording.source import Source
 
@@ -60,8 +62,8 @@ class RecordingReader(Reader):
         self._source: Source | None = source
         self._counted: int | None = None
         self._given = False
-        self.session_id, self._first, self._last_note = self._find(session)
-        self._constants = _constants(self._first, self._last_note)
+        self.session_id, self._first, self._first_note = self._find(session)
+        self._constants = _constants(self._first, self._first_note)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RecordingReader:
@@ -134,42 +136,39 @@ class RecordingReader(Reader):
 
     def iter_events(self) -> Iterator[dict[str, Any]]:
         """The events of the session, in the order of the file, as TelemetryEvent v3 dicts."""
-        damaged, removed, count = 0, None, 0
-        problems: list[Problem] = []
-        others: dict[str, int] = {}
-        last_note: Note | None = None
-
-        def report(problem: Problem) -> None:
-            nonlocal damaged
-            damaged += 1
-            if len(problems) < MAX_PROBLEMS:
-                problems.append(problem)
-
-        for event in self._open_source().events(report):
-            if event["session_id"] != self.session_id:
-                if not is_note(event):
-                    others[event["session_id"]] = others.get(event["session_id"], 0) + 1
-            elif is_note(event):
-                note = note_in(event)
-                if note is not None:
-                    removed = max(0, note.events - count) if removed is None else removed
-                    last_note = note
-            else:
+        reading = Reading(self.session_id)
+        count = 0
+        for event in self._open_source().events(reading.report):
+            if reading.is_own(event):
                 count += 1
                 yield event
-        self._counted = count + (removed or 0)
-        self.problems, self.others = problems, others
-        self.missed = (removed or 0) + (last_note.missed if last_note is not None else 0)
-        self.damaged = damaged + (last_note.damaged if last_note is not None else 0)
+        self._finish(reading, count)
 
-    def summary(self) -> Summary:
-        """The table by phase path, and its rows as data."""
-        from phasescope.analysis.summary import SummaryFold
+    def fold(self, watch: Watch | None = None) -> SummaryFold:
+        """What a summary is made of, in one fast pass. `watch` looks on: for how the session ended, and what grows."""
+        reading = Reading(self.session_id)
+        source = self._open_source()
+        fold: SummaryFold
+        if isinstance(source, JsonlSource):
+            fold = fold_lines(source, reading, watch)
+        else:
+            fold = SummaryFold()
+            for event in source.events(reading.report):
+                if reading.is_own(event):
+                    told = fold.add(event)
+                    if watch is not None:
+                        watch.take(event, *told)
+        self._finish(reading, fold.events)
+        return fold
 
-        fold = SummaryFold()
-        for event in self.iter_events():
-            fold.add(event)
-        return fold.summary(self.missed, self.damaged)
+    def _finish(self, reading: Reading, count: int) -> None:
+        """Keep what was counted by a reading that went to the end."""
+        removed = self._first_note.events if self._first_note is not None else 0
+        note = reading.note
+        self._counted = count + removed
+        self.problems, self.others = reading.problems, reading.others
+        self.missed = removed + (note.missed if note is not None else 0)
+        self.damaged = reading.damaged + (note.damaged if note is not None else 0)
 
     def follow(self, *, from_start: bool = False) -> Iterator[dict[str, Any]]:
         """The events that are there, if `from_start`; a recording is not waited on."""
@@ -213,7 +212,7 @@ class RecordingReader(Reader):
             )
         events = [event for event in own if not is_note(event)]
         notes = [note for event in own if is_note(event) and (note := note_in(event)) is not None]
-        return (events[-1] if events else None), (notes[-1] if notes else self._last_note)
+        return (events[-1] if events else None), (notes[-1] if notes else self._first_note)
 
     def _find(self, session: str | None) -> tuple[str, dict[str, Any], Note | None]:
         """The session's id, its first event, and the last note before that."""

@@ -5,6 +5,7 @@ Parquet is in a file of its own.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -20,7 +21,8 @@ from phasescope.recording.lines import read_lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-    from typing import BinaryIO
+
+    from phasescope.recording.lines import Lines
 
 MAX_PROBLEMS = 100
 """So many are named; all are counted."""
@@ -67,6 +69,17 @@ class JsonlSource:
         self._paths = paths
 
     def events(self, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
+        for name, batch in self.batches(report):
+            for offset, line in enumerate(batch.lines):
+                try:
+                    event = parse(line)
+                except InvalidEventError as error:
+                    self.complain(report, name, batch, offset, error)
+                    continue
+                yield event
+
+    def batches(self, report: Callable[[Problem], object]) -> Iterator[tuple[str, Lines]]:
+        """The lines, whatever they hold, each batch with its file's name. Raises OSError."""
         for path in self._paths:
             try:
                 file = path.open("rb")
@@ -75,20 +88,17 @@ class JsonlSource:
                     raise
                 continue  # an old part, removed meanwhile
             with file:
-                yield from self._of_file(file, path.name, report)
+                for batch in read_lines(file, functools.partial(_report_text, report, path.name)):
+                    yield path.name, batch
 
-    def _of_file(self, file: BinaryIO, name: str, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
-        for first, lines, torn in read_lines(file, lambda text: report(Problem(name, None, text))):
-            for offset, line in enumerate(lines):
-                try:
-                    event = parse(line)
-                except InvalidEventError as error:
-                    if not line.strip(b" \t\r") or (torn and self.is_being_written()):
-                        continue
-                    text = "cut off in the middle" if torn else elide(printable(str(error)), _LONGEST_TEXT)
-                    report(Problem(name, first + offset, text))
-                    continue
-                yield event
+    def complain(
+        self, report: Callable[[Problem], object], name: str, batch: Lines, offset: int, error: InvalidEventError
+    ) -> None:
+        """Report a line that holds no event, unless it is empty, or the rest of it is on its way."""
+        if not batch.lines[offset].strip(b" \t\r") or (batch.torn and self.is_being_written()):
+            return
+        text = "cut off in the middle" if batch.torn else elide(printable(str(error)), _LONGEST_TEXT)
+        report(Problem(name, batch.first + offset, text))
 
     def tail(self, size_bytes: int) -> Tail | None:
         path = self._paths[-1]
@@ -119,6 +129,10 @@ class JsonlSource:
             return system.is_locked(fd)
         finally:
             os.close(fd)
+
+
+def _report_text(report: Callable[[Problem], object], name: str, text: str) -> None:
+    report(Problem(name, None, text))
 
 
 class JsonSource:

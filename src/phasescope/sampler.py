@@ -76,10 +76,11 @@ class Sampler:
         """One round over all devices. Never raises: whatever goes wrong is counted and said once."""
         recorder = self._recorder
         try:
-            scope = self._innermost()
             for state, counters in self._sources.sample():
                 extra = {"sampling_late_ns": late_ns, **state.take_extra()}
-                recorder.note("sample", state, counters, scope, None, extra)
+                with recorder.lock:  # so that no phase begins or ends between asking for it and writing
+                    scope = self._innermost()
+                    recorder.note("sample", state, counters, scope, None, extra)
                 crossing = self._thresholds.crossed(state, counters)
                 if crossing is not None:
                     recorder.note(crossing.event_type, state, counters, scope, crossing.context, crossing.extra)

@@ -81,9 +81,12 @@ class GrowthFold:
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take the next event."""
+        self.take(event, scope_of(event) if event.get("event_type") == "phase_exit" else None)
+
+    def take(self, event: Mapping[str, Any], scope: Scope | None) -> None:
+        """Take the next event with its `scope_of`."""
         event_type = event.get("event_type")
         if event_type == "phase_exit":
-            scope = scope_of(event)
             if scope is not None:
                 self._exit(event, scope)
         elif event_type == "sample":
@@ -92,15 +95,28 @@ class GrowthFold:
     def _exit(self, event: Mapping[str, Any], scope: Scope) -> None:
         label = _label(event)
         allocated = size_or_none(event.get("allocator_allocated_bytes"))
-        delta = int_or_none(scope.fields.get("allocated_delta_bytes"))
         if label is None or allocated is None or "allocator_allocated_bytes" in unavailable(event):
             return
-        path = self._paths.get((label, scope.path))
-        if path is None:
+        delta = int_or_none(scope.fields.get("allocated_delta_bytes"))
+        time_ns = int_or_none(event.get("timestamp_ns"))
+        self.ended(label, scope.path, allocated, delta, time_ns, size_or_none(scope.fields.get("duration_ns")))
+
+    def ended(
+        self,
+        label: str,
+        path: tuple[str, ...],
+        allocated: int,
+        delta: int | None,
+        time_ns: int | None,
+        duration_ns: int | None,
+    ) -> None:
+        """A phase has ended, on a device whose allocated bytes are known: what an exit event tells."""
+        ends = self._paths.get((label, path))
+        if ends is None:
             if len(self._paths) == _MAX_PATHS:
                 return
-            path = self._paths[label, scope.path] = _Path()
-        path.end(allocated, delta or 0, int_or_none(event.get("timestamp_ns")), scope.fields.get("duration_ns"))
+            ends = self._paths[label, path] = _Path()
+        ends.end(allocated, delta or 0, time_ns, duration_ns or 0)
 
     def _sample(self, event: Mapping[str, Any]) -> None:
         label = _label(event)
@@ -113,7 +129,7 @@ class GrowthFold:
         if row.free_bytes is not None:
             self._rooms[label] = row.free_bytes
         children = size_or_none(event["metadata"].get("children_resident_bytes"))
-        if children is not None:
+        if children:  # 0 is that there are none just now, between two epochs say, and nothing about those there are
             self._sampled.setdefault(WORKERS, _Timed()).add(children, time_ns)
 
     def result(self) -> list[Growth]:
@@ -195,10 +211,10 @@ class _Path:
         self.kept = Series()
         self.total_ns = 0
 
-    def end(self, allocated: int, delta: int, time_ns: int | None, duration_ns: object) -> None:
+    def end(self, allocated: int, delta: int, time_ns: int | None, duration_ns: int) -> None:
         self.levels.add(allocated, time_ns)
         self.kept.add(self.kept.last + delta)
-        self.total_ns += size_or_none(duration_ns) or 0
+        self.total_ns += duration_ns
 
 
 def _retained(paths: Mapping[tuple[str, ...], _Path], steps: int) -> list[tuple[tuple[str, ...], float]]:

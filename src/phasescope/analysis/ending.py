@@ -84,6 +84,8 @@ class Ending:
 class EndingFold:
     """Takes events as they come and keeps, in bounded memory, what the end is told by."""
 
+    ended = None  # of exits that went well nothing is wanted
+
     def __init__(self) -> None:
         self._last_ns: int | None = None
         self._interval_ms: int | None = None
@@ -93,11 +95,21 @@ class EndingFold:
         self._unwinding = Unwinding()
         self._host = HostRoom()
 
+    @property
+    def raised(self) -> Mapping[object, object]:
+        """While there is anything in it, every event is to be taken; else what ended well may be left out."""
+        return self._unwinding.raised
+
+    def note_time(self, time_ns: int) -> None:
+        """Of an event that is left out."""
+        if self._last_ns is None or time_ns > self._last_ns:
+            self._last_ns = time_ns
+
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
         """The next event with its `scope_of` and the span that it ends, if any."""
         time_ns = int_or_none(event.get("timestamp_ns"))
-        if time_ns is not None and (self._last_ns is None or time_ns > self._last_ns):
-            self._last_ns = time_ns
+        if time_ns is not None:
+            self.note_time(time_ns)
         self._unwinding.take(event, scope, span)
         event_type = event.get("event_type")
         if event_type == "sample":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .devices import DeviceRow
     from .ending import Ending
     from .growth import Growth
+    from .spans import Scope, Span
     from .summary import Summary
 
 _MAX_SETTINGS = 32
@@ -53,6 +54,49 @@ class Evidence:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+class EvidenceFold:
+    """Takes events beside the fold that sums them up, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._ending = EndingFold()
+        self._growth = GrowthFold()
+        self._last: Mapping[str, Any] | None = None
+        self._shortages = 0
+        self.raised = self._ending.raised
+        self.ended = self._growth.ended
+        self.note_time = self._ending.note_time
+
+    def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
+        """The next event with its `scope_of` and the span that it ends, if any."""
+        self._ending.take(event, scope, span)
+        self._growth.take(event, scope)
+        if event.get("event_type") == "error" and _says_out_of_memory(event):
+            self._last, self._shortages = event, self._shortages + 1
+
+    def evidence(
+        self,
+        fold: SummaryFold,
+        state: str,
+        *,
+        heartbeat_ns: int | None = None,
+        now_ns: int | None = None,
+        oom_kills: int | None = None,
+        missed: tuple[int, int] = (0, 0),
+    ) -> Evidence:
+        """What is known now, with what `fold` made of the same events. `state` is the reader's: `running`, `stopped`,
+        `dead` or `unknown`. `missed` are the events that could not be read: those overwritten, those damaged."""
+        last = self._last
+        return Evidence(
+            ending=self._ending.ending(state, fold.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=now_ns),
+            summary=fold.summary(*missed),
+            growth=tuple(self._growth.result()),
+            shortage=None if last is None else _shortage(last, fold.device_rows()),
+            shortages=self._shortages,
+            oom_kills=oom_kills,
+            settings={} if last is None else _settings(last["metadata"]),
+        )
+
+
 def evidence(
     events: Iterable[Mapping[str, Any]],
     state: str = "stopped",
@@ -62,28 +106,11 @@ def evidence(
     oom_kills: int | None = None,
     missed: Callable[[], tuple[int, int]] = lambda: (0, 0),
 ) -> Evidence:
-    """Of one session's events, the oldest first. `state` is the reader's: `running`, `stopped` or `dead`.
-
-    `missed` is asked at the end for how many events could not be read: those overwritten, those damaged.
-    """
-    summary, ending, growth = SummaryFold(), EndingFold(), GrowthFold()
-    last: Mapping[str, Any] | None = None
-    shortages = 0
+    """Of one session's events, the oldest first; the rest as of `EvidenceFold.evidence`, `missed` asked at the end."""
+    summary, fold = SummaryFold(), EvidenceFold()
     for event in events:
-        scope, span = summary.add(event)
-        ending.take(event, scope, span)
-        growth.add(event)
-        if event.get("event_type") == "error" and _says_out_of_memory(event):
-            last, shortages = event, shortages + 1
-    return Evidence(
-        ending=ending.ending(state, summary.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=now_ns),
-        summary=summary.summary(*missed()),
-        growth=tuple(growth.result()),
-        shortage=None if last is None else _shortage(last, summary.device_rows()),
-        shortages=shortages,
-        oom_kills=oom_kills,
-        settings={} if last is None else _settings(last["metadata"]),
-    )
+        fold.take(event, *summary.add(event))
+    return fold.evidence(summary, state, heartbeat_ns=heartbeat_ns, now_ns=now_ns, oom_kills=oom_kills, missed=missed())
 
 
 def _says_out_of_memory(event: Mapping[str, Any]) -> bool:

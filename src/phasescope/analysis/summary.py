@@ -132,6 +132,11 @@ class SummaryFold:
             self._tree.end(span, device)
         return scope, span
 
+    @property
+    def events(self) -> int:
+        """How many were added."""
+        return self._events
+
     def device_rows(self) -> tuple[DeviceRow, ...]:
         """How the devices stand."""
         return self._devices.rows()

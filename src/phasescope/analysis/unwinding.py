@@ -44,6 +44,11 @@ class Unwinding:
         self._ways: dict[object, _Way] = {}
         self._number = 0
 
+    @property
+    def raised(self) -> Mapping[object, object]:
+        """By thread what is on its way; while it is empty, phases that are entered or end well change nothing."""
+        return self._ways
+
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
         """The next event with its `scope_of` and the span that it ends, if any."""
         event_type = event.get("event_type")

@@ -42,17 +42,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def explanation(reader: Reader) -> Explanation:
     """The explanation of a reader's session, as it stands now."""
-    from phasescope.analysis.evidence import evidence
+    from phasescope.analysis.evidence import EvidenceFold
     from phasescope.analysis.explain import explain
 
+    state, heartbeat_ns = reader.state, reader.heartbeat_ns or None  # before reading: the end is then read as well
+    watch = EvidenceFold()
+    fold = reader.fold(watch)
     return explain(
-        evidence(
-            reader.iter_events(),
-            reader.state,
-            heartbeat_ns=reader.heartbeat_ns or None,
+        watch.evidence(
+            fold,
+            state,
+            heartbeat_ns=heartbeat_ns,
             now_ns=time.time_ns(),
             oom_kills=_oom_kills(reader),
-            missed=lambda: (reader.missed, reader.damaged),
+            missed=(reader.missed, reader.damaged),
         )
     )
 

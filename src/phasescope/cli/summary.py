@@ -39,13 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.views.following import Followed
+    from phasescope.analysis.ending import EndingFold
 
     with opened_among(arguments.target, arguments.dir) as reader:
-        fares = health(reader)
-        followed = Followed(reader)
-        followed.catch_up()
-        looked = _Looked(reader, fares, followed.summary(), followed.ending(), _job(reader, arguments.dir))
+        fares, heartbeat_ns = health(reader), reader.heartbeat_ns or None
+        ends = EndingFold()
+        fold = reader.fold(ends)
+        ending = ends.ending(fares.state, fold.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=time.time_ns())
+        summed = fold.summary(reader.missed, reader.damaged)
+        looked = _Looked(reader, fares, summed, ending, _job(reader, arguments.dir))
         if arguments.json:
             Terminal().line(json_text(_data(looked), indent=2))
         else:

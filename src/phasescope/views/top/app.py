@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
@@ -49,6 +48,7 @@ class TopApp(App[None]):
         self.picture = Picture(watch, palette, places or [])
         self._export_to = export_to
         self._catching_up = False
+        self._drawings: dict[str, Drawing] = {}
         for known in (palettes.DARK, palettes.LIGHT):
             self.register_theme(_theme(known))
         self._wear(palette)
@@ -61,7 +61,8 @@ class TopApp(App[None]):
     def compose(self) -> ComposeResult:
         for part in PARTS:
             margin = 0 if part in ("head", "keys") else 1
-            yield Drawing(part, getattr(self.picture, part), lambda: self.palette, margin)
+            self._drawings[part] = Drawing(part, getattr(self.picture, part), lambda: self.palette, margin)
+        yield from self._drawings.values()
 
     def on_mount(self) -> None:
         self.look()
@@ -71,6 +72,7 @@ class TopApp(App[None]):
         self.set_interval(GROWTH_S, self.picture.see_growth)
 
     def on_unmount(self) -> None:
+        self._drawings.clear()  # a timer may come once more
         self.watching.close()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -105,9 +107,8 @@ class TopApp(App[None]):
     def show(self) -> None:
         """Give each part its place, and draw it anew."""
         heights = self.picture.heights(self.size.width, self.size.height)
-        with contextlib.suppress(LookupError), self.batch_update():
-            for part in PARTS:
-                drawing = self.query_one(f"#{part}", Drawing)
+        with self.batch_update():
+            for part, drawing in self._drawings.items():
                 drawing.take(getattr(heights, part))
                 drawing.redraw()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _LABEL = 10  # columns for `99.9 GiB ` and the axis
 _ROUND = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
-_FAR_ABOVE = 4
+_FAR_ABOVE = 2
 _NEWEST = 8
 _BAD = ("critical", "error")
 _QUIET = ("start", "stop", "collector_recovered")
@@ -141,6 +141,8 @@ def drawing(shown: Sequence[Level], bounds: tuple[int, int], height: int, palett
     """The columns as `height` lines, the axis with its labels at the left."""
     low, high = bounds
     per_row = max(1, high - low) / max(1, height)
+    if all(level.used is None or level.used > high for level in shown):  # it would only fill all there is
+        shown = [level._replace(used=None) for level in shown]
     lines = []
     for row in range(height):
         bottom = low + per_row * (height - 1 - row)
@@ -158,7 +160,7 @@ def _label(row: int, height: int, bounds: tuple[int, int]) -> str:
         text, tick = size_text(high), "┤"
     elif row == height - 1:
         text, tick = ("0" if low == 0 else size_text(low)), "┴" if low == 0 else "┤"
-    elif height >= 7 and row == (height - 1) // 2:
+    elif height >= 7 and row == height // 2:
         middle = low + (high - low) * (height - row) // height
         text, tick = size_text(middle), "┤"
     else:

@@ -81,8 +81,7 @@ class _Lines:
         if not self._reading.is_own(event):
             raise _NotOwnError
         if event["event_type"] in ("phase_enter", "phase_exit"):  # what is sound in it need not be looked at again
-            ranks = (event.get("rank"), event.get("local_rank"), event.get("world_size"))
-            self._common = (event["session_id"], event["collector"], event["host"], event.get("job_id"), ranks)
+            self._common = tuple(map(event.get, _COMMON))
         return event
 
     def boundary(self, line: bytes) -> _Boundary | None:
@@ -138,6 +137,7 @@ class _Lines:
 _Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Change = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
+_COMMON = ("session_id", "collector", "host", "job_id", "rank", "local_rank", "world_size")
 
 
 class _Scope(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -13,6 +13,7 @@ from phasescope.analysis.evidence import EvidenceFold, evidence
 from phasescope.analysis.explain import explain
 from phasescope.cli import main
 from phasescope.recording import reading
+from phasescope.recording.events import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,9 +133,13 @@ def test_lines_of_plain_boundaries_are_not_made_events_of(
             ring.run(["step"], 1.0)
         assert main(["convert", ring.path, str(tmp_path / "run.jsonl")]) == 0
         capsys.readouterr()
-    parsed: list[bytes] = []
-    parse = reading.parse
-    monkeypatch.setattr(reading, "parse", lambda line: (parsed.append(line), parse(line))[1])
+    parsed = []
+
+    def counted(line: bytes) -> dict[str, Any]:
+        parsed.append(line)
+        return parse(line)
+
+    monkeypatch.setattr(reading, "parse", counted)
     with phasescope.attach(str(tmp_path / "run.jsonl")) as reader:
         assert reader.summary().rows[0].count == 500
     assert len(parsed) < 20

@@ -69,7 +69,8 @@ def _split(chunks: Iterable[bytes], report: Callable[[str], object]) -> Iterator
                 continue
             chunk = chunk[end + 1 :]
             number, passing = number + 1, False
-        lines = (rest + chunk).split(b"\n")
+        lines = chunk.split(b"\n")
+        lines[0] = rest + lines[0]
         rest = lines.pop()
         if lines:
             yield Lines(number, lines, torn=False)

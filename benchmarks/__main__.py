@@ -20,6 +20,8 @@ ROUNDS = {
     "sampler": 4,
     "startup": 30,
     "memory": 3,
+    "looking": 5,
+    "recording": 3,
     "floors": 15,
 }
 """The topics, in the order of the report, each a module of this package, and how many rounds each takes."""

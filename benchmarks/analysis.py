@@ -1,0 +1,94 @@
+"""What the answers cost over a million events that a real session wrote: `summary` and `explain`, ring and JSONL."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+from benchmarks.measure import Series
+from benchmarks.report import Result, Row
+
+EVENTS = 1_000_000
+MUST_S = {"summary": 3.0, "explain": 10.0}
+MUST_MIB = 300.0
+_ANSWERS = (0, 4)
+"""`explain` ends with 4 where it finds something: the training below leaks."""
+
+TRAINING = """
+import sys
+import phasescope
+from phasescope import phase
+from phasescope.testing import FakeBackend
+
+events, directory = int(sys.argv[1]), sys.argv[2]
+gpu = FakeBackend("cuda", allocated=2**30, total=2**37, used=2**32, free=2**36)
+with phasescope.start(backends=[gpu], directory=directory, capacity_bytes=2**28) as session:
+    for _ in range(events // 10):
+        with phase("step"):
+            with phase("data"):
+                pass
+            with phase("forward"):
+                gpu.allocate(2**20)
+            with phase("backward"):
+                gpu.allocate(-(2**20) + 512)
+            with phase("optimizer"):
+                pass
+print(session.path)
+"""
+
+COMMAND = """
+import sys, time
+from phasescope import cli
+
+code = cli.main(sys.argv[1:])
+with open("/proc/self/status") as status:
+    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+print(time.process_time(), peak, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+class _Cost(NamedTuple):
+    seconds: float
+    mebibytes: float
+
+
+def run(rounds: int) -> Result:
+    """The rows: whole processes from start to exit, by the processor time that they take, and their largest resident
+    set, the interpreter's own included."""
+    times: dict[tuple[str, str], list[float]] = {}
+    peaks: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="phasescope-bench-") as folder:
+        ring, recording = _python(TRAINING, str(EVENTS), folder).stdout.strip(), f"{folder}/run.jsonl"
+        _cost("convert", ring, recording)
+        subjects = [
+            (command, kind, path) for command in MUST_S for kind, path in (("ring", ring), ("JSONL", recording))
+        ]
+        for _ in range(rounds):
+            for command, kind, path in subjects:
+                cost = _cost(command, path, "--json")
+                times.setdefault((command, kind), []).append(cost.seconds)
+                peaks.setdefault((command, kind), []).append(cost.mebibytes)
+    rows = []
+    for (command, kind), values in times.items():
+        name = f"`{command}` of {EVENTS:,} events, {kind}"
+        rows.append(Row(name, Series(command, "s", values), MUST_S[command]))
+        rows.append(Row(f"{name}: memory", Series(command, "MiB", peaks[command, kind]), MUST_MIB))
+    return Result(
+        rows, [f"The {EVENTS:,} events are a session's own, of five phases a step; times are the processor's."]
+    )
+
+
+def _cost(*arguments: str) -> _Cost:
+    """Of one command. Raises RuntimeError where it fails."""
+    seconds, kibibytes = _python(COMMAND, *arguments).stderr.split()[-2:]
+    return _Cost(float(seconds), int(kibibytes) / 1024)
+
+
+def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode not in _ANSWERS:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return done

@@ -12,13 +12,14 @@ of `keras.Model`, which passes everything through and, when one of them raises, 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from ._frameworks import framework
-from ._scopes import FitSession, Scopes, UnseenError
+from ._scopes import FitSession, Scopes, UnseenError, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,11 +97,14 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
         model = None if self._the_model is None else self._the_model()
         if model is None or keras.backend.backend() != "torch":
             return
-        if self._steps is None:
-            from ._keras_torch import Steps
+        from ._keras_torch import Steps
 
-            self._steps = Steps(model, self._step_ended)
-        self._steps.mark_batches()
+        try:
+            if self._steps is None:
+                self._steps = Steps(model, self._step_ended)
+            self._steps.mark_batches()
+        except Exception as error:  # a model or an optimizer that takes no hook
+            logger.warning("only batches are marked of a %s (%s)", type(model).__name__, type(error).__name__)
 
     def _unmark_steps(self, error: BaseException | None) -> None:
         steps, self._steps = self._steps, None
@@ -203,7 +207,8 @@ def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(*args, **kwargs)
         except BaseException as error:
             for callback, root in reversed(begun):
-                callback._end(root, error)
+                with contextlib.suppress(Exception):
+                    callback._end(root, error)
             raise
         finally:
             _calls.running.pop()

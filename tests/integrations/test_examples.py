@@ -27,7 +27,6 @@ class Example(NamedTuple):
 
 
 EXAMPLES = {
-    "plain_torch": Example("torch", "epoch epoch/data epoch/forward epoch/backward epoch/optimizer"),
     "torch_ddp": Example(
         "torch",
         "epoch epoch/data epoch/forward epoch/backward epoch/optimizer",
@@ -48,7 +47,8 @@ EXAMPLES = {
     "jax_loop": Example("jax", "epoch epoch/data epoch/forward_backward epoch/optimizer"),
     "leaking_loop": Example("torch", "step step/forward step/bookkeeping"),
 }
-BY_THEMSELVES = {"out_of_memory"}
+BY_THEMSELVES = {"out_of_memory", "plain_torch"}
+"""Of which the latter is run by test_end_to_end.py."""
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:

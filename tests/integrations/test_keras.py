@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from fakes.processes import new_python
 from scenarios import documented, told_by, tree
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def test_evaluate_and_predict_are_the_documented_tree(told: Told) -> None:
     assert predicted == told.seen(inside("predict", TESTED * 2))
     for phases, root in ((evaluated, "evaluate"), (predicted, "predict")):
         assert [path.replace(root, "evaluate", 1) for path in tree(phases)] == told.seen(documented("Keras: evaluate"))
+
+
+def test_a_model_without_an_optimizer_predicts_in_phases_too(told: Told) -> None:
+    phases = told.scenarios["predict_of_a_model_without_an_optimizer"]
+    assert phases == told.seen(inside("predict", TESTED))
 
 
 def test_a_batch_is_what_keras_executes_at_once(told: Told) -> None:
@@ -132,3 +138,10 @@ def test_nothing_is_left_on_a_model_whose_fit_raised(told: Told) -> None:
 
 def test_it_has_no_hook_for_which_keras_fetches_the_loss_of_every_batch(told: Told) -> None:
     assert told.scenarios["no_hook_at_the_end_of_a_batch"] == []
+
+
+def test_without_keras_the_answer_is_the_pip_line() -> None:
+    done = new_python("import sys\nsys.modules['keras'] = None\nimport phasescope.integrations.keras")
+    assert done.stderr.strip().endswith(
+        "ModuleNotFoundError: phasescope.integrations.keras needs keras: pip install 'keras>=3' tensorflow"
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import phasescope
-from fakes.processes import in_new_python
+from fakes.processes import in_new_python, new_python
 from made_events import MIB, MS, MadeSession
 from phasescope import phase
 from phasescope.analysis.html import summary_html
@@ -161,3 +161,8 @@ def test_a_cell_is_a_phase_and_goes_on_as_without(tmp_path: Path, monkeypatch: p
     assert names == {"x": 5, "y": 3, "z": 2}
     assert "<table>" in html
     assert not still_there
+
+
+def test_without_ipython_the_answer_is_the_pip_line() -> None:
+    done = new_python("import sys\nsys.modules['IPython'] = None\nimport phasescope.integrations.notebook")
+    assert done.stderr.strip().endswith("phasescope.integrations.notebook needs IPython: pip install ipython")

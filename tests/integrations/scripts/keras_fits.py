@@ -115,6 +115,13 @@ def evaluate_and_predict() -> Any:
 
 
 @scenario
+def predict_of_a_model_without_an_optimizer() -> Any:
+    callback = PhaseCallback()
+    keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)]).predict(X[:2], callbacks=[callback], verbose=0)
+    return of(callback)
+
+
+@scenario
 def several_steps_per_execution() -> Any:
     if BACKEND == "torch":
         return None  # Keras has none there

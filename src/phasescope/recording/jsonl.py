@@ -41,7 +41,7 @@ class RecordingInUseError(OSError):
 
 
 class Writer:
-    """One recording that is being written. One thread at a time.
+    """One recording that is being written. One thread at a time. What is written at once should not pass `part_bytes`.
 
     `begin()` gives the lines that each part begins with, so that it can be read without those before it.
     """
@@ -59,7 +59,7 @@ class Writer:
         self.path = Path(path)
         self._begin = begin
         self._max_bytes = max_bytes
-        self._part_bytes = part_bytes or max_bytes // _PARTS
+        self.part_bytes = part_bytes or max_bytes // _PARTS
         self._kind = compression_of(path)
         self._compress = _compressor(self._kind)
         self._fd: int | None = None
@@ -68,7 +68,7 @@ class Writer:
 
     def write(self, lines: bytes) -> None:
         """Add whole lines. Raises OSError, and has written nothing then."""
-        if self._size >= self._part_bytes:
+        if self._size + (len(lines) if self._kind is None else 0) > self.part_bytes and self._size:
             self._rotate()
         if self._fd is None:
             self._open()
@@ -126,7 +126,7 @@ class Writer:
                 os.ftruncate(self._fd, self._size)
                 os.lseek(self._fd, self._size, os.SEEK_SET)
             if self._kind is not None:
-                self._size = max(self._size, self._part_bytes)  # the block is broken off: go on in a new part
+                self._size = max(self._size, self.part_bytes)  # the block is broken off: go on in a new part
             raise
         self._size += len(data)
 
@@ -144,7 +144,7 @@ class Writer:
     def _remove_old(self) -> None:
         whole = [part for _, part in full_parts(self.path)]
         sizes = [part.stat().st_size for part in whole]
-        excess = sum(sizes) + self._part_bytes - self._max_bytes
+        excess = sum(sizes) + self.part_bytes - self._max_bytes
         for part, size in zip(whole, sizes, strict=True):
             if excess <= 0:
                 break

@@ -73,6 +73,7 @@ class Recorder:
         except BaseException:
             reader.close()
             raise
+        self._batch_bytes = min(_BATCH_BYTES, self._writer.part_bytes // 4)
 
     @property
     def missed(self) -> int:
@@ -133,7 +134,7 @@ class Recorder:
             self._noted_missed = self._reader.missed
         self._add(line_of(event))
         self._pending_events += 1
-        if self._pending_bytes >= _BATCH_BYTES:
+        if self._pending_bytes >= self._batch_bytes:
             self._flush()
 
     def _add(self, line: bytes) -> None:
@@ -165,7 +166,8 @@ class Recorder:
             self._writer.abandon()
 
     def _first_lines(self) -> bytes:
-        return line_of(self._note().to_event())
+        """A new part begins before what is pending."""
+        return line_of(self._note()._replace(events=self.events).to_event())
 
     def _note(self, *, end: bool = False) -> Note:
         reader = self._reader

@@ -125,7 +125,7 @@ def _header(summary: Summary) -> Iterator[str]:
     if summary.missed:
         yield f"{plural(summary.missed, 'older event')} overwritten, not in these figures"
     if summary.damaged:
-        yield f"{plural(summary.damaged, 'damaged place')} in the ring: what stood there is lost"
+        yield f"{plural(summary.damaged, 'damaged place')} in what was read: what stood there is lost"
     degraded = summary.events_by_type.get("collector_degraded", 0)
     if degraded:
         yield f"a source of counters stopped answering ({plural(degraded, 'time')})"

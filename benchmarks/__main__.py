@@ -22,6 +22,7 @@ ROUNDS = {
     "memory": 3,
     "looking": 5,
     "recording": 3,
+    "analysis": 3,
     "floors": 15,
 }
 """The topics, in the order of the report, each a module of this package, and how many rounds each takes."""

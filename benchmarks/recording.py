@@ -27,12 +27,9 @@ import sys, time
 from phasescope import cli
 
 code = cli.main(sys.argv[1:])
-with open("/proc/self/status") as status:
-    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
-print(time.process_time(), peak, file=sys.stderr)
+print(time.process_time(), file=sys.stderr)
 sys.exit(code)
 """
-"""What getrusage tells of a child's memory begins with its parent's."""
 
 TRAINING = """
 import sys, time
@@ -65,11 +62,8 @@ def run(rounds: int) -> Result:
         _command("convert", str(source), str(recording))
         for _ in range(rounds):
             for name, path in (("ring", source), ("JSONL", recording)):
-                seconds, megabytes = _command("summary", str(path), "--json")
-                _add(found, f"summary of a {name}", "s", seconds)
-                _add(found, f"memory of the summary of a {name}", "MiB", megabytes)
                 table = Path(folder) / "run.parquet"
-                _add(found, f"Parquet from a {name}", "s", _command("convert", str(path), str(table))[0])
+                _add(found, f"Parquet from a {name}", "s", _command("convert", str(path), str(table)))
                 table.unlink()
     for number in range(rounds):
         for recorded in (True, False) if number % 2 else (False, True):
@@ -79,10 +73,6 @@ def run(rounds: int) -> Result:
                 _add(found, "lost", "events", lost)
     return Result(
         [
-            Row(f"`summary` of {EVENTS:,} events in a ring", found["summary of a ring"], 3),
-            Row(f"`summary` of {EVENTS:,} events in JSONL", found["summary of a JSONL"]),
-            Row("its memory, ring", found["memory of the summary of a ring"], 300),
-            Row("its memory, JSONL", found["memory of the summary of a JSONL"], 300),
             Row(f"`convert` of {EVENTS:,} events to Parquet, from a ring", found["Parquet from a ring"], 10),
             Row(f"`convert` of {EVENTS:,} events to Parquet, from JSONL", found["Parquet from a JSONL"]),
             Row(f"events lost by `record` at {RATE_PER_S:,} a second for {WINDOW_S:.0f} s", found["lost"], 0),
@@ -100,13 +90,12 @@ def _add(found: dict[str, Series], name: str, unit: str, value: float) -> None:
     found.setdefault(name, Series(name, unit, [])).values.append(value)
 
 
-def _command(*arguments: str) -> tuple[float, float]:
-    """Processor time in s and largest resident set in MiB of one command. Raises RuntimeError where it fails."""
+def _command(*arguments: str) -> float:
+    """Processor time in s of one command. Raises RuntimeError where it fails."""
     done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"phasescope {arguments[0]}: {done.stderr.strip()}")
-    seconds, kibibytes = done.stderr.split()
-    return float(seconds), int(kibibytes) / 1024
+    return float(done.stderr)
 
 
 def _training(recorded: bool) -> tuple[float, float]:

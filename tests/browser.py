@@ -46,7 +46,7 @@ class Watched:
 
     def _console(self, said: Any) -> None:
         if said.type == "error":
-            self.wrong.append(f"console: {said.text}")
+            self.wrong.append(f"console: {said.text} {(said.location or {}).get('url', '')}".rstrip())
 
     def _dialog(self, dialog: Any) -> None:
         self.wrong.append(f"dialog: {dialog.message}")

@@ -58,6 +58,7 @@ def make_app(
             Route("/api/snapshot", pages.snapshot),
             Route("/api/events", pages.events),
             Route("/report", pages.report),
+            Route("/favicon.ico", pages.no_icon),  # some browsers ask, whatever the page says
         ],
         middleware=[Middleware(Guard, token=token, hosts=frozenset(hosts), cookie=cookie)],
         lifespan=lifespan,
@@ -77,6 +78,9 @@ class _Pages:
         if name not in _ASSETS:
             return PlainTextResponse("there is no such file", 404)
         return Response(asset(name), media_type=_ASSETS[name])
+
+    async def no_icon(self, _: Request) -> Response:
+        return Response(status_code=204)
 
     async def plotly(self, _: Request) -> Response:
         script = await run_in_threadpool(plotly_script)

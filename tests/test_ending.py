@@ -81,8 +81,7 @@ def test_a_clean_stop_is_finished() -> None:
 def test_an_exception_that_left_every_phase_ended_it() -> None:
     session = MadeSession()
     failing(session)
-    session.event("stop")
-    told = ending(session, "stopped")
+    told = ending(session, "stopped")  # the stop itself is not to be seen
     assert (told.kind, told.error_type, told.path) == ("exception", "ValueError", ("epoch", "step", "forward"))
     assert not told.certain
     assert told.text == "ended by an exception: ValueError, in epoch/step/forward"
@@ -102,7 +101,7 @@ def test_the_interpreters_last_words_make_it_certain() -> None:
 def test_ctrl_c_and_sys_exit_are_called_what_they_are() -> None:
     session = MadeSession()
     failing(session, error_type="KeyboardInterrupt")
-    session.event("stop")
+    session.event("stop", context="the interpreter exited after KeyboardInterrupt")
     assert ending(session, "stopped").text == "interrupted with Ctrl-C, in epoch/step/forward"
     session = MadeSession()
     failing(session, error_type="SystemExit")
@@ -125,6 +124,54 @@ def test_an_exception_that_was_caught_ended_nothing() -> None:
     assert ending(session, "stopped").kind == "finished"
 
 
+OUT_OF_MEMORY = {"out_of_memory": True, "memory": "host"}
+
+
+@pytest.mark.parametrize("context", [None, "the interpreter exited"])
+@pytest.mark.parametrize("error_type", ["MemoryError", "KeyboardInterrupt", "StopEarly"])
+def test_nothing_was_on_its_way_out_of_a_session_that_stopped_without_words(
+    error_type: str, context: str | None
+) -> None:
+    session = MadeSession()
+    failing(session, error_type=error_type, told=OUT_OF_MEMORY if error_type == "MemoryError" else None)
+    session.event("stop", context=context)
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain, told.error_type) == ("finished", True, None)
+
+
+def test_a_stop_in_an_except_or_a_finally_is_not_sure_of_the_exception() -> None:
+    session = MadeSession()
+    failing(session, error_type="MemoryError", told=OUT_OF_MEMORY)
+    session.event("stop", context="stopped after MemoryError")
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain) == ("host_out_of_memory", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "where"),
+    [
+        ("MemoryError", "host_out_of_memory", "the host"),
+        ("_ArrayMemoryError", "host_out_of_memory", "the host"),
+        ("OutOfMemoryError", "device_out_of_memory", "a device"),
+    ],
+)
+def test_out_of_memory_outside_of_any_phase_is_known_by_its_name(name: str, kind: str, where: str) -> None:
+    session = MadeSession()
+    session.run("epoch")
+    session.event("stop", context=f"the interpreter exited after {name}")
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain, told.error_type, told.path) == (kind, True, name, ())
+    assert told.text == f"out of memory on {where}, outside of any phase"
+
+
+def test_out_of_memory_that_is_raised_anew_as_something_else_is_what_ended_it_probably() -> None:
+    session = MadeSession()
+    failing(session, error_type="MemoryError", told=OUT_OF_MEMORY)
+    session.event("stop", context="the interpreter exited after TrainingFailed")
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain, told.error_type) == ("host_out_of_memory", False, "MemoryError")
+
+
 @pytest.mark.parametrize("state", ["stopped", "dead"])
 @pytest.mark.parametrize("memory", ["device", "host"])
 def test_out_of_memory_says_where_and_how_much(state: str, memory: str) -> None:
@@ -135,7 +182,7 @@ def test_out_of_memory_says_where_and_how_much(state: str, memory: str) -> None:
         told={"out_of_memory": True, "memory": memory, "requested_bytes": 20 * GIB},
     )
     if state == "stopped":
-        session.event("stop")
+        session.event("stop", context="left after OutOfMemoryError")
     told = ending(session, state)
     assert (told.kind, told.certain) == (f"{memory}_out_of_memory", True)
     where = "cuda:0" if memory == "device" else "the host"
@@ -249,6 +296,9 @@ def work():
         {action}
 {call}
 """
+CAUGHT = "try: work()\nexcept BaseException: pass"
+LEFT = "with phasescope.current(): work()"
+FINALLY = "try: work()\nfinally: phasescope.stop()"
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="sessions lie in files only where they can be locked")
@@ -261,6 +311,11 @@ def work():
         ("os.kill(os.getpid(), signal.SIGINT)", "work()", "exception", "interrupted with Ctrl-C, in epoch/step"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "work()", "killed", "killed or crashed: its process is gone"),
         ("os._exit(3)", "work()", "killed", "killed or crashed: its process is gone"),
+        ("raise MemoryError", CAUGHT, "finished", "finished: the interpreter exited"),
+        ("raise KeyboardInterrupt", f"{CAUGHT}\nphasescope.stop()", "finished", "finished"),
+        ("pass", "work()\nraise MemoryError", "host_out_of_memory", "out of memory on the host, outside of any phase"),
+        ("raise MemoryError", LEFT, "host_out_of_memory", "out of memory on the host, in epoch/step"),
+        ("raise MemoryError", FINALLY, "host_out_of_memory", "out of memory on the host, in epoch/step"),
         ("sys.exit(3)", "work()", "finished", "finished with SystemExit, in epoch/step"),
     ],
 )

@@ -253,6 +253,18 @@ def test_an_error_that_an_interactive_session_went_on_after_is_not_named_at_the_
 
 def test_a_script_that_stopped_has_no_last_words() -> None:
     assert last_words("    phasescope.stop()\n") is None
+    assert last_words("    with phasescope.current():\n        pass\n") is None
+
+
+def test_a_session_that_is_left_or_stopped_amid_an_exception_names_it() -> None:
+    assert last_words("    with phasescope.current():\n        raise ValueError('secret')\n") == "left after ValueError"
+    amid = """
+    try:
+        raise ValueError("secret")
+    finally:
+        phasescope.stop()
+    """
+    assert last_words(amid) == "stopped after ValueError"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

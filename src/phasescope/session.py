@@ -274,7 +274,8 @@ class Session:
 
     def stop(self) -> None:
         """End the session. Phases that are open are closed as `abandoned`. Stopping twice does nothing."""
-        self._end(None)
+        error = sys.exc_info()[0]  # of an `except` or a `finally` around this; which of them can not be told
+        self._end(None if error is None else f"stopped after {error.__name__}")
 
     def _end(self, context: str | None) -> None:
         """All that ends a session. Called again it takes up what an exception (Ctrl-C) broke off."""
@@ -383,7 +384,7 @@ class Session:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.stop()
+        self._end(None if exc_type is None else f"left after {exc_type.__name__}")
 
     def __repr__(self) -> str:
         state = "stopped" if self._recorder.closed else "running"
@@ -467,8 +468,15 @@ def _stop_at_exit() -> None:
         error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         if hasattr(sys, "ps1"):  # where a person types, it is one that the session went on after
             error = None
-        context = "the interpreter exited" + (f" after {type(error).__name__}" if error is not None else "")
+        context = _exited() + (f" after {type(error).__name__}" if error is not None else "")
         session._end(context)
+
+
+def _exited() -> str:
+    """A child of multiprocessing's catches what its target raises, and exits as if nothing had been: that is told."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    is_child = multiprocessing is not None and multiprocessing.parent_process() is not None
+    return f"the interpreter{' of a child process' if is_child else ''} exited"
 
 
 def _forget_in_child() -> None:

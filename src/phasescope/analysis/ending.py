@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from .hostroom import HostRoom
 from .spans import int_or_none
 from .text import duration_text, elide, path_text, printable, size_text
-from .unwinding import Unwinding
+from .unwinding import Raised, Unwinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .spans import Scope, Span
-    from .unwinding import Raised
 
 __all__ = ["Ending", "EndingFold", "OpenPhase"]
 
@@ -29,8 +28,11 @@ _MAX_OPEN = 64
 _LONGEST_TEXT = 300
 _LONGEST_PATH = 80
 _AFTER = " after "
-_EXITS = ("SystemExit",)
+_EXITS = ("SystemExit", "GeneratorExit")
 _INTERRUPTS = ("KeyboardInterrupt",)
+_OF_HOST, _OF_DEVICE = ("MemoryError", "_ArrayMemoryError"), ("OutOfMemoryError",)
+_CLEAN = (None, "", "the interpreter exited")  # of a session: nothing was on its way out of it
+_UNSURE = "stopped after "  # in an `except` or a `finally`
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,10 @@ class EndingFold:
                 return SILENT, True, f"running, but silent for {duration_text(silent_ns)}", None
             return RUNNING, True, "running", None
         raised = self._unwinding.last()
-        if raised is not None and raised.out_of_memory:
-            kind = HOST_OUT_OF_MEMORY if raised.on_host else DEVICE_OUT_OF_MEMORY
-            return kind, True, _memory_text(raised), raised
         if state == "stopped":
             return self._stopped(raised)
+        if raised is not None and raised.out_of_memory:
+            return _out_of_memory(raised, True)
         if raised is not None:
             return EXCEPTION, False, f"{_exception_text(raised)}; then its process ended without a stop", raised
         if state != "dead":
@@ -183,19 +184,34 @@ class EndingFold:
     def _stopped(self, raised: Raised | None) -> tuple[str, bool, str, Raised | None]:
         context = self._stopped_with or ""
         named = context.partition(_AFTER)[2] or None
-        if raised is None and named is None:
-            return FINISHED, self._is_stopped, "finished" + (f": {_short(context)}" if context else ""), None
-        if raised is None or (named is not None and named != raised.error_type):
-            if named in _EXITS:
-                return FINISHED, True, f"finished with {_short(named)}", None
-            text = (
-                "interrupted with Ctrl-C" if named in _INTERRUPTS else f"ended by an exception: {_short(named or '')}"
-            )
-            return EXCEPTION, True, text, raised
-        if raised.error_type in _EXITS:
+        if raised is not None and raised.error_type in _EXITS and named in (None, raised.error_type):
             return FINISHED, True, f"finished with {_short(raised.error_type)}{_in(raised)}", raised
-        # Without those words it is the last phase that says so: what came after it the ring does not tell.
-        return EXCEPTION, named is not None, _exception_text(raised), raised
+        is_clean = self._is_stopped and self._stopped_with in _CLEAN
+        if named is None and (raised is None or is_clean):  # what left phases before was caught
+            return FINISHED, self._is_stopped, "finished" + (f": {_short(context)}" if context else ""), None
+        is_sure = named is not None and not context.startswith(_UNSURE)
+        if raised is not None and named in (None, raised.error_type):
+            # Without those words it is the last phase that says so: what came after it the ring does not tell.
+            if raised.out_of_memory:
+                return _out_of_memory(raised, is_sure)
+            return EXCEPTION, is_sure, _exception_text(raised), raised
+        return _named(named or "", raised, is_sure)
+
+
+def _named(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
+    """An exception of which the stop has the class only; `raised` is another one, that had left the phases before."""
+    if name in _EXITS:
+        return FINISHED, True, f"finished with {_short(name)}", None
+    outside = Raised((), name, None, name in (*_OF_HOST, *_OF_DEVICE), name in _OF_HOST, None, None)
+    if outside.out_of_memory:
+        return _out_of_memory(outside, is_sure)
+    if raised is not None and raised.out_of_memory and name not in _INTERRUPTS:
+        return _out_of_memory(raised, False)  # raised anew as one of the program's own, most likely
+    return EXCEPTION, is_sure, _exception_text(outside), outside
+
+
+def _out_of_memory(raised: Raised, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
+    return HOST_OUT_OF_MEMORY if raised.on_host else DEVICE_OUT_OF_MEMORY, is_sure, _memory_text(raised), raised
 
 
 def _exception_text(raised: Raised) -> str:
@@ -205,9 +221,10 @@ def _exception_text(raised: Raised) -> str:
 
 
 def _memory_text(raised: Raised) -> str:
-    where = "the host" if raised.on_host else raised.device or "the device"
+    where = "the host" if raised.on_host else raised.device or ("the device" if raised.path else "a device")
+    within = _in(raised) or ", outside of any phase"
     asked = f"; {size_text(raised.requested_bytes)} more were asked for" if raised.requested_bytes is not None else ""
-    return f"out of memory on {printable(where)}{_in(raised)}{asked}"
+    return f"out of memory on {printable(where)}{within}{asked}"
 
 
 def _in(raised: Raised) -> str:

@@ -17,8 +17,8 @@ _MAX_THREADS = 256
 
 
 class Raised(NamedTuple):
-    """An exception that left phases, the innermost of which is `path`; `context` is its class and text, where that was
-    written. `requested_bytes` and `on_host` are of one that says that memory ran out."""
+    """An exception that left phases, the innermost of which is `path` (empty where it left none); `context` is its
+    class and text, where that was written. `requested_bytes` and `on_host` are of one that says that memory ran out."""
 
     path: tuple[str, ...]
     error_type: str | None

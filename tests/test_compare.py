@@ -180,6 +180,46 @@ def test_the_commands_data(files: list[str], capsys: pytest.CaptureFixture[str])
     assert [violation["rule"] for violation in data["violations"]] == ["time@forward>5%"]
 
 
+def _renamed(summary: Any) -> None:
+    summary["phases"][1]["path"] = ["step", "encode"]
+
+
+def _without_phases(summary: Any) -> None:
+    summary["phases"] = []
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "said"),
+    [
+        ("time@nosuch>5%", None, "neither side has a phase nosuch"),
+        ("time@forward>5%", _renamed, "only the first has the phase forward"),
+        ("time>5%", _without_phases, "only the first has its phases"),
+        ("device_time>5%", None, "device_time of any phase is not known on both sides"),
+        ("device_time@step>5%", None, "device_time of step is not known on both sides"),
+    ],
+)
+def test_a_rule_that_nothing_can_be_held_against_fails(
+    files: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, change: Any, said: str
+) -> None:
+    summary = training()
+    if change is not None:
+        change(summary)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(summary))
+    assert main(["compare", files[0], str(other), "--fail-on", text]) == 4
+    assert f"FAILED {text}: nothing to judge it by: {said}\n" in capsys.readouterr().out
+    assert main(["compare", files[0], str(other), "--json", "--fail-on", text]) == 4
+    (violation,) = json.loads(capsys.readouterr().out)["violations"]
+    assert (violation["rule"], violation["path"], violation["reason"]) == (text, None, said)
+
+
+def test_a_rule_is_judged_by_the_phases_that_both_sides_have(files: list[str], tmp_path: Path) -> None:
+    summary = training()
+    _renamed(summary)
+    (tmp_path / "other.json").write_text(json.dumps(summary))
+    assert main(["compare", files[0], str(tmp_path / "other.json"), "--fail-on", "time>5%"]) == 0
+
+
 def test_nothing_changed_is_said(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", files[0], files[0]]) == 0
     assert capsys.readouterr().out == "no difference beyond the noise\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .compare import METRICS, Change
+from .compare import BETTER, METRICS, SAME, WORSE, Change
 from .text import path_text
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ _RULE = re.compile(
     r"\s*(?P<metric>[a-z0-9_]+)\s*(?:@\s*(?P<path>[^<>]+?)\s*)?>\s*(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>\S*)\s*"
 )
 _NAMES = tuple(metric.name for metric in METRICS)
+_JUDGED = (WORSE, BETTER, SAME)
 _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
 
@@ -35,7 +36,7 @@ class Rule(NamedTuple):
 
     def is_broken_by(self, change: Change) -> bool:
         """Whether this change is more than is allowed, and more than chance."""
-        if change.metric != self.metric or not self._covers(change.path) or change.verdict != "worse":
+        if change.metric != self.metric or not self.covers(change.path) or change.verdict != WORSE:
             return False
         if self.unit == "%":
             return (
@@ -45,7 +46,8 @@ class Rule(NamedTuple):
             )
         return change.difference is not None and change.difference > self.amount
 
-    def _covers(self, path: tuple[str, ...]) -> bool:
+    def covers(self, path: tuple[str, ...]) -> bool:
+        """Whether the rule is about the phase of this path."""
         if self.path is None:
             return True
         text = path_text(path)
@@ -75,3 +77,29 @@ def broken(comparison: Comparison, rules: Iterable[Rule]) -> Iterator[tuple[Rule
         for change in comparison.changes:
             if one.is_broken_by(change):
                 yield one, change
+
+
+def unjudged(comparison: Comparison, rules: Iterable[Rule]) -> Iterator[tuple[Rule, str]]:
+    """Each rule that nothing could be held against, and why. To pass it by would hide a phase that was renamed."""
+    for one in rules:
+        reason = _why_unjudged(comparison, one)
+        if reason:
+            yield one, reason
+
+
+def _why_unjudged(comparison: Comparison, one: Rule) -> str:
+    about = f"of {one.path}" if one.path else "of any phase"
+    sides = [(before, after) for path, before, after in comparison.counts if one.covers(path)]
+    if not sides:
+        return f"neither side has a phase {one.path}" if one.path else "neither side has a phase"
+    in_both = [pair for pair in sides if None not in pair]
+    if not in_both:
+        sole = {"second" if before is None else "first" for before, _ in sides}
+        what = f"the phase {one.path}" if one.path else "its phases"
+        return f"only the {sole.pop()} has {what}" if len(sole) == 1 else "no phase is on both sides"
+    judged = (
+        change.verdict for change in comparison.changes if change.metric == one.metric and one.covers(change.path)
+    )
+    if any(verdict in _JUDGED for verdict in judged):
+        return ""
+    return f"{one.metric} {about} is not known on both sides"

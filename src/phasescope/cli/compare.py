@@ -3,7 +3,7 @@
 A and B are sessions (a pid, a ring, a recording), or saved as JSON by `phasescope summary --json`, or pages made by
 `phasescope report`. --fail-on makes it a test for continuous integration: "peak_allocated>5%" fails where any phase's
 peak rose by more than 5 %, "time@step/forward>2 ms" where that phase's median did by more than 2 ms. A difference
-within the noise never fails.
+within the noise never fails; a rule that nothing can be held against does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.budget import broken, rule
+from phasescope.analysis.budget import broken, rule, unjudged
 from phasescope.analysis.compare import BETTER, GONE, METRICS, NEW, WORSE, compare
 from phasescope.analysis.text import (
     Column,
@@ -22,6 +22,7 @@ from phasescope.analysis.text import (
     duration_text,
     elide,
     path_text,
+    printable,
     size_text,
     table,
 )
@@ -73,11 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise CommandError(str(error)) from error
     violations = list(broken(comparison, arguments.fail_on))
+    unheld = list(unjudged(comparison, arguments.fail_on))
     if arguments.json:
-        Terminal().line(json_text(_data(comparison, violations), indent=2))
+        Terminal().line(json_text(_data(comparison, violations, unheld), indent=2))
     else:
-        _show(comparison, violations, whole=arguments.all)
-    return PROBLEM if violations else OK
+        _show(comparison, whole=arguments.all)
+        _show_failed(violations, unheld)
+    return PROBLEM if violations or unheld else OK
 
 
 def _summary(target: str, directory: str | None) -> Mapping[str, Any]:
@@ -104,18 +107,25 @@ def _saved(path: Path, *, is_page: bool) -> Mapping[str, Any]:
     return found
 
 
-def _data(comparison: Comparison, violations: Sequence[tuple[Rule, Change]]) -> dict[str, Any]:
+def _data(
+    comparison: Comparison, violations: Sequence[tuple[Rule, Change]], unheld: Sequence[tuple[Rule, str]]
+) -> dict[str, Any]:
     return {
         **comparison.to_dict(),
         "violations": [
             {"rule": one.text, "path": list(change.path), "metric": change.metric, "before": change.before,
-             "after": change.after, "difference": change.difference}
+             "after": change.after, "difference": change.difference, "reason": None}
             for one, change in violations
+        ]
+        + [
+            {"rule": one.text, "path": None, "metric": one.metric, "before": None, "after": None, "difference": None,
+             "reason": reason}
+            for one, reason in unheld
         ],
     }  # fmt: skip
 
 
-def _show(comparison: Comparison, violations: Sequence[tuple[Rule, Change]], *, whole: bool) -> None:
+def _show(comparison: Comparison, *, whole: bool) -> None:
     out = Terminal()
     shown = [change for change in comparison.changes if _is_shown(change, whole)]
     if shown:
@@ -130,8 +140,14 @@ def _show(comparison: Comparison, violations: Sequence[tuple[Rule, Change]], *, 
             side = "the second" if before is None else "the first"
             times = count_text((after if before is None else before) or 0)
             out.line(f"only in {side}: {elide(path_text(path), _LONGEST_NAME)} (entered {times} times)")
+
+
+def _show_failed(violations: Sequence[tuple[Rule, Change]], unheld: Sequence[tuple[Rule, str]]) -> None:
+    out = Terminal()
     for one, change in violations:
         out.line(f"FAILED {one.text}: {elide(path_text(change.path), _LONGEST_NAME)} {_difference(change)}", "red")
+    for one, reason in unheld:
+        out.line(printable(f"FAILED {one.text}: nothing to judge it by: {reason}"), "red")
 
 
 def _is_shown(change: Change, whole: bool) -> bool:

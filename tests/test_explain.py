@@ -170,7 +170,11 @@ def test_a_healthy_session_has_no_cause_and_no_advice() -> None:
 def test_a_session_that_was_killed_says_that_its_memory_was_not_short() -> None:
     answer = healthy("dead")
     assert answer.cause.kind == "killed"
-    assert any("who killed it" in line for line in answer.unknown)
+    assert answer.cause.text == (
+        "Its process is gone without a word: killed from outside, or crashed; its memory was not short."
+    )
+    assert "faulthandler" in answer.advice[0]
+    assert any("who killed it, or whether it crashed" in line for line in answer.unknown)
 
 
 def test_the_kernels_counter_tells_who_killed_it() -> None:
@@ -192,11 +196,93 @@ def test_memory_that_ran_out_and_was_caught_is_told_of_a_session_that_went_on() 
     with session.reader() as reader:
         answer = explanation(reader)
     assert answer.cause.kind == "none"
+    assert answer.cause.text == "Memory ran out once and was caught; whether it grows is not known: too few steps."
     assert answer.happened == "finished; memory ran out 1 time before, and the training went on"
 
 
-def test_a_limit_of_the_process_is_named() -> None:
+def test_of_too_few_steps_it_is_not_said_that_memory_does_not_grow() -> None:
+    for events in ([], steps(3).events):
+        answer = explain(evidence(events))
+        assert (answer.cause.kind, answer.cause.certain) == ("none", False)
+        assert answer.cause.text == (
+            "Nothing went wrong, as far as can be told; whether its memory grows is not known: too few steps."
+        )
+
+
+def test_memory_that_ran_out_and_was_caught_is_in_the_headline() -> None:
+    session = steps(300)
+    for _ in range(5):
+        runs_out(session, None)
+        session.run("step")
+    session.event("stop")
+    answer = explain(evidence(session.events))
+    assert (answer.cause.kind, answer.cause.certain) == ("none", True)
+    assert answer.cause.text == "Memory ran out 5 times and was caught; it does not grow."
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("MemoryError", "the host"), ("OutOfMemoryError", "a device"), ("_ArrayMemoryError", "the host")],
+)
+def test_out_of_memory_outside_of_any_phase_has_no_figures_of_an_earlier_one(name: str, where: str) -> None:
+    session = steps(3)
+    runs_out(session, 2 * GIB)
+    session.run("step")
+    session.event("stop", context=f"the interpreter exited after {name}")
+    answer = explain(evidence(session.events))
+    assert answer.cause.kind == "unknown"
+    assert answer.cause.text == (
+        f"Memory ran out on {where}, outside of any phase ({name}): its figures are not known."
+    )
+    assert not any("ran out in" in line for line in answer.phases)
+
+
+def test_growth_names_the_limit_that_it_came_to_and_no_time_until_full_once_it_is_over() -> None:
+    session = steps(100, grown=10 * MIB)
+    assert "full in" in str(explain(evidence(session.events, "running")))
+    runs_out(session, 2 * GIB)
+    session.event("stop", context="the interpreter exited after MemoryError")
+    answer = explain(evidence(session.events))
+    assert answer.cause.kind == "growth"
+    assert answer.cause.text.endswith("So it ran into its own limit of 2.00 GiB (RLIMIT_AS, `ulimit -v`).")
+    assert answer.cause.figures["address_space_limit_bytes"] == 2 * GIB
+    assert "the process's own limit: 2.00 GiB (RLIMIT_AS, `ulimit -v`)" in answer.held
+    assert "full in" not in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("KeyboardInterrupt", "It was interrupted with Ctrl-C, in step; its memory did not grow and did not run out."),
+        ("KeyError", "It was ended by an exception: KeyError, in step; its memory did not grow and did not run out."),
+    ],
+)
+def test_what_has_nothing_to_do_with_memory_is_said_in_a_sentence(name: str, text: str) -> None:
+    session = steps(300)
+    session.enter("step").exit(status="error", error_type=name)
+    session.event("stop", context=f"the interpreter exited after {name}")
+    cause = explain(evidence(session.events)).cause
+    assert (cause.kind, cause.text, cause.certain) == ("exception", text, True)
+
+
+def steps(count: int, grown: int = 0) -> MadeSession:
+    """So many steps on the host, each of which keeps so many bytes."""
     session = MadeSession(backend="cpu", device_id=-1)
+    session.event("start")
+    for _ in range(count):
+        session.run("step", change=grown)
+        session.now_ns += 100_000_000
+        session.sample(
+            backend="cpu",
+            device_id=-1,
+            device_used_bytes=4 * GIB,
+            device_free_bytes=60 * GIB,
+            device_total_bytes=64 * GIB,
+        )
+    return session
+
+
+def runs_out(session: MadeSession, limit: int | None) -> None:
     entered = session.enter("load")
     entered.exit(status="error", error_type="MemoryError")
     session.event(
@@ -207,10 +293,15 @@ def test_a_limit_of_the_process_is_named() -> None:
             "error_type": "MemoryError",
             "out_of_memory": True,
             "memory": "host",
-            "settings": {"address_space_limit_bytes": 2 * GIB},
+            "settings": {} if limit is None else {"address_space_limit_bytes": limit},
         },
         allocator_allocated_bytes=GIB,
     )
+
+
+def test_a_limit_of_the_process_is_named() -> None:
+    session = MadeSession(backend="cpu", device_id=-1)
+    runs_out(session, 2 * GIB)
     session.event("stop", context="the interpreter exited after MemoryError")
     answer = explain(evidence(session.events))
     assert answer.cause.kind == "limit"

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("textual")
 
 from made_events import MIB, MadeSession
+from phasescope.analysis.growth import Growth
 from phasescope.analysis.series import Point, Range
 from phasescope.analysis.summary import summarize
 from phasescope.analysis.text import text_width
@@ -110,3 +111,12 @@ def test_a_cut_line_is_never_wider_than_it_may_be(width: int) -> None:
     line = Line(("epoch/前向き計算", "text"), ("  12.3 GiB", "dim"), (" e\u0301" * 9, "text"))
     assert lines.cut(line, width).width <= width
     assert text_width(lists.clipped("python 訓練する.py --lr 1", width)) <= width
+
+
+def test_of_a_session_that_is_over_it_is_not_said_when_memory_will_be_full() -> None:
+    found = Growth("host", True, ("step",), 100, 1e6, 9e5, 1.1e6, 1e9, 0.15, (), ())
+    running, over = (lists.alert_lines([], [found], 100, 3, is_over)[0].text for is_over in (False, True))
+    assert "host grows" in running
+    assert "full in 9.00 min" in running
+    assert "host grew" in over
+    assert "full in" not in over

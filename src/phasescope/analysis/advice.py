@@ -119,7 +119,9 @@ def _host_full(cause: Cause, evidence: Evidence) -> list[str]:
 
 def _killed(cause: Cause, evidence: Evidence) -> list[str]:
     return [
-        "look who sent the signal: the batch system's time limit, a preemption, an operator; `dmesg` names the kernel's"
+        "look for a crash in its output: `python -X faulthandler` shows where a segmentation fault or an abort struck",
+        "look for `os._exit` in what it calls: it ends the process with no words at all",
+        "look who sent a signal: the batch system's time limit, a preemption, an operator; `dmesg` names the kernel's",
     ]
 
 

@@ -6,17 +6,18 @@ process rather than this one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .ending import DEVICE_OUT_OF_MEMORY, EXCEPTION, HOST_OUT_OF_MEMORY, KILLED
 from .growth import WORKERS
-from .text import change_text, count_text, duration_text, path_text, share_text, size_text
+from .text import change_text, count_text, duration_text, elide, path_text, printable, share_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .breakdown import Breakdown
+    from .ending import Ending
     from .evidence import Evidence, Shortage
     from .growth import Growth
 
@@ -53,10 +54,42 @@ def cause(evidence: Evidence) -> Cause:
     if growing is not None:
         return _growing(growing)
     if kind == KILLED:
-        return Cause(KILLED_OUTSIDE, "It was killed from outside, and its memory was not short.", certain=False)
+        gone = "Its process is gone without a word: killed from outside, or crashed; its memory was not short."
+        return Cause(KILLED_OUTSIDE, gone, certain=False)
     if kind == EXCEPTION:
-        return Cause(FAILED, f"It {evidence.ending.text}; its memory did not grow and did not run out.", certain=True)
-    return Cause(NONE, "Its memory does not grow and did not run out.", certain=True)
+        text = f"It was {evidence.ending.text}; {_fared(evidence)}."
+        return Cause(FAILED, text, certain=evidence.ending.certain and is_growth_known(evidence))
+    return Cause(NONE, _healthy(evidence), certain=is_growth_known(evidence))
+
+
+def is_growth_known(evidence: Evidence) -> bool:
+    """Whether there are steps enough to tell of any device whether its memory grows."""
+    return any(growth.device != WORKERS for growth in evidence.growth)
+
+
+def _healthy(evidence: Evidence) -> str:
+    known, caught = is_growth_known(evidence), evidence.shortages
+    if caught:
+        grows = "it does not grow" if known else "whether it grows is not known: too few steps"
+        return f"Memory ran out {_times(caught)} and was caught; {grows}."
+    if known:
+        return "Its memory does not grow and did not run out."
+    return "Nothing went wrong, as far as can be told; whether its memory grows is not known: too few steps."
+
+
+def _fared(evidence: Evidence) -> str:
+    """How memory fared in a training that something else ended."""
+    known, caught = is_growth_known(evidence), evidence.shortages
+    if caught:
+        grew = "and did not grow" if known else "and whether it grew is not known: too few steps"
+        return f"memory ran out {_times(caught)} before and was caught, {grew}"
+    if known:
+        return "its memory did not grow and did not run out"
+    return "its memory did not run out, and whether it grew is not known: too few steps"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count_text(count)} times"
 
 
 def _of_shortage(evidence: Evidence) -> Cause:
@@ -64,18 +97,18 @@ def _of_shortage(evidence: Evidence) -> Cause:
     on_host = evidence.ending.kind != DEVICE_OUT_OF_MEMORY
     grown = _growth_behind(evidence, on_host)
     if grown is not None:
-        return _growing(grown)
+        return _until_the_limit(_growing(grown), shortage)
     if shortage is None:
-        return _host_full(evidence)
+        return _host_full(evidence) if evidence.ending.error_type is None else _outside(evidence.ending)
     return _limit(shortage) if on_host else _on_device(shortage)
 
 
 def _growth_behind(evidence: Evidence, on_host: bool) -> Growth | None:
     """The growth that filled the memory, if it was one: not every little growth is the reason."""
     shortage = evidence.shortage
-    labels = ("host", WORKERS) if on_host else (shortage.device.label if shortage is not None else "",)
     for found in evidence.growth:
-        if found.grows and found.device in labels:
+        is_there = (found.device in ("host", WORKERS)) == on_host
+        if found.grows and is_there and (on_host or shortage is None or found.device == shortage.device.label):
             if shortage is None or found.device == WORKERS:
                 return found
             grown = found.bytes_per_step * found.steps
@@ -105,6 +138,22 @@ def _growing(growth: Growth) -> Cause:
         },
         growth=growth,
     )
+
+
+def _until_the_limit(cause: Cause, shortage: Shortage | None) -> Cause:
+    """The same, with the limit that the growth came to, where the process had one of its own."""
+    name, limit = own_limit(shortage)
+    if limit is None or cause.growth is None or cause.growth.device != "host":
+        return cause
+    text = f"{cause.text} So it ran into its own limit of {size_text(limit)} ({LIMITS[name]})."
+    return replace(cause, text=text, figures={**cause.figures, name: limit})
+
+
+def _outside(ending: Ending) -> Cause:
+    """Only the name of the exception is known."""
+    where = "the host" if ending.kind == HOST_OUT_OF_MEMORY else "a device"
+    name = elide(printable(ending.error_type or ""), 80)
+    return Cause(UNKNOWN, f"Memory ran out on {where}, outside of any phase ({name}): its figures are not known.")
 
 
 def _on_device(shortage: Shortage) -> Cause:
@@ -152,27 +201,36 @@ def _limit(shortage: Shortage) -> Cause:
         used_bytes=row.used_bytes,
         total_bytes=row.total_bytes,
     )
-    for name in ("address_space_limit_bytes", "data_limit_bytes"):
-        limit = shortage.settings.get(name)
-        if isinstance(limit, int):
-            text = (
-                f"The process ran into its own limit of {size_text(limit)} ({_LIMITS[name]}): {wanted} were asked for"
-                f"{in_phase}, with {size_text(row.allocated_bytes)} resident."
-            )
-            return Cause(LIMIT, text, figures={**figures, name: limit})
+    name, limit = own_limit(shortage)
+    if limit is not None:
+        text = (
+            f"The process ran into its own limit of {size_text(limit)} ({LIMITS[name]}): {wanted} were asked for"
+            f"{in_phase}, with {size_text(row.allocated_bytes)} resident."
+        )
+        return Cause(LIMIT, text, figures={**figures, name: limit})
     used = f"{size_text(row.used_bytes)} of {size_text(row.total_bytes)} were in use"
     text = f"The host had no room for {wanted}{in_phase}: {used}, {size_text(row.allocated_bytes)} by this process."
     return Cause(HOST_FULL, text, figures=figures)
 
 
-_LIMITS = {"address_space_limit_bytes": "RLIMIT_AS, `ulimit -v`", "data_limit_bytes": "RLIMIT_DATA, `ulimit -d`"}
+LIMITS = {"address_space_limit_bytes": "RLIMIT_AS, `ulimit -v`", "data_limit_bytes": "RLIMIT_DATA, `ulimit -d`"}
+"""The settings that say how much a process may have, each with what sets it."""
+
+
+def own_limit(shortage: Shortage | None) -> tuple[str, int | None]:
+    """Which limit of the process's own was in force when the host's memory ran out, and how many bytes it is."""
+    if shortage is not None and shortage.on_host:
+        for name in LIMITS:
+            limit = shortage.settings.get(name)
+            if isinstance(limit, int):
+                return name, limit
+    return "", None
 
 
 def _host_full(evidence: Evidence) -> Cause:
     """The kernel killed something in this control group, or the host was nearly full when the ring ends."""
     if evidence.oom_kills:
-        times = "once" if evidence.oom_kills == 1 else f"{count_text(evidence.oom_kills)} times"
-        text = f"The kernel's OOM killer struck in its control group, {times}."
+        text = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}."
         return Cause(HOST_FULL, text, figures={"oom_kills": evidence.oom_kills})
     return Cause(HOST_FULL, f"It was {evidence.ending.text}.")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .breakdown import breakdown
 from .devices import device_row
-from .ending import EndingFold
+from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY, KILLED, EndingFold
 from .growth import GrowthFold
 from .spans import scope_of, size_or_none
 from .summary import SummaryFold
@@ -42,8 +42,8 @@ class Shortage:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One session. `oom_kills` is by how many processes of its control group the kernel has killed for memory since
-    it began; None where that is not known."""
+    """One session. `shortage` is the last one that bears on how it ended. `oom_kills` is by how many processes of its
+    control group the kernel has killed for memory since it began; None where that is not known."""
 
     ending: Ending
     summary: Summary
@@ -86,11 +86,13 @@ class EvidenceFold:
         """What is known now, with what `fold` made of the same events. `state` is the reader's: `running`, `stopped`,
         `dead` or `unknown`. `missed` are the events that could not be read: those overwritten, those damaged."""
         last = self._last
+        ending = self._ending.ending(state, fold.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=now_ns)
+        shortage = None if last is None else _shortage(last, fold.device_rows())
         return Evidence(
-            ending=self._ending.ending(state, fold.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=now_ns),
+            ending=ending,
             summary=fold.summary(*missed),
             growth=tuple(self._growth.result()),
-            shortage=None if last is None else _shortage(last, fold.device_rows()),
+            shortage=shortage if shortage is not None and _bears_on(ending, shortage) else None,
             shortages=self._shortages,
             oom_kills=oom_kills,
             settings={} if last is None else _settings(last["metadata"]),
@@ -111,6 +113,12 @@ def evidence(
     for event in events:
         fold.take(event, *summary.add(event))
     return fold.evidence(summary, state, heartbeat_ns=heartbeat_ns, now_ns=now_ns, oom_kills=oom_kills, missed=missed())
+
+
+def _bears_on(ending: Ending, shortage: Shortage) -> bool:
+    """Not so where memory ran out again in the end, or the process died, and this one had been caught before."""
+    is_other = ending.kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY, KILLED) and ending.path != shortage.path
+    return not is_other
 
 
 def _says_out_of_memory(event: Mapping[str, Any]) -> bool:

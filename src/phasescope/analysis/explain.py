@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .advice import advice
-from .causes import Cause, cause, hours_text
-from .growth import WORKERS
+from .causes import LIMITS, Cause, cause, hours_text, is_growth_known, own_limit
 from .text import change_text, count_text, elide, path_text, plural, printable, size_text
 
 if TYPE_CHECKING:
@@ -102,6 +101,9 @@ def _held(evidence: Evidence) -> Iterator[str]:
     shortage = evidence.shortage
     if shortage is not None:
         yield from _parts(shortage.device.label, shortage.breakdown)
+        name, limit = own_limit(shortage)
+        if limit is not None:
+            yield f"the process's own limit: {size_text(limit)} ({LIMITS[name]})"
         return
     for device in evidence.summary.devices:
         yield from _parts(device.label, device.breakdown)
@@ -122,7 +124,7 @@ def _phases(evidence: Evidence, why: Cause) -> Iterator[str]:
         yield f"it ran out in {elide(path_text(evidence.shortage.path), 80)}"
     for growth in evidence.growth:
         if growth.grows:
-            yield from _growth(growth)
+            yield from _growth(growth, evidence.ending.is_over)
     if why.growth is None:
         rows = [row for row in evidence.summary.rows if row.path and row.allocated_delta_mean_bytes]
         rows.sort(key=lambda row: -(row.allocated_delta_mean_bytes or 0))
@@ -131,7 +133,7 @@ def _phases(evidence: Evidence, why: Cause) -> Iterator[str]:
                 yield f"{elide(path_text(row.path), 60)} adds {size_text(row.allocated_delta_mean_bytes)} each time"
 
 
-def _growth(growth: Growth) -> Iterator[str]:
+def _growth(growth: Growth, is_over: bool) -> Iterator[str]:
     low, high = change_text(round(growth.low_bytes_per_step)), change_text(round(growth.high_bytes_per_step))
     step = "entry of " + path_text(growth.per) if growth.per else "sample"
     yield (
@@ -141,7 +143,7 @@ def _growth(growth: Growth) -> Iterator[str]:
     for path, kept in sorted(growth.retained_bytes, key=lambda entry: -abs(entry[1]))[:_MOST_PHASES]:
         if path in growth.phases:
             yield f"  {elide(path_text(path), 60)} keeps {change_text(round(kept))}"
-    if growth.hours_until_full is not None:
+    if growth.hours_until_full is not None and not is_over:
         yield f"  full in {hours_text(growth.hours_until_full)} from its last event, at this rate"
 
 
@@ -159,9 +161,11 @@ def _unknown(evidence: Evidence) -> Iterator[str]:
             yield "how much of it other processes hold: the driver did not tell"
     if any(growth.device == "host" and growth.grows and growth.phases for growth in evidence.growth):
         yield "which phase keeps it for sure: on the host, memory that one phase freed is what the next one gets"
-    if not any(growth.device != WORKERS for growth in evidence.growth):
+    if not is_growth_known(evidence):
         yield "whether it grows: there are too few steps to tell"
     if evidence.ending.kind == "killed" and evidence.oom_kills is None:
-        yield "who killed it: the ring can not tell, and the control group's counters are gone or out of reach"
+        yield "who killed it, or whether it crashed: the control group's counters are gone or out of reach"
+    elif evidence.ending.kind == "killed" and not evidence.oom_kills:
+        yield "who killed it, or whether it crashed; the kernel's OOM killer has not struck in its control group"
     if any(not row.peak_is_exact for row in summary.rows):
         yield "peaks between two looks: start(peaks=True) measures them exactly"

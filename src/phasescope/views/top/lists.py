@@ -191,9 +191,11 @@ def _phase_line(phase: PhaseByRank, job: Job, width: int) -> Line:
     return line.add(f"  slowest on rank {job.ranks[at].rank}: ", "dim").add(text, "dim")
 
 
-def alert_lines(marks: Sequence[Mark], growth: Sequence[Growth], width: int, height: int) -> list[Line]:
+def alert_lines(
+    marks: Sequence[Mark], growth: Sequence[Growth], width: int, height: int, is_over: bool = False
+) -> list[Line]:
     """The newest warnings and errors, the newest last; memory that grows is one of them."""
-    lines = [cut(_growth_line(found), width) for found in growth if found.grows][:1]
+    lines = [cut(_growth_line(found, is_over), width) for found in growth if found.grows][:1]
     room = height - len(lines)
     lines += [_mark_line(mark, width) for mark in marks[-room:]] if room > 0 else []
     return lines[:height]
@@ -206,10 +208,10 @@ def event_lines(marks: Sequence[Mark], width: int, height: int, scroll: int) -> 
     return found or [Line(("  no warnings, no errors", "dim"))]
 
 
-def _growth_line(found: Growth) -> Line:
-    line = Line(("  ▲ ", "warn"), (f"{printable(found.device)} grows ", "warn"))
+def _growth_line(found: Growth, is_over: bool) -> Line:
+    line = Line(("  ▲ ", "warn"), (f"{printable(found.device)} {'grew' if is_over else 'grows'} ", "warn"))
     line.add(f"by {size_text(round(found.bytes_per_step))} a {'sample' if found.per is None else 'step'}")
-    if found.hours_until_full is not None:
+    if found.hours_until_full is not None and not is_over:
         line.add(f", full in {duration_text(int(min(found.hours_until_full, 1e6) * 3.6e12))}", "warn")
     if found.phases:
         line.add(f", kept in {', '.join(path_text(path) for path in found.phases[:3])}", "dim")

@@ -230,7 +230,7 @@ class Picture:
         if self.frame is None:
             return []
         marks = [] if self.panel_name == EVENTS else self.frame.alerts
-        return lists.alert_lines(marks, self.frame.growth, width, height)
+        return lists.alert_lines(marks, self.frame.growth, width, height, self.frame.ending.is_over)
 
     def keys(self, width: int, height: int) -> list[Line]:
         if self._told is not None and self._clock() < self._told[1]:

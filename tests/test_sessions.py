@@ -23,7 +23,7 @@ from phasescope import ring, sessions, system
 from phasescope.sessions import DirectoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.skipif(not system.CAN_SHARE_FILES, reason="here rings lie in memory only")
 as_root = pytest.mark.skipif(system.user_id() != 0, reason="only root can give a file away")
@@ -181,7 +181,7 @@ def test_directory_and_file_are_the_users_alone_whatever_the_umask(umask: int, t
     assert path.lstat().st_uid == os.getuid()
 
 
-@pytest.mark.parametrize("mode", [0o701, 0o710, 0o720, 0o740, 0o770, 0o755, 0o777, 0o1777])
+@pytest.mark.parametrize("mode", [0o701, 0o710, 0o720, 0o740, 0o770, 0o755, 0o777])
 def test_a_directory_with_any_right_for_others_is_refused_with_the_command_that_mends_it(
     mode: int, rings: Path
 ) -> None:
@@ -190,6 +190,29 @@ def test_a_directory_with_any_right_for_others_is_refused_with_the_command_that_
     assert list(rings.iterdir()) == []
     assert mode_of(rings) == mode, "it is the user's to change"
     assert sessions.describe_directory(rings)[0].ok is False
+
+
+def _with_sticky_bit(rings: Path) -> None:
+    rings.chmod(0o1777)
+
+
+def _with_somebody_elses_file(rings: Path) -> None:
+    (rings / "notes.txt").write_text("not ours")
+    rings.chmod(0o755)
+
+
+@pytest.mark.parametrize("make", [_with_sticky_bit, _with_somebody_elses_file])
+def test_nobody_is_told_to_close_a_directory_that_others_use(make: Callable[[Path], None], rings: Path) -> None:
+    make(rings)
+    said = refused(rings)
+    assert "chmod" not in said
+    assert f"name a directory of its own, such as {in_temporary()}" in said
+
+
+@as_root
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")
+def test_nobody_is_told_to_close_a_directory_of_the_system() -> None:
+    assert "chmod" not in refused("/proc")
 
 
 def test_a_symbolic_link_in_the_place_of_the_directory_is_refused(rings: Path, tmp_path: Path) -> None:

@@ -110,9 +110,24 @@ def check_directory(path: str) -> None:
     if system.user_id() >= 0 and found.st_uid != system.user_id():
         raise DirectoryError(f"{path} belongs to user {found.st_uid}; {_ELSEWHERE}")
     if system.user_id() >= 0 and found.st_mode & 0o077:
-        raise DirectoryError(
-            f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}); run: chmod 700 {path}"
-        )
+        way_out = f"run: chmod 700 {path}" if _may_be_closed(path, found.st_mode) else _own_directory()
+        raise DirectoryError(f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}); {way_out}")
+
+
+def _may_be_closed(path: str, mode: int) -> bool:
+    """Whether to close it to others harms nobody: it holds nothing but rings, and is no place such as /tmp or /mnt."""
+    if mode & stat.S_ISVTX or len(Path(path).parts) <= 2:
+        return False
+    try:
+        with os.scandir(path) as entries:
+            return all(entry.name.endswith((SUFFIX, _UNFINISHED)) for entry in entries)
+    except OSError:
+        return False
+
+
+def _own_directory() -> str:
+    own = Path(system.temporary_directory()) / f"phasescope-{system.user_id()}"
+    return f"name a directory of its own, such as {own} (PHASESCOPE_DIR, or start(directory=...))"
 
 
 _ELSEWHERE = "name another directory (PHASESCOPE_DIR, or start(directory=...))"

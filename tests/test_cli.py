@@ -154,6 +154,24 @@ def test_every_command_has_help_from_its_docstring(name: str, capsys: pytest.Cap
 
 
 @pytest.mark.neutral
+@pytest.mark.parametrize("columns", ["1", "2", "10"])
+def test_help_on_a_terminal_of_hardly_any_width(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert cli.main(["ls", "--help"]) == 0
+    assert "usage" in capsys.readouterr().out
+
+
+@pytest.mark.neutral
+def test_a_closed_output_or_error_stream_is_no_traceback(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["ls", "--dir", str(directory)]) == cli.NOT_FOUND
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["summary", "--dir", str(directory)]) == cli.NOT_FOUND
+
+
+@pytest.mark.neutral
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"phasescope {phasescope.__version__}\n"
@@ -168,6 +186,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["--verison"],
         ["ls", "--colour"],
         ["tail", "-n", "-3"],
+        ["tail", "--last", "99999999999999999999", "--no-follow"],
         ["tail", "--types", ","],
         ["demo", "--steps", "0"],
     ],

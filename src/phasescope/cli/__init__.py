@@ -50,7 +50,7 @@ INTERRUPTED = 130
 
 _EXIT_CODES = """exit codes: 0 ok, 1 nothing found or no such session, 2 wrong usage,
 3 an optional dependency is missing, 4 something is wrong (explain, compare), 130 Ctrl-C"""
-_WIDEST_HELP = 100
+_NARROWEST_HELP, _WIDEST_HELP = 20, 100
 
 
 class CommandError(Exception):
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. A closed pipe ends it silently."""
     try:
         done = _run(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the shell, `>&-`
+            sys.stdout.flush()
     except CommandError as error:
         from phasescope.cli.terminal import complain
 
@@ -126,7 +127,7 @@ def _help(module: ModuleType) -> str:
 
 def _paragraphs(text: str) -> str:
     """The text filled anew to the terminal's width, as argparse does it for one paragraph only."""
-    width = min(shutil.get_terminal_size().columns, _WIDEST_HELP) - 2
+    width = max(_NARROWEST_HELP, min(shutil.get_terminal_size().columns, _WIDEST_HELP) - 2)
     return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
 
 

@@ -233,7 +233,7 @@ def _count(text: str) -> int:
         count = int(text)
     except ValueError:
         count = -1
-    if count < 0:
+    if not 0 <= count <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of events")
     return count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -14,14 +15,14 @@ from phasescope.analysis.text import printable
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 # What stands for our own signs where an encoding lacks them.
-_PLAIN = {"≥": ">=", "…": "~", "–": "-", "µ": "u", "×": "x", "→": "->", "│": "|"}
+_PLAIN = {"≥": ">=", "…": "~", "–": "-", "µ": "u", "×": "x", "→": "->", "│": "|", "±": "+/-", "▲": "^", "▼": "v"}
 
 
 class Terminal:
     """A stream for a person. `width` is None where lines need not fit anything, as in a pipe."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stdout if stream is None else stream
+        self._stream = stream or sys.stdout or _nowhere()
         on_terminal = self._stream.isatty()
         self.width = shutil.get_terminal_size().columns if on_terminal else None
         self._colour = on_terminal and _may_colour()
@@ -38,6 +39,11 @@ class Terminal:
     def paint(self, text: str, style: str) -> str:
         """The text in a style such as `red` or `bold`, where colours are shown."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and self._colour else text
+
+
+def _nowhere() -> TextIO:
+    """Where Python found the stream closed when it began (`>&-`), nobody reads."""
+    return io.StringIO()
 
 
 def complain(message: str) -> None:

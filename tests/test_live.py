@@ -140,7 +140,7 @@ def test_the_summary_says_how_it_ended(rings: Path, capsys: pytest.CaptureFixtur
         ring.leave(number, ["epoch"], None, 5 * MS, "error")
         extra = {"error_type": "OutOfMemoryError", "out_of_memory": True, "memory": "device", "requested_bytes": GIB}
         ring.event("error", number, None, None, [1, "MainThread"], ["epoch"], extra=extra)
-        ring.stop()
+        ring.stop(context="the interpreter exited after OutOfMemoryError")
         assert cli.main(["summary", ring.path]) == 0
     assert "out of memory on cuda:0, in epoch; 1.00 GiB more were asked for; stopped 2025" in capsys.readouterr().out
 

@@ -189,6 +189,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["tail", "--last", "99999999999999999999", "--no-follow"],
         ["tail", "--types", ","],
         ["demo", "--steps", "0"],
+        ["web", "--port", "99999"],
+        ["web", "--port", "-1"],
+        ["web", "--port", "x"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,12 +218,24 @@ def test_ls_shows_a_live_session(training: Training, run: Callable[..., tuple[in
     exit_code, out, err = run("ls")
     title, line = out.splitlines()
     assert (exit_code, err) == (0, "")
-    assert title.split() == ["pid", "state", "age", "rank", "phase", "allocated", "reserved", "command"]
-    assert line.split()[:2] == [str(training.pid), "running"]
+    assert title.split() == ["pid", "session", "state", "age", "rank", "phase", "allocated", "reserved", "command"]
+    pid, begin_of_id, state = line.split()[:3]
+    assert (pid, state) == (str(training.pid), "running")
+    assert run("summary", begin_of_id)[0] == 0
     assert " 1/4 " in line
     assert " epoch/validation " in line
     assert " MiB " in line
     assert sys.executable in line
+
+
+@needs_files
+def test_ls_says_why_it_did_not_look_into_a_directory(
+    directory: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    directory.chmod(0o755)
+    exit_code, _, err = run("ls")
+    assert exit_code == 1
+    assert f"not looked into: {directory} is open to others (mode 0755)" in err
 
 
 @needs_files

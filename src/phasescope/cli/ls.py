@@ -3,11 +3,14 @@
 The phase is the innermost one open, for a dead session when it died; the memory is what its device had
 allocated and reserved at the last event. "silent" is a session whose process lives and holds it but has not
 been heard of for more than ten sampling intervals. "dead" is one whose process is gone without having stopped
-it: it was killed or crashed, and `phasescope summary` reads what it left.
+it: it was killed or crashed, and `phasescope summary` reads what it left. Under "session" is how its id begins, which
+other commands take as well as the pid.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +34,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LAST_EVENTS = 256
+_ID_SHOWN = 8
 _LONGEST_TEXT = 200
 _COLUMNS = (
     Column("pid"),
+    Column("session", right=False),
     Column("state", right=False),
     Column("age"),
     Column("rank"),
@@ -60,7 +65,22 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         places = ", ".join(sessions.places(arguments.dir))
         Terminal().line(f"no sessions in {printable(places)}; `phasescope.start()` begins one")
+    for reason in _refused(sessions.places(arguments.dir)):
+        Terminal(sys.stderr).line(f"not looked into: {printable(reason)}", "yellow")
     return OK if found else NOT_FOUND
+
+
+def _refused(places: Sequence[str]) -> list[str]:
+    """Why each of the directories that are there, but not for this user alone, holds nothing that is shown."""
+    from phasescope import sessions
+
+    reasons = []
+    for place in filter(os.path.lexists, places):
+        try:
+            sessions.check_directory(place)
+        except sessions.DirectoryError as error:
+            reasons.append(str(error))
+    return reasons
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -148,6 +168,7 @@ def _cells(session: dict[str, Any]) -> list[str]:
     rank, world_size = number(session["rank"]), number(session["world_size"])
     return [
         UNKNOWN if number(session["pid"]) is None else str(session["pid"]),
+        _short_id(session["session_id"]),
         state_text(session["health"]),
         duration_text(session["age_ns"]),
         UNKNOWN if rank is None or world_size is None else f"{rank}/{world_size}",
@@ -156,3 +177,7 @@ def _cells(session: dict[str, Any]) -> list[str]:
         size_text(session["reserved_bytes"]),
         elide(command_line(session), _LONGEST_TEXT),
     ]
+
+
+def _short_id(session_id: object) -> str:
+    return printable(session_id[:_ID_SHOWN]) if isinstance(session_id, str) and session_id else UNKNOWN

@@ -546,6 +546,13 @@ def test_a_missing_textual_is_answered_with_the_line_that_brings_it(
     assert 'pip install "phasescope[top]"' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("lacking", ["stdin", "stdout", "stderr"])
+def test_each_of_its_streams_must_be_a_terminal(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(getattr(sys, name), "isatty", lambda is_one=name != lacking: is_one, raising=False)
+    assert cli.main(["top"]) == cli.WRONG_USAGE
+
+
 def test_it_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["top"]) == cli.WRONG_USAGE
     assert "needs a terminal" in capsys.readouterr().err

@@ -185,8 +185,11 @@ def test_our_own_names_are_let_in_also_through_a_tunnels_port(server: Server, ho
 
 
 def test_other_pages_can_read_nothing(server: Server) -> None:
-    given = {"authorization": f"Bearer {server.token}", "origin": "https://evil.example"}
+    given = {"authorization": f"Bearer {server.token}"}
     answer = server.get("/api/sessions", **given)
+    for origin in ("https://evil.example", "http://localhost.evil.example", "null", ""):
+        assert server.get("/api/sessions", **given, origin=origin).status_code == 403
+    assert server.get("/api/sessions", **given, origin=server.base).status_code == 200
     assert not [name for name in answer.headers if name.startswith("access-control")]
     for site in ("cross-site", "same-site"):
         assert server.get("/api/sessions", **given, **{"sec-fetch-site": site}).status_code == 403
@@ -249,6 +252,15 @@ def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) ->
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert cli.main(["web", "--port", str(taken.getsockname()[1])]) == 1
     assert "can not listen" in capsys.readouterr().err
+
+
+def test_a_host_that_is_not_ours_is_one_line_without_a_port_that_nobody_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["web", "--host", "192.0.2.1"]) == 1
+    err = capsys.readouterr().err
+    assert "can not listen at 192.0.2.1: " in err
+    assert "port" not in err
 
 
 def test_a_session_that_is_not_found_is_one_line(rings: Path, capsys: pytest.CaptureFixture[str]) -> None:

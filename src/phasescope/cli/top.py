@@ -19,6 +19,7 @@ from phasescope.cli.target import add_session, number
 
 if TYPE_CHECKING:
     import argparse
+    from typing import TextIO
 
     from phasescope.views.top.watch import Watch
 
@@ -34,8 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("textual") is None:
         raise CommandError('top needs textual: pip install "phasescope[top]"', MISSING_DEPENDENCY)
     watch = _watch(arguments.target, arguments.dir)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise CommandError("top needs a terminal; `phasescope summary` prints once", WRONG_USAGE)
+    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout) and _is_terminal(sys.stderr)):
+        raise CommandError(
+            "top needs a terminal for input, output and errors; `phasescope summary` prints once", WRONG_USAGE
+        )
     from phasescope import sessions
     from phasescope.views.top.app import TopApp
 
@@ -56,6 +59,11 @@ def _watch(target: str | None, directories: list[str]) -> Watch:
         path = target if "#" in target else reader.path
         pid = number(reader.constants.get("pid")) if target.isdecimal() else None
     return Watch(Catalogue(directories, [] if path is None else [path]), path, pid)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """textual draws on standard error; a closed stream is None."""
+    return stream is not None and stream.isatty()
 
 
 def _give_way() -> None:

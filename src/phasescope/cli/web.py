@@ -7,6 +7,7 @@ address of this one with --host. Needs an extra: pip install "phasescope[web]".
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import secrets
 import socket
@@ -19,11 +20,10 @@ from phasescope.cli.target import add_session
 from phasescope.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    import argparse
-
     from phasescope.views.catalogue import Catalogue
 
 DEFAULT_PORT = 8765
+_LAST_PORT = 65535
 _NEEDED = ("starlette", "uvicorn", "plotly")
 _TOKEN_BYTES = 24
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", metavar="HOST", help="where to listen (default: 127.0.0.1)")
     parser.add_argument(
         "--port",
-        type=int,
+        type=_port,
         metavar="PORT",
         help=f"default: {DEFAULT_PORT}, or a free one where that is taken; 0: a free one",
     )
@@ -76,6 +76,7 @@ def _catalogue(arguments: argparse.Namespace) -> tuple[Catalogue, str | None]:
 def _listen(host: str, port: int | None) -> socket.socket:
     """A socket that listens there. The default port may be taken, one that was asked for may not."""
     tries = (DEFAULT_PORT, 0) if port is None else (port,)
+    where = host if port is None else f"{host}, port {port}"
     failed: Exception | None = None
     for number in tries:
         try:
@@ -83,7 +84,13 @@ def _listen(host: str, port: int | None) -> socket.socket:
             return socket.create_server(address[:2], family=family)
         except (OSError, OverflowError) as error:
             failed = error
-    raise CommandError(f"can not listen at {host}, port {tries[-1]}: {getattr(failed, 'strerror', None) or failed}")
+    raise CommandError(f"can not listen at {where}: {getattr(failed, 'strerror', None) or failed}")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text[:6]) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to {_LAST_PORT}")
+    return int(text)
 
 
 def _serve(arguments: argparse.Namespace, listener: socket.socket, catalogue: Catalogue, chosen: str | None) -> None:

@@ -69,7 +69,7 @@ class Guard:
         answer: ASGIApp = self._app
         if not self._is_our_name(headers.get("host", "")):
             answer = PlainTextResponse("this name does not lead here: use the address that was printed", 403)
-        elif headers.get("sec-fetch-site", "none") not in _SAME_PAGE and scope["path"] != "/":
+        elif self._is_from_elsewhere(headers, scope["path"]):
             answer = PlainTextResponse("only the page itself may ask this", 403)
         elif scope["method"] not in ("GET", "HEAD"):
             answer = PlainTextResponse("there is nothing to be changed here", 405)
@@ -106,6 +106,16 @@ class Guard:
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), (self._token or "").encode())
+
+    def _is_from_elsewhere(self, headers: dict[str, str], path: str) -> bool:
+        """Whether a browser says that another page asks. One that only leads here, to `/`, may be any."""
+        if headers.get("sec-fetch-site", "none") not in _SAME_PAGE and path != "/":
+            return True
+        origin = headers.get("origin")
+        if origin is None:
+            return False
+        scheme, _, host = origin.partition("://")  # `null`, which a sandboxed page says, is none of ours
+        return scheme not in ("http", "https") or not self._is_our_name(host)
 
     def _is_our_name(self, host: str) -> bool:
         name = host_name(host)

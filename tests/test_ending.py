@@ -147,6 +147,14 @@ def test_a_stop_in_an_except_or_a_finally_is_not_sure_of_the_exception() -> None
     assert (told.kind, told.certain) == ("host_out_of_memory", False)
 
 
+def test_a_child_of_multiprocessing_exits_in_silence_and_so_proves_nothing() -> None:
+    session = MadeSession()
+    failing(session, error_type="MemoryError", told=OUT_OF_MEMORY)
+    session.event("stop", context="the interpreter of a child process exited")
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain) == ("host_out_of_memory", False)
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "where"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet
@@ -13,6 +15,7 @@ import phasescope
 from made_events import MS, START_NS, MadePhase, MadeSession
 from made_recordings import steps, write
 from phasescope import attach
+from phasescope.reader import SessionNotFoundError
 from phasescope.recording.convert import convert
 from phasescope.recording.files import UnknownFormatError, format_of
 
@@ -109,6 +112,19 @@ def test_an_unfinished_conversion_leaves_nothing(tmp_path: Path, monkeypatch: py
 def fails() -> Any:
     yield from steps(1)
     raise RuntimeError("disk")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".parquet", ".perfetto-trace", ".json"])
+def test_a_new_file_is_for_its_user_alone(tmp_path: Path, ending: str) -> None:
+    target = converted(write(tmp_path / "a.jsonl", steps(2)), tmp_path / f"b{ending}")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_a_perfetto_trace_is_said_not_to_be_read_back(tmp_path: Path) -> None:
+    trace = converted(write(tmp_path / "a.jsonl", steps(2)), tmp_path / "b.perfetto-trace")
+    with pytest.raises(SessionNotFoundError, match=r"is a trace for ui\.perfetto\.dev, which can not be read back"):
+        attach(trace)
 
 
 def test_nothing_is_written_over_and_no_format_is_guessed(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -159,6 +161,22 @@ def test_a_page_that_can_not_be_written_is_one_line(rings: Path, capsys: pytest.
     with made_ring(rings) as ring:
         assert cli.main(["report", ring.path, "-o", str(rings / "no" / "where.html")]) == 1
     assert "No such file" in capsys.readouterr().err
+
+
+def test_a_page_is_for_its_user_alone_and_written_over_another_file_only_where_that_is_named(
+    rings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with made_ring(rings) as ring:
+        assert cli.main(["report", ring.path]) == 0
+        (page,) = tmp_path.glob("phasescope-*.html")
+        assert os.name == "nt" or stat.S_IMODE(page.stat().st_mode) == 0o600
+        page.write_text("mine")
+        assert cli.main(["report", ring.path]) == 2
+        assert f"{page.name} exists; -o {page.name} writes over it" in capsys.readouterr().err
+        assert page.read_text() == "mine"
+        assert cli.main(["report", ring.path, "-o", page.name]) == 0
+        assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 @needs_browser

@@ -6,14 +6,16 @@ It is about 5 MB, nearly all of it the plot script, however long the session was
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasescope.analysis.text import printable, size_text
-from phasescope.cli import MISSING_DEPENDENCY, OK, CommandError
+from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
 from phasescope.cli.places import add_directories, opened_among
 from phasescope.cli.target import add_session
 from phasescope.cli.terminal import Terminal
+from phasescope.recording.files import for_its_user_alone
 
 if TYPE_CHECKING:
     import argparse
@@ -25,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session(parser)
     add_directories(parser)
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="the page; default: phasescope-PID.html in this directory"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the page; written over if it is there; default: a new phasescope-PID.html in this directory",
     )
 
 
@@ -34,16 +39,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     with opened_among(arguments.target, arguments.dir) as reader:
         path = Path(arguments.output or f"phasescope-{reader.constants.get('pid')}.html")
+        if not arguments.output and os.path.lexists(path):
+            raise CommandError(f"{path} exists; -o {path} writes over it, -o FILE elsewhere", WRONG_USAGE)
         try:
             made = make(reader, arguments.dir)
         except PlotlyMissingError as error:
             raise CommandError(str(error), MISSING_DEPENDENCY) from error
     try:
-        path.write_text(made, encoding="utf-8")
+        _write(path, made, is_new=not arguments.output)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from error
     Terminal().line(f"{printable(str(path))}, {size_text(len(made))}")
     return OK
+
+
+def _write(path: Path, text: str, *, is_new: bool) -> None:
+    """A new file is for its user alone: the page has the command line and what the training named."""
+    mode = "x" if is_new else "w"
+    with open(path, mode, encoding="utf-8", opener=for_its_user_alone) as file:
+        file.write(text)
 
 
 def make(reader: Reader, directories: list[str]) -> str:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from phasescope.recording import chrome, parquet, perfetto
-from phasescope.recording.files import CHROME, JSONL, PARQUET, PERFETTO, UnknownFormatError, format_of
+from phasescope.recording.files import (
+    CHROME,
+    JSONL,
+    PARQUET,
+    PERFETTO,
+    UnknownFormatError,
+    for_its_user_alone,
+    format_of,
+)
 from phasescope.recording.jsonl import Writer
 from phasescope.recording.notes import Note
 from phasescope.recording.recorder import line_of
@@ -84,7 +92,7 @@ def _trace(write: Callable[[Iterable[Item], BinaryIO], None]) -> Callable[[Seque
         counted = [0]
         unfinished = path.with_name(f".{os.getpid()}.{path.name}")
         try:
-            with unfinished.open("xb") as file:
+            with open(unfinished, "xb", opener=for_its_user_alone) as file:
                 write(_items(readers, counted), file)
             unfinished.replace(path)
         finally:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
 JSONL, PARQUET, PERFETTO, CHROME, RING = "jsonl", "parquet", "perfetto", "chrome", "ring"
@@ -29,6 +29,11 @@ _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 class UnknownFormatError(ValueError):
     """The file's name ends in nothing that says how to write it; the text lists what does."""
+
+
+def for_its_user_alone(path: str, flags: int) -> int:
+    """The opener of a new file that holds what a session does: `open(path, "xb", opener=for_its_user_alone)`."""
+    return os.open(path, flags, 0o600)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -48,6 +48,7 @@ def write(reader: Reader, path: str | os.PathLike[str], note: Callable[[], Mappi
     count = 0
     tables: list[Any] = []
     try:
+        unfinished.touch(mode=0o600)  # pyarrow would let everybody read it
         with parquet.ParquetWriter(unfinished, schema, compression="zstd") as writer, ThreadPoolExecutor(1) as thread:
             written: Future[None] | None = None
             for common, rows in columns.batches(reader):

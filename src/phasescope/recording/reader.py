@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.analysis.summary import SummaryFold
 from phasescope.reader import Reader, SessionNotFoundError
-from phasescope.recording.files import full_parts, parts
+from phasescope.recording.files import ENDINGS, PERFETTO, full_parts, parts
 from phasescope.recording.notes import is_note, note_in
 from phasescope.recording.reading import Reading, fold_lines
 from phasescope.recording.source import MAX_PROBLEMS, JsonlSource, JsonSource, Problem
@@ -288,6 +288,14 @@ def _source_of(path: Path) -> Source:
         from phasescope.recording.parquet import ParquetSource
 
         return ParquetSource(path)
+    if _is_perfetto(path, beginning):
+        raise SessionNotFoundError(
+            f"{path} is a trace for ui.perfetto.dev, which can not be read back; name what it was made of"
+        )
     if beginning[:1] == b"[" or path.suffix.lower() == ".json":
         return JsonSource(path)
     return JsonlSource(parts(path))
+
+
+def _is_perfetto(path: Path, beginning: bytes) -> bool:
+    return ENDINGS.get(path.suffix.lower()) == PERFETTO and not beginning.startswith(b"{")

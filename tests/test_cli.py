@@ -412,6 +412,14 @@ def test_tail_without_follow_ends_while_the_session_runs(
 
 
 @needs_files
+def test_tail_names_a_type_that_no_event_has(training: Training, run: Callable[..., tuple[int, str, str]]) -> None:
+    exit_code, _, err = run("tail", "--no-follow", "--types", "bogus,phase_enter")
+    assert exit_code == 0
+    assert err.startswith("phasescope: there is no event type bogus; known are start, ")
+    assert err.count("\n") == 1
+
+
+@needs_files
 def test_tail_follows_a_live_session_line_by_line_until_it_is_killed(training: Training) -> None:
     follower = second_process("tail", str(training.pid), "--dir", str(training.directory), "--types", "phase_exit")
     assert follower.stdout is not None

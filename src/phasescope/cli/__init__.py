@@ -49,7 +49,7 @@ PROBLEM = 4
 INTERRUPTED = 130
 
 _EXIT_CODES = """exit codes: 0 ok, 1 nothing found or no such session, 2 wrong usage,
-3 an optional dependency is missing, 4 something is wrong (explain, compare), 130 Ctrl-C"""
+3 an optional dependency is missing, 4 something is wrong (explain, compare), 130 Ctrl-C (record: 0)"""
 _NARROWEST_HELP, _WIDEST_HELP = 20, 100
 
 

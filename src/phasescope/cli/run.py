@@ -3,8 +3,8 @@
 What torch, Lightning, transformers and Keras do in it is marked as the script imports them. At the end the summary
 goes to standard error, also when the script raises or is interrupted; meanwhile any other command looks in.
 
-Whatever follows SCRIPT or MODULE is its own, and no separator is needed. Exit code, traceback, sys.argv and sys.path
-are what Python alone would give it.
+Whatever follows SCRIPT or MODULE is its own, and no separator is needed (`--` may stand before it). Exit code,
+traceback, sys.argv and sys.path are what Python alone would give it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import runpy
 import sys
 import types
+import warnings
 import zipfile
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -27,7 +28,7 @@ from phasescope.cli import OK, WRONG_USAGE, CommandError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from phasescope.session import Session
 
@@ -39,6 +40,8 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Our own options, and from the script or `-m` on what is passed on."""
     index = 0
     while index < len(arguments) and arguments[index].startswith("-"):
+        if arguments[index] == "--":
+            return arguments[:index], arguments[index + 1 :]
         if arguments[index].startswith("-m"):
             break
         index += 2 if arguments[index] in _WITH_VALUE else 1
@@ -59,7 +62,8 @@ def run(arguments: argparse.Namespace) -> Callable[[], int]:
     import phasescope
 
     try:
-        session = phasescope.start(directory=arguments.dir, interval_ms=arguments.interval_ms)
+        with _warnings_as_complaints():
+            session = phasescope.start(directory=arguments.dir, interval_ms=arguments.interval_ms)
     except ValueError as error:
         raise CommandError(str(error), WRONG_USAGE) from error
     if not arguments.no_summary:
@@ -69,6 +73,21 @@ def run(arguments: argparse.Namespace) -> Callable[[], int]:
         _OURS.append(str(Path(str(automatic.__file__)).resolve().parent) + os.sep)
         automatic.instrument_imports()
     return program
+
+
+@contextlib.contextmanager
+def _warnings_as_complaints() -> Iterator[None]:
+    """A warning names the line that called `start`; here that is one of ours, and says nothing to the user."""
+    from phasescope.cli.terminal import complain
+    from phasescope.notices import PhasescopeWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for one in caught:
+        if issubclass(one.category, PhasescopeWarning):
+            complain(str(one.message))
+        else:
+            warnings.showwarning(one.message, one.category, one.filename, one.lineno, one.file, one.line)
 
 
 def _program(command: list[str]) -> Callable[[], int]:

@@ -28,7 +28,8 @@ from phasescope.analysis.text import (
 )
 from phasescope.cli import OK
 from phasescope.cli.target import add_target, command_line, number, opened
-from phasescope.cli.terminal import Terminal, json_text
+from phasescope.cli.terminal import Terminal, complain, json_text
+from phasescope.event import EVENT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -57,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    unknown = sorted((arguments.types or frozenset()).difference(EVENT_TYPES))
+    if unknown:  # no mistake for certain: a recording of another tool may have it
+        complain(f"there is no event type {', '.join(unknown)}; known are {', '.join(EVENT_TYPES)}")
     with opened(arguments.target, arguments.dir) as reader:
         printer = _JsonPrinter() if arguments.json else _LinePrinter()
         printer.begin(reader)

@@ -50,6 +50,7 @@ def blocks(name: str, rounds: int) -> dict[str, Any]:
 def _session(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     import phasescope
     from phasescope import sources
+    from phasescope.backends import BACKENDS
 
     with contextlib.ExitStack() as stack:
         if name != "cpu":
@@ -63,7 +64,10 @@ def _session(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
             monkeypatch.setattr(sources, "DEVICE_SOURCES", {})  # this machine's drivers know no such device
             vendors.install(name, monkeypatch)
         directory = stack.enter_context(scratch_directory())
-        session = stack.enter_context(phasescope.start(backends=[name], directory=directory, **options))
+        # As an object: by its name a framework must be installed, and the fake is no package.
+        backend = sources.load(BACKENDS[name])
+        backend.asked_for = True
+        session = stack.enter_context(phasescope.start(backends=[backend], directory=directory, **options))
         with phasescope.phase("warm"):
             pass
         measured = session.events(last=1)[0]["collector"]

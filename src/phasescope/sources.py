@@ -85,6 +85,7 @@ class DeviceState:
     """One device of one source: what an event about it needs besides the counters that were just read."""
 
     __slots__ = (
+        "_told",
         "device_id",
         "encoded",
         "extra",
@@ -105,10 +106,14 @@ class DeviceState:
         self.extra: dict[str, int] = {}  # what the next sample has besides the counters
         self.extra_at_ns: int | None = None
         self.seen_by: tuple[Driver, DeviceIdentity] | None = None
+        self._told = DeviceCounters()
         self.set_figures(DeviceCounters())
 
     def set_figures(self, figures: DeviceCounters) -> None:
         """Take over the driver's figures. One that is negative or contradicts the total is no measurement."""
+        if figures is self._told:  # the same as before: a source need not look every time
+            return
+        self._told = figures
         used, free, total = (None if figure is not None and figure < 0 else figure for figure in figures)
         if total is not None:
             used = None if used is not None and used > total else used

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from phasescope.backends.protocol import AllocatorCounters
+    from phasescope.backends.protocol import AllocatorCounters, DeviceCounters
     from phasescope.sources import DeviceState
 
 HYSTERESIS = 0.05
@@ -37,10 +37,15 @@ class Thresholds:
             if share is not None or size is not None
         ]
         self._above: set[tuple[str, int, str]] = set()
+        self._judged: dict[DeviceState, DeviceCounters] = {}
 
     def crossed(self, state: DeviceState, counters: AllocatorCounters) -> Crossing | None:
         """The most severe threshold that this device has passed since it was last asked about, if any."""
         used, total = state.figures.used_bytes, state.figures.total_bytes
+        if used is not None:
+            if self._judged.get(state) is state.figures:
+                return None
+            self._judged[state] = state.figures
         source = "device_used_bytes"
         if used is None:
             used, source = counters[1], "allocator_reserved_bytes"

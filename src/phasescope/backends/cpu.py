@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ def _no_pread(fd: int, length: int, offset: int) -> bytes:
 
 
 _pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _no_pread)
+_FIGURES_NS = 250_000_000
 _UNREADABLE = (OSError, IndexError, ValueError)
 _PAGE_BYTES: int = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
@@ -42,7 +44,16 @@ class Cpu:
     name = "cpu"
     unavailable: tuple[str, ...] = ("allocator_active_bytes", "allocator_inactive_bytes")
 
-    def __init__(self, *, statm: str | Path = STATM, cgroup: MemoryCgroup | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        statm: str | Path = STATM,
+        cgroup: MemoryCgroup | None = None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._monotonic_ns = monotonic_ns
+        self._figures = DeviceCounters()
+        self._figures_due_ns = 0
         self._statm_path = statm
         self._statm: KernelFile | None = None
         self._fd = -1
@@ -89,9 +100,17 @@ class Cpu:
 
         Machine: used is the total less what is available. Container: used is the group's usage less
         its inactive file pages, page cache that the kernel gives back before it kills anyone; free is what is
-        left below the limit, and never more than the machine has. Raises OSError where the system does not
-        tell.
+        left below the limit, and never more than the machine has. They are read anew four times a second at most:
+        the kernel takes longer for them than for all else that a sample needs. Raises OSError where the system does
+        not tell.
         """
+        now_ns = self._monotonic_ns()
+        if now_ns >= self._figures_due_ns:
+            self._figures = self._read_figures()
+            self._figures_due_ns = now_ns + _FIGURES_NS
+        return self._figures
+
+    def _read_figures(self) -> DeviceCounters:
         machine_bytes, available_bytes = self._machine.read()
         limit = self._cgroup.limit(machine_bytes)
         if limit is None:
@@ -119,6 +138,7 @@ class Cpu:
     def close(self) -> None:
         """Close what is open. A later call opens it again."""
         self._high_water.close()
+        self._figures_due_ns = 0
         self._fd = -1
         if self._statm is not None:
             self._statm.close()

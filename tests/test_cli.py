@@ -675,6 +675,9 @@ def test_signs_that_an_encoding_lacks_have_a_plain_form() -> None:
     screen: Any = Screen("ascii", False)
     terminal.Terminal(screen).line("≥1.00 µs – a…b ×2")
     assert screen.text == ">=1.00 us - a~b x2\n"
+    screen = Screen("ascii", False)
+    terminal.Terminal(screen).line("±5 ms ▲ worse ▼ better")
+    assert screen.text == "+/-5 ms ^ worse v better\n"
 
 
 @pytest.mark.neutral

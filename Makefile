@@ -16,10 +16,13 @@ PIP := pip install --quiet --disable-pip-version-check
 demo: $(ENV)/ready-for-demo
 	$(BIN)/phasescope demo
 
+# Two at a time, each file in one process: more would only wait for each other on a small machine.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+
 test: check browser
-	$(BIN)/pytest
-	$(BIN)/pytest -m neutral --without=macos
-	$(BIN)/pytest -m neutral --without=windows
+	$(PYTEST)
+	$(PYTEST) -m neutral --without=macos
+	$(PYTEST) -m neutral --without=windows
 
 check: $(ENV)/ready-for-test
 	$(BIN)/ruff check
@@ -38,7 +41,8 @@ browser:
 	@if command -v chromium >/dev/null && command -v tmux >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing chromium and tmux, for the tests of the page and of the terminal view"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium tmux >/dev/null; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium tmux >/dev/null \
+			|| echo "that failed: the tests that need them are skipped, and say so"; \
 	else echo "no chromium or no tmux here: the tests that need them are skipped, and say so"; fi
 
 clean:

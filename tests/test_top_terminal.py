@@ -167,3 +167,31 @@ def test_it_waits_where_there_is_no_session_and_ctrl_c_ends_it(terminal: Callabl
     top.shows("waiting for a session", "phasescope.start()")
     top.press("C-c")
     top.shows("gone 0")
+
+
+HANGUP = """
+import os, pty, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+pid, terminal = pty.fork()
+if pid == 0:
+    os.environ["TERM"] = "xterm"
+    os.execv(sys.executable, [sys.executable, "-m", "phasescope", "top", "--dir", sys.argv[1]])
+shown = b""
+while b"phasescope.start" not in shown:
+    shown += os.read(terminal, 65536)
+os.close(terminal)
+deadline = time.monotonic() + 20
+while time.monotonic() < deadline:
+    if os.waitpid(pid, os.WNOHANG)[0]:
+        sys.exit(0)
+    time.sleep(0.05)
+os.kill(pid, signal.SIGKILL)
+sys.exit("it went on without its terminal")
+"""
+
+
+def test_it_ends_with_its_terminal_even_under_nohup(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGUP, str(tmp_path)], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 0, done.stderr

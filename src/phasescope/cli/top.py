@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,15 @@ def run(arguments: argparse.Namespace) -> int:
     from phasescope.views.top.app import TopApp
 
     _give_way()
+    _end_with_terminal()
     TopApp(watch, [place for directory in arguments.dir or (None,) for place in sessions.places(directory)]).run()
     return OK
+
+
+def _end_with_terminal() -> None:
+    """A view whose terminal is gone must not go on, whoever told its parent to ignore that (`nohup`)."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _watch(target: str | None, directories: list[str]) -> Watch:

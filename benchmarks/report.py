@@ -191,11 +191,42 @@ def write_markdown(path: Path, results: dict[str, Result], about: Sequence[str])
     blocks["notes"] = "\n".join(f"- {note}" for result in results.values() for note in result.notes)
     text = path.read_text()
     for name, block in blocks.items():
-        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"{path} has no place for the table {name!r}: it needs {begin} and {end}")
-        text = text[: text.index(begin)] + f"{begin}\n\n{block}\n\n" + text[text.index(end) :]
+        text = _with_block(text, name, block)
     path.write_text(text)
+
+
+def renew_markdown(path: Path, results: dict[str, Result], about: Sequence[str]) -> None:
+    """Put in the tables of some topics only, and their lines among the targets; say that they are of another run."""
+    text = path.read_text()
+    found = {name: (headings, lines) for name, headings, lines in tables(results)}
+    _, bounded = found.pop("targets")
+    targets = _block(text, "targets").splitlines()
+    for line in bounded:
+        renewed = "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+        at = next((at for at, old in enumerate(targets) if old.startswith(f"| {line[0]} |")), None)
+        targets[len(targets) if at is None else at : len(targets) if at is None else at + 1] = [renewed]
+    text = _with_block(text, "targets", "\n".join(targets))
+    for name, (headings, lines) in found.items():
+        text = _with_block(text, name.replace(" ", "-"), markdown_table(headings, lines))
+    note = f"- {', '.join(results)}: measured again in a run of their own; {about[1].partition('; ')[2]}"
+    path.write_text(_with_block(text, "machine", f"{_block(text, 'machine')}\n{note}"))
+
+
+def _block(text: str, name: str) -> str:
+    begin, end = _marks(text, name)
+    return text[text.index(begin) + len(begin) : text.index(end)].strip("\n")
+
+
+def _with_block(text: str, name: str, block: str) -> str:
+    begin, end = _marks(text, name)
+    return text[: text.index(begin)] + f"{begin}\n\n{block}\n\n" + text[text.index(end) :]
+
+
+def _marks(text: str, name: str) -> tuple[str, str]:
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"there is no place for the table {name!r}: it needs {begin} and {end}")
+    return begin, end
 
 
 def as_data(results: dict[str, Result], about: Sequence[str]) -> dict[str, Any]:

@@ -134,7 +134,9 @@ class TestWorkers:
             loader = torch.utils.data.DataLoader(Heavy(), num_workers=2, persistent_workers=True)
             for _ in loader:
                 pass
-            session._sampler._sources.admitted[-1].states[-1].extra_at_ns = None
+            host = session._sampler._sources.admitted[-1]
+            host.states[-1].extra_at_ns = None
+            host.backend._extra._due_ns = 0  # it was asked a moment ago, when the session began
             session._sampler.tick(0)
             print(json.dumps([e["metadata"] for e in session.events() if e["event_type"] == "sample"][-1]))
         """

@@ -36,21 +36,33 @@ def _cells(row: RankRow) -> list[str]:
     device = next((each for each in row.devices if each.label != "host"), next(iter(row.devices), None))
     steps = UNKNOWN if row.steps is None else count_text(row.steps)
     return [
-        UNKNOWN if row.rank is None else str(row.rank),
-        printable(row.host) if row.host is not None else UNKNOWN,
-        UNKNOWN if row.pid is None else str(row.pid),
-        row.ending.kind.replace("_", " "),
-        UNKNOWN if row.phase is None else elide(path_text(row.phase), _LONGEST_PATH),
+        *rank_cells(row),
         size_text(None if device is None else device.allocated_bytes),
         size_text(row.peak_allocated_bytes),
         steps,
     ]
 
 
-def _remarks(job: Job) -> Iterator[str]:
+def rank_cells(row: RankRow) -> list[str]:
+    """Who a rank is and how it fares: rank, host, pid, state and phase."""
+    return [
+        UNKNOWN if row.rank is None else str(row.rank),
+        UNKNOWN if row.host is None else printable(row.host),
+        UNKNOWN if row.pid is None else str(row.pid),
+        row.ending.kind.replace("_", " "),
+        UNKNOWN if row.phase is None else elide(path_text(row.phase), _LONGEST_PATH),
+    ]
+
+
+def missing_ranks(job: Job) -> Iterator[str]:
+    """A line that names the ranks of which there is no session, where there are such."""
     if job.missing:
         named = ", ".join(map(str, job.missing[:_MAX_MISSING])) + (", …" if len(job.missing) > _MAX_MISSING else "")
         yield f"no session of {'rank' if len(job.missing) == 1 else 'ranks'} {named}"
+
+
+def _remarks(job: Job) -> Iterator[str]:
+    yield from missing_ranks(job)
     if job.fattest is not None:
         row = job.ranks[job.fattest]
         yield f"rank {row.rank} uses the most: {size_text(row.peak_allocated_bytes)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from .jobreport import missing_ranks, rank_cells
 from .text import (
     UNKNOWN,
     Column,
@@ -46,7 +47,6 @@ _PHASES = (
     Column("by"),
 )
 _LONGEST_PATH = 60
-_MAX_MISSING = 8
 _MAX_TOLD = 5
 
 
@@ -70,11 +70,7 @@ def rank_report(ranks: Ranks, width: int | None = None) -> RankReport:
 def _rank_cells(ranks: Ranks) -> Iterator[list[str]]:
     for row, step_ns in zip(ranks.job.ranks, ranks.step_ns, strict=True):
         who = [
-            UNKNOWN if row.rank is None else str(row.rank),
-            UNKNOWN if row.host is None else printable(row.host),
-            UNKNOWN if row.pid is None else str(row.pid),
-            row.ending.kind.replace("_", " "),
-            UNKNOWN if row.phase is None else elide(path_text(row.phase), _LONGEST_PATH),
+            *rank_cells(row),
             UNKNOWN if row.steps is None else count_text(row.steps),
             duration_text(step_ns),
         ]
@@ -109,9 +105,7 @@ def _rank(outlier: Outlier | None) -> str:
 
 def _remarks(ranks: Ranks) -> Iterator[str]:
     job = ranks.job
-    if job.missing:
-        named = ", ".join(map(str, job.missing[:_MAX_MISSING])) + (", …" if len(job.missing) > _MAX_MISSING else "")
-        yield f"no session of {'rank' if len(job.missing) == 1 else 'ranks'} {named}"
+    yield from missing_ranks(job)
     if job.behind is not None and job.step_path is not None:
         row = job.ranks[job.behind]
         steps = plural(row.steps_behind or 0, "step")

@@ -11,11 +11,12 @@ import hashlib
 import importlib.resources
 import importlib.util
 import json
-import math
 import re
 import time
 from pathlib import Path
 from typing import Any
+
+from phasescope.views.finite import finite
 
 SCRIPTS = ("text.js", "timeline.js", "tables.js", "page.js")
 """The page's own, in the order in which they run, after plotly's."""
@@ -68,7 +69,7 @@ def summary_of(made: str) -> dict[str, Any]:
 
 def embedded_json(value: Any) -> str:
     """JSON in ASCII without a character that HTML or a script could take for its own; what is no number is null."""
-    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(finite(value), separators=(",", ":"), allow_nan=False)
     for character, escaped in _DANGEROUS.items():
         text = text.replace(character, escaped)
     return text
@@ -85,14 +86,6 @@ def plotly_script() -> str:
     if found is None or found.origin is None:
         raise PlotlyMissingError
     return (Path(found.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _script(text: str) -> str:

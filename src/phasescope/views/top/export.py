@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from phasescope.views.finite import finite
 
 if TYPE_CHECKING:
     from phasescope.analysis.jobs import Job
@@ -38,7 +39,7 @@ def contents(watched: Watched, job: Job | None = None) -> dict[str, Any]:
 def export(watched: Watched, job: Job | None = None, directory: Path | None = None) -> Path:
     """Write `phasescope-<pid>-<time>.json` into the directory, by default the current one, for this user alone; where
     it is. Raises OSError. A file that is there already is never written over."""
-    text = json.dumps(_finite(contents(watched, job)), indent=1)
+    text = json.dumps(finite(contents(watched, job)), indent=1)
     pid = watched.entry.constants.get("pid")
     pid = pid if type(pid) is int else "session"  # a file may call itself anything
     stem = f"phasescope-{pid}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -52,12 +53,3 @@ def export(watched: Watched, job: Job | None = None, directory: Path | None = No
             file.write(text + "\n")
         return path
     raise FileExistsError(17, "there are a hundred exports of this second", str(directory or Path.cwd()))
-
-
-def _finite(value: Any) -> Any:
-    """The same without what is no number in JSON."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

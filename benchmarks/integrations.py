@@ -1,19 +1,16 @@
 """What the integrations add to a training step of about 5 ms, as ratios to the same step without, beside their peers.
 
-Plain torch in blocks of steps; Lightning and Hugging Face in short runs of the whole trainer, of which the time between
-the first step's begin and the last one's end counts. TraceML patches torch for good, so it has processes of its own.
+Here the rows, and plain torch in blocks of steps; what has a trainer of its own is run by `benchmarks.trainers`.
+TraceML patches torch for good, so it has processes of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import statistics
-import tempfile
 import time
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import ours, peers
 from benchmarks.measure import (
@@ -34,51 +31,98 @@ from benchmarks.training_step import Training, make_training
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Run = Callable[..., float]
-    """Trains with these callbacks, and returns the mean time of a step, ns."""
-
 STEP_NS = 5_000_000
-BATCHES = (512, 1024, 2048, 3072, 4096, 6144, 8192, 12288)
+NEAR = 0.05
+"""How near to STEP_NS the bare step is brought, as a share of it."""
+
 STEPS = 40
 """Steps in a block of the plain loop, after a tenth as many that are not timed."""
-
-RUN_STEPS = 60
-"""Steps of one run of a trainer."""
 
 MUST = 1.02
 
 
+class _Integration(NamedTuple):
+    """One integration: where its blocks and those of its peers are run, each in a fresh process."""
+
+    what: str
+    process: str
+    peers: dict[str, str]
+    """Their names, by what the process calls them; those in the same process as ours."""
+    traceml: tuple[str, str] | None
+    """TraceML's name for its row, and its process."""
+    rounds: int
+    """So many for each of the topic's: blocks of steps are cheap, runs of a trainer are not."""
+
+
+_INTEGRATIONS = [
+    _Integration(
+        "plain torch, instrument()",
+        "integrations.torch_process",
+        {},
+        ("TraceML, one trace_step around the step", "integrations.torch_traceml"),
+        6,
+    ),
+    _Integration(
+        "Lightning's PhaseCallback",
+        "trainers.lightning_process",
+        {"DeviceStatsMonitor": "Lightning's DeviceStatsMonitor"},
+        ("TraceML's callback for Lightning", "trainers.lightning_traceml"),
+        2,
+    ),
+    _Integration(
+        "Hugging Face's PhaseCallback",
+        "trainers.transformers_process",
+        {},
+        ("TraceML's callback for Hugging Face", "trainers.transformers_traceml"),
+        2,
+    ),
+    _Integration("Keras's PhaseCallback, TensorFlow", "trainers.keras_tensorflow_process", {}, None, 2),
+    _Integration("Keras's PhaseCallback, torch", "trainers.keras_torch_process", {}, None, 2),
+]
+
+
 def run(rounds: int) -> Result:
-    """The rows about the three frameworks."""
-    rows = _rows("plain torch, instrument()", "torch", rounds, "TraceML, one trace_step around the step")
-    rows += _rows("Lightning's PhaseCallback", "lightning", rounds, "TraceML's callback for Lightning")
-    rows += _rows("Hugging Face's PhaseCallback", "transformers", rounds, "TraceML's callback for Hugging Face")
+    """The rows about the frameworks."""
+    rows = [row for integration in _INTEGRATIONS for row in _rows(integration, rounds * integration.rounds)]
     return Result(
-        rows, ["The step of the integrations is an MLP of 3 layers, width 128, one torch thread, about 5 ms."]
+        rows,
+        [
+            "The step of the integrations is an MLP of 3 layers, width 128, one torch thread, about 5 ms without the "
+            "trainer's own work. No peer has a callback for Keras."
+        ],
     )
 
 
-def _rows(what: str, framework: str, rounds: int, traceml: str) -> list[Row]:
-    with_peers = ("DeviceStatsMonitor",) if framework == "lightning" else ()
-    found = _measured(f"{framework}_process", ("phasescope", *with_peers, "noise", "step"), rounds)
-    theirs = _measured(f"{framework}_traceml", ("TraceML",), max(2, rounds // 2))
+def _rows(integration: _Integration, rounds: int) -> list[Row]:
+    what = integration.what
+    found = _measured(integration.process, ("phasescope", *integration.peers, *_OF_ALL), rounds)
     rows = [Row(f"{what}: a step of 5 ms with it, to one without", found["phasescope"], MUST)]
-    rows += [Row("Lightning's DeviceStatsMonitor, the same", found[name]) for name in with_peers]
-    rows.append(Row(f"{traceml}, the same", theirs["TraceML"]))
+    rows += [Row(f"{name}, the same", found[peer]) for peer, name in integration.peers.items()]
+    if integration.traceml is not None:
+        name, process = integration.traceml
+        theirs = _measured(process, ("TraceML",), max(2, rounds // 2))
+        rows.append(Row(f"{name}, the same", theirs["TraceML"]))
+    rows.append(Row(f"{what}: added to a step", found["added"]))
     rows.append(Row(f"{what}: the noise, one bare block to those around it", found["noise"]))
     rows.append(Row(f"{what}: the bare step", found["step"]))
     return rows
 
 
-def _measured(function: str, names: tuple[str, ...], rounds: int) -> dict[str, Series]:
+_OF_ALL = ("added", "noise", "step")
+
+
+def _measured(process: str, names: tuple[str, ...], rounds: int) -> dict[str, Series]:
+    module, function = process.split(".")
     try:
-        return series_from(in_fresh_process("benchmarks.integrations", function, rounds))
+        return series_from(in_fresh_process(f"benchmarks.{module}", function, rounds))
     except RuntimeError as error:
         return all_missing(names, "x", reason(error))
 
 
 def ratios(subjects: list[Subject], rounds: int, block: Callable[[Subject], float]) -> dict[str, Series]:
-    """Each subject to the bare blocks before and after it: bare, the first, bare, the second, bare ..."""
+    """Each subject to the bare blocks before and after it: bare, the first, bare, the second, bare ...
+
+    And what the first adds to a step, the noise, and the bare step."""
     bare = [Subject(f"bare {number}", "", 1, subjects[0].opened) for number in range(len(subjects) + 1)]
     order = [bare[0]]
     for subject, after in zip(subjects[1:], bare[1:], strict=False):
@@ -91,6 +135,8 @@ def ratios(subjects: list[Subject], rounds: int, block: Callable[[Subject], floa
         )
         for number, subject in enumerate(subjects[1:])
     }
+    first = subjects[1].name
+    found["added"] = combined("added", "us", lambda a, b, c: (b - (a + c) / 2) / 1e3, *_around(times, "bare 0", first))
     around = [times[f"bare {number}"] for number in range(len(subjects) - 1, len(subjects) + 1)]
     found["noise"] = combined("noise", "x", lambda a, b: b / a, *around)
     found["step"] = scaled(times["bare 0"], 1e-6, "ms")
@@ -106,19 +152,18 @@ def _around(times: dict[str, Series], before: str, name: str) -> list[Series]:
 
 
 def five_milliseconds() -> tuple[Training, int]:
-    """The training whose step comes nearest to STEP_NS on this machine, and its batch size."""
+    """A training whose step takes STEP_NS on this machine, as near as its noise allows, and its batch size."""
     import torch
 
     torch.set_num_threads(1)
-    time_steps(make_training(BATCHES[0]).step)
-    found = []
-    for batch in BATCHES:
+    batch, batches_tried = 1024, 6
+    time_steps(make_training(batch).step)  # the first steps of a process are slow ones
+    for _ in range(batches_tried):
         training = make_training(batch)
-        step_ns = time_steps(training.step)
-        found.append((abs(step_ns - STEP_NS), batch, training))
-        if step_ns > 1.5 * STEP_NS:
+        off = min(time_steps(training.step) for _ in range(3)) / STEP_NS
+        if abs(off - 1) < NEAR:
             break
-    _, batch, training = min(found, key=lambda entry: entry[0])
+        batch = max(32, round(batch / off / 32) * 32)
     return training, batch
 
 
@@ -165,165 +210,3 @@ def torch_traceml(rounds: int) -> dict[str, Any]:
 
         subjects = [Subject("bare", "", 1, with_names(step=training.step))]
         return ratios([*subjects, Subject("TraceML", "", 1, with_names(step=traced))], rounds, _time_block)
-
-
-# Trainers
-
-
-def _data(batch: int, steps: int) -> Any:
-    """As many batches as a run has steps; each of them is all there is of the data."""
-    import torch
-
-    inputs, labels = torch.randn(batch, 128), torch.randint(0, 10, (batch,))
-    return [{"inputs": inputs, "labels": labels} for _ in range(steps)]
-
-
-def _compared(run: Run, callbacks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """Runs without a callback, and with each; ours within a session of its own."""
-
-    @contextlib.contextmanager
-    def opened(make: Callable[[], Any] | None) -> Iterator[dict[str, Any]]:
-        session: Any = ours.session("cpu") if make is callbacks.get("phasescope") else contextlib.nullcontext()
-        with session:
-            yield {"callbacks": [] if make is None else [make()]}
-
-    def block(subject: Subject) -> float:
-        with subject.opened() as names:
-            return run(*names["callbacks"])
-
-    subjects = [Subject("bare", "", 1, functools.partial(opened, None))]
-    subjects += [Subject(name, "", 1, functools.partial(opened, make)) for name, make in callbacks.items()]
-    return ratios(subjects, rounds, block)
-
-
-def _lightning_run() -> Run:
-    warnings.simplefilter("ignore")
-    logging.disable(logging.INFO)
-    import lightning.pytorch as pl
-    import torch
-
-    training, batch = five_milliseconds()
-
-    class Net(pl.LightningModule):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = training.model
-
-        def training_step(self, batch: Any, index: int) -> Any:
-            return training.loss(self.model(batch["inputs"]), batch["labels"])
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
-
-        def on_train_start(self) -> None:
-            self.began_ns = time.perf_counter_ns()
-
-        def on_train_end(self) -> None:
-            self.took_ns = time.perf_counter_ns() - self.began_ns
-
-    data = torch.utils.data.DataLoader(_data(batch, RUN_STEPS), batch_size=None)
-
-    def run(*callbacks: Any) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            net = Net()
-            trainer = pl.Trainer(
-                accelerator="cpu",
-                max_epochs=1,
-                callbacks=list(callbacks),
-                logger=pl.loggers.CSVLogger(folder),  # DeviceStatsMonitor needs one, so all have it
-                default_root_dir=folder,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            trainer.fit(net, data)
-            return net.took_ns / RUN_STEPS
-
-    return run
-
-
-def lightning_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: fits without a callback, with ours, with Lightning's own."""
-    fit = _lightning_run()
-    from lightning.pytorch.callbacks import DeviceStatsMonitor
-    from phasescope.integrations.lightning import PhaseCallback
-
-    callbacks = {"phasescope": PhaseCallback, "DeviceStatsMonitor": lambda: DeviceStatsMonitor(cpu_stats=True)}
-    return _compared(fit, callbacks, rounds)
-
-
-def lightning_traceml(rounds: int) -> dict[str, Any]:
-    """In a fresh process: fits without a callback, and with TraceML's."""
-    fit = _lightning_run()
-    with peers.traceml_run(mode="selective", patch_dataloader=True, patch_h2d=True):
-        from traceml_ai.integrations.lightning import TraceMLCallback
-
-        return _compared(fit, {"TraceML": TraceMLCallback}, rounds)
-
-
-def _transformers_run() -> Run:
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    import torch
-    from transformers import Trainer, TrainerCallback, TrainingArguments
-
-    training, batch = five_milliseconds()
-
-    class Net(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = training.model
-
-        def forward(self, inputs: Any, labels: Any) -> Any:
-            return {"loss": training.loss(self.model(inputs), labels)}
-
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        def on_train_begin(self, *_arguments: Any, **_more: Any) -> None:
-            self.began_ns = time.perf_counter_ns()
-
-        def on_train_end(self, *_arguments: Any, **_more: Any) -> None:
-            self.took_ns = time.perf_counter_ns() - self.began_ns
-
-    data = _data(batch, RUN_STEPS)
-
-    def run(*callbacks: Any) -> float:
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
-            clock = Clock()
-            arguments = TrainingArguments(
-                folder,
-                per_device_train_batch_size=1,
-                num_train_epochs=1,
-                use_cpu=True,
-                report_to=[],
-                disable_tqdm=True,
-                save_strategy="no",
-                logging_strategy="no",
-                remove_unused_columns=False,
-            )
-            Trainer(
-                Net(),
-                arguments,
-                train_dataset=data,
-                data_collator=lambda given: given[0],
-                callbacks=[clock, *callbacks],
-            ).train()
-            return clock.took_ns / RUN_STEPS
-
-    return run
-
-
-def transformers_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: trainings without a callback, and with ours."""
-    train = _transformers_run()
-    from phasescope.integrations.transformers import PhaseCallback
-
-    return _compared(train, {"phasescope": PhaseCallback}, rounds)
-
-
-def transformers_traceml(rounds: int) -> dict[str, Any]:
-    """In a fresh process: trainings without a callback, and with TraceML's."""
-    with peers.traceml_run(mode="selective", patch_dataloader=True, patch_h2d=True):
-        train = _transformers_run()
-        from traceml_ai.integrations.huggingface import TraceMLTrainerCallback
-
-        return _compared(train, {"TraceML": TraceMLTrainerCallback}, rounds)

@@ -1,4 +1,7 @@
-"""What `instrument` hangs on a model and its optimizer. Public hooks only, and none of them changes a value.
+"""What `instrument` hangs on a model and its optimizer. None of it changes a value.
+
+All are public hooks but one: the end of a backward pass is told by a callback of the engine that has no public name.
+A public hook on every parameter would tell the same less exactly, and cost a call of Python for each of them.
 
 Backward is told by tensor hooks, not by a module's full backward hooks: those put a node of their own around the
 module, which forbids in-place changes of its outputs and breaks the graph under `torch.compile`.
@@ -12,6 +15,7 @@ import itertools
 import sys
 import threading
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -122,73 +126,67 @@ class Forwards:
 
 
 class Backward:
-    """The backward pass: from the first gradient of an output to the last that is accumulated in a parameter.
+    """The backward pass: from the first gradient of an output to the end of the pass.
 
-    How many parameters get a gradient is learned: at first, all that are trainable. Where fewer do, the phase ends
-    with whatever comes next (a fetch, a forward, a step), and from then on with that number.
+    Its end is told by a callback of the autograd engine, as torch's own data parallelism is told it. Where a pass
+    breaks off none comes, and the phase ends with whatever is next: a fetch, a forward, a step.
     """
 
     _open: ClassVar[dict[int, Backward]] = {}  # of all models, by the thread of their forward: at most one each
 
-    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
-        self._expected = len(parameters)
-        self._counted = itertools.count(1)
-        self._fired = 0
+    def __init__(self) -> None:
         self._scope: phase | None = None
         self._context: contextvars.Context | None = None
         self._thread = 0
-        self._outputs: list[weakref.ref[torch.Tensor]] = []
-        self._handles: list[Any] = []
-        # Called for each parameter of each step, so as it is: a parameter's copy has no hooks anyway.
-        self.handles = [parameter.register_post_accumulate_grad_hook(self._accumulated) for parameter in parameters]
+        self._over = False
+        self._handles: deque[Any] = deque(maxlen=_MAX_OUTPUTS)
+
+        def begin(_gradient: Any) -> None:
+            self._begin(threading.get_ident(), None)
+
+        # Who saves the output is not warned that this hook is not saved with it.
+        self._begin_here = torch.utils.hooks.unserializable_hook(begin)
 
     def expect(self, output: Any) -> None:
         """The next gradient of this output begins a backward pass."""
         if not torch.is_grad_enabled():
             return
-        ident = threading.get_ident()
-        self._forget_outputs()
         try:
             for tensor in itertools.islice(_tensors(output), _MAX_OUTPUTS):
-                # Gradients on an accelerator are computed in a thread of autograd's that knows nothing of our phases.
-                context = None if tensor.device.type == "cpu" else contextvars.copy_context()
-                self._handles.append(tensor.register_hook(self._beginning(ident, context)))
-                self._outputs.append(weakref.ref(tensor))
+                hook = self._begin_here if tensor.is_cpu else self._begin_from_elsewhere()
+                self._handles.append(tensor.register_hook(hook))
         except RuntimeError as error:  # a tensor of a kind that takes no hooks
             logger.debug("no backward phase for an output: %s", type(error).__name__)
 
-    def _beginning(self, ident: int, context: contextvars.Context | None) -> Callable[[Any], None]:
-        def begin(_gradient: Any) -> None:
-            if self._scope is None and not torch.compiler.is_compiling():
-                self._begin(ident, context)
+    def _begin_from_elsewhere(self) -> Callable[[Any], None]:
+        """Gradients on an accelerator are computed in a thread of autograd's that knows nothing of our phases."""
+        ident, context = threading.get_ident(), contextvars.copy_context()
 
-        # Who saves the output is not warned that this hook is not saved with it.
+        def begin(_gradient: Any) -> None:
+            self._begin(ident, None if threading.get_ident() == ident else context)
+
         hook: Callable[[Any], None] = torch.utils.hooks.unserializable_hook(begin)
         return hook
 
     def _begin(self, ident: int, context: contextvars.Context | None) -> None:
+        if self._scope is not None or self._over or torch.compiler.is_compiling():
+            return
         other = Backward._open.get(ident)
         if other is not None:  # the gradient of one model reached the next
             other._end(None)
         self._thread = ident
-        self._context = None if threading.get_ident() == ident else context
-        self._counted = itertools.count(1)
-        self._fired = 0
+        self._context = context
         self._scope = scope = phase("backward")
         Backward._open[ident] = self
-        if self._context is None:
+        if context is None:
             scope.__enter__()
         else:
-            self._context.run(scope.__enter__)
+            context.run(scope.__enter__)
+        _at_the_end_of_the_pass(self._end_of, scope)
 
-    def _accumulated(self, _parameter: Any) -> None:
-        self._fired = fired = next(self._counted)
-        if fired < self._expected:
-            return
-        if fired == self._expected:
+    def _end_of(self, scope: phase) -> None:
+        if self._scope is scope:
             self._end(None)
-        elif self._scope is None:
-            self._expected = fired  # it was ended too early: more parameters take part than last time
 
     def _end(self, error: BaseException | None) -> None:
         scope, self._scope = self._scope, None
@@ -204,29 +202,28 @@ class Backward:
 
     @classmethod
     def end_unless_running(cls) -> None:
-        """End the one whose last gradient was not noticed, and learn how many parameters took part.
-
-        What runs below autograd, such as a recomputed forward or a step taken from a hook, is inside of it.
-        """
+        """End the one whose end was not told. What runs below autograd, such as a recomputed forward, is inside."""
         backward = cls._open.get(threading.get_ident())
         if backward is not None and not is_below("torch.autograd.graph"):
-            if backward._fired:
-                backward._expected = backward._fired
             backward._end(None)
 
     def remove(self, error: BaseException | None = None) -> None:
-        """Take every hook away, those on outputs that are still alive too."""
-        for handle in (*self.handles, *self._handles):
-            handle.remove()
-        self._handles.clear()
-        self._outputs.clear()
+        """Mark nothing any more, and take the hooks away, those on outputs that are still alive too."""
+        self._over = True  # there may be more outputs than handles
+        while self._handles:
+            self._handles.pop().remove()
         if self._scope is not None:
             self._end(error)
 
-    def _forget_outputs(self) -> None:
-        if len(self._outputs) > _MAX_OUTPUTS or all(output() is None for output in self._outputs):
-            self._outputs.clear()
-            self._handles.clear()
+
+def _at_the_end_of_the_pass(call: Callable[[phase], None], scope: phase) -> None:
+    """Have the running backward pass call this when all its gradients are there and were reduced."""
+    try:
+        queue = torch.autograd.Variable._execution_engine.queue_callback
+        # Queued anew from the queue, it comes after those that came in during the pass: data parallelism's.
+        queue(lambda: queue(lambda: call(scope)))
+    except (AttributeError, RuntimeError) as error:  # no such engine, or no pass of its own
+        logger.debug("the end of a backward pass is not told: %s", type(error).__name__)
 
 
 class Steps:

@@ -109,7 +109,7 @@ class Instrumented:
             for each in steps:
                 each.end_unless_running()
 
-        self._backward = Backward([parameter for parameter in model.parameters() if parameter.requires_grad])
+        self._backward = Backward()
         self._forwards = Forwards(before, self._backward.expect, paused)
         self._handles = self._forwards.hook(model, "")
         for name, module in model.named_modules():

@@ -139,10 +139,14 @@ def test_what_a_closure_does_lies_inside_of_the_step(told: dict[str, Any]) -> No
     assert notes == []
 
 
-def test_how_many_parameters_get_a_gradient_is_learned_from_the_first_pass(told: dict[str, Any]) -> None:
+def test_a_backward_ends_with_its_pass_whichever_parameters_get_a_gradient(told: dict[str, Any]) -> None:
     phases, notes = told["unused_parameters"]
     assert phases == ["forward", "mine", "mine/backward"] * 3
-    assert notes == ["closed before the phases inside it: backward", "closed after the phase around it"]
+    assert notes == []
+
+
+def test_what_data_parallelism_does_at_the_end_of_a_pass_lies_inside_of_the_backward(told: dict[str, Any]) -> None:
+    assert told["at_the_end_of_a_pass"] == [["forward", "backward", "backward/reduction"], []]
 
 
 def test_gradients_come_back_through_outputs_of_many_kinds(told: dict[str, Any]) -> None:

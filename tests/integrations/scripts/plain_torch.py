@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import copy
 import dataclasses
 import gc
@@ -365,7 +364,7 @@ def closure() -> Any:
 
 @scenario
 def unused_parameters() -> Any:
-    """A part that takes no gradient: how many do is learned from the first pass."""
+    """A part of the model takes no gradient."""
     model, optimizer, _ = made()
     model.unused = torch.nn.Linear(8, 8)
     with phasescope.start() as session, instrument(model, optimizer):
@@ -373,6 +372,24 @@ def unused_parameters() -> Any:
             output = model(torch.randn(2, 8))
             with phase("mine"):
                 output.sum().backward()
+        return phases(session), notes(session)
+
+
+@scenario
+def at_the_end_of_a_pass() -> Any:
+    """What another queues for the end of the pass while it runs, as data parallelism does with its last reduction."""
+    model, _, _ = made()
+
+    def reduce() -> None:
+        with phase("reduction"):
+            pass
+
+    def queue(_gradient: Any) -> None:
+        torch.autograd.Variable._execution_engine.queue_callback(reduce)
+
+    with phasescope.start() as session, instrument(model):
+        next(model.parameters()).register_hook(queue)
+        model(torch.randn(2, 8)).sum().backward()
         return phases(session), notes(session)
 
 
@@ -423,9 +440,9 @@ def backward_in_another_thread() -> Any:
             optimizer.step()
         called = phases(session), notes(session)
     with phasescope.start() as session:
-        backward = Backward(list(model.parameters()))
+        backward = Backward()
         with phase("step"):
-            begin = backward._beginning(threading.get_ident(), contextvars.copy_context())
+            begin = backward._begin_from_elsewhere()
             in_thread(lambda: begin(None))
             Backward.end_unless_running()
         backward.remove()

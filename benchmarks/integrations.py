@@ -136,7 +136,7 @@ def ratios(subjects: list[Subject], rounds: int, block: Callable[[Subject], floa
         for number, subject in enumerate(subjects[1:])
     }
     first = subjects[1].name
-    found["added"] = combined("added", "us", lambda a, b, c: (b - (a + c) / 2) / 1e3, *_around(times, "bare 0", first))
+    found["added"] = combined("added", "µs", lambda a, b, c: (b - (a + c) / 2) / 1e3, *_around(times, "bare 0", first))
     around = [times[f"bare {number}"] for number in range(len(subjects) - 1, len(subjects) + 1)]
     found["noise"] = combined("noise", "x", lambda a, b: b / a, *around)
     found["step"] = scaled(times["bare 0"], 1e-6, "ms")

@@ -34,6 +34,8 @@ STEPS = 150
 WIDTH = 128
 BATCHES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768)
 BARE = "bare"
+COLD_BATCH = 1024
+"""Its forward pass goes through more memory than the caches near the core hold."""
 
 
 class Training(NamedTuple):
@@ -117,6 +119,7 @@ def run(rounds: int) -> Result:
     except RuntimeError as error:
         names = ("TraceML", "TraceML, mean", "batch")
         traceml = all_missing(names, "+%", reason(error))
+    cold = series_from(in_fresh_process("benchmarks.training_step", "cold_process", rounds // 4))
     step, batch = shared["step"], shared["batch"].values[0]
     return Result(
         [
@@ -132,6 +135,8 @@ def run(rounds: int) -> Result:
             Row("the same, mean", traceml["TraceML, mean"]),
             Row("the noise: one bare block against the bare blocks around it", shared["noise"]),
             Row("the bare step", step),
+            Row("a phase on `cpu`, each end right after a forward pass of 1,024 samples", cold["phasescope"]),
+            Row("the same: the least phase that does what ours promises", cold["least"]),
         ],
         [f"The step is an MLP of 3 layers, width {WIDTH}, batch {batch:.0f}, SGD with momentum, one torch thread."],
     )
@@ -174,6 +179,33 @@ def traceml_process(rounds: int) -> dict[str, Any]:
         subjects = [Subject(f"{BARE} 0", "", STEPS, bare), Subject("TraceML", "", STEPS, step)]
         medians, means = _interleave_steps([*subjects, Subject(f"{BARE} 1", "", STEPS, bare)], rounds)
     return _overheads("TraceML", medians, means, 0)
+
+
+def cold_process(rounds: int) -> dict[str, Any]:
+    """In a fresh process: what a phase takes, both ends together, where work between has filled the caches."""
+    import torch
+
+    torch.set_num_threads(1)
+    model, inputs = make_training(COLD_BATCH).model, torch.randn(COLD_BATCH, WIDTH)
+    now = time.perf_counter_ns
+
+    def block(subject: Subject) -> float:
+        entering, leaving = [], []
+        with subject.opened() as names, torch.no_grad():
+            for _ in range(STEPS):
+                model(inputs)
+                began = now()
+                scope = names["phase"]("forward")
+                scope.__enter__()
+                entering.append(now() - began)
+                model(inputs)
+                began = now()
+                scope.__exit__(None, None, None)
+                leaving.append(now() - began)
+        return statistics.median(entering) + statistics.median(leaving)
+
+    subjects = [Subject("phasescope", "", STEPS, partial(ours.session, "cpu"))]
+    return dict(interleave([*subjects, Subject("least", "", STEPS, least_phase)], rounds, block))
 
 
 @contextlib.contextmanager

@@ -111,6 +111,7 @@ def unavailable(event: Mapping[str, Any]) -> frozenset[str]:
 _NONE: frozenset[str] = frozenset()
 
 
+Key = str | int  # noqa: at run time
 _Open = tuple[tuple[str, ...], "int | None", bool]
 """The path of a phase that is open, when it was entered or first seen, and whether its enter event was there. A plain
 tuple: one is made for every entry."""
@@ -118,12 +119,17 @@ tuple: one is made for every entry."""
 
 class SpanBuilder:
     """Pairs the events of one session, oldest first, in memory bounded by the number of phases open at
-    once."""
+    once.
 
-    def __init__(self) -> None:
-        self._open: dict[str, _Open] = {}
+    `opened` are the phases entered and not ended so far, by their ids; those that are `prefix` and a number, by the
+    number alone: a fast loop makes no text of each.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.opened: dict[Key, _Open] = {}
+        self._prefix = prefix
         self._first_entry: int | None = None
-        self._ended_unentered: set[str] = set()
+        self._ended_unentered: set[Key] = set()
 
     def feed(self, event: Mapping[str, Any], scope: Scope | None) -> Span | None:
         """Take the next event and its `scope_of`; the span that it ends, if it ends one."""
@@ -132,52 +138,61 @@ class SpanBuilder:
         time_ns = int_or_none(event.get("timestamp_ns"))
         span = None
         if scope.action == "enter":
-            self._enter(scope, time_ns)
+            if scope.scope_id is not None:
+                self.entered(self._key(scope.scope_id), scope.path, time_ns)
         elif scope.action == "exit":
             span = self._exit(event, scope, time_ns)
-        else:
-            self._seen_open(scope.scope_id, scope.path, time_ns)
+        elif scope.scope_id is not None:
+            self.seen_open(self._key(scope.scope_id), scope.path, time_ns)
         parent = scope.fields.get("parent_scope_id")
-        if parent is not None:
-            self._seen_open(parent, scope.path[:-1], time_ns)
+        if isinstance(parent, str):
+            self.seen_open(self._key(parent), scope.path[:-1], time_ns)
         return span
 
-    def entered(self, scope_id: str, path: tuple[str, ...], time_ns: int, parent: str | None) -> None:
-        """`feed` for an enter event that is known to be whole."""
-        if len(self._open) < _MAX_TRACKED:
+    def entered(self, key: Key, path: tuple[str, ...], time_ns: int | None) -> None:
+        """The phase was entered."""
+        if len(self.opened) < _MAX_TRACKED:
             if self._first_entry is None:
-                self._first_entry = _entry_number(scope_id)
-            self._open[scope_id] = (path, time_ns, True)
-        if parent is not None:
-            self._seen_open(parent, path[:-1], time_ns)
+                self._first_entry = _entry_number(key)
+            self.opened[key] = (path, time_ns, True)
 
-    def ended(self, scope_id: str, path: tuple[str, ...], time_ns: int, parent: str | None) -> None:
-        """`feed` for an exit event that is known to be whole, without making its span."""
-        entry = self._open.pop(scope_id, None)
-        if (entry is None or not entry[2]) and len(self._ended_unentered) < _MAX_TRACKED:
-            self._ended_unentered.add(scope_id)
-        if parent is not None:
-            self._seen_open(parent, path[:-1], time_ns)
+    def ended_unentered(self, key: Key) -> None:
+        """The phase has ended, and when it was entered is not known."""
+        if len(self._ended_unentered) < _MAX_TRACKED:
+            self._ended_unentered.add(key)
+
+    def seen_open(self, key: Key, path: tuple[str, ...], time_ns: int | None) -> None:
+        """A phase is named as open that was entered before the first event that is left.
+
+        Entries are numbered in order, so one with a number above the first entry seen is no such phase: it
+        has ended meanwhile, or its enter event is still to come.
+        """
+        if key in self.opened or not path or key in self._ended_unentered or len(self.opened) >= _MAX_TRACKED:
+            return
+        number = _entry_number(key)
+        if number is not None and (self._first_entry is None or number < self._first_entry):
+            self.opened[key] = (path, time_ns, False)
 
     def open_spans(self) -> list[Span]:
         """The spans entered and not ended so far, the outer before the inner."""
         return [
-            Span(path, scope_id, "open", start_ns, None, None, None, None, None, False, entered)
-            for scope_id, (path, start_ns, entered) in self._open.items()
+            Span(path, self._scope_id(key), "open", start_ns, None, None, None, None, None, False, entered)
+            for key, (path, start_ns, entered) in self.opened.items()
         ]
 
-    def _enter(self, scope: Scope, time_ns: int | None) -> None:
-        if scope.scope_id is None or len(self._open) >= _MAX_TRACKED:
-            return
-        if self._first_entry is None:
-            self._first_entry = _entry_number(scope.scope_id)
-        self._open[scope.scope_id] = (scope.path, time_ns, True)
+    def _key(self, scope_id: str) -> Key:
+        number = scope_id.removeprefix(self._prefix) if self._prefix else ""
+        return int(number) if number.isascii() and number.isdigit() and scope_id == self._scope_id(int(number)) else scope_id
+
+    def _scope_id(self, key: Key) -> str:
+        return key if isinstance(key, str) else f"{self._prefix}{key}"
 
     def _exit(self, event: Mapping[str, Any], scope: Scope, time_ns: int | None) -> Span:
-        entry = self._open.pop(scope.scope_id, None) if scope.scope_id is not None else None
+        key = None if scope.scope_id is None else self._key(scope.scope_id)
+        entry = None if key is None else self.opened.pop(key, None)
         entered = entry is not None and entry[2]
-        if not entered and scope.scope_id is not None and len(self._ended_unentered) < _MAX_TRACKED:
-            self._ended_unentered.add(scope.scope_id)
+        if not entered and key is not None:
+            self.ended_unentered(key)
         duration_ns = size_or_none(scope.fields.get("duration_ns"))
         if entry is not None and entered:
             start_ns = entry[1]
@@ -186,20 +201,6 @@ class SpanBuilder:
         else:
             start_ns = None if time_ns is None or duration_ns is None else time_ns - duration_ns
         return _ended(event, scope, start_ns, time_ns, duration_ns, entered)
-
-    def _seen_open(self, scope_id: object, path: tuple[str, ...], time_ns: int | None) -> None:
-        """A phase is named as open that was entered before the first event that is left.
-
-        Entries are numbered in order, so one with a number above the first entry seen is no such phase: it
-        has ended meanwhile, or its enter event is still to come.
-        """
-        if not isinstance(scope_id, str) or scope_id in self._open or not path:
-            return
-        if scope_id in self._ended_unentered or len(self._open) >= _MAX_TRACKED:
-            return
-        number = _entry_number(scope_id)
-        if number is not None and (self._first_entry is None or number < self._first_entry):
-            self._open[scope_id] = (path, time_ns, False)
 
 
 def _ended(
@@ -228,6 +229,8 @@ def _ended(
     )
 
 
-def _entry_number(scope_id: str) -> int | None:
-    number = scope_id.rpartition(":")[2]
+def _entry_number(key: Key) -> int | None:
+    if isinstance(key, int):
+        return key if key < _TOO_LONG else None
+    number = key.rpartition(":")[2]
     return int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None

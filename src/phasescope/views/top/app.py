@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from phasescope.views.top.watch import Watch
 
 TICK_S = 0.25
-LOOK_S = 1.0
+LOOK_S = 0.5
 GROWTH_S = 2.0
 _POLL_S = 0.02
 _CATCH_UP_S = 0.02

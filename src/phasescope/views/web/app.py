@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PERIOD_S = 0.25
 _QUIET_S = 10.0
 _SNAPSHOT_S = 120.0
-_LIST_S = 2.0
+_LIST_S = 0.5
 _JOB_S = 1.5
 _ASSETS = {**dict.fromkeys(SCRIPTS, "text/javascript"), "page.css": "text/css"}
 

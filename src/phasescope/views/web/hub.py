@@ -20,7 +20,7 @@ MAX_FOLLOWED = 80
 _CATCH_UP_S = 0.5
 _POLL_S = 0.05
 _IDLE_S = 60.0
-_LIST_S = 0.5
+_LIST_S = 0.4
 _MAX_RANKS = 64
 
 
@@ -35,7 +35,7 @@ class Hub:
         self._listed: tuple[float, list[list[Entry]]] | None = None
 
     def jobs(self) -> list[list[Entry]]:
-        """The sessions there are by job, as of half a second ago at most."""
+        """The sessions there are by job, as of a moment ago."""
         with self._lock:
             now = self._clock()
             if self._listed is None or now - self._listed[0] > _LIST_S:

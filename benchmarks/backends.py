@@ -49,7 +49,7 @@ def blocks(name: str, rounds: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def _session(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     import phasescope
-    from phasescope import sources
+    from phasescope import choice
     from phasescope.backends import BACKENDS
 
     with contextlib.ExitStack() as stack:
@@ -61,11 +61,11 @@ def _session(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
             monkeypatch = pytest.MonkeyPatch()
             stack.callback(monkeypatch.undo)
-            monkeypatch.setattr(sources, "DEVICE_SOURCES", {})  # this machine's drivers know no such device
+            monkeypatch.setattr(choice, "DEVICE_SOURCES", {})  # this machine's drivers know no such device
             vendors.install(name, monkeypatch)
         directory = stack.enter_context(scratch_directory())
         # As an object: by its name a framework must be installed, and the fake is no package.
-        backend = sources.load(BACKENDS[name])
+        backend = choice.load(BACKENDS[name])
         backend.asked_for = True
         session = stack.enter_context(phasescope.start(backends=[backend], directory=directory, **options))
         with phasescope.phase("warm"):

@@ -16,7 +16,7 @@ from fakes.fake_amd import FakeSmi, FakeSysfs
 from fakes.fake_cuda import UUIDS, FakeCuda
 from fakes.fake_nvml import GIB, FakeGpu
 from fakes.fake_nvml import FakeDriver as FakeNvml
-from phasescope import BackendUnavailableError, phase, sources
+from phasescope import BackendUnavailableError, choice, phase
 from phasescope.analysis.breakdown import breakdown
 from phasescope.backends import DRIVERS_ALONE, amd_smi
 from phasescope.backends.driver_alone import DriverAlone
@@ -212,7 +212,7 @@ class TestChoosing:
             phasescope.start(backends=["nvml"])
 
     def test_auto_starts_no_driver_that_no_framework_needs(self, nvml: FakeNvml, smi: FakeSmi) -> None:
-        chosen, _ = sources.choose("auto")
+        chosen, _ = choice.choose("auto")
         assert not {backend.name for backend in chosen} & set(DRIVERS_ALONE)
         with phasescope.start():
             pass
@@ -412,6 +412,6 @@ class TestDoctor:
 
 def test_every_driver_alone_is_a_backend() -> None:
     for path in DRIVERS_ALONE.values():
-        backend = sources.load(path)
+        backend = choice.load(path)
         assert isinstance(backend, DriverAlone)
-        sources._check(backend)
+        choice._check(backend)

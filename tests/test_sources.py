@@ -10,9 +10,10 @@ import pytest
 
 import phasescope
 from fakes.failing import FailingBackend, FakeDriver
-from phasescope import BackendUnavailableError, notices, phase, sources
+from phasescope import BackendUnavailableError, choice, notices, phase
 from phasescope.backends.protocol import DeviceCounters, DeviceIdentity
-from phasescope.sources import Health, Sources
+from phasescope.source import ALLOCATED_UNKNOWN, Health
+from phasescope.sources import Sources
 from phasescope.testing import FakeBackend
 from reading import events_of, exit_of, only, scopes
 
@@ -489,19 +490,19 @@ def test_the_host_for_real(clock: FakeClock) -> None:
     assert leave["metadata"]["unavailable"] == ["allocator_active_bytes", "allocator_inactive_bytes"]
     assert leave["metadata"]["phase_scope"]["allocated_delta_bytes"] > 50 * 2**20
     assert 0 < leave["device_used_bytes"] <= leave["device_total_bytes"]
-    assert sources.ALLOCATED_UNKNOWN == 1
+    assert ALLOCATED_UNKNOWN == 1
 
 
 def test_a_source_that_can_not_be_imported_is_left_out_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no descriptor left, or half an installation, a session must still begin."""
-    real = sources.load
+    real = choice.load
 
     def load(path: str) -> Any:
         if "torch_cuda" in path or "nvml" in path:
             raise OSError(24, "Too many open files")
         return real(path)
 
-    monkeypatch.setattr(sources, "load", load)
+    monkeypatch.setattr(choice, "load", load)
     with phasescope.start() as session:
         assert "cuda" not in session.reader().constants["backends"]
         assert "cpu" in session.reader().constants["backends"]

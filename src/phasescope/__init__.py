@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as `typing` has it, which alone would cost more than all else here
 if TYPE_CHECKING:
+    from phasescope.choice import BackendUnavailableError
     from phasescope.envelope import (
         TELEMETRY_PROJECTION_SCHEMA_VERSION,
         ProjectedTelemetryRecord,
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     from phasescope.reader import Reader, SessionNotFoundError, attach
     from phasescope.ring import RingError
     from phasescope.session import Session, current, start, stop
-    from phasescope.sources import BackendUnavailableError
     from phasescope.tracking import track
     from phasescope.version import VERSION as __version__
 
 # Loaded at first use: `import phasescope` itself costs a fraction of a millisecond.
 _HOMES = {
-    "BackendUnavailableError": "sources",
+    "BackendUnavailableError": "choice",
     "InvalidEventError": "event",
     "PhasescopeWarning": "notices",
     "ProjectedTelemetryRecord": "envelope",

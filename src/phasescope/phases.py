@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from phasescope.backends.protocol import AllocatorCounters
     from phasescope.paths import Path
     from phasescope.recorder import Recorder
-    from phasescope.sources import DeviceState
+    from phasescope.source import DeviceState
 
     F = TypeVar("F", bound=Callable[..., Any])
 

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope import codec, ring
 from phasescope.failures import is_from_signal_handler
-from phasescope.sources import ALLOCATED_UNKNOWN
+from phasescope.source import ALLOCATED_UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from phasescope.backends.protocol import AllocatorCounters
     from phasescope.phases import phase
-    from phasescope.sources import DeviceState, Sources
+    from phasescope.source import DeviceState
+    from phasescope.sources import Sources
 
 _FREE, _BUSY, _CLOSED = range(3)
 _MAX_DEFERRED = 1000

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from phasescope.clock import Clock
     from phasescope.phases import phase
     from phasescope.recorder import Recorder
-    from phasescope.sources import DeviceState, Sources
+    from phasescope.source import DeviceState
+    from phasescope.sources import Sources
     from phasescope.thresholds import Thresholds
 
 MAX_OPEN_PHASES = 10_000

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope import notices, phases, sessions, sources, system
+from phasescope import choice, notices, phases, sessions, system
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.clock import SystemClock
 from phasescope.event import resolve_identity
@@ -21,6 +21,7 @@ from phasescope.reader import Reader
 from phasescope.recorder import Recorder
 from phasescope.sampler import Sampler
 from phasescope.snapshots import Snapshots
+from phasescope.sources import Sources
 from phasescope.thresholds import Thresholds
 from phasescope.version import VERSION
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from phasescope.clock import Clock
     from phasescope.envelope import ProjectedTelemetryRecord
     from phasescope.recording.recorder import RecorderThread
+    from phasescope.source import Source
     from phasescope.subscription import Subscription
 
 _session: Session | None = None
@@ -170,7 +172,7 @@ def diagnose() -> list[Diagnosis]:
     for kind, paths in (("backend", BACKENDS), ("device source", DEVICE_SOURCES)):
         for name, path in paths.items():
             try:
-                unavailable = sources.load(path).why_not()
+                unavailable = choice.load(path).why_not()
             except Exception as error:
                 unavailable = (f"{type(error).__name__} while asking", "please report this")
             reason, remedy = unavailable or ("", "")
@@ -194,8 +196,8 @@ class Session:
         self._last_words = False
         self._released = False
         self._subscriptions: list[Subscription] = []
-        chosen, drivers = sources.choose(options.backends)
-        self._sources = sources.Sources(
+        chosen, drivers = choice.choose(options.backends)
+        self._sources = Sources(
             chosen,
             drivers,
             options.devices,
@@ -372,7 +374,7 @@ class Session:
             self._recorder.dropped += 1
             notices.log_once(f"note {event_type}", "%s could not be written: %s", event_type, type(error).__name__)
 
-    def _source_event(self, event_type: str, source: sources.Source, text: str) -> None:
+    def _source_event(self, event_type: str, source: Source, text: str) -> None:
         if event_type == "collector_degraded":
             self.degraded += 1
             notices.log_once(f"degraded {text}", "%s; asking again with growing pauses", text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from phasescope.backends.protocol import AllocatorCounters, DeviceCounters
-    from phasescope.sources import DeviceState
+    from phasescope.source import DeviceState
 
 HYSTERESIS = 0.05
 """A threshold that was passed is armed again once the figure is so much, of the threshold, below it."""

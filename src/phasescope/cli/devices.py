@@ -26,13 +26,13 @@ _ALLOCATOR = ("allocated", "reserved", "active", "inactive", "change")
 
 def found() -> list[dict[str, Any]]:
     """One mapping a device, each device once; drivers that do not answer have none."""
-    from phasescope import sources
+    from phasescope import choice
     from phasescope.backends import DRIVERS_ALONE
 
     devices: dict[tuple[str | None, str | None], dict[str, Any]] = {}
     for driver, path in DRIVERS_ALONE.items():
         try:
-            surveyed = sources.load(path).survey()
+            surveyed = choice.load(path).survey()
         except Exception:  # why not is said of the source
             continue
         for device in surveyed:

@@ -6,14 +6,13 @@ ones and those of other tools go through the same rules, so equal events give eq
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, MutableSequence, MutableSet
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, final
 
-import msgspec
+from phasescope.frozen import frozen_dict, frozen_event, thawed
+from phasescope.record_id import record_id_of, sorted_json
 
 TELEMETRY_PROJECTION_SCHEMA_VERSION: Final = 1
 
@@ -117,9 +116,9 @@ class ProjectedTelemetryRecord(_Fields):
         fields.severity = severity
         fields.severity_text = severity_text
         fields.body = body
-        fields._resource = MappingProxyType(_frozen_dict(resource, set()))
-        fields._attributes = MappingProxyType(_frozen_dict(attributes, set()))
-        fields._correlation = MappingProxyType(_frozen_dict(correlation, set()))
+        fields._resource = MappingProxyType(frozen_dict(resource, set()))
+        fields._attributes = MappingProxyType(frozen_dict(attributes, set()))
+        fields._correlation = MappingProxyType(frozen_dict(correlation, set()))
         return _sealed(fields)
 
     @property
@@ -127,7 +126,7 @@ class ProjectedTelemetryRecord(_Fields):
         """`telemetry-` and 32 hex digits: the same for the same event, wherever and by whomever it is read."""
         record_id = self._record_id
         if record_id is None:
-            record_id = _record_id(self._event, _metadata(self)[1])
+            record_id = record_id_of(self._event, _metadata(self)[1])
             _set(self, "_record_id", record_id)
         return record_id
 
@@ -211,8 +210,8 @@ def project_telemetry_mapping(
         raise ValueError("observed_timestamp_ns must be an int >= 0 (ns since the Unix epoch) or None")
     odd: set[type] = set()
     try:
-        frozen, metadata = _frozen_event(event, odd)
-        record_id = _record_id(event, odd)
+        frozen, metadata = frozen_event(event, odd)
+        record_id = record_id_of(event, odd)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     fields = _projected(event, observed_ns)
@@ -236,7 +235,7 @@ def project_owned_event(event: dict[str, Any]) -> ProjectedTelemetryRecord:
 
 def projected_record_to_dict(record: ProjectedTelemetryRecord) -> dict[str, Any]:
     """All fields in their order, as plain dicts, lists and sets of their own; the constructor takes them back."""
-    return {name: _thawed(value) for name, value in zip(_FIELD_NAMES, _fields_of(record), strict=True)}
+    return {name: thawed(value) for name, value in zip(_FIELD_NAMES, _fields_of(record), strict=True)}
 
 
 def unique_projected_resources(records: Iterable[ProjectedTelemetryRecord]) -> list[dict[str, Any]]:
@@ -252,12 +251,12 @@ def unique_projected_correlations(records: Iterable[ProjectedTelemetryRecord]) -
 def _unique(mappings: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     distinct: dict[str, dict[str, Any]] = {}
     for mapping in mappings:
-        plain = _thawed(mapping)
-        distinct.setdefault(_sorted_json(plain), plain)
+        plain = thawed(mapping)
+        distinct.setdefault(sorted_json(plain), plain)
     return list(distinct.values())
 
 
-# --- the rules -------------------------------------------------------------------------------------------------------
+# The rules
 
 _SOURCE_KINDS: Final = ("cuda", "rocm", "mps", "cpu", "tensorflow")  # in the order in which a collector is searched
 _SEVERITY_BY_EVENT_TYPE: Final = {
@@ -389,129 +388,8 @@ def _metadata(fields: _Fields) -> tuple[Mapping[str, Any], set[type]]:
     if known is None:
         odd: set[type] = set()
         try:
-            known = (_frozen_dict(fields._event["metadata"], odd), odd)
+            known = (frozen_dict(fields._event["metadata"], odd), odd)
         except RecursionError:
             raise ValueError(_TOO_DEEP) from None
         _set(fields, "_frozen_metadata", known)
     return known
-
-
-# --- freezing --------------------------------------------------------------------------------------------------------
-
-_PLAIN: Final = frozenset({str, int, bool, type(None)})  # immutable, and msgspec writes them as json does
-
-
-def _frozen_event(event: dict[str, Any], odd: set[type]) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """A copy of the event without its metadata, and the metadata; both frozen, `odd` as in `_frozen_dict`."""
-    others = dict(event)
-    metadata = others.pop("metadata", _NO_MAPPING)
-    if type(event) is type(metadata) is dict and _PLAIN.issuperset(map(type, others.values())):
-        return others, _frozen_dict(metadata, odd)  # flat, as v3 is: half the time of the walk over every key
-    if type(event) is not dict:
-        odd.add(type(event))
-    others = _frozen_dict(event, odd)
-    return others, others.pop("metadata", _NO_MAPPING)
-
-
-def _frozen_dict(mapping: Mapping[Any, Any], odd: set[type]) -> dict[str, Any]:
-    """A dict of its own with str keys and frozen values.
-
-    `odd` takes up the types of the values met that are not JSON's, or not written alike by msgspec and json.
-    """
-    frozen: dict[str, Any] = {}
-    for key, value in mapping.items():
-        kind = type(value)
-        if kind not in _PLAIN:
-            if kind is dict:
-                value = MappingProxyType(_frozen_dict(value, odd))
-            elif kind is list and _PLAIN.issuperset(map(type, value)):
-                value = tuple(value)
-            else:
-                value = _frozen(value, odd)
-        if type(key) is str:
-            frozen[key] = value
-        else:
-            frozen.setdefault(str.__str__(key) if isinstance(key, str) else str(key), value)  # never over a str key
-    return frozen
-
-
-def _frozen(value: Any, odd: set[type]) -> Any:
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if kind is dict:
-        return MappingProxyType(_frozen_dict(value, odd))
-    if kind is list or kind is tuple:
-        return tuple([_frozen(item, odd) for item in value])
-    odd.add(kind)
-    if isinstance(value, Mapping):
-        return MappingProxyType(_frozen_dict(value, odd))
-    if isinstance(value, (bytearray, memoryview)):
-        return bytes(value)
-    if isinstance(value, (tuple, MutableSequence)):
-        return tuple([_frozen(item, odd) for item in value])
-    if isinstance(value, MutableSet):
-        return frozenset(value)
-    return value
-
-
-def _thawed(value: Any) -> Any:
-    if isinstance(value, MappingProxyType):
-        return {key: _thawed(item) for key, item in value.items()}
-    if type(value) is tuple:
-        return [_thawed(item) for item in value]
-    if type(value) is frozenset:
-        return set(value)
-    return value
-
-
-# --- record_id -------------------------------------------------------------------------------------------------------
-
-_sorted_json = json.JSONEncoder(sort_keys=True, default=str).encode
-_sorted_msgspec_json = msgspec.json.Encoder(order="sorted").encode
-_DELETE: Final = 0x7F
-
-
-def _record_id(record: dict[str, Any], odd: set[type]) -> str:
-    return "telemetry-" + hashlib.sha256(_canonical_json(record, odd)).hexdigest()[:32]
-
-
-def _canonical_json(record: dict[str, Any], odd: set[type]) -> bytes:
-    """The text of `json.dumps(json.loads(json.dumps(record, sort_keys=True, default=str)), sort_keys=True)`, sooner.
-
-    For plain types msgspec writes the same bytes in a third of the time of one `json.dumps`, but that it leaves
-    non-ASCII and DEL as they are. It refuses keys that are not str, and surrogates, two of which are one character when
-    read again. Without those, one pass of json gives what two would.
-    """
-    if odd <= {float}:
-        try:
-            text = _sorted_msgspec_json(record)
-        except (TypeError, ValueError):
-            return _exact_json(record)
-        if not odd and text.isascii() and _DELETE not in text:
-            return msgspec.json.format(text, indent=0)
-        return _sorted_json(record).encode()
-    return _exact_json(record)
-
-
-def _exact_json(record: dict[str, Any]) -> bytes:
-    try:
-        text = _sorted_json(record)
-    except TypeError:  # keys of types that can not be sorted together, or that JSON has not
-        text = _sorted_json(_with_json_keys(record))
-    return _sorted_json(json.loads(text)).encode()
-
-
-def _with_json_keys(value: Any) -> Any:
-    if isinstance(value, dict):
-        normal: dict[str, Any] = {}
-        for key, item in value.items():
-            if isinstance(key, str):
-                normal[key] = _with_json_keys(item)
-            else:
-                scalar = key is None or isinstance(key, (int, float))
-                normal.setdefault(json.dumps(key) if scalar else str(key), _with_json_keys(item))
-        return normal
-    if isinstance(value, (list, tuple)):
-        return [_with_json_keys(item) for item in value]
-    return value

@@ -165,6 +165,19 @@ def test_a_second_start_with_other_options_warns_where_it_is_called_and_names_th
 
 
 @pytest.mark.neutral
+@pytest.mark.parametrize(
+    ("wrong", "named"), [({"backends": ["cdua"]}, 'backends: there is no "cdua"'), ({"rank": -1}, "rank")]
+)
+def test_a_second_start_with_wrong_options_raises_and_the_session_goes_on(
+    clock: FakeClock, wrong: dict[str, Any], named: str
+) -> None:
+    with phasescope.start(**fake(clock)) as session:
+        with pytest.raises(ValueError, match=named):
+            phasescope.start(**wrong)
+        assert phasescope.current() is session
+
+
+@pytest.mark.neutral
 def test_threads_that_start_at_once_share_one_session(clock: FakeClock) -> None:
     options = fake(clock)
     gate = threading.Barrier(8)

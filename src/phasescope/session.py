@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from phasescope import choice, notices, phases, sessions, system
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.clock import SystemClock
-from phasescope.event import resolve_identity
+from phasescope.event import Identity, resolve_identity
 from phasescope.options import Options
 from phasescope.reader import Reader
 from phasescope.recorder import Recorder
@@ -132,6 +132,8 @@ def start(
         if _session is not None:
             different = options.differing(_session.options)
             if different:
+                choice.choose(options.backends)  # what is wrong raises here too, though it would not count
+                _identity(options)
                 notices.warn(f"a session is running already; it keeps its own {', '.join(different)}")
             return _session
         session = Session(options)
@@ -233,10 +235,6 @@ class Session:
 
     def _constants(self, backends: list[str]) -> dict[str, Any]:
         """What the ring's header says of the session; the reader adds it to every event."""
-        options = self.options
-        identity = resolve_identity(
-            job_id=options.job_id, rank=options.rank, local_rank=options.local_rank, world_size=options.world_size
-        )
         return {
             "session_id": self.session_id,
             "host": system.host_name(),
@@ -246,10 +244,10 @@ class Session:
             "command": [argument[:_MAX_ARGUMENT] for argument in system.command_line()[:_MAX_ARGUMENTS]],
             "python": sys.version.partition(" ")[0],
             "version": VERSION,
-            **identity._asdict(),
-            "sampling_interval_ms": options.interval_ms,
+            **_identity(self.options)._asdict(),
+            "sampling_interval_ms": self.options.interval_ms,
             "backends": backends,
-            "capacity_bytes": options.capacity_bytes,
+            "capacity_bytes": self.options.capacity_bytes,
             **_kernel_kills(),
         }
 
@@ -456,6 +454,12 @@ class Session:
         subscription = Subscription(self.reader(), callback)
         self._subscriptions = [each for each in self._subscriptions if each.running] + [subscription]
         return subscription
+
+
+def _identity(options: Options) -> Identity:
+    return resolve_identity(
+        job_id=options.job_id, rank=options.rank, local_rank=options.local_rank, world_size=options.world_size
+    )
 
 
 def _kernel_kills() -> dict[str, Any]:

@@ -128,8 +128,8 @@ def test_a_line_without_end_is_passed_over_in_bounded_memory() -> None:
     longest = 0
     lines = []
     for batch in read_lines(Endless(), reports.append):  # type: ignore[arg-type]
-        longest = max(longest, *map(len, batch.lines))
-        lines += [(batch.first + index, line) for index, line in enumerate(batch.lines)]
+        longest = max(longest, *map(len, batch))
+        lines += [(batch.first + index, line) for index, line in enumerate(batch)]
     assert lines == [(2, b"after")]
     assert longest < MAX_LINE_BYTES
     assert reports == [f"line 1: longer than {MAX_LINE_BYTES} bytes"]

@@ -237,23 +237,21 @@ def test_many_durations_are_kept_in_bounded_memory_within_one_per_cent() -> None
     values = [int(chance.lognormvariate(15, 2)) for _ in range(3 * quantiles.EXACT_LIMIT)]
     kept = quantiles.Quantiles()
     for value in values:
-        kept.add(value)
+        kept.extend([value])
     ordered = sorted(values)
     for share, found in zip((0.01, 0.5, 0.95, 1.0), kept.at(0.01, 0.5, 0.95, 1.0), strict=True):
         true = ordered[max(1, -int(-share * len(values) // 1)) - 1]
         assert found == pytest.approx(true, rel=1.5 * quantiles.RELATIVE_ERROR)
     assert not kept.is_exact
     backwards = quantiles.Quantiles()
-    for value in reversed(values):
-        backwards.add(value)
+    backwards.extend(reversed(values))
     assert backwards.at(0.5, 0.95) == kept.at(0.5, 0.95)
 
 
 def test_percentiles_of_zeros_and_of_nothing() -> None:
     kept = quantiles.Quantiles()
     assert kept.at(0.5) == [None]
-    for _ in range(quantiles.EXACT_LIMIT + 1):
-        kept.add(0)
+    kept.extend([0] * (quantiles.EXACT_LIMIT + 1))
     assert kept.at(0.5, 1.0) == [0, 0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import tempfile
 import threading
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing
 from made_events import MadeSession
-from made_recordings import ENDINGS
+from made_recordings import ENDINGS, steps
 from phasescope import attach
 from phasescope.analysis.summary import Summary, summarize
 from phasescope.codec import Raw, encode
@@ -147,11 +148,53 @@ def test_whatever_a_recording_holds(packed: list[tuple[Any, ...]], data: st.Data
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.jsonl"
         path.write_bytes(b"".join(lines) + line_of(MadeSession().event("stop")))
-        with RecordingReader.open(path) as reader:
-            expected = by_events(reader)
-            of_reading = (reader.missed, reader.damaged, reader.problems, reader.others)
-            assert reader.summary() == expected
-            assert (reader.missed, reader.damaged, reader.problems, reader.others) == of_reading
+        check_as_its_events(path)
+
+
+def check_as_its_events(path: Path) -> None:
+    """Summary and damage of a recording, however it was found out."""
+    with RecordingReader.open(path) as reader:
+        expected = by_events(reader)
+        of_reading = (reader.missed, reader.damaged, reader.problems, reader.others)
+        assert reader.summary() == expected
+        assert (reader.missed, reader.damaged, reader.problems, reader.others) == of_reading
+
+
+LINES = [line_of(event) for event in steps(400)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_recording_with_bytes_that_are_wrong(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    data = bytearray(b"".join(LINES))
+    for _ in range(40):
+        data[chance.randrange(len(LINES[0]), len(data))] = chance.randrange(256)
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(data)
+    check_as_its_events(path)
+
+
+@pytest.mark.parametrize(
+    "at_end",
+    [b"\n\n", b"\r\n", b"", b" ", b"\n  \n", b"\nno JSON\n"],
+    ids=["blank", "CR", "none", "space", "white", "no"],
+)
+def test_a_recording_whose_lines_are_not_one_event_each(tmp_path: Path, at_end: bytes) -> None:
+    path = tmp_path / "run.jsonl"
+    lines = LINES.copy()
+    for at in range(150, len(lines), 150):
+        lines[at] = lines[at][:-1] + at_end
+    lines[-2] = lines[-2].replace(b',"pid"', b',\n"pid"')
+    path.write_bytes(b"".join(lines))
+    check_as_its_events(path)
+
+
+@pytest.mark.parametrize("common", [{"world_size": BIG}, {"job_id": "a"}, {"rank": 1, "world_size": 2}, {"host": "é"}])
+def test_a_recording_whose_events_have_less_in_common(tmp_path: Path, common: dict[str, Any]) -> None:
+    path = tmp_path / "run.jsonl"
+    events = [{**json.loads(line), **(common if at % 3 else {})} for at, line in enumerate(LINES)]
+    path.write_bytes(b"".join(map(line_of, events)))
+    check_as_its_events(path)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -16,7 +16,7 @@ import msgspec
 from phasescope.event import EVENT_TYPES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 Unsigned63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -81,7 +81,7 @@ class Wire(msgspec.Struct, array_like=True, gc=False):
 class Boundary(msgspec.Struct, array_like=True, gc=False):
     """A payload of a phase boundary as far as sums over many need it: what repeats is left as bytes, to be compared.
 
-    The fields are those of `Wire`, in its order, and hold nothing but what the profiler writes.
+    The fields are those of `Wire`, in its order, and hold nothing but what the profiler writes, and no `extra`.
     """
 
     event_type: Literal["phase_enter", "phase_exit"]
@@ -92,9 +92,9 @@ class Boundary(msgspec.Struct, array_like=True, gc=False):
     active: Unsigned | None
     inactive: Unsigned | None
     change: int
-    context: str | None = None
-    extra: dict[str, Any] | None = None
-    sequence: Unsigned | None = None
+    context: str | None
+    extra: None
+    sequence: Unsigned
     scope: Unsigned | None = None
     parent: Unsigned | None = None
     thread: msgspec.Raw = msgspec.Raw(b"")
@@ -202,13 +202,20 @@ class Decoder:
                     raise PayloadError("the metadata hold what has no place there")
         return wire
 
-    def boundary(self, payload: bytes) -> Boundary | None:
-        """The payload if it is a plain phase boundary; None where it is anything else, or has more in it than those."""
-        try:
-            found = _decode_boundary(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        return found if found.extra is None and found.sequence is not None else None
+    def boundaries(self, payloads: Iterable[bytes]) -> Iterator[tuple[Boundary, Boundary, bytes] | None]:
+        """Of each payload the plain phase boundary that it is, twice, and its packed device, which is the same object
+        as long as it is equal; None where a payload is anything else, or has more in it than those."""
+        decode, device, packed = _decode_boundary, None, b""
+        for payload in payloads:
+            try:
+                found = decode(payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                yield None
+                continue
+            if found.device != device:
+                device = found.device
+                packed = bytes(device)
+            yield found, found, packed
 
     def path(self, packed: bytes) -> tuple[str, ...]:
         """The path of a `Boundary`. Raises PayloadError."""

@@ -329,7 +329,8 @@ class Reader:
         ring = self._new_ring()
         fold = PackedFold(f"{self.constants['session_id']}:", self.decoder, watch)
         for batch in ring.batches():
-            ring.damaged += fold.add_packed(payload for _, payload in batch)
+            payloads = [payload for _, payload in batch]
+            ring.damaged += fold.add_packed(payloads, self.decoder.boundaries(payloads))
         self._count(ring)
         return fold
 

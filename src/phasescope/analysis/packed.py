@@ -14,7 +14,7 @@ from .phasetree import MAX_PATHS
 from .summary import SummaryFold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from .devices import DeviceRow
     from .phasetree import _Node
@@ -72,20 +72,23 @@ Found = tuple[Boundary, Phase, bytes]
 """A boundary, its phase, and its device as packed bytes: the same object as before where these are equal."""
 
 
-class Unpack(Protocol):
-    """How packed things are unpacked; where it says so, what is none raises ValueError."""
+class Payloads(Protocol):
+    """Packed events by their place."""
 
-    def boundaries(self, payloads: Sequence[bytes]) -> Iterator[Found | None]:
-        """Each payload's, None where it is no plain boundary. Raises nothing."""
+    def __getitem__(self, at: int, /) -> bytes: ...
+
+
+class Unpack(Protocol):
+    """How packed things are unpacked; all raise ValueError for what is none."""
 
     def event(self, payload: bytes) -> dict[str, Any]:
-        """A whole event. Raises ValueError."""
+        """A whole event."""
 
     def path(self, packed: bytes) -> tuple[str, ...]:
-        """A path. Raises ValueError."""
+        """A path."""
 
     def device(self, packed: bytes) -> tuple[str, int, int]:
-        """A device's backend, its id and the mask of its unavailable counters. Raises ValueError."""
+        """A device's backend, its id and the mask of its unavailable counters."""
 
 
 class Watch(Protocol):
@@ -120,9 +123,9 @@ class _Kind:
         self.deltas: list[int] = []
 
     def tell(self, label: str, knows_allocated: bool) -> None:
-        self.node.saw(label, self.highest if knows_allocated else None)
+        self.node.saw(label, True, self.highest if knows_allocated else None)
         if self.durations:
-            self.node.ended_well(self.durations, self.deltas)
+            self.node.ended(len(self.durations), self.durations, self.deltas)
             self.durations.clear()
             self.deltas.clear()
         self.highest = -1
@@ -154,8 +157,9 @@ class PackedFold(SummaryFold):
         self._newest: dict[str, bytes] = {}  # of each device the payload that spoke of it last
         self._newest_at: dict[str, int] = {}  # the same of those that are being added, by their place
 
-    def add_packed(self, payloads: Sequence[bytes]) -> int:
-        """The next events; how many of them were none.
+    def add_packed(self, payloads: Payloads, boundaries: Iterable[Found | None]) -> int:
+        """The next events; how many of them were none. `boundaries` has one for each payload, None where it is no plain
+        boundary.
 
         One long loop without calls that can be spared: over a million events this is where the time goes.
         """
@@ -167,7 +171,7 @@ class PackedFold(SummaryFold):
         first_ns = _INT64
         watch = self._watch
         raised, told = (_NOTHING, None) if watch is None else (watch.raised, watch.ended)
-        for at, found in enumerate(self._unpack.boundaries(payloads)):
+        for at, found in enumerate(boundaries):
             if found is None or raised or (watch is not None and found[1].status != "ok"):
                 damaged += self._add_event(payloads, at)
                 continue
@@ -200,7 +204,7 @@ class PackedFold(SummaryFold):
                 if phase.peak_allocated is not None:
                     kind.node.measured(phase.peak_allocated, label)
                 if phase.status != "ok":
-                    kind.node.failed(phase.status)
+                    kind.node.went_wrong(phase.status)
                 if told is not None and knows_allocated:
                     told(label, kind.path, allocated, delta, time_ns, duration_ns)
             else:
@@ -230,9 +234,7 @@ class PackedFold(SummaryFold):
             if self._watch is not None:
                 self._watch.note_time(last_ns)
 
-    def _add_event(
-        self, payloads: Sequence[bytes], at: int, path: bytes | None = None, device: bytes | None = None
-    ) -> int:
+    def _add_event(self, payloads: Payloads, at: int, path: bytes | None = None, device: bytes | None = None) -> int:
         """The event as an event, and what the next boundaries like it need; 1 where it is none."""
         try:
             event = self._unpack.event(payloads[at])
@@ -266,7 +268,7 @@ class PackedFold(SummaryFold):
         device = self._known[packed] = _Device(*what, self._kinds.setdefault(what, {}))
         return device
 
-    def _tell(self, payloads: Sequence[bytes]) -> None:
+    def _tell(self, payloads: Payloads) -> None:
         """Pass on what was kept of the boundaries so far."""
         for kind, label, knows_allocated in self._untold:
             kind.tell(label, knows_allocated)
@@ -278,7 +280,8 @@ class PackedFold(SummaryFold):
     def _settle(self) -> None:
         """Let the devices see what spoke of each last."""
         for payload in self._newest.values():
-            self._devices.see(self._unpack.event(payload))
+            with contextlib.suppress(ValueError):
+                self._devices.see(self._unpack.event(payload))
         self._newest.clear()
 
     def device_rows(self) -> tuple[DeviceRow, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .quantiles import Quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .spans import Span
 
@@ -66,12 +66,8 @@ class PhaseTree:
     def see(self, path: tuple[str, ...], boundary: bool, device: str | None, allocated_bytes: int | None) -> None:
         """An event that speaks of this phase, its device and what was allocated there, if that is known."""
         node = self._nodes.get(path) or self._node(path)
-        if device is None:
-            return
-        if boundary:
-            node.devices[device] = None
-        if allocated_bytes is not None and allocated_bytes > node.seen.get(device, -1):
-            node.seen[device] = allocated_bytes
+        if device is not None:
+            node.saw(device, boundary, allocated_bytes)
 
     def end(self, span: Span, device: str | None) -> None:
         """An entry of a phase that ended."""
@@ -159,33 +155,38 @@ class _Node:
             yield child
             yield from child.descendants()
 
+    def saw(self, device: str, boundary: bool, allocated_bytes: int | None) -> None:
+        """What an event says of the device, or several at once the most of it."""
+        if boundary:
+            self.devices[device] = None
+        if allocated_bytes is not None and allocated_bytes > self.seen.get(device, -1):
+            self.seen[device] = allocated_bytes
+
     def end(self, span: Span, device: str | None) -> None:
-        if span.exhausted:
-            self._measured(span.peak_allocated_bytes, device)
+        if span.peak_allocated_bytes is not None:
+            self.measured(span.peak_allocated_bytes, device)
+        if span.exhausted:  # it was a mere look for more
             self.exhausted += 1
             return
-        self.ended(span.status, span.duration_ns, span.allocated_delta_bytes, span.peak_allocated_bytes, device)
+        self.went_wrong(span.status)
+        duration_ns, delta_bytes = span.duration_ns, span.allocated_delta_bytes
+        self.ended(1, () if duration_ns is None else (duration_ns,), () if delta_bytes is None else (delta_bytes,))
 
-    def ended(
-        self, status: str, duration_ns: int | None, delta_bytes: int | None, peak: int | None, device: str | None
-    ) -> None:
-        """An entry ended that was no mere look for more."""
-        if peak is not None:
-            self._measured(peak, device)
-        self.count += 1
-        if status != "ok":
-            self.errors += status == "error"
-            self.abandoned += status == "abandoned"
-        if duration_ns is not None:
-            self.total_ns += duration_ns
-            self.durations.add(duration_ns)
-        if delta_bytes is not None:
-            self.deltas += 1
-            self.delta_bytes += delta_bytes
+    def ended(self, count: int, durations_ns: Sequence[int], deltas_bytes: Sequence[int]) -> None:
+        """So many entries have ended, with these figures as far as they are known."""
+        self.count += count
+        self.total_ns += sum(durations_ns)
+        self.durations.extend(durations_ns)
+        self.deltas += len(deltas_bytes)
+        self.delta_bytes += sum(deltas_bytes)
 
-    def _measured(self, peak: int | None, device: str | None) -> None:
-        if peak is None:
-            return
+    def went_wrong(self, status: str) -> None:
+        """How an entry ended that did not end well."""
+        self.errors += status == "error"
+        self.abandoned += status == "abandoned"
+
+    def measured(self, peak: int, device: str | None) -> None:
+        """The peak of an entry, measured exactly."""
         self.measured_peaks += 1
         if self.measured_peak is None or peak > self.measured_peak:
             self.measured_peak = peak

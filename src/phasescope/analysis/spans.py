@@ -11,6 +11,7 @@ _MAX_TRACKED = 65_536
 """More phases than this are never open at once; a file that says so is not believed further."""
 
 _INT64 = 1 << 63
+_LONGEST_NUMBER, _LONGEST_ENTRY = 20, 19  # digits, of 64 bits
 
 
 class Scope(NamedTuple):
@@ -111,7 +112,9 @@ def unavailable(event: Mapping[str, Any]) -> frozenset[str]:
 _NONE: frozenset[str] = frozenset()
 
 
-Key = str | int  # noqa: at run time
+Key = str | int
+"""What a phase is known by: its id, or the number in it."""
+
 _Open = tuple[tuple[str, ...], "int | None", bool]
 """The path of a phase that is open, when it was entered or first seen, and whether its enter event was there. A plain
 tuple: one is made for every entry."""
@@ -181,8 +184,11 @@ class SpanBuilder:
         ]
 
     def _key(self, scope_id: str) -> Key:
-        number = scope_id.removeprefix(self._prefix) if self._prefix else ""
-        return int(number) if number.isascii() and number.isdigit() and scope_id == self._scope_id(int(number)) else scope_id
+        if not self._prefix or not scope_id.startswith(self._prefix):
+            return scope_id
+        number = scope_id[len(self._prefix) :]
+        is_plain = number.isascii() and number.isdigit() and (number[0] != "0" or number == "0")
+        return int(number) if is_plain and len(number) <= _LONGEST_NUMBER else scope_id
 
     def _scope_id(self, key: Key) -> str:
         return key if isinstance(key, str) else f"{self._prefix}{key}"
@@ -231,6 +237,6 @@ def _ended(
 
 def _entry_number(key: Key) -> int | None:
     if isinstance(key, int):
-        return key if key < _TOO_LONG else None
+        return key if key < 10**_LONGEST_ENTRY else None
     number = key.rpartition(":")[2]
-    return int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None
+    return int(number) if number.isascii() and number.isdigit() and len(number) <= _LONGEST_ENTRY else None

@@ -101,13 +101,14 @@ def summarize(events: Iterable[Mapping[str, Any]], *, missed: int = 0, damaged: 
 class SummaryFold:
     """A summary that grows with the events: `add` them as they come, ask for the `summary` as often as needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        """`prefix` as of `SpanBuilder`."""
         self._identity: dict[str, Any] = {}
         self._events = 0
         self._by_type: dict[str, int] = {}
         self._first_ns: int | None = None
         self._last_ns: int | None = None
-        self._spans = SpanBuilder()
+        self._spans = SpanBuilder(prefix)
         self._tree = PhaseTree()
         self._devices = Devices()
 

@@ -176,7 +176,7 @@ def _sound_end(fd: int, path: Path) -> int:
 
 def _begins_with_event(file: Any) -> bool:
     for batch in read_lines(file, lambda _: None):
-        for line in batch.lines:
+        for line in batch:
             if not line.strip():
                 continue
             if batch.torn:

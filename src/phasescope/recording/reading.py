@@ -13,7 +13,10 @@ from phasescope.recording.notes import is_note, note_in
 from phasescope.recording.source import MAX_PROBLEMS
 
 if TYPE_CHECKING:
-    from phasescope.analysis.packed import Watch
+    from collections.abc import Iterable, Iterator
+
+    from phasescope.analysis.packed import Found, Watch
+    from phasescope.recording.lines import Lines
     from phasescope.recording.notes import Note
     from phasescope.recording.source import JsonlSource, Problem
 
@@ -51,10 +54,10 @@ def fold_lines(source: JsonlSource, reading: Reading, watch: Watch | None = None
     unpack = _Lines(reading)
     fold = PackedFold("", unpack, watch)
     for name, batch in source.batches(reading.report):
-        fold.add_packed(batch.lines)
+        fold.add_packed(batch, unpack.boundaries(batch))
         at = -1
         for line, error in unpack.bad:
-            at = batch.lines.index(line, at + 1)
+            at = batch.index(line, at + 1)
             source.complain(reading.report, name, batch, at, error)
         unpack.bad.clear()
     return fold
@@ -70,7 +73,10 @@ class _Lines:
     def __init__(self, reading: Reading) -> None:
         self.bad: list[tuple[bytes, InvalidEventError]] = []
         self._reading = reading
-        self._common: tuple[object, ...] = ()
+        self._common: tuple[Any, ...] = ()
+        self._decoder = _decoder_of(("", "", "", None, 0, 0, 1))
+        self._learned = 0
+        self._is_plain = False  # all lines of the last batch had boundaries
 
     def event(self, line: bytes) -> dict[str, Any]:
         try:
@@ -80,45 +86,54 @@ class _Lines:
             raise
         if not self._reading.is_own(event):
             raise _NotOwnError
-        if event["event_type"] in ("phase_enter", "phase_exit"):  # what is sound in it need not be looked at again
-            self._common = tuple(map(event.get, _COMMON))
+        if event["event_type"] in _ACTIONS:
+            self._learn(tuple(map(event.get, _COMMON)))
         return event
 
-    def boundary(self, line: bytes) -> _Boundary | None:
+    def _learn(self, common: tuple[Any, ...]) -> None:
+        """What is sound in one event need not be looked at again in the next ones."""
+        is_fit = all(type(number) is int and number <= _MAX_INT for number in common[4:])
+        if common != self._common and is_fit and self._learned < _MAX_LEARNED:
+            self._common, self._decoder = common, _decoder_of(common)
+            self._learned += 1
+
+    def boundaries(self, lines: Lines) -> Iterator[Found | None]:
+        """Of each line the plain boundary in it, as `PackedFold` takes it."""
+        device_id, backend, unavailable, packed = None, None, None, b""
+        found = (self._together(lines) if self._is_plain else None) or map(self._alone, lines)
+        self._is_plain = True
+        for line in found:
+            if line is None:
+                self._is_plain = False
+                yield None
+                continue
+            metadata, total = line.metadata, line.device_total_bytes
+            phase = metadata.phase_scope
+            if phase.action != _ACTIONS[line.event_type] or (
+                total is not None and (line.device_used_bytes > total or (line.device_free_bytes or 0) > total)
+            ):
+                yield None
+                continue
+            if line.device_id != device_id or metadata.backend != backend or metadata.unavailable != unavailable:
+                device_id, backend, unavailable = line.device_id, metadata.backend, metadata.unavailable
+                packed = b"[%d,%b,%b]" % (device_id, backend, unavailable)
+            yield line, phase, packed
+
+    def _together(self, lines: Lines) -> Iterable[_Line | None] | None:
+        """All lines at once, which spares splitting them; None where one does not fit, or they are not one each."""
+        if lines.torn:
+            return None
         try:
-            found = _decode(line)
+            found = self._decoder.decode_lines(lines.data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        metadata, scope = found.metadata, found.metadata.phase_scope
-        total = found.device_total_bytes
-        common = (
-            found.session_id,
-            found.collector,
-            found.host,
-            found.job_id,
-            found.rank,
-            found.local_rank,
-            found.world_size,
-        )
-        if (
-            common != self._common
-            or (total is not None and (found.device_used_bytes > total or (found.device_free_bytes or 0) > total))
-            or (found.event_type == "phase_exit") is not (scope.action == "exit")
-        ):
+        return found if len(found) == len(lines) and lines.are_objects() else None
+
+    def _alone(self, line: bytes) -> _Line | None:
+        try:
+            return self._decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        return _Boundary(
-            found.event_type,
-            found.timestamp_ns,
-            b"[%d,%b,%b]" % (found.device_id, metadata.backend, metadata.unavailable),
-            found.allocator_allocated_bytes,
-            scope.scope_id,
-            scope.parent_scope_id,
-            scope.path,
-            scope.duration_ns,
-            scope.status,
-            scope.allocated_delta_bytes,
-            scope.peak_allocated_bytes,
-        )
 
     def path(self, packed: bytes) -> tuple[str, ...]:
         try:
@@ -134,51 +149,62 @@ class _Lines:
         return backend, device_id, int("allocator_allocated_bytes" in unavailable)
 
 
-_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_PHASE_KEYS = {
+    "scope": "scope_id",
+    "parent": "parent_scope_id",
+    "duration": "duration_ns",
+    "allocated_delta": "allocated_delta_bytes",
+    "peak_allocated": "peak_allocated_bytes",
+}
+_LINE_KEYS = {"timestamp": "timestamp_ns", "allocated": "allocator_allocated_bytes"}
+_MAX_INT = 2**63 - 1
+_Size = Annotated[int, msgspec.Meta(ge=0, le=_MAX_INT)]
 _Change = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _COMMON = ("session_id", "collector", "host", "job_id", "rank", "local_rank", "world_size")
+_MAX_LEARNED = 64
+_ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}
 
 
-class _Scope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A phase of a boundary as the profiler writes it, and nothing else. What is only looked at is left as bytes."""
+class _Phase(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_PHASE_KEYS):
+    """A phase of a boundary as the profiler writes it, and nothing else. What is only compared is left as bytes."""
 
     action: Literal["enter", "exit"]
-    name: msgspec.Raw
+    name: str
     path: msgspec.Raw
     depth: int
-    scope_id: _Text
-    parent_scope_id: _Text | None
+    scope: _Text
+    parent: _Text | None
     thread_id: int
-    thread_name: msgspec.Raw
+    thread_name: str
     sequence: int
-    attributes: msgspec.Raw = msgspec.Raw(b"")
-    duration_ns: _Size | None = None
+    attributes: dict[str, Any] | None = None
+    duration: _Size | None = None
     status: Literal["ok", "error", "abandoned"] = "ok"
     error_type: str | None = None
-    allocated_delta_bytes: _Change | None = None
-    peak_allocated_bytes: _Size | None = None
+    allocated_delta: _Change | None = None
+    peak_allocated: _Size | None = None
 
 
 class _Metadata(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     backend: msgspec.Raw
-    phase_scope: _Scope
+    phase_scope: _Phase
     unavailable: msgspec.Raw = msgspec.Raw(b"[]")
 
 
-class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_LINE_KEYS):
     """A line with a plain boundary. What does not fit is read as any other line."""
 
     schema_version: Literal[3]
     session_id: str
-    timestamp_ns: _Size
+    timestamp: _Size
     event_type: Literal["phase_enter", "phase_exit"]
     collector: str
     sampling_interval_ms: _Size
     pid: Annotated[int, msgspec.Meta(ge=-1)]
     host: str
     device_id: Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)]
-    allocator_allocated_bytes: _Size
+    allocated: _Size
     allocator_reserved_bytes: _Size
     allocator_active_bytes: _Size | None
     allocator_inactive_bytes: _Size | None
@@ -194,23 +220,11 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     metadata: _Metadata
 
 
-class _Boundary(msgspec.Struct, gc=False):
-    """What `PackedFold` takes; the phases are known by their whole ids."""
-
-    event_type: str
-    timestamp: int
-    device: bytes
-    allocated: int
-    sequence: str
-    parent: str | None
-    path: msgspec.Raw
-    duration: int | None
-    status: str
-    allocated_delta: int | None
-    peak_allocated: int | None
-    scope: None = None
-
-
-_decode = msgspec.json.Decoder(_Line).decode
 _decode_path = msgspec.json.Decoder(Annotated[list[str], msgspec.Meta(min_length=1)]).decode
 _decode_device = msgspec.json.Decoder(tuple[int, str, list[str]]).decode
+
+
+def _decoder_of(common: tuple[Any, ...]) -> msgspec.json.Decoder[_Line]:
+    """Of lines that have these values of `_COMMON`: it finds out faster than a comparison of what it gives."""
+    own = [(key, Literal[value]) for key, value in zip(_COMMON, common, strict=True)]
+    return msgspec.json.Decoder(msgspec.defstruct("_OwnLine", own, bases=(_Line,), gc=False))

@@ -70,7 +70,7 @@ class JsonlSource:
 
     def events(self, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
         for name, batch in self.batches(report):
-            for offset, line in enumerate(batch.lines):
+            for offset, line in enumerate(batch):
                 try:
                     event = parse(line)
                 except InvalidEventError as error:
@@ -95,7 +95,7 @@ class JsonlSource:
         self, report: Callable[[Problem], object], name: str, batch: Lines, offset: int, error: InvalidEventError
     ) -> None:
         """Report a line that holds no event, unless it is empty, or the rest of it is on its way."""
-        if not batch.lines[offset].strip(b" \t\r") or (batch.torn and self.is_being_written()):
+        if not batch[offset].strip(b" \t\r") or (batch.torn and self.is_being_written()):
             return
         text = "cut off in the middle" if batch.torn else elide(printable(str(error)), _LONGEST_TEXT)
         report(Problem(name, batch.first + offset, text))

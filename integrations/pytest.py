@@ -118,6 +118,16 @@ class _Tables:
 
 def _budgets(item: pytest.Item) -> list[Budget]:
     try:
-        return [Budget.of(*mark.args, **mark.kwargs) for mark in item.iter_markers(_MARK)]
+        return [_budget(*mark.args, **mark.kwargs) for mark in item.iter_markers(_MARK)]
     except (TypeError, ValueError) as error:
         raise pytest.UsageError(f"{item.nodeid}: {_MARK}: {error}") from None
+
+
+def _budget(*limits: Any, **options: Any) -> Budget:
+    """Raises TypeError or ValueError, in the words of the mark."""
+    wrong = sorted(options.keys() - {"phase", "device", "above_start"})
+    if wrong:
+        raise TypeError(f"there is no {', '.join(wrong)}; it takes a limit, and phase=, device=, above_start=")
+    if len(limits) != 1:
+        raise TypeError(f'it takes one limit such as "200 MB", not {len(limits)}; all else by name, as phase="forward"')
+    return Budget.of(limits[0], **options)

@@ -495,6 +495,30 @@ def test_a_closed_pipe_ends_the_command_silently(training: Training, options: li
 
 
 @needs_files
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", [["ls"], ["summary"], ["explain", "--json"], ["doctor", "--json"]])
+def test_an_output_that_takes_nothing_is_one_line_and_no_fault_of_the_session(
+    training: Training, command: list[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = second_process(*command, "--dir", str(training.directory), stdout=full)
+        code, _, err = outcome(done)
+    assert code == cli.NOT_FOUND
+    assert err == "phasescope: the output can not be written: No space left on device\n"
+
+
+@needs_files
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_stream_that_is_closed_gets_nothing_and_the_other_only_its_own(directory: Path, closed: int) -> None:
+    command = [sys.executable, "-m", "phasescope", "tail", "424242", "--dir", str(directory)]
+    code = f"import os, sys; os.close({closed}); os.execv(sys.executable, {command!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == cli.NOT_FOUND
+    assert done.stdout == ""
+    assert ("424242" in done.stderr) == (closed == 1)
+
+
+@needs_files
 def test_ctrl_c_exits_with_130_and_no_traceback(training: Training) -> None:
     follower = second_process("tail", str(training.pid), "--dir", str(training.directory))
     assert follower.stdout is not None

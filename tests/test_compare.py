@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,6 +165,16 @@ def test_the_command_shows_what_changed(files: list[str], capsys: pytest.Capture
     assert "step/forward" in out
     assert "+140%" in out
     assert "300 MiB" in out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes that break")
+def test_a_reader_that_goes_away_does_not_change_the_verdict(files: list[str]) -> None:
+    command = [sys.executable, "-m", "phasescope", "compare", *files, "--fail-on", "peak_allocated>5%"]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (4, b"")
 
 
 def test_the_command_fails_on_a_broken_rule(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

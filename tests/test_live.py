@@ -122,7 +122,7 @@ def test_the_ranks_of_a_job_are_gathered_from_all_directories(
     for text in (
         "no session of rank 2",
         "rank 1 uses the most: 2.00 GiB",
-        "rank 1 ended 10 steps of step short",
+        "rank 1 ended 10 rounds of step short",
         "step is slowest in rank 1: 40.0 ms, 1.6 × the median",
         "clocks shown as they are",
     ):

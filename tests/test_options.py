@@ -181,8 +181,10 @@ def checked(**given: Any) -> Options:
     return Options.checked(**{**plain, **given})
 
 
-def test_the_options_that_differ_are_named() -> None:
+def test_the_options_that_differ_are_named_where_they_were_given() -> None:
+    defaults = checked()._asdict()
     one = checked(rank=1, world_size=4, clock=FakeClock())
-    assert one.differing(checked(rank=1, world_size=4, clock=one.clock)) == []
-    assert one.differing(checked(rank=2, world_size=4, interval_ms=7)) == ["interval_ms", "rank", "clock"]
-    assert checked(backends=["cpu"]).differing(checked(backends=("cpu",))) == []
+    assert one.differing(checked(rank=1, world_size=4, clock=one.clock), defaults) == []
+    assert one.differing(checked(rank=2, world_size=4, interval_ms=7), defaults) == ["rank", "clock"]
+    assert checked(backends=["cpu"]).differing(checked(backends=("cpu",)), defaults) == []
+    assert checked().differing(one, defaults) == []

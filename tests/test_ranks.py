@@ -144,7 +144,7 @@ def test_a_phase_that_ran_twice_says_nothing_of_time() -> None:
 @pytest.mark.neutral
 def test_the_rank_that_is_behind_is_named_and_where_it_can_not_be_told_that_is_said() -> None:
     told = of(training(0, PHASES), training(1, PHASES, steps=31))
-    assert "rank 1 is 9 steps of step behind" in remarks(told)
+    assert "rank 1 is 9 rounds of step behind" in remarks(told)
     lost = ranks([member(0, training(0, PHASES)), member(1, training(1, PHASES), missed=7)])
     assert any(line.startswith("which rank is behind is not known") for line in remarks(lost))
 
@@ -273,3 +273,18 @@ def test_every_key_of_the_json_is_documented(tmp_path: Path, run: Callable[..., 
     objects = [data, *data["ranks"], *devices, *data["phases"], *cells, *data["imbalances"], *outliers, data["clocks"]]
     assert outliers
     assert not {key for found in objects for key in found if f"`{key}`" not in documented}
+
+
+def test_an_older_job_of_the_same_id_is_chosen_by_a_pid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.ExitStack() as stack:
+        for run, start_ns in enumerate((10**18, 10**18 + 10**12)):
+            for rank in range(2):
+                of_rank = {"rank": rank, "world_size": 2, "pid": 100 * run + rank + 1, "job_id": "again"}
+                ring = stack.enter_context(
+                    made_ring(tmp_path, session_id=f"{run}{rank}", started_ns=start_ns, **of_rank)
+                )
+                ring.run(["step"], 10)
+    assert main(["ranks", "--dir", str(tmp_path)]) == 0
+    assert "1 older job here as well; --job PID of one of its ranks: 1\n" in capsys.readouterr().out
+    assert main(["ranks", "--dir", str(tmp_path), "--job", "1", "--json"]) == 0
+    assert [row["session_id"] for row in json.loads(capsys.readouterr().out)["ranks"]] == ["00", "01"]

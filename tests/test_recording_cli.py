@@ -132,7 +132,7 @@ def test_record_ends_after_the_time_it_was_given(tmp_path: Path) -> None:
     ("arguments", "code", "text"),
     [
         (["record", "-o", "run.parquet"], 2, "writes JSONL"),
-        (["record", "-o", "run.csv"], 2, "says no format"),
+        (["record", "-o", "run.csv"], 2, "record writes .jsonl"),
         (["record", "-o", "run.jsonl", "--max-bytes", "12"], 2, "is no size"),
         (["record", "-o", "run.jsonl", "--seconds", "-1"], 2, "is no number of seconds"),
         (["record", "-o", "run.jsonl"], 1, "no session"),
@@ -141,7 +141,7 @@ def test_record_ends_after_the_time_it_was_given(tmp_path: Path) -> None:
         (["convert", "a.jsonl", "a.jsonl"], 2, "exists"),
         (["convert", "a.jsonl", "a.jsonl", "b.parquet"], 2, "one session"),
         (["convert", "config.jsonl", "b.parquet"], 1, "no event in config.jsonl"),
-        (["convert", "a.jsonl", "nowhere/b.parquet"], 1, "nowhere"),
+        (["convert", "a.jsonl", "nowhere/b.parquet"], 1, "nowhere/b.parquet: there is no folder"),
         (["record", "a.jsonl", "-o", "config.jsonl"], 2, "holds no recording"),
     ],
 )

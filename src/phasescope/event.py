@@ -191,6 +191,7 @@ _LAUNCHERS: Final = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
 )
+_MOST_RANKS: Final = 10**7
 _JOB_IDS: Final = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
 
 
@@ -247,7 +248,7 @@ def _rank_out_of_range(given: int | None, rank: int, world_size: int) -> str:
 def _launched(environ: Mapping[str, str]) -> _Launched | None:
     for names in _LAUNCHERS:
         rank, local_rank, world_size = (_int_or_none(environ.get(name)) for name in names)
-        if rank is None or world_size is None or not 0 <= rank < world_size:
+        if rank is None or world_size is None or not 0 <= rank < world_size <= _MOST_RANKS:
             continue
         sane = local_rank is not None and 0 <= local_rank < world_size
         return _Launched(rank, local_rank if sane else None, world_size)

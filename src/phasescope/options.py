@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from phasescope import ring
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from phasescope.clock import Clock
 
 _MAX_INTERVAL_MS = 3_600_000
@@ -62,9 +64,13 @@ class Options(NamedTuple):
         _clock(given["clock"])
         return cls(**given)
 
-    def differing(self, other: Options) -> list[str]:
-        """The names of the options that are not the same in both."""
-        return [name for name, a, b in zip(self._fields, self, other, strict=True) if a != b]
+    def differing(self, other: Options, defaults: Mapping[str, Any]) -> list[str]:
+        """The names of the options that are not as in the other, but for those that are left at their defaults."""
+        return [
+            name
+            for name, ours, theirs in zip(self._fields, self, other, strict=True)
+            if ours != theirs and ours != defaults[name]
+        ]
 
 
 def _whole(name: str, value: object, low: int, high: int) -> None:

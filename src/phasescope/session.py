@@ -72,7 +72,7 @@ def start(
 ) -> Session:
     """Begin to record, and return the session (a context manager too). From now on phases are written.
 
-    Where a session is running already, that one is returned, with a warning if its options are not these.
+    Where a session is running already, that one is returned, with a warning if it has not the options given here.
 
     backends: "auto", or a list of names (`cpu`, `cuda`, `rocm`) and Backend objects. Phases speak of the first one
         that the process uses; the host is always sampled beside it. "auto" is silent about what can not work here.
@@ -130,7 +130,7 @@ def start(
     )
     with _lock:
         if _session is not None:
-            different = options.differing(_session.options)
+            different = options.differing(_session.options, _DEFAULTS)
             if different:
                 choice.choose(options.backends)  # what is wrong raises here too, though it would not count
                 _identity(options)
@@ -144,6 +144,9 @@ def start(
             session._end("interrupted while it began")
             raise
         return session
+
+
+_DEFAULTS: dict[str, Any] = start.__kwdefaults__ or {}
 
 
 def stop() -> None:

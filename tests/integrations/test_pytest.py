@@ -249,11 +249,12 @@ def test_without_the_option_nothing_is_printed(tmp_path: Path) -> None:
         ('"200 mm"', 'the limit must be a size such as "200 MB" or "1.5 GiB", not \'200 mm\''),
         ("True", 'the limit must be a size such as "200 MB", or a number of bytes, not True'),
         ("0", "the limit must be more than 0 bytes, not 0"),
-        ("", "missing 1 required positional argument: 'limit'"),
+        ("", 'it takes one limit such as "200 MB", not 0'),
+        ('"1 MB", "forward"', 'all else by name, as phase="forward"'),
         ('"1 MB", phase=3', "phase must be a name, not 3"),
         ('"1 MB", device=""', "device must be a name, not ''"),
         ('"1 MB", above_start=1', "above_start must be True or False, not 1"),
-        ('"1 MB", phse="forward"', "unexpected keyword argument 'phse'"),
+        ('"1 MB", phse="forward"', "there is no phse; it takes a limit, and phase=, device=, above_start="),
     ],
 )
 def test_a_wrong_mark_names_the_test_and_the_argument(arguments: str, text: str) -> None:

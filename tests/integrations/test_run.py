@@ -184,6 +184,31 @@ def test_wrong_usage_ends_with_2_and_starts_nothing(
     assert phasescope.current() is None
 
 
+@pytest.mark.parametrize(
+    ("options", "way_out"),
+    [
+        (["-c", "pass"], "write the code into a file"),
+        (["-"], "write the code into a file"),
+        (["-u", "script.py"], "python -u -m phasescope run"),
+    ],
+)
+def test_what_python_would_take_is_answered_with_the_way_out(
+    options: list[str], way_out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *options]) == 2
+    assert way_out in capsys.readouterr().err
+
+
+def test_the_summary_is_of_the_session_that_the_script_began_last(work: Path) -> None:
+    (work / "own.py").write_text(
+        "import phasescope\nphasescope.stop()\nwith phasescope.start():\n    with phasescope.phase('own'): pass\n"
+    )
+    done = python(work, *RUN, "own.py")
+    assert done.returncode == 0
+    assert "that the script itself began last" in done.stderr
+    assert "own " in done.stderr
+
+
 def test_a_separator_before_the_script_is_taken(work: Path) -> None:
     (work / "prints.py").write_text("import sys; print(sys.argv)")
     done = python(work, *RUN, "--no-summary", "--", "prints.py", "--", "-x")

@@ -68,7 +68,7 @@ def _remarks(job: Job) -> Iterator[str]:
         yield f"rank {row.rank} uses the most: {size_text(row.peak_allocated_bytes)}"
     if job.behind is not None and job.step_path is not None:
         row = job.ranks[job.behind]
-        steps = f"{plural(row.steps_behind or 0, 'step')} of {elide(path_text(job.step_path), _LONGEST_PATH)}"
+        steps = f"{plural(row.steps_behind or 0, 'round')} of {elide(path_text(job.step_path), _LONGEST_PATH)}"
         yield f"rank {row.rank} ended {steps} short" if row.ending.is_over else f"rank {row.rank} is {steps} behind"
     yield from map(_slow, sorted(filter(_is_slow, job.phases), key=_slowdown, reverse=True)[:_MAX_SLOW])
     if len(job.hosts) > 1:

@@ -108,7 +108,7 @@ def _remarks(ranks: Ranks) -> Iterator[str]:
     yield from missing_ranks(job)
     if job.behind is not None and job.step_path is not None:
         row = job.ranks[job.behind]
-        steps = plural(row.steps_behind or 0, "step")
+        steps = plural(row.steps_behind or 0, "round")
         yield f"rank {row.rank} is {steps} of {elide(path_text(job.step_path), _LONGEST_PATH)} behind"
     elif job.step_path is None:
         yield "which rank is behind is not known: events of some are lost, or they have no phase in common"

@@ -9,9 +9,7 @@ program of the user's gives back, instead of an exit code, what is then to be ca
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
-import os
 import shutil
 import sys
 import textwrap
@@ -63,19 +61,22 @@ class CommandError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. A closed pipe ends it silently."""
+    from phasescope.cli.terminal import OutputError, complain, flush_output, forget_output
+
     try:
         done = _run(list(sys.argv[1:] if argv is None else argv))
-        if sys.stdout is not None:  # closed by the shell, `>&-`
-            sys.stdout.flush()
+        flush_output()
     except CommandError as error:
-        from phasescope.cli.terminal import complain
-
         complain(str(error))
         return error.exit_code
+    except OutputError as error:
+        forget_output()
+        complain(str(error))
+        return NOT_FOUND
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _forget_output()
+        forget_output()
         return OK
     except SystemExit as error:  # argparse: 0 after --help, 2 for wrong usage
         return error.code if isinstance(error.code, int) else WRONG_USAGE
@@ -129,11 +130,3 @@ def _paragraphs(text: str) -> str:
     """The text filled anew to the terminal's width, as argparse does it for one paragraph only."""
     width = max(_NARROWEST_HELP, min(shutil.get_terminal_size().columns, _WIDEST_HELP) - 2)
     return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
-
-
-def _forget_output() -> None:
-    """Nobody reads any more: what is still buffered must not raise again when Python ends."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

@@ -28,7 +28,7 @@ from phasescope.analysis.text import (
 )
 from phasescope.cli import OK, PROBLEM, CommandError
 from phasescope.cli.target import add_directory, opened
-from phasescope.cli.terminal import Terminal, json_text
+from phasescope.cli.terminal import Terminal, json_text, verdict_stands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,11 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     violations = list(broken(comparison, arguments.fail_on))
     unheld = list(unjudged(comparison, arguments.fail_on))
-    if arguments.json:
-        Terminal().line(json_text(_data(comparison, violations, unheld), indent=2))
-    else:
-        _show(comparison, whole=arguments.all)
-        _show_failed(violations, unheld)
+    with verdict_stands():
+        if arguments.json:
+            Terminal().line(json_text(_data(comparison, violations, unheld), indent=2))
+        else:
+            _show(comparison, whole=arguments.all)
+            _show_failed(violations, unheld)
     return PROBLEM if violations or unheld else OK
 
 

@@ -8,7 +8,9 @@ trace viewer. A trace takes several FROM, the ranks of one job. TO must not exis
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from phasescope.recording.convert import Converted
 
 _MOST_PROBLEMS = 10
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     from phasescope.recording.convert import convert
     from phasescope.ring import RingError
 
+    folder = Path(arguments.target).absolute().parent
+    if not folder.is_dir():
+        raise CommandError(f"{arguments.target}: there is no folder {folder}")
     with contextlib.ExitStack() as stack:
         readers = [stack.enter_context(opened(source, arguments.dir)) for source in arguments.sources]
         stack.enter_context(_no_collections())
@@ -48,6 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         except (ValueError, FileExistsError) as error:
             raise CommandError(str(error), WRONG_USAGE) from error
+        except OSError as error:
+            if error.errno not in _OF_WRITING:  # of reading: `opened` says it
+                raise
+            raise CommandError(f"{arguments.target}: {os.strerror(error.errno)}") from error
         _report(arguments.target, done, readers)
     return OK
 

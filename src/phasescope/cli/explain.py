@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from phasescope.analysis.text import elide, printable
 from phasescope.cli import OK, PROBLEM
 from phasescope.cli.target import add_target, command_line, number, opened
-from phasescope.cli.terminal import Terminal, json_text
+from phasescope.cli.terminal import Terminal, json_text, verdict_stands
 
 if TYPE_CHECKING:
     import argparse
@@ -33,10 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     with opened(arguments.target or _newest(arguments.dir), arguments.dir) as reader:
         answer = explanation(reader)
         out = Terminal()
-        if arguments.json:
-            out.line(json_text({"path": str(reader.path), **answer.to_dict()}, indent=2))
-        else:
-            _show(out, reader, answer)
+        with verdict_stands():
+            if arguments.json:
+                out.line(json_text({"path": str(reader.path), **answer.to_dict()}, indent=2))
+            else:
+                _show(out, reader, answer)
     return OK if answer.cause.kind == "none" else PROBLEM
 
 

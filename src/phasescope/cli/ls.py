@@ -10,7 +10,6 @@ other commands take as well as the pid.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from phasescope.analysis.text import (
 )
 from phasescope.cli import NOT_FOUND, OK
 from phasescope.cli.target import add_directory, command_line, health, number, state_text
-from phasescope.cli.terminal import Terminal, json_text
+from phasescope.cli.terminal import Terminal, errors, json_text
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         places = ", ".join(sessions.places(arguments.dir))
         Terminal().line(f"no sessions in {printable(places)}; `phasescope.start()` begins one")
     for reason in _refused(sessions.places(arguments.dir)):
-        Terminal(sys.stderr).line(f"not looked into: {printable(reason)}", "yellow")
+        errors().line(f"not looked into: {printable(reason)}", "yellow")
     return OK if found else NOT_FOUND
 
 

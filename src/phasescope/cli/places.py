@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasescope.cli import CommandError
 from phasescope.cli.target import number, opened
+from phasescope.cli.terminal import complain
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +26,13 @@ def add_directories(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="look for sessions in this directory only; more than once: in all of them, as for the ranks of one job",
     )
+
+
+def note_missing(directories: Sequence[str]) -> None:
+    """For a view that waits: a directory that is not there may come, and may be mistyped."""
+    for directory in directories:
+        if not Path(directory).is_dir():
+            complain(f"--dir {directory}: there is no such directory yet")
 
 
 @contextlib.contextmanager

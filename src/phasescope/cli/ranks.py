@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from phasescope.analysis.text import plural, printable
 from phasescope.cli import OK, CommandError
+from phasescope.cli.target import number
 from phasescope.cli.terminal import Terminal, json_text
 
 if TYPE_CHECKING:
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
     from phasescope.analysis.imbalance import Ranks
     from phasescope.views.catalogue import Entry
 
+_MOST_OTHERS = 5
 _NONE = "rank and world size come from torchrun, Open MPI or Slurm, or from start(rank=, world_size=)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("places", nargs="*", metavar="DIR", help="where the ranks' rings or recordings lie")
     parser.add_argument("--dir", metavar="DIR", action="append", default=[], help="the same, as in other commands")
-    parser.add_argument("--job", metavar="ID", help="the job with this id, or its beginning; default: the newest")
+    parser.add_argument(
+        "--job",
+        metavar="ID",
+        help="the job with this id, or its beginning, or the pid of one of its ranks; default: the newest",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
 
@@ -48,13 +54,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         out.line(json_text(told.to_dict(), indent=2))
     else:
-        _show(out, told, others=len(jobs) - 1)
+        _show(out, told, jobs[1:])
     return OK
 
 
 def _is_named(job: Sequence[Entry], wanted: str | None) -> bool:
+    if wanted is None:
+        return True
     job_id = job[0].constants.get("job_id")
-    return wanted is None or (isinstance(job_id, str) and job_id.startswith(wanted))
+    if isinstance(job_id, str) and job_id.startswith(wanted):
+        return True
+    return wanted.isdecimal() and any(entry.constants.get("pid") == int(wanted) for entry in job)
 
 
 def _not_found(places: Sequence[str], wanted: str | None) -> str:
@@ -62,7 +72,7 @@ def _not_found(places: Sequence[str], wanted: str | None) -> str:
     return f'no job "{wanted}"{where}' if wanted is not None else f"no job of several ranks{where}; {_NONE}"
 
 
-def _show(out: Terminal, told: Ranks, others: int) -> None:
+def _show(out: Terminal, told: Ranks, others: Sequence[Sequence[Entry]]) -> None:
     from phasescope.analysis.rankreport import rank_report
 
     job = told.job
@@ -70,7 +80,9 @@ def _show(out: Terminal, told: Ranks, others: int) -> None:
     size = f" of {job.world_size}" if job.world_size is not None else ""
     out.line(f"{named}: {len(job.ranks)}{size} ranks on {', '.join(map(printable, job.hosts))}", "bold")
     if others:
-        out.line(f"{plural(others, 'older job')} here as well: --job ID chooses", "dim")
+        pids = ", ".join(str(number(job[0].constants.get("pid"))) for job in others[:_MOST_OTHERS])
+        more = ", ..." if len(others) > _MOST_OTHERS else ""
+        out.line(f"{plural(len(others), 'older job')} here as well; --job PID of one of its ranks: {pids}{more}", "dim")
     report = rank_report(told, out.width)
     for title, *lines in (report.ranks, report.phases):
         out.line()

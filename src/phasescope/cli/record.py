@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         if format_of(arguments.output) != JSONL:
             raise CommandError(f"{arguments.output}: record writes JSONL; `phasescope convert` goes on", WRONG_USAGE)
     except UnknownFormatError as error:
-        raise CommandError(str(error), WRONG_USAGE) from error
+        wanted = "record writes .jsonl, .jsonl.gz or .jsonl.zst"
+        raise CommandError(f"{arguments.output or 'a name that is blank'}: {wanted}", WRONG_USAGE) from error
     with opened(arguments.target, arguments.dir) as reader:
         pid, session_id = number(reader.constants.get("pid")), reader.constants["session_id"]
         try:

@@ -57,7 +57,13 @@ def _write(path: Path, text: str, *, is_new: bool) -> None:
     """A new file is for its user alone: the page has the command line and what the training named."""
     mode = "x" if is_new else "w"
     with open(path, mode, encoding="utf-8", opener=for_its_user_alone) as file:
-        file.write(text)
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            if is_new:
+                path.unlink(missing_ok=True)  # half of it would stand in the way of the next try
+            raise
 
 
 def make(reader: Reader, directories: list[str]) -> str:

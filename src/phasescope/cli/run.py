@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from phasescope.reader import Reader
     from phasescope.session import Session
 
 _WITH_VALUE = ("--dir", "--interval-ms")
@@ -44,8 +45,17 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
             return arguments[:index], arguments[index + 1 :]
         if arguments[index].startswith("-m"):
             break
+        _check_option(arguments[index])
         index += 2 if arguments[index] in _WITH_VALUE else 1
     return arguments[:index], arguments[index:]
+
+
+def _check_option(given: str) -> None:
+    """What Python would take and `run` does not is answered with the way out; the rest is argparse's."""
+    if given == "-" or given.startswith("-c"):
+        raise CommandError("run takes a SCRIPT, or -m and a MODULE: write the code into a file", WRONG_USAGE)
+    if not given.startswith("--") and given != "-h":
+        raise CommandError(f"Python's own options go before: python {given} -m phasescope run ...", WRONG_USAGE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -200,19 +210,36 @@ def _is_ours(filename: str) -> bool:
     return filename.startswith(tuple(_OURS))
 
 
+def _latest(session: Session) -> Reader:
+    """The session itself, or where the script stopped that and began others, the last of those."""
+    from phasescope import current, sessions
+    from phasescope.reader import attach
+
+    running = current()
+    if running is None and session.path is not None:
+        mine = (path for path in sessions.find(Path(session.path).parent) if f"-{session.pid}-" in path.name)
+        newest = next(mine, None)
+        if newest is not None:
+            return attach(newest)
+    return (running or session).reader()
+
+
 def _sum_up(session: Session) -> None:
     """At the very end, when the script's threads are done. Of the processes of one launcher only rank 0 prints."""
     if os.getpid() != session.pid:
         return
     with contextlib.suppress(Exception):
-        from phasescope.cli.terminal import Terminal
+        from phasescope.cli.terminal import errors
 
         if session.reader().constants.get("rank"):
             return
         sys.stdout.flush()
-        out = Terminal(sys.stderr)
+        out = errors()
         out.line()
         out.line(f"phasescope: pid {session.pid}; again with: phasescope summary {session.pid}", "bold")
-        out.line(session.summary().table(out.width))
+        with _latest(session) as reader:
+            if reader.constants["session_id"] != session.session_id:
+                out.line("of the session that the script itself began last; `phasescope ls` has the earlier", "dim")
+            out.line(reader.summary().table(out.width))
     if _interrupted:
         _end_as_interrupted()  # what was imported just now ran some text too

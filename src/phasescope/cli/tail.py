@@ -28,7 +28,7 @@ from phasescope.analysis.text import (
 )
 from phasescope.cli import OK
 from phasescope.cli.target import add_target, command_line, number, opened
-from phasescope.cli.terminal import Terminal, complain, json_text
+from phasescope.cli.terminal import Terminal, complain, errors, json_text
 from phasescope.event import EVENT_TYPES
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class _JsonPrinter(_LinePrinter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._remarks = Terminal(sys.stderr)
+        self._remarks = errors()
 
     def begin(self, reader: Reader) -> None:
         pass

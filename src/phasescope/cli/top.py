@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
-from phasescope.cli.places import add_directories, opened_among
+from phasescope.cli.places import add_directories, note_missing, opened_among
 from phasescope.cli.target import add_session, number
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def _watch(target: str | None, directories: list[str]) -> Watch:
     from phasescope.views.top.watch import Watch
 
     if target is None:
+        note_missing(directories)
         return Watch(Catalogue(directories))
     with opened_among(target, directories) as reader:
         # Behind a `#` is which of a recording's sessions is meant.

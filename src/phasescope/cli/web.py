@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
-from phasescope.cli.places import add_directories, opened_among
+from phasescope.cli.places import add_directories, note_missing, opened_among
 from phasescope.cli.target import add_session
 from phasescope.cli.terminal import Terminal
 
@@ -65,6 +65,7 @@ def _catalogue(arguments: argparse.Namespace) -> tuple[Catalogue, str | None]:
     from phasescope.views.catalogue import Catalogue, key_of
 
     if arguments.target is None:
+        note_missing(arguments.dir)
         return Catalogue(arguments.dir), None
     with opened_among(arguments.target, arguments.dir) as reader:
         # Behind a `#` is which of a recording's sessions is meant.

@@ -175,6 +175,10 @@ def test_every_rank_has_its_phases_and_the_same_weights(by_ranks: dict[str, Any]
         assert weights == without
 
 
+def test_a_backward_ends_when_its_gradients_are_reduced(by_ranks: dict[str, Any]) -> None:
+    assert min(by_ranks[rank]["reduced late"] for rank in ("0", "1")) >= 0.3
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [

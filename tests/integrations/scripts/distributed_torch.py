@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import phasescope
 from scenarios import notes, phases
 
 WORLD = 2
+LATE_S = 0.3
 
 
 def made() -> torch.nn.Module:
@@ -45,6 +47,22 @@ def trained(model: torch.nn.Module, rank: int, instrumented: bool, root: torch.n
         return phases(session), notes(session), [[v.hex() for v in p.flatten().tolist()] for p in local]
 
 
+def reduced_late() -> float:
+    """How long the backward phase of DDP takes, in seconds, where the reduction is done so long after the gradients."""
+    model = DistributedDataParallel(made())
+
+    def reduce(_state: object, bucket: Any) -> torch.futures.Future[torch.Tensor]:
+        done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        threading.Timer(LATE_S, done.set_result, (bucket.buffer(),)).start()
+        return done
+
+    model.register_comm_hook(None, reduce)
+    with phasescope.start() as session, instrument(model):
+        model(torch.randn(4, 8)).sum().backward()
+        (row,) = (row for row in session.summary().rows if row.path == ("backward",))
+        return row.total_ns / 1e9
+
+
 def work(rank: int, folder: str) -> None:
     os.environ["PHASESCOPE_DIR"] = f"{folder}/rings"
     torch.set_num_threads(1)
@@ -60,6 +78,7 @@ def work(rank: int, folder: str) -> None:
             fully_shard(layer, mesh=mesh)
         fully_shard(sharded, mesh=mesh)
         told[f"fsdp {instrumented}"] = trained(sharded, rank, instrumented)
+    told["reduced late"] = reduced_late()
     dist.destroy_process_group()
     Path(folder, f"told-{rank}.json").write_text(json.dumps(told))
 

@@ -14,7 +14,16 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and workers as Linux has them")
 
 SCRIPT = Path(__file__).parent / "scripts" / "explained.py"
-NAMES = ("torch_leak", "tensorflow_leak", "worker_leak", "limited", "growing_to_limit", "killed", "healthy")
+NAMES = (
+    "torch_leak",
+    "tensorflow_leak",
+    "worker_leak",
+    "limited",
+    "growing_to_limit",
+    "killed",
+    "healthy",
+    "full_buffer",
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +67,7 @@ def explained(directory: Path) -> tuple[dict[str, Any], int]:
         ("growing_to_limit", "growth", [["step", "log"]]),
         ("killed", "killed", None),
         ("healthy", "none", None),
+        ("full_buffer", "none", None),
     ],
 )
 def test_the_cause_is_the_right_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,6 +99,17 @@ def test_a_healthy_training_does_not_grow() -> None:
     assert not found.grows
     assert found.phases == ()
     assert found.hours_until_full is None
+
+
+def test_a_buffer_that_is_full_does_not_grow() -> None:
+    held: deque[int] = deque(maxlen=250)
+
+    def step(session: MadeSession, number: int, rng: random.Random) -> None:
+        held.append(200_000)
+        pages = 4096 * (number // 50)
+        session.run("step", "data", change=GIB + sum(held) + pages - session.allocated)
+
+    assert not only(training(step, steps=600)).grows
 
 
 def test_time_until_full_is_from_the_free_memory() -> None:

@@ -65,3 +65,30 @@ def test_a_long_series_is_kept_in_bounded_memory_and_still_tells() -> None:
     assert result is not None
     assert result.grows
     assert result.slope == pytest.approx(MIB, rel=0.05)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.4, 0.45, 0.5, 0.6])
+@pytest.mark.parametrize("steps", [200, 1000])
+def test_single_pages_after_a_ramp_are_no_growth(share: float, steps: int) -> None:
+    result = trend(ramp_then_pages(int(share * steps), steps))
+    assert result is not None
+    assert not result.grows
+
+
+def ramp_then_pages(length: int, steps: int) -> list[int]:
+    """200 kB per step, and then a page of 4 KiB every twentieth of the run."""
+    pages = [max(0, step - length) // (steps // 20) for step in range(steps)]
+    return [40_000_000 + 200_000 * min(step, length) + 4096 * count for step, count in enumerate(pages)]
+
+
+def test_what_is_told_is_the_rate_of_late() -> None:
+    result = trend([8 * MIB * min(step, 120) + MIB * step for step in range(STEPS)])
+    assert result is not None
+    assert result.grows
+    assert result.slope == pytest.approx(MIB)
+
+
+def test_growth_that_has_ended_is_none_even_where_it_went_on_for_most_of_the_run() -> None:
+    result = trend([MIB * min(step, 260) for step in range(STEPS)])
+    assert result is not None
+    assert not result.grows

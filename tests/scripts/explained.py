@@ -7,6 +7,7 @@ import random
 import resource
 import signal
 import sys
+from collections import deque
 from typing import Any
 
 import phasescope
@@ -147,8 +148,26 @@ def healthy() -> None:
                     model(torch.rand(16384, 64)).sum()
 
 
+def full_buffer() -> None:
+    """A replay buffer that is full after 40 % of the steps, and from then on drops its oldest entry."""
+    held: deque[bytearray] = deque(maxlen=2 * STEPS // 5)
+    with phasescope.start():
+        for _ in range(STEPS):
+            with phase("step"), phase("data"):
+                held.append(bytearray(b"x" * 200_000))
+
+
 if __name__ == "__main__":
     {
         function.__name__: function
-        for function in (torch_leak, tensorflow_leak, worker_leak, limited, growing_to_limit, killed, healthy)
+        for function in (
+            torch_leak,
+            tensorflow_leak,
+            worker_leak,
+            limited,
+            growing_to_limit,
+            killed,
+            healthy,
+            full_buffer,
+        )
     }[sys.argv[1]]()

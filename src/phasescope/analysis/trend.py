@@ -3,7 +3,9 @@
 What makes it hard is not noise but memory that looks like growth and is none: a cache that fills and is emptied,
 garbage that waits for its collector, a warm-up, an evaluation every so many steps. So it is not the figures that are
 compared but the floors of stretches of them (their lower quartile), the trend must hold in the recent half by itself,
-and it must not be dying away. How often that is wrong is measured in docs/growth.md.
+and it must go on to the end, at a rate worth the name beside what was before. What is told is the rate of the recent
+half: a cache that took gigabytes to fill says nothing of the leak behind it. How often that is wrong is measured in
+docs/growth.md.
 """
 
 from __future__ import annotations
@@ -29,17 +31,20 @@ _RISES_OVERALL = 22
 _RISES_LATELY = 18
 _OUTER_RANKS = 4  # so many of the 28 pairwise slopes, sorted, lie outside of the bounds on either side
 
-_LASTING = 0.5  # the last third must grow at least at this part of the rate of the third before it
+_LASTING = 0.5  # the last third must grow at least at this part of the rate of the third before, and of the recent half
+# A cache once filled creeps on, by some pages or by entries that differ in size. So the recent half must grow at half
+# of the average rate, or beyond doubt at a tenth of it.
+_COMPARABLE, _LEFT = 0.5, 0.1
 _ABOVE_SCATTER = 2.0  # and the whole rise be this often the scatter of the floors around it
 _LEAST_RISE = 1 << 20  # and no less than this, in bytes: an interpreter's own memory moves by some pages
 
 
 class Trend(NamedTuple):
-    """The slope of a series in bytes per step: the estimate, its lower and its upper bound.
+    """The slope of a series' recent half in bytes per step: the estimate, its lower and its upper bound.
 
-    The bounds are the 4th smallest and 4th largest of the slopes between any two of eight stretches of the series:
-    some 99 % confidence where the floors scatter independently. `grows` says whether that is growth and not one of the
-    things that look like it.
+    The bounds are the 4th smallest and 4th largest of the slopes between any two of eight stretches of that half: some
+    99 % confidence where the floors scatter independently. `grows` says whether that is growth and not one of the
+    things that look like it; `steps` are those of the whole series.
     """
 
     slope: float
@@ -85,15 +90,16 @@ def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
     if len(values) < MIN_STEPS:
         return None
     kept = values[int(len(values) * _WARM_UP) :]
-    recent = kept[len(kept) // 2 :]
-    whole = _Floors(kept)
-    slope, low, high = whole.slopes()
+    whole, lately = _Floors(kept), _Floors(kept[len(kept) // 2 :])
+    slope, low, high = lately.slopes()
+    average = whole.average()
     grows = (
-        low > 0
+        whole.slopes()[1] > 0
         and whole.kendall() >= _RISES_OVERALL
-        and _Floors(recent).kendall() >= _RISES_LATELY
-        and _lasts(kept)
+        and lately.kendall() >= _RISES_LATELY
+        and (slope >= _COMPARABLE * average or low >= _LEFT * average)
         and slope * len(kept) > max(_LEAST_RISE, _ABOVE_SCATTER * whole.scatter(slope))
+        and _lasts(kept, slope)
     )
     per_step = 1 / steps_per_value
     return Trend(slope * per_step, low * per_step, high * per_step, grows, len(values) * steps_per_value)
@@ -117,6 +123,10 @@ class _Floors:
         middle = len(found) // 2
         return (found[middle - 1] + found[middle]) / 2, found[_OUTER_RANKS - 1], found[-_OUTER_RANKS]
 
+    def average(self) -> float:
+        """The slope from the first floor to the last."""
+        return (self.floors[-1] - self.floors[0]) / (self.at[-1] - self.at[0])
+
     def kendall(self) -> int:
         """How many pairs rise, less how many fall."""
         return sum((later > earlier) - (later < earlier) for earlier, later in combinations(self.floors, 2))
@@ -128,9 +138,10 @@ class _Floors:
         return sorted(abs(rest - middle) for rest in rests)[_BLOCKS // 2]
 
 
-def _lasts(values: Sequence[int]) -> bool:
-    """Whether the last third still grows like the one before: a warm-up dies away, a leak does not."""
+def _lasts(values: Sequence[int], lately: float) -> bool:
+    """Whether the last third still grows like the one before, and at the rate of late: a warm-up dies away, a leak
+    does not."""
     third = len(values) // 3
     before, _, _ = _Floors(values[-2 * third : -third]).slopes()
     last, _, _ = _Floors(values[-third:]).slopes()
-    return last > 0 and last >= _LASTING * before
+    return last > 0 and last >= _LASTING * max(before, lately)

@@ -149,12 +149,19 @@ def healthy() -> None:
 
 
 def full_buffer() -> None:
-    """A replay buffer that is full after 40 % of the steps, and from then on drops its oldest entry."""
-    held: deque[bytearray] = deque(maxlen=2 * STEPS // 5)
+    """A replay buffer that is full after 40 % of the steps, and a history that takes a page now and then."""
+    held: deque[bytearray] = deque(maxlen=400)
+    history = []
     with phasescope.start():
-        for _ in range(STEPS):
-            with phase("step"), phase("data"):
-                held.append(bytearray(b"x" * 200_000))
+        for number in range(1000):
+            with phase("step"):
+                with phase("data"):
+                    held.append(bytearray(200_000))
+                with phase("log"):
+                    history.append(str(number) * 32)
+            if number % 200 == 199:
+                with phase("evaluate"):
+                    bytearray(30 * MIB)
 
 
 if __name__ == "__main__":

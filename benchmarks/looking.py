@@ -1,5 +1,6 @@
 """What looking costs a training: its step time with views of its session open, against none, in one run.
 
+A view stays open and is stopped (SIGSTOP) for every other block of steps, so that the blocks are short and alternate.
 Once with the views on a core of their own, and once on the cores that the training has too. Beside the time on the
 clock stands the processor's time of a step: waiting for a core is not in it, so it says on a busy machine, too, whether
 the training itself does more.
@@ -9,26 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
+
 from benchmarks import ours
-from benchmarks.measure import (
-    Series,
-    Subject,
-    combined,
-    in_fresh_process,
-    interleave,
-    reason,
-    scaled,
-    series_from,
-    with_names,
-)
+from benchmarks.measure import Series, in_fresh_process, reason, series_from
 from benchmarks.report import Result, Row
 from benchmarks.training_step import make_training
 
@@ -37,13 +31,20 @@ if TYPE_CHECKING:
 
 STEP_NS = 10_000_000
 BATCHES = (1024, 2048, 4096, 8192, 16_384)
-STEPS = 60
+STEPS = 20
+"""In a block: short ones, so that a slow second of the machine meets both sides."""
+
+PAIRS = 12
+"""Blocks with a view for each of the topic's rounds."""
+
+CATCH_UP_S = 0.15
+"""For a view that goes on, to read what it has missed."""
+
 READERS = 8
 SETTLE_S = 3.5
 """From the start of a view until it is looking and no longer starting."""
 
 APART, TOGETHER = "apart", "together"
-_NONE = "none"
 
 _TERMINAL = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))"
 _READER = "import sys, phasescope\nfor event in phasescope.attach(sys.argv[1]).follow(): pass"
@@ -65,7 +66,7 @@ def run(rounds: int) -> Result:
     return Result(
         rows,
         [
-            "Looking: an MLP step of about 10 ms with 4 phases, one torch thread; blocks with a view, and without.",
+            "Looking: an MLP step of about 10 ms with 4 phases, one torch thread; a view is stopped every other block.",
             f"A core of its own: of {cores} cores the training has the first, the views have the last.",
         ],
     )
@@ -88,57 +89,77 @@ def _rows(placement: str, rounds: int) -> list[Row]:
 
 
 def looked_at(rounds: int, placement: str) -> dict[str, Any]:
-    """In a fresh process: steps without a view, with top, without, with the page, without, with readers, without."""
+    """In a fresh process: under each view in turn, blocks of steps while it is stopped and while it goes on."""
     cores = sorted(os.sched_getaffinity(0))
     theirs = {cores[-1]} if placement == APART else set(cores)
     if placement == APART:
         os.sched_setaffinity(0, {cores[0]})
     training = _training()
+    found: dict[str, Series] = {}
+    stopped: list[_Block] = []
     with ours.session("cpu") as names:
         step = partial(training.step_in_phases, names["phase"])
         path, directory = names["session"].path, names["directory"]
-        views: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
+        views: dict[str, Callable[[], contextlib.AbstractContextManager[list[int]]]] = {
             "top": partial(_top, directory, theirs),
             "web": partial(_web, directory, theirs),
             f"{READERS} readers": partial(_readers, path, theirs),
         }
-        subjects = [Subject(f"{_NONE} 0", "", STEPS, with_names())]
-        for number, name in enumerate(list(views), 1):
-            subjects += [Subject(name, "", STEPS, with_names()), Subject(f"{_NONE} {number}", "", STEPS, with_names())]
-        spent: dict[str, list[float]] = {subject.name: [] for subject in subjects}
-
-        def block(subject: Subject) -> float:
-            with views.get(subject.name, contextlib.nullcontext)():
-                return _time_steps(step, spent[subject.name])
-
-        clock = interleave(subjects, rounds, block)
-    # The first round is thrown away, there as here.
-    processor = {name: series._replace(values=spent[name][1:]) for name, series in clock.items()}
-    found = {**_ratios(clock, list(views), ""), **_ratios(processor, list(views), ", processor")}
-    found["step"] = scaled(clock[f"{_NONE} 0"], 1e-6, "ms")
+        for name, opened in views.items():
+            with opened() as pids:
+                without, looking = _in_turns(step, pids, rounds * PAIRS)
+            found |= _ratios(name, without, looking)
+            stopped += without
+    found |= _ratios("noise", stopped[::2], stopped[1::2])
+    found["step"] = Series("step", "ms", [block.clock_ns / 1e6 for block in stopped])
     return dict(found)
 
 
-def _ratios(blocks: dict[str, Series], names: list[str], suffix: str) -> dict[str, Series]:
-    around = [blocks[f"{_NONE} {number}"] for number in range(len(names) + 1)]
-    found = {
-        name + suffix: _against(name, around[number], blocks[name], around[number + 1])
-        for number, name in enumerate(names)
-    }
-    found[f"noise{suffix}"] = _against("noise", *around[:3])
-    return found
+class _Block(NamedTuple):
+    """The median time of a step in one block: by the clock, and of the processor."""
+
+    clock_ns: float
+    processor_ns: float
 
 
-def _time_steps(step: Callable[[], None], spent: list[float]) -> float:
-    """The median time of a step by the clock, ns; its median processor time goes to `spent`."""
+def _in_turns(step: Callable[[], None], pids: list[int], pairs: int) -> tuple[list[_Block], list[_Block]]:
+    """Blocks while these processes are stopped, one more than there are blocks while they run."""
+    processes = [process for pid in pids for process in (psutil.Process(pid), *psutil.Process(pid).children(True))]
+    without, looking = [], []
+    for _ in range(pairs):
+        _signal(processes, signal.SIGSTOP)
+        without.append(_time_steps(step))
+        _signal(processes, signal.SIGCONT)
+        time.sleep(CATCH_UP_S)
+        looking.append(_time_steps(step))
+    _signal(processes, signal.SIGSTOP)
+    without.append(_time_steps(step))
+    _signal(processes, signal.SIGCONT)
+    return without, looking
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        process.send_signal(number)
+
+
+def _ratios(name: str, without: list[_Block], looking: list[_Block]) -> dict[str, Series]:
+    """Each block with, to those right before and after it."""
+    around = zip(without, looking, without[1:], strict=False)
+    pairs = [(between, before, after) for before, between, after in around]
+    clock = [2 * a.clock_ns / (b.clock_ns + c.clock_ns) for a, b, c in pairs]
+    processor = [2 * a.processor_ns / (b.processor_ns + c.processor_ns) for a, b, c in pairs]
+    return {name: Series(name, "x", clock), f"{name}, processor": Series(name, "x", processor)}
+
+
+def _time_steps(step: Callable[[], None]) -> _Block:
     clock, processor = [], []
     for _ in range(STEPS):
         started, started_processor = time.perf_counter_ns(), time.thread_time_ns()
         step()
         processor.append(time.thread_time_ns() - started_processor)
         clock.append(time.perf_counter_ns() - started)
-    spent.append(statistics.median(processor))
-    return statistics.median(clock)
+    return _Block(statistics.median(clock), statistics.median(processor))
 
 
 def _training() -> Any:
@@ -158,12 +179,8 @@ def _step_ns(step: Callable[[], None]) -> float:
     return min(times)
 
 
-def _against(name: str, before: Series, with_it: Series, after: Series) -> Series:
-    return combined(name, "x", lambda a, b, c: b / ((a + c) / 2), before, with_it, after)
-
-
 @contextlib.contextmanager
-def _processes(cores: set[int], *commands: list[str], settle_s: float = SETTLE_S) -> Iterator[None]:
+def _processes(cores: set[int], *commands: list[str], settle_s: float = SETTLE_S) -> Iterator[list[int]]:
     quiet: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     running = []
     try:
@@ -172,20 +189,20 @@ def _processes(cores: set[int], *commands: list[str], settle_s: float = SETTLE_S
             os.sched_setaffinity(running[-1].pid, cores)
         time.sleep(settle_s)
         assert all(process.poll() is None for process in running), "a view ended by itself"
-        yield
+        yield [process.pid for process in running]
     finally:
         for process in running:
             process.kill()
             process.communicate()
 
 
-def _top(directory: str, cores: set[int]) -> contextlib.AbstractContextManager[None]:
+def _top(directory: str, cores: set[int]) -> contextlib.AbstractContextManager[list[int]]:
     """The terminal view in a terminal of which nobody sees the other end."""
     return _processes(cores, ["-c", _TERMINAL, sys.executable, "-m", "phasescope", "top", "--dir", directory])
 
 
 @contextlib.contextmanager
-def _web(directory: str, cores: set[int]) -> Iterator[None]:
+def _web(directory: str, cores: set[int]) -> Iterator[list[int]]:
     """The page's server, and one who has the page open."""
     command = [sys.executable, "-m", "phasescope", "web", "--port", "0", "--dir", directory]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
@@ -194,12 +211,12 @@ def _web(directory: str, cores: set[int]) -> Iterator[None]:
             assert server.stdout is not None
             address = urlsplit(server.stdout.readline().strip())
             token = parse_qs(address.query)["token"][0]
-            with _processes(cores, ["-c", _PAGE, f"http://127.0.0.1:{address.port}/api/events", token]):
-                yield
+            with _processes(cores, ["-c", _PAGE, f"http://127.0.0.1:{address.port}/api/events", token]) as looking:
+                yield [server.pid, *looking]
         finally:
             server.kill()
 
 
-def _readers(path: str, cores: set[int]) -> contextlib.AbstractContextManager[None]:
+def _readers(path: str, cores: set[int]) -> contextlib.AbstractContextManager[list[int]]:
     """Processes that each take every event."""
     return _processes(cores, *[["-c", _READER, path]] * READERS)

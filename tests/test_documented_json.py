@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakes.made_rings import MIB, MadeRing, made_ring
-from phasescope.analysis import causes, ending
+from phasescope.analysis import causes, ending, lostworkers
 from phasescope.cli import main
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ def test_every_key_documented_of_explain_is_there(ring: MadeRing, capsys: pytest
 
 def test_the_kinds_of_a_cause_and_of_an_ending_are_documented() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    for module, known in ((ending, "device_out_of_memory"), (causes, "fragmentation")):
+    for module, known in (
+        (ending, "device_out_of_memory"),
+        (causes, "fragmentation"),
+        (lostworkers, "worker_killed"),
+    ):
         constants = [value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)]
         kinds = {value for value in constants if re.fullmatch(r"[a-z_]+", value)}
         assert known in kinds

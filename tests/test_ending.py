@@ -110,6 +110,34 @@ def test_ctrl_c_and_sys_exit_are_called_what_they_are() -> None:
     assert (told.kind, told.text) == ("finished", "finished with SystemExit, in epoch/step/forward")
 
 
+@pytest.mark.parametrize(
+    ("code", "error", "thread", "text"),
+    [
+        (3, "SystemExit", "MainThread", "ended with exit code 3, in epoch"),
+        (1, "SystemExit: no data.", "MainThread", "ended with exit code 1: no data, in epoch"),
+        (0, "SystemExit", "MainThread", "finished with SystemExit, in epoch"),
+        (3, "SystemExit", "Thread-1", "finished with SystemExit, in epoch"),  # ends that thread alone
+    ],
+)
+def test_an_exit_code_is_told_where_it_left_the_phases(code: int, error: str, thread: str, text: str) -> None:
+    session = MadeSession()
+    left = session.enter("epoch").exit(status="error", error_type="SystemExit", thread_name=thread)
+    left["metadata"] |= {"error": error, "exit_code": code}
+    session.event("stop", context="the interpreter exited")
+    told = ending(session, "stopped")
+    assert (told.text, told.is_good) == (text, text.startswith("finished"))
+
+
+def test_the_words_of_an_exception_are_told_on_one_harmless_line() -> None:
+    session = MadeSession()
+    left = session.enter("epoch").exit(status="error", error_type="RuntimeError")
+    left["metadata"]["error"] = "RuntimeError: it\n\x1b[2J broke" + "!" * 999
+    told = ending(session, "dead")
+    assert told.text.startswith("ended by an exception: RuntimeError: it")
+    assert told.text.isprintable()
+    assert len(told.text) < 300
+
+
 def test_an_exception_that_was_caught_ended_nothing() -> None:
     session = MadeSession()
     epoch = session.enter("epoch")
@@ -128,15 +156,66 @@ OUT_OF_MEMORY = {"out_of_memory": True, "memory": "host"}
 
 
 @pytest.mark.parametrize("context", [None, "the interpreter exited"])
-@pytest.mark.parametrize("error_type", ["MemoryError", "KeyboardInterrupt", "StopEarly"])
+@pytest.mark.parametrize("error_type", ["KeyError", "KeyboardInterrupt", "StopEarly"])
 def test_nothing_was_on_its_way_out_of_a_session_that_stopped_without_words(
     error_type: str, context: str | None
 ) -> None:
     session = MadeSession()
-    failing(session, error_type=error_type, told=OUT_OF_MEMORY if error_type == "MemoryError" else None)
+    failing(session, error_type=error_type)
     session.event("stop", context=context)
     told = ending(session, "stopped")
     assert (told.kind, told.certain, told.error_type) == ("finished", True, None)
+
+
+@pytest.mark.parametrize("context", [None, "the interpreter exited", "left after SystemExit"])
+def test_out_of_memory_with_nothing_begun_after_it_was_the_end_probably(context: str | None) -> None:
+    session = MadeSession()
+    failing(session, error_type="MemoryError", told=OUT_OF_MEMORY)
+    session.event("stop", context=context)
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain, told.error_type) == ("host_out_of_memory", False, "MemoryError")
+    assert told.text == (
+        "out of memory on the host, in epoch/step/forward; nothing was begun after it; the exit code is not known"
+    )
+
+
+@pytest.mark.parametrize("status", ["ok", "error"])
+def test_so_it_was_where_a_phase_around_it_caught_it_and_ended(status: str) -> None:
+    session = MadeSession()
+    main = session.enter("main")
+    failing(session, error_type="MemoryError", told=OUT_OF_MEMORY)
+    left = main.exit(status=status, error_type="SystemExit" if status == "error" else None)
+    left["metadata"]["exit_code"] = 7
+    session.event("stop", context="the interpreter exited")
+    told = ending(session, "stopped")
+    assert told.kind == "host_out_of_memory"
+    assert told.text.endswith("; exit code 7" if status == "error" else "; the exit code is not known")
+
+
+def test_another_exception_that_was_raised_from_it_does_not_hide_it() -> None:
+    session = MadeSession()
+    step = session.enter("step")
+    inner = session.enter("step", "forward", parent=step)
+    inner.exit(status="error", error_type="MemoryError")
+    session.event("error", metadata={"phase_scope": inner.scope(), "error_type": "MemoryError", **OUT_OF_MEMORY})
+    step.exit(status="error", error_type="TrainingFailed")["metadata"]["raised_from"] = "MemoryError"
+    session.event("stop", context="the interpreter exited after TrainingFailed")
+    told = ending(session, "stopped")
+    assert (told.kind, told.certain, told.path) == ("host_out_of_memory", True, ("step", "forward"))
+
+
+@pytest.mark.parametrize(("thread", "kind"), [("MainThread", "host_out_of_memory"), ("loader", "finished")])
+def test_what_another_thread_begins_after_it_only_counts_where_it_was_not_the_main_threads(
+    thread: str, kind: str
+) -> None:
+    session = MadeSession()
+    failing(session, error_type="MemoryError", told=OUT_OF_MEMORY)
+    for event in session.events:
+        event["metadata"]["phase_scope"]["thread_name"] = thread
+    session.enter("prefetch")
+    session.events[-1]["metadata"]["phase_scope"]["thread_id"] = 2
+    session.event("stop")
+    assert ending(session, "stopped").kind == kind
 
 
 def test_a_stop_in_an_except_or_a_finally_is_not_sure_of_the_exception() -> None:
@@ -314,17 +393,20 @@ FINALLY = "try: work()\nfinally: phasescope.stop()"
     ("action", "call", "kind", "text"),
     [
         ("pass", "work()", "finished", "finished: the interpreter exited"),
-        ("1 / 0", "work()", "exception", "ended by an exception: ZeroDivisionError, in epoch/step"),
+        ("1 / 0", "work()", "exception", "ended by an exception: ZeroDivisionError: division by zero, in"),
         ("raise MemoryError", "work()", "host_out_of_memory", "out of memory on the host, in epoch/step"),
         ("os.kill(os.getpid(), signal.SIGINT)", "work()", "exception", "interrupted with Ctrl-C, in epoch/step"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "work()", "killed", "killed or crashed: its process is gone"),
         ("os._exit(3)", "work()", "killed", "killed or crashed: its process is gone"),
-        ("raise MemoryError", CAUGHT, "finished", "finished: the interpreter exited"),
+        ("raise MemoryError", CAUGHT, "host_out_of_memory", "out of memory on the host, in epoch/step; nothing was"),
+        ("raise MemoryError", f"{CAUGHT}\nwith phase('on'): pass", "finished", "finished: the interpreter exited"),
+        ("1 / 0", CAUGHT, "finished", "finished: the interpreter exited"),
         ("raise KeyboardInterrupt", f"{CAUGHT}\nphasescope.stop()", "finished", "finished"),
         ("pass", "work()\nraise MemoryError", "host_out_of_memory", "out of memory on the host, outside of any phase"),
         ("raise MemoryError", LEFT, "host_out_of_memory", "out of memory on the host, in epoch/step"),
         ("raise MemoryError", FINALLY, "host_out_of_memory", "out of memory on the host, in epoch/step"),
-        ("sys.exit(3)", "work()", "finished", "finished with SystemExit, in epoch/step"),
+        ("sys.exit(3)", "work()", "exception", "ended with exit code 3, in epoch/step"),
+        ("sys.exit()", "work()", "finished", "finished with SystemExit, in epoch/step"),
     ],
 )
 def test_real_processes_end_in_each_way(rings: Path, action: str, call: str, kind: str, text: str) -> None:

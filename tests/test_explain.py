@@ -254,7 +254,11 @@ def test_growth_names_the_limit_that_it_came_to_and_no_time_until_full_once_it_i
     ("name", "text"),
     [
         ("KeyboardInterrupt", "It was interrupted with Ctrl-C, in step; its memory did not grow and did not run out."),
-        ("KeyError", "It was ended by an exception: KeyError, in step; its memory did not grow and did not run out."),
+        (
+            "KeyError",
+            "It was ended by an exception: KeyError, in step; its memory did not grow and is not known to have run "
+            "out.",
+        ),
     ],
 )
 def test_what_has_nothing_to_do_with_memory_is_said_in_a_sentence(name: str, text: str) -> None:
@@ -263,6 +267,194 @@ def test_what_has_nothing_to_do_with_memory_is_said_in_a_sentence(name: str, tex
     session.event("stop", context=f"the interpreter exited after {name}")
     cause = explain(evidence(session.events)).cause
     assert (cause.kind, cause.text, cause.certain) == ("exception", text, True)
+
+
+def ended_by(words: str, **asked: Any) -> Explanation:
+    """A step ends with an exception of these words, and the program with it."""
+    session = steps(3)
+    session.enter("step").exit(status="error", error_type="RuntimeError")["metadata"]["error"] = words
+    session.event("stop", context="the interpreter exited after RuntimeError")
+    return explain(evidence(session.events, **asked))
+
+
+KILLED = "RuntimeError: DataLoader worker (pid 123) is killed by signal: Killed. "
+SHM = (
+    "RuntimeError: DataLoader worker (pid 123) is killed by signal: Bus error. It is possible that dataloader's workers"
+)
+
+
+@pytest.mark.parametrize(
+    ("oom_kills", "text"),
+    [
+        (None, ": by the kernel's OOM killer, most likely, which is not known for certain."),
+        (2, ", and the kernel's OOM killer struck in its control group, 2 times."),
+        (0, ", though not by the kernel's OOM killer, which has not struck in its control group."),
+    ],
+)
+def test_a_killed_worker_is_recognised_and_the_killer_as_surely_as_it_is_known(
+    oom_kills: int | None, text: str
+) -> None:
+    answer = ended_by(f"RuntimeError: the loader failed, from {KILLED}", oom_kills=oom_kills)
+    assert (answer.cause.kind, answer.cause.certain) == ("worker_killed", False)
+    assert answer.cause.text == "A data loader worker (pid 123) was killed" + text
+    assert any("fewer data workers" in line for line in answer.advice)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"{SHM} are out of shared memory. Please try to raise your shared memory limit.",
+        "RuntimeError: unable to write to file </torch_12_34_0>: No space left on device (28)",
+        "RuntimeError: unable to open shared memory object </torch_1_2_0> in read-write mode: No space left on device",
+    ],
+)
+def test_a_dev_shm_that_is_too_small_is_recognised(words: str) -> None:
+    answer = ended_by(words)
+    assert answer.cause.kind == "shared_memory"
+    assert "--shm-size" in answer.advice[0]
+
+
+def test_other_words_are_shown_and_claim_nothing_about_memory() -> None:
+    answer = ended_by("RuntimeError: No space left on device")
+    assert answer.cause.text.startswith(
+        "It was ended by an exception: RuntimeError: No space left on device, in step; its memory is not known to have "
+    )
+    struck = ended_by("ConnectionResetError: Connection reset by peer", oom_kills=1)
+    assert struck.cause.kind == "host_full"
+    assert struck.cause.text.startswith("The kernel's OOM killer struck in its control group, once; it was ended by")
+
+
+def test_an_exit_code_is_something_that_went_wrong() -> None:
+    session = steps(3)
+    session.enter("step").exit(status="error", error_type="SystemExit")["metadata"]["exit_code"] = 3
+    session.event("stop", context="the interpreter exited")
+    answer = explain(evidence(session.events))
+    assert answer.cause.kind == "exception"
+    assert answer.cause.text.startswith(
+        "It was ended with exit code 3, in step; its memory is not known to have run out"
+    )
+
+
+def test_out_of_memory_after_which_nothing_was_begun_keeps_its_figures_and_its_words() -> None:
+    session = steps(300)
+    runs_out(session, 2 * GIB)
+    session.event("stop", context="the interpreter exited")
+    answer = explain(evidence(session.events))
+    assert answer.cause.kind == "limit"
+    assert "nothing was begun after it; the exit code is not known" in answer.happened
+    assert "  it said: MemoryError" in str(answer).splitlines()
+
+
+TOLD = {"backend": "cuda", "device_id": 1, "total_bytes": TOTAL, "free_bytes": 12 * MIB}
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "text"),
+    [
+        ({}, "unknown", "Memory ran out on a device in step; its figures are not known."),
+        (
+            {**TOLD, "allocated_bytes": 79 * GIB, "slack_bytes": MIB},
+            "too_large",
+            "One step needs more than cuda:1 has: 79.0 GiB of 80.0 GiB are live, which leaves no room for the 2.00 GiB "
+            "that were asked for in step.",
+        ),
+        (
+            {**TOLD, "allocated_bytes": 38 * GIB},
+            "unknown",
+            "Memory ran out on cuda:1 in step: 38.0 GiB of 80.0 GiB are live here, and who holds the rest is not "
+            "known.",
+        ),
+        (
+            {
+                **TOLD,
+                "allocated_bytes": 38 * GIB,
+                "slack_bytes": 0,
+                "process_used_bytes": 39 * GIB,
+                "other_processes_bytes": 40 * GIB,
+            },
+            "other_processes",
+            "Other processes hold 40.0 GiB of cuda:1, 50% of it: too little is left for the 2.00 GiB that were asked "
+            "for in step.",
+        ),
+    ],
+)
+def test_of_a_device_that_nobody_measured_only_what_the_error_says_is_known(
+    told: dict[str, Any], kind: str, text: str
+) -> None:
+    session = steps(3)
+    entered = session.enter("step")
+    entered.exit(status="error", error_type="OutOfMemoryError")
+    what = {"error_type": "OutOfMemoryError", "out_of_memory": True, "memory": "device", "requested_bytes": 2 * GIB}
+    session.event("error", metadata={"phase_scope": entered.scope(), **what, "told": told})
+    session.event("stop", context="the interpreter exited after OutOfMemoryError")
+    answer = explain(evidence(session.events))
+    assert answer.evidence.ending.kind == "device_out_of_memory"
+    assert (answer.cause.kind, answer.cause.text) == (kind, text)
+
+
+def test_one_request_for_more_than_the_host_has_is_a_wrong_shape() -> None:
+    session = steps(3)
+    runs_out(session, 2 * GIB, requested_bytes=8192 * GIB)
+    session.event("stop", context="the interpreter exited after MemoryError")
+    answer = explain(evidence(session.events))
+    assert answer.cause.kind == "too_large"
+    assert answer.cause.text == (
+        "One request is for more than the whole host has: 8.00 TiB were asked for, in load, of 64.0 GiB."
+    )
+    assert answer.advice[0].startswith("check the shape and the type of what is allocated in load: 8.00 TiB")
+    assert not any("workers" in line for line in answer.advice)
+
+
+def test_a_request_within_the_host_is_none() -> None:
+    session = steps(3)
+    runs_out(session, None, requested_bytes=63 * GIB)
+    session.event("stop", context="the interpreter exited after MemoryError")
+    assert explain(evidence(session.events)).cause.kind == "host_full"
+
+
+def phases_that_keep(session: MadeSession, **kept: int) -> Explanation:
+    """Steps whose phases keep so many KiB each."""
+    session.allocated = GIB
+    for _ in range(200):
+        entered = session.enter("step")
+        for name, kib in kept.items():
+            session.run("step", name, change=kib * 1024, ms=10)
+        entered.exit()
+    session.event("stop")
+    return explain(evidence(session.events))
+
+
+def test_a_phase_that_shrinks_is_never_advised() -> None:
+    answer = phases_that_keep(MadeSession(), forward=-664, backward=5000, optimizer=-3300)
+    assert len(answer.evidence.growth[0].phases) > 1
+    assert answer.advice[0].startswith("look in step/backward for what is kept")
+    kept = [line.split()[0] for line in answer.phases if " keeps " in line]
+    assert kept == ["step/backward", "step/forward", "step/optimizer"]
+
+
+def test_on_the_host_the_phase_in_which_it_shows_is_not_called_the_one_that_keeps_it() -> None:
+    answer = phases_that_keep(MadeSession(backend="cpu", device_id=-1), data=2048, forward=0)
+    assert answer.cause.text.endswith("It shows in step/data, but which phase keeps it is not clear.")
+    assert answer.advice[0].startswith("look in all of step, and around it, not in step/data alone, for what is kept")
+    assert any("MALLOC_MMAP_THRESHOLD_" in line for line in answer.advice)
+
+
+def test_on_the_host_several_phases_in_which_it_shows_are_one_around_them() -> None:
+    answer = phases_that_keep(MadeSession(backend="cpu", device_id=-1), data=-664, forward=5000, optimizer=-3300)
+    assert answer.cause.text.endswith(
+        "Which phase keeps it, or whether one does, is not clear: it shows in several of step."
+    )
+    assert answer.advice[0].startswith("look in all of step, and around it, for what is kept")
+
+
+def test_on_the_host_what_grows_between_the_phases_is_looked_for_there() -> None:
+    session = MadeSession(backend="cpu", device_id=-1)
+    for _ in range(200):
+        session.run("step", ms=10)
+        session.allocated += 2 * MIB
+    answer = explain(evidence(session.events))
+    assert answer.cause.text.endswith("Which phase keeps it, or whether one does, is not clear.")
+    assert answer.advice[0].startswith("look in all of the loop, in its phases and between them, for what is kept")
 
 
 def steps(count: int, grown: int = 0) -> MadeSession:
@@ -282,7 +474,7 @@ def steps(count: int, grown: int = 0) -> MadeSession:
     return session
 
 
-def runs_out(session: MadeSession, limit: int | None) -> None:
+def runs_out(session: MadeSession, limit: int | None, requested_bytes: int | None = None) -> None:
     entered = session.enter("load")
     entered.exit(status="error", error_type="MemoryError")
     session.event(
@@ -294,8 +486,10 @@ def runs_out(session: MadeSession, limit: int | None) -> None:
             "out_of_memory": True,
             "memory": "host",
             "settings": {} if limit is None else {"address_space_limit_bytes": limit},
+            "requested_bytes": requested_bytes,
         },
         allocator_allocated_bytes=GIB,
+        device_total_bytes=64 * GIB,
     )
 
 
@@ -323,6 +517,16 @@ ODD: list[dict[str, Any]] = [
     {"event_type": "error", "metadata": None},
     {"event_type": "error", "metadata": {"out_of_memory": True}},
     {"event_type": "error", "metadata": {"out_of_memory": True, "backend": "cuda"}, "device_id": 0},
+    {
+        "event_type": "error",
+        "metadata": {
+            "out_of_memory": True,
+            "backend": "cpu",
+            "memory": "device",
+            "told": {"backend": [], "device_id": 2**70, "total_bytes": -1, "allocated_bytes": "x"},
+        },
+        "device_id": -1,
+    },
     {
         "event_type": "error",
         "metadata": {"out_of_memory": True, "backend": "cuda", "settings": {"a": []}},

@@ -12,7 +12,7 @@ import pytest
 
 import phasescope
 from phasescope import phase
-from phasescope.failures import is_from_signal_handler, is_out_of_memory, one_line
+from phasescope.failures import is_from_signal_handler, is_out_of_memory, one_line, shortage_in, whose_memory
 from phasescope.testing import FakeBackend
 from reading import events_of, only, scopes
 
@@ -90,6 +90,83 @@ def test_out_of_memory(error: BaseException) -> None:
 )
 def test_no_out_of_memory(error: BaseException) -> None:
     assert not is_out_of_memory(type(error), error)
+
+
+@pytest.mark.parametrize(
+    ("error", "whose"),
+    [
+        (MemoryError(), "host"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "host"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "host"),
+        (type("ResourceExhaustedError", (Exception,), {})("OOM on /device:CPU:0 by allocator cpu"), "host"),
+        (type("ResourceExhaustedError", (Exception,), {})("OOM on /device:GPU:0 by allocator GPU_0_bfc"), "device"),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), "device"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "device"),
+        (RuntimeError("MPS backend out of memory"), "device"),
+        (OutOfMemoryError(), "device"),
+        (XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes."), None),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_whose_memory_it_was_is_told_by_the_exception(error: BaseException, whose: str | None) -> None:
+    shortage = shortage_in(type(error), error)
+    assert shortage is not None
+    assert whose_memory(shortage) == whose
+
+
+def raised_from(cause: BaseException) -> RuntimeError:
+    error = RuntimeError("training failed")
+    error.__cause__ = cause
+    return error
+
+
+def test_what_an_exception_was_raised_from_counts_too() -> None:
+    error = raised_from(raised_from(MemoryError()))
+    assert shortage_in(RuntimeError, error) is not None
+    assert shortage_in(RuntimeError, raised_from(KeyError())) is None
+    inner = KeyError()
+    inner.__cause__ = raised_from(inner)  # a chain that never ends
+    assert shortage_in(KeyError, inner) is None
+
+
+def test_raised_anew_from_it_is_one_report_with_the_words_of_both(session: Session) -> None:
+    with pytest.raises(RuntimeError), phase("outer"), phase("step"):
+        try:
+            raise MemoryError("99 bytes")
+        except MemoryError as error:
+            raise RuntimeError("training failed") from error
+    error_event = only(session, "error")
+    assert error_event["context"] == "RuntimeError: training failed, from MemoryError: 99 bytes"
+    assert error_event["metadata"]["error_type"] == "RuntimeError"
+    assert error_event["metadata"]["memory"] == "host"
+
+
+def test_raised_anew_from_one_that_was_reported_already_is_no_second_report(session: Session) -> None:
+    with pytest.raises(RuntimeError), phase("outer"), phase("step"):
+        try:
+            with phase("inner"):
+                raise MemoryError
+        except MemoryError as error:
+            raise RuntimeError("training failed") from error
+    assert only(session, "error")["metadata"]["phase_scope"]["path"] == ["outer", "step", "inner"]
+    exits = [event["metadata"].get("raised_from") for event in events_of(session, "phase_exit")]
+    assert exits == [None, "MemoryError", "MemoryError"]
+
+
+@pytest.mark.parametrize(
+    ("code", "known"), [((), 0), ((None,), 0), ((3,), 3), ((True,), 1), (("no data",), 1), ((2**99,), 1), ((1.5,), 1)]
+)
+def test_the_outermost_exit_has_the_exit_code(session: Session, code: tuple[Any, ...], known: int) -> None:
+    with pytest.raises(SystemExit), phase("outer"), phase("step"):
+        sys.exit(*code)
+    assert [event["metadata"].get("exit_code") for event in events_of(session, "phase_exit")] == [None, known]
+
+
+def test_the_outermost_exit_has_the_words_of_the_exception(session: Session) -> None:
+    with pytest.raises(Failure), phase("outer"), phase("step"):
+        raise Failure("the reason")
+    said = [event["metadata"].get("error") for event in events_of(session, "phase_exit")]
+    assert said == [None, "Failure: the reason"]
 
 
 def test_torchs_own_class_is_known() -> None:

@@ -104,3 +104,50 @@ def test_a_device_that_fails_to_answer_then_changes_nothing(session: Session, ba
     (error,) = events_of(session, "error")
     assert "allocator_allocated_bytes" in error["metadata"]["unavailable"]
     assert session.dropped == 0
+
+
+TORCH = (
+    "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 1 has a total capacity of 80.00 GiB of which 12.00 MiB is "
+    "free. {processes}Of the allocated memory 38.00 GiB is allocated by PyTorch, and 500.00 MiB is reserved by PyTorch "
+    "but unallocated."
+)
+OURS = "Process 7 has 40.00 GiB memory in use. Including non-PyTorch memory, this process has 39.00 GiB memory in use. "
+
+
+def test_the_figures_of_torchs_message_are_read() -> None:
+    known = {
+        "backend": "cuda",
+        "device_id": 1,
+        "total_bytes": 80 * GIB,
+        "free_bytes": 12 * 2**20,
+        "allocated_bytes": 38 * GIB,
+        "slack_bytes": 500 * 2**20,
+    }
+    others = {"process_used_bytes": 39 * GIB, "other_processes_bytes": 40 * GIB}
+    assert oom.told(TORCH.format(processes=OURS)) == {**known, **others}
+    # In a container this process is listed under a number that it does not know.
+    assert oom.told(TORCH.format(processes="Process 7 has 40.00 GiB memory in use. ")) == known
+    assert oom.told("CUDA error: out of memory") == {"backend": "cuda"}
+    assert oom.told("GPU 99999999999999999999 has a total capacity of 9.9.9 GiB, of which 1e9 GiB is free") == {}
+
+
+def test_a_device_that_no_backend_knows_ran_out_and_not_the_host() -> None:
+    with phasescope.start(backends=["cpu"], interval_ms=3_600_000) as session:
+        with pytest.raises(OutOfMemoryError), phase("forward"):
+            raise OutOfMemoryError(TORCH.format(processes=OURS))
+        (error,) = events_of(session, "error")
+    assert error["metadata"]["memory"] == "device"
+    assert error["metadata"]["told"]["allocated_bytes"] == 38 * GIB
+    assert "allocator_allocated_bytes" in error["metadata"]["unavailable"]
+
+
+def test_a_device_that_came_into_use_within_the_phase_is_looked_at(backend: FakeBackend) -> None:
+    backend.is_ready = False
+    with phasescope.start(backends=[backend, "cpu"], interval_ms=3_600_000) as session:
+        with pytest.raises(OutOfMemoryError), phase("to the device"):
+            backend.is_ready = True
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        (error,) = events_of(session, "error")
+    assert (error["device_id"], error["metadata"]["memory"]) == (0, "device")
+    assert error["allocator_allocated_bytes"] == 60 * GIB
+    assert "told" not in error["metadata"]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType, TracebackType
 
 _CONTROL_FLOW = (GeneratorExit, StopIteration, StopAsyncIteration)
@@ -29,15 +30,28 @@ _OUT_OF_MEMORY_TEXTS = (
 
 _HOST_TEXTS = ("can't allocate memory", "not enough memory", "std::bad_alloc")
 _HOST_DEVICES = ("device:CPU", "allocator cpu")  # as TensorFlow names it
+_DEVICE_CLASSES = frozenset({"OutOfMemoryError"})  # of torch; on the host it raises a RuntimeError
+_DEVICE_TEXTS = ("CUDA", "HIP", "MPS", "XPU", "CUBLAS", "CUDNN", "device:GPU", "allocator GPU")
 
 _MAX_TEXT = 300
 _MAX_TRACE = 1000
+_MAX_CAUSES = 8
+_LARGEST_EXIT_CODE = 2**31
 
 _name_of = type.__dict__["__name__"].__get__
 _bases_of = type.__dict__["__mro__"].__get__
 _arguments_of = BaseException.__dict__["args"].__get__
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
+_cause_of = BaseException.__dict__["__cause__"].__get__
+_code_of = SystemExit.__dict__["code"].__get__
 _errno_of = OSError.__dict__["errno"].__get__
+
+
+class Shortage(NamedTuple):
+    """What says that memory ran out: an exception, or the one that it was raised from (`raise ... from`)."""
+
+    exc_type: type[BaseException]
+    exc: BaseException | None
 
 
 def is_control_flow(exc_type: type[BaseException]) -> bool:
@@ -56,13 +70,63 @@ def is_out_of_memory(exc_type: type[BaseException], exc: BaseException | None) -
     return any(sign in text for sign in (*_OUT_OF_MEMORY_TEXTS, *_HOST_TEXTS))
 
 
-def ran_out_on_host(exc_type: type[BaseException], exc: BaseException | None) -> bool:
-    """Of an exception that says that memory ran out: whether it is the host's, as opposed to a device's."""
-    bases = _bases(exc_type)
+def shortage_in(exc_type: type[BaseException], exc: BaseException | None) -> Shortage | None:
+    """What of this exception and of those that it was raised from says that memory ran out; None: none of them."""
+    if is_out_of_memory(exc_type, exc):
+        return Shortage(exc_type, exc)
+    return next((Shortage(type(cause), cause) for cause in _causes(exc) if is_out_of_memory(type(cause), cause)), None)
+
+
+def whose_memory(shortage: Shortage) -> str | None:
+    """Whether it is the memory of the `host` or of a `device` that ran out; None where the exception does not say."""
+    bases = _bases(shortage.exc_type)
     if MemoryError in bases or OSError in bases:
-        return True
-    text = text_of(exc)
-    return any(sign in text for sign in (*_HOST_TEXTS, *_HOST_DEVICES))
+        return "host"
+    text = text_of(shortage.exc)
+    if any(sign in text for sign in (*_HOST_TEXTS, *_HOST_DEVICES)):
+        return "host"
+    is_device = any(_name_of(cls) in _DEVICE_CLASSES for cls in bases) or any(sign in text for sign in _DEVICE_TEXTS)
+    return "device" if is_device else None
+
+
+def told_at_exit(
+    exc_type: type[BaseException], exc: BaseException | None, shortage: Shortage | None, leaves_all: bool
+) -> dict[str, Any] | None:
+    """What the exit of a phase says of the exception that it ends with, beside its class; None where that is nothing.
+
+    The outermost phase's has the words: `leaves_all`. Further in it may still be caught, thousands of times.
+    """
+    told: dict[str, Any] = {}
+    if shortage is not None and shortage.exc is not exc:
+        told["raised_from"] = class_name(shortage.exc_type)
+    if leaves_all:
+        told["error"] = with_causes(exc_type, exc)
+        if SystemExit in _bases(exc_type):
+            told["exit_code"] = _exit_code(exc)
+    return told or None
+
+
+def with_causes(exc_type: type[BaseException], exc: BaseException | None) -> str:
+    """Class and text on one line, and behind it the same of what it was raised from, for a person."""
+    lines = [one_line(exc_type, exc), *(one_line(type(cause), cause) for cause in _causes(exc))]
+    return ", from ".join(lines)[: 2 * _MAX_TEXT]
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """What the exception was raised from, the nearest first. A chain may lead back to itself."""
+    for _ in range(_MAX_CAUSES):
+        exc = _cause_of(exc) if BaseException in _bases(type(exc)) else None
+        if exc is None:
+            return
+        yield exc
+
+
+def _exit_code(exc: BaseException | None) -> int:
+    """As the interpreter makes it of what `sys.exit` was given: a text is printed, and the code is 1."""
+    code = _code_of(exc) if SystemExit in _bases(type(exc)) else None
+    if code is None:
+        return 0
+    return int(code) if type(code) in (int, bool) and abs(code) < _LARGEST_EXIT_CODE else 1
 
 
 def class_name(exc_type: object) -> str:

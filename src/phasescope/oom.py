@@ -42,6 +42,20 @@ _REQUESTS = (
 _UNITS = {"bytes": 1, "B": 1} | {
     prefix + suffix: 1024 ** (power + 1) for power, prefix in enumerate("KMGTPE") for suffix in ("B", "iB")
 }
+_SIZE = r"(?P<size>\d{1,20}(?:\.\d{1,4})?) ?(?P<unit>[KMGTPE]i?B|bytes)"
+_FIGURES = {
+    "total_bytes": re.compile(rf"total capacity of {_SIZE}"),
+    "free_bytes": re.compile(rf"of which {_SIZE} is free"),
+    "allocated_bytes": re.compile(rf"{_SIZE} is allocated by PyTorch"),
+    "slack_bytes": re.compile(rf"{_SIZE} is reserved by PyTorch but unallocated"),
+    "process_used_bytes": re.compile(rf"this process has {_SIZE} memory in use"),
+}
+"""What torch says of a device, each by its name in the event."""
+
+_OTHER_PROCESS = re.compile(rf"Process \d+ has {_SIZE} memory in use")
+_BACKENDS = {"CUDA": "cuda", "HIP": "rocm", "XPU": "xpu", "MPS": "mps"}
+_BACKEND = re.compile(rf"\b({'|'.join(_BACKENDS)})\b")
+_INDEX = re.compile(r"\bGPU (?P<index>\d{1,4})\b")
 _TENSOR = re.compile(r"OOM when allocating tensor with shape\[(?P<shape>[\d,]+)\] and type (?P<type>\w+)")
 _TYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
@@ -60,7 +74,7 @@ def requested_bytes(text: str) -> int | None:
     for pattern in _REQUESTS:
         found = pattern.search(text)
         if found is not None:
-            return int(float(found["size"]) * _UNITS[found["unit"]])
+            return _size(found)
     tensor = _TENSOR.search(text)
     if tensor is None or tensor["type"] not in _TYPE_BYTES:
         return None
@@ -68,6 +82,28 @@ def requested_bytes(text: str) -> int | None:
     for length in tensor["shape"].split(","):
         size *= int(length or 1)
     return size
+
+
+def told(text: str) -> dict[str, str | int]:
+    """What the text of torch's out-of-memory error says of a device: its backend and index, and its figures in bytes.
+
+    A key that it says nothing of is left out. Other processes are told from this one only where this one is named:
+    in a container its own number is another's.
+    """
+    found: dict[str, str | int] = {}
+    backend, index = _BACKEND.search(text), _INDEX.search(text)
+    if backend is not None:
+        found["backend"] = _BACKENDS[backend[1]]
+    if index is not None:
+        found["device_id"] = int(index["index"])
+    found |= {name: _size(match) for name, pattern in _FIGURES.items() if (match := pattern.search(text)) is not None}
+    if "process_used_bytes" in found:
+        found["other_processes_bytes"] = sum(_size(match) for match in _OTHER_PROCESS.finditer(text))
+    return found
+
+
+def _size(found: re.Match[str]) -> int:
+    return int(float(found["size"]) * _UNITS[found["unit"]])
 
 
 def requested_by_numpy(error: BaseException | None) -> int | None:

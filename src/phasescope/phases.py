@@ -19,9 +19,10 @@ from phasescope.failures import (
     fingerprint,
     is_control_flow,
     is_from_signal_handler,
-    is_out_of_memory,
-    one_line,
-    ran_out_on_host,
+    shortage_in,
+    told_at_exit,
+    whose_memory,
+    with_causes,
 )
 from phasescope.paths import ROOT
 
@@ -337,18 +338,21 @@ def _end_with_exception(
         extra = {"exhausted": True} if exc_type is Exhausted else None
         recorder.exit(scope, now_ns, counters, "ok", None, note, extra)
         return
-    recorder.exit(scope, now_ns, counters, "error", class_name(exc_type), note, None)
-    out_of_memory = is_out_of_memory(exc_type, exc)
-    if not out_of_memory and not issubclass(exc_type, recorder.report_exceptions):
+    shortage, parent = shortage_in(exc_type, exc), scope._parent
+    extra = told_at_exit(exc_type, exc, shortage, parent is None or not parent._open)
+    recorder.exit(scope, now_ns, counters, "error", class_name(exc_type), note, extra)
+    if shortage is None and not issubclass(exc_type, recorder.report_exceptions):
         return
-    if _is_reported(scope, recorder, exc):
+    if _is_reported(scope, recorder, exc if shortage is None else shortage.exc):
         return
-    device, what = scope._device, {"error_type": class_name(exc_type), "out_of_memory": out_of_memory}
-    if out_of_memory:
-        on_host = ran_out_on_host(exc_type, exc)
-        device, counters, details = recorder.sources.out_of_memory(device, counters, on_host, exc)
+    device = scope._device
+    known: AllocatorCounters | None = counters
+    what = {"error_type": class_name(exc_type), "out_of_memory": shortage is not None}
+    if shortage is not None:
+        whose = whose_memory(shortage)
+        device, known, details = recorder.sources.out_of_memory(device, counters, whose, shortage.exc)
         what |= details
-    recorder.note("error", device, counters, scope, one_line(exc_type, exc), what)
+    recorder.note("error", device, known, scope, with_causes(exc_type, exc), what)
 
 
 def _is_reported(scope: phase, recorder: Recorder, exc: BaseException | None) -> bool:

@@ -110,34 +110,42 @@ class Sources:
                 yield from self._sample_source(source)
 
     def out_of_memory(
-        self, device: DeviceState, counters: AllocatorCounters, on_host: bool, error: BaseException | None
-    ) -> tuple[DeviceState, AllocatorCounters, dict[str, Any]]:
+        self, device: DeviceState, counters: AllocatorCounters, whose: str | None, error: BaseException | None
+    ) -> tuple[DeviceState, AllocatorCounters | None, dict[str, Any]]:
         """What an event about memory that ran out says: the device whose it is, its counters, and further metadata.
 
-        It looks at the device anew, for what the sampler saw may be a tenth of a second old.
+        `whose` is `host` or `device`; None is that of the phase's. It looks at the device anew, for what the sampler
+        saw may be a tenth of a second old. Of a device that no backend knows there are no counters, but those that the
+        error names.
         """
-        source = device.source
+        found: AllocatorCounters | None = counters
         try:
-            if on_host and device.device_id != HOST_DEVICE:
-                source = next(source for source in self._all if source.name == "cpu")
-                device = source.state(HOST_DEVICE)
-                counters = source.read(HOST_DEVICE)
-            device.set_figures(self._figures(source, device.device_id))
+            if whose == "host" and device.device_id != HOST_DEVICE:
+                device = next(source for source in self._all if source.name == "cpu").state(HOST_DEVICE)
+                found = device.source.read(HOST_DEVICE)
+            elif whose == "device" and device.device_id == HOST_DEVICE:
+                found = None
+                device = self.device_state()  # it may have come into use since the phase began
+                if device.device_id != HOST_DEVICE:
+                    found = device.source.read(device.device_id)
+            device.set_figures(self._figures(device.source, device.device_id))
         except Exception as failure:
             if is_from_signal_handler(failure):
                 raise
             logger.debug("no fresh look at the device: %s", type(failure).__name__)
         details: dict[str, Any] = {
-            "memory": "host" if device.device_id == HOST_DEVICE else "device",
+            "memory": whose or ("host" if device.device_id == HOST_DEVICE else "device"),
             "settings": oom.settings(),
         }
         requested_bytes = oom.requested_bytes(text_of(error)) or oom.requested_by_numpy(error)
         if requested_bytes is not None:
             details["requested_bytes"] = requested_bytes
+        if found is None:
+            details["told"] = oom.told(text_of(error))
         path = None if self._snapshots is None else self._snapshots.write(device.source.backend)
         if path is not None:
             details["snapshot"] = path
-        return device, counters, details
+        return device, found, details
 
     def _sample_source(self, source: Source) -> list[tuple[DeviceState, AllocatorCounters]]:
         try:

@@ -6,16 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from . import causes
 from .growth import WORKERS
+from .lostworkers import SHARED_MEMORY, WORKER_KILLED
 from .text import path_text, size_text
+from .whereabouts import suspects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .causes import Cause
-    from .evidence import Evidence
+    from .evidence import Evidence, Shortage
 
 _TORCH = ("cuda", "rocm", "xpu")
 _MOST = 4
+_TELL_APART = (
+    "to see which phase it is, run with MALLOC_MMAP_THRESHOLD_=65536 (glibc): what is freed then goes back at once, "
+    "and no phase grows in another's place"
+)
+_KEPT = "lists of losses, outputs, batches, cached results"
 
 
 def advice(cause: Cause, evidence: Evidence) -> tuple[str, ...]:
@@ -28,10 +35,10 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
     growth = cause.growth
     if growth is None:
         return []
-    where = path_text(growth.phases[0]) if growth.phases else "the loop, outside of any phase"
-    lines = [f"look in {where} for what is kept from step to step: lists of losses, outputs, batches, cached results"]
+    lines = [f"look in {suspects(growth)} for what is kept from step to step: {_KEPT}"]
     if growth.device == "host":
         lines.append("tracemalloc shows which Python line holds it; what grows without showing there is in a C library")
+        lines.append(_TELL_APART)
     else:
         lines.append("keep numbers, not tensors: `loss.item()` or `loss.detach()`, else each one keeps its whole graph")
     if growth.hours_until_full is not None and not evidence.ending.is_over:
@@ -79,6 +86,8 @@ def _others(cause: Cause, evidence: Evidence) -> list[str]:
 
 def _too_large(cause: Cause, evidence: Evidence) -> list[str]:
     shortage = evidence.shortage
+    if shortage is not None and causes.exceeds_all(shortage):
+        return _oversized(shortage)
     lines = ["a smaller batch, with gradient accumulation where its size matters"]
     if shortage is not None and shortage.path:
         largest = _largest_phase(evidence)
@@ -91,6 +100,20 @@ def _too_large(cause: Cause, evidence: Evidence) -> list[str]:
     return lines
 
 
+def _oversized(shortage: Shortage) -> list[str]:
+    """No batch is that large: a size was computed wrongly, or a whole data set is held at once."""
+    where = f" in {path_text(shortage.path)}" if shortage.path else ""
+    whose = "the whole host" if shortage.on_host else shortage.label
+    lines = [f"check the shape and the type of what is allocated{where}: {size_text(shortage.requested_bytes)} are"]
+    lines[0] += f" more than {whose} has ({size_text(shortage.device.total_bytes)})"
+    lines.append(
+        "an index or a length that is taken for a size, or a product that was to be a sum, makes such requests"
+    )
+    if shortage.on_host:
+        lines.append("if it is meant: memory mapping (np.memmap, safetensors), a sparse tensor, or a part at a time")
+    return lines
+
+
 def _largest_phase(evidence: Evidence) -> str | None:
     known = [row for row in evidence.summary.rows if row.allocated_delta_mean_bytes and row.path]
     row = max(known, key=lambda row: row.allocated_delta_mean_bytes or 0, default=None)
@@ -100,7 +123,12 @@ def _largest_phase(evidence: Evidence) -> str | None:
 
 
 def _limit(cause: Cause, evidence: Evidence) -> list[str]:
+    asked, (_, limit) = cause.figures.get("requested_bytes"), causes.own_limit(evidence.shortage)
+    shape = (
+        ["check the shape of what is allocated: it is more than the whole limit"] if (asked or 0) > (limit or 0) else []
+    )
     return [
+        *shape,
         "raise the limit (ulimit, resource.setrlimit), or find who set it: a shell, a batch system, a test",
         "address space is not memory: libraries reserve much that they never use, so RLIMIT_AS must be generous",
     ]
@@ -115,6 +143,24 @@ def _host_full(cause: Cause, evidence: Evidence) -> list[str]:
     lines.append("load with memory mapping (mmap, safetensors) instead of reading whole files")
     lines.append("in a container, raise its memory limit; on Kubernetes or Slurm, ask for more")
     return lines
+
+
+def _worker_killed(cause: Cause, evidence: Evidence) -> list[str]:
+    sent = "look who sent the signal: the batch system, an operator, a watchdog of memory (systemd-oomd, earlyoom)"
+    return [
+        *([sent] if evidence.oom_kills == 0 else []),
+        "fewer data workers, a smaller prefetch_factor, no pin_memory: each of them holds batches in the host's memory",
+        "`dmesg` has the process ids of those that the kernel killed for memory: look for the worker's",
+        "in a container, raise its memory limit; on Kubernetes or Slurm, ask for more",
+    ]
+
+
+def _shared_memory(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "a larger /dev/shm: `docker run --shm-size=8g` or --ipc=host; on Kubernetes an emptyDir of medium Memory there",
+        "fewer data workers (num_workers) or a smaller prefetch_factor: the batches of each wait in /dev/shm",
+        "`df -h /dev/shm` shows how large it is; what crashed processes left there can be removed",
+    ]
 
 
 def _killed(cause: Cause, evidence: Evidence) -> list[str]:
@@ -133,6 +179,8 @@ _FOR = {
     causes.TOO_LARGE: _too_large,
     causes.LIMIT: _limit,
     causes.HOST_FULL: _host_full,
+    WORKER_KILLED: _worker_killed,
+    SHARED_MEMORY: _shared_memory,
     causes.KILLED_OUTSIDE: _killed,
 }
 

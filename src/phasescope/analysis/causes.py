@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from .ending import DEVICE_OUT_OF_MEMORY, EXCEPTION, HOST_OUT_OF_MEMORY, KILLED
+from .ending import DEVICE_OUT_OF_MEMORY, EXCEPTION, HOST_OUT_OF_MEMORY, INTERRUPT, KILLED
 from .growth import WORKERS
+from .lostworkers import lost_worker
 from .text import change_text, count_text, duration_text, elide, path_text, printable, share_text, size_text
+from .whereabouts import where_it_stays
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .breakdown import Breakdown
     from .ending import Ending
     from .evidence import Evidence, Shortage
@@ -28,6 +28,7 @@ KILLED_OUTSIDE, FAILED, NONE = "killed", "exception", "none"
 
 _GREW_SHARE = 0.3  # growth is the cause where it accounts for this much of what is allocated, or for what was asked for
 _HELD_SHARE = 0.25  # others are the cause where they hold this much of the device, and this process could use it
+_FULL_SHARE = 0.9  # a step is too large where live and asked for come to this much: a context and its like are beside
 _NS_PER_HOUR = 3.6e12
 
 
@@ -57,9 +58,21 @@ def cause(evidence: Evidence) -> Cause:
         gone = "Its process is gone without a word: killed from outside, or crashed; its memory was not short."
         return Cause(KILLED_OUTSIDE, gone, certain=False)
     if kind == EXCEPTION:
-        text = f"It was {evidence.ending.text}; {_fared(evidence)}."
-        return Cause(FAILED, text, certain=evidence.ending.certain and is_growth_known(evidence))
+        return _of_exception(evidence)
     return Cause(NONE, _healthy(evidence), certain=is_growth_known(evidence))
+
+
+def _of_exception(evidence: Evidence) -> Cause:
+    """What has nothing to do with memory, as far as it says; some that do say it in other words."""
+    ending = evidence.ending
+    lost = lost_worker(ending.context or "", evidence.oom_kills)
+    if lost is not None:
+        return Cause(*lost)
+    if evidence.oom_kills and ending.error_type != INTERRUPT:
+        struck = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}"
+        return Cause(HOST_FULL, f"{struck}; it was {ending.text}.", figures={"oom_kills": evidence.oom_kills})
+    text = f"It was {ending.text}; {_fared(evidence)}."
+    return Cause(FAILED, text, certain=ending.certain and is_growth_known(evidence))
 
 
 def is_growth_known(evidence: Evidence) -> bool:
@@ -78,14 +91,16 @@ def _healthy(evidence: Evidence) -> str:
 
 
 def _fared(evidence: Evidence) -> str:
-    """How memory fared in a training that something else ended."""
+    """How memory fared in a training that something else ended. Libraries raise what they like when memory runs out:
+    only of Ctrl-C it is sure that it did not."""
     known, caught = is_growth_known(evidence), evidence.shortages
+    ran_out = "did not run out" if evidence.ending.error_type == INTERRUPT else "is not known to have run out"
     if caught:
         grew = "and did not grow" if known else "and whether it grew is not known: too few steps"
         return f"memory ran out {_times(caught)} before and was caught, {grew}"
     if known:
-        return "its memory did not grow and did not run out"
-    return "its memory did not run out, and whether it grew is not known: too few steps"
+        return f"its memory did not grow and {ran_out}"
+    return f"its memory {ran_out}, and whether it grew is not known: too few steps"
 
 
 def _times(count: int) -> str:
@@ -108,7 +123,7 @@ def _growth_behind(evidence: Evidence, on_host: bool) -> Growth | None:
     shortage = evidence.shortage
     for found in evidence.growth:
         is_there = (found.device in ("host", WORKERS)) == on_host
-        if found.grows and is_there and (on_host or shortage is None or found.device == shortage.device.label):
+        if found.grows and is_there and (on_host or shortage is None or found.device == shortage.label):
             if shortage is None or found.device == WORKERS:
                 return found
             grown = found.bytes_per_step * found.steps
@@ -124,9 +139,7 @@ def _growing(growth: Growth) -> Cause:
     hour = f", {size_text(round(growth.bytes_per_hour))} an hour" if growth.bytes_per_hour else ""
     whose = {"host": "The process's memory on the host", WORKERS: "The memory of its child processes (data workers)"}
     subject = whose.get(growth.device, f"Memory on {growth.device}")
-    stays = "most of it during" if growth.device == "host" else "and stays in"
-    where = f", {stays} {names(growth.phases)}" if growth.phases else ""
-    text = f"{subject} grows: {rate} {per}{hour}, over {count_text(growth.steps)} of them{where}."
+    text = f"{subject} grows: {rate} {per}{hour}, over {count_text(growth.steps)} of them{where_it_stays(growth)}."
     return Cause(
         WORKERS_GROW if growth.device == WORKERS else GROWTH,
         text,
@@ -157,7 +170,7 @@ def _outside(ending: Ending) -> Cause:
 
 
 def _on_device(shortage: Shortage) -> Cause:
-    row, asked = shortage.device, shortage.requested_bytes
+    row, asked, label = shortage.device, shortage.requested_bytes, shortage.label
     slack = _difference(row.reserved_bytes, row.allocated_bytes)
     others = part(shortage.breakdown, "other_processes")
     in_phase = f" in {path_text(shortage.path)}" if shortage.path else ""
@@ -173,20 +186,21 @@ def _on_device(shortage: Shortage) -> Cause:
     )
     if others is not None and row.total_bytes and others >= max(_HELD_SHARE * row.total_bytes, asked or 0):
         share = share_text(others / row.total_bytes)
-        text = (
-            f"Other processes hold {size_text(others)} of {row.label}, {share} of it: too little is left for {wanted}."
-        )
+        text = f"Other processes hold {size_text(others)} of {label}, {share} of it: too little is left for {wanted}."
         return Cause(OTHERS, text, figures=figures)
     if slack is not None and asked is not None and slack >= asked:
         text = (
-            f"The memory of {row.label} is in pieces: {size_text(slack)} are reserved and unused, more than {wanted}, "
+            f"The memory of {label} is in pieces: {size_text(slack)} are reserved and unused, more than {wanted}, "
             "but not in one block."
         )
         return Cause(FRAGMENTATION, text, figures=figures)
     if row.allocated_bytes is None or row.total_bytes is None:
-        return Cause(UNKNOWN, f"Memory ran out on {row.label}{in_phase}; its figures are not known.", figures=figures)
+        return Cause(UNKNOWN, f"Memory ran out on {label}{in_phase}; its figures are not known.", figures=figures)
     live = f"{size_text(row.allocated_bytes)} of {size_text(row.total_bytes)}"
-    text = f"One step needs more than {row.label} has: {live} are live, which leaves no room for {wanted}."
+    if row.allocated_bytes + (asked or 0) < _FULL_SHARE * row.total_bytes:
+        text = f"Memory ran out on {label}{in_phase}: {live} are live here, and who holds the rest is not known."
+        return Cause(UNKNOWN, text, figures=figures)
+    text = f"One step needs more than {label} has: {live} are live, which leaves no room for {wanted}."
     return Cause(TOO_LARGE, text, figures=figures)
 
 
@@ -201,6 +215,12 @@ def _limit(shortage: Shortage) -> Cause:
         used_bytes=row.used_bytes,
         total_bytes=row.total_bytes,
     )
+    if exceeds_all(shortage):
+        text = (
+            f"One request is for more than the whole host has: {size_text(asked)} were asked for{in_phase}, of "
+            f"{size_text(row.total_bytes)}."
+        )
+        return Cause(TOO_LARGE, text, figures=figures)
     name, limit = own_limit(shortage)
     if limit is not None:
         text = (
@@ -211,6 +231,12 @@ def _limit(shortage: Shortage) -> Cause:
     used = f"{size_text(row.used_bytes)} of {size_text(row.total_bytes)} were in use"
     text = f"The host had no room for {wanted}{in_phase}: {used}, {size_text(row.allocated_bytes)} by this process."
     return Cause(HOST_FULL, text, figures=figures)
+
+
+def exceeds_all(shortage: Shortage) -> bool:
+    """Whether what was asked for is more than the whole device, or the host or container, has at all."""
+    asked, total = shortage.requested_bytes, shortage.device.total_bytes
+    return asked is not None and total is not None and asked > total > 0
 
 
 LIMITS = {"address_space_limit_bytes": "RLIMIT_AS, `ulimit -v`", "data_limit_bytes": "RLIMIT_DATA, `ulimit -d`"}
@@ -238,12 +264,6 @@ def _host_full(evidence: Evidence) -> Cause:
 def part(breakdown: Breakdown | None, name: str) -> int | None:
     """One part of a breakdown in bytes; None where that is not told."""
     return next((found.size_bytes for found in breakdown.parts if found.name == name), None) if breakdown else None
-
-
-def names(paths: Sequence[Sequence[str]]) -> str:
-    """`forward`, or where only several together keep something: `forward to backward`."""
-    first, last = path_text(paths[0]), path_text(paths[-1])
-    return first if len(paths) == 1 else f"{first} to {last} together"
 
 
 def hours_text(hours: float) -> str:

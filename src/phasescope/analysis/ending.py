@@ -26,10 +26,12 @@ _SILENT_INTERVALS = 10
 _SILENT_NS = 5_000_000_000
 _MAX_OPEN = 64
 _LONGEST_TEXT = 300
+_LONGEST_WORDS = 180  # of an exception; `context` has more of them
 _LONGEST_PATH = 80
 _AFTER = " after "
 _EXITS = ("SystemExit", "GeneratorExit")
-_INTERRUPTS = ("KeyboardInterrupt",)
+_OF_EXIT = "SystemExit: "
+INTERRUPT = "KeyboardInterrupt"
 _OF_HOST, _OF_DEVICE = ("MemoryError", "_ArrayMemoryError"), ("OutOfMemoryError",)
 _CLEAN = (None, "", "the interpreter exited")  # of a session: nothing was on its way out of it
 _UNSURE = "stopped after "  # in an `except` or a `finally`
@@ -166,11 +168,13 @@ class EndingFold:
             if silent_ns is not None:
                 return SILENT, True, f"running, but silent for {duration_text(silent_ns)}", None
             return RUNNING, True, "running", None
-        raised = self._unwinding.last()
+        raised, ran_out = self._unwinding.last(), self._unwinding.ran_out()
         if state == "stopped":
-            return self._stopped(raised)
+            return self._stopped(raised, ran_out)
         if raised is not None and raised.out_of_memory:
             return _out_of_memory(raised, True)
+        if raised is None and ran_out is not None:
+            return _nothing_after(ran_out, "; then its process ended without a stop")
         if raised is not None:
             return EXCEPTION, False, f"{_exception_text(raised)}; then its process ended without a stop", raised
         if state != "dead":
@@ -181,33 +185,56 @@ class EndingFold:
             return HOST_OUT_OF_MEMORY, False, text, None
         return KILLED, True, "killed or crashed: its process is gone without a stop", None
 
-    def _stopped(self, raised: Raised | None) -> tuple[str, bool, str, Raised | None]:
+    def _stopped(self, raised: Raised | None, ran_out: Raised | None) -> tuple[str, bool, str, Raised | None]:
         context = self._stopped_with or ""
         named = context.partition(_AFTER)[2] or None
-        if raised is not None and raised.error_type in _EXITS and named in (None, raised.error_type):
-            return FINISHED, True, f"finished with {_short(raised.error_type)}{_in(raised)}", raised
-        is_clean = self._is_stopped and self._stopped_with in _CLEAN
-        if named is None and (raised is None or is_clean):  # what left phases before was caught
-            return FINISHED, self._is_stopped, "finished" + (f": {_short(context)}" if context else ""), None
         is_sure = named is not None and not context.startswith(_UNSURE)
+        exits = (named or (None if raised is None else raised.error_type)) in _EXITS
+        is_clean = named is None and (raised is None or (self._is_stopped and self._stopped_with in _CLEAN))
+        if ran_out is not None and (exits or is_clean):  # caught further out, and then it was over
+            return _nothing_after(ran_out, _exit_text(None if raised is None else raised.exit_code))
+        if exits:
+            return _exited(named or "", raised, is_sure)
+        if is_clean:  # what left phases before was caught
+            return FINISHED, self._is_stopped, "finished" + (f": {_short(context)}" if context else ""), None
         if raised is not None and named in (None, raised.error_type):
             # Without those words it is the last phase that says so: what came after it the ring does not tell.
             if raised.out_of_memory:
                 return _out_of_memory(raised, is_sure)
             return EXCEPTION, is_sure, _exception_text(raised), raised
-        return _named(named or "", raised, is_sure)
+        return _named(named or "", ran_out if raised is None else raised, is_sure)
 
 
 def _named(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
     """An exception of which the stop has the class only; `raised` is another one, that had left the phases before."""
-    if name in _EXITS:
-        return FINISHED, True, f"finished with {_short(name)}", None
     outside = Raised((), name, None, name in (*_OF_HOST, *_OF_DEVICE), name in _OF_HOST, None, None)
     if outside.out_of_memory:
         return _out_of_memory(outside, is_sure)
-    if raised is not None and raised.out_of_memory and name not in _INTERRUPTS:
+    if raised is not None and raised.out_of_memory and name != INTERRUPT:
         return _out_of_memory(raised, False)  # raised anew as one of the program's own, most likely
     return EXCEPTION, is_sure, _exception_text(outside), outside
+
+
+def _exited(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
+    """By `sys.exit`, seen where it left the phases, or by its name in the stop only."""
+    if raised is None or raised.error_type not in _EXITS:
+        return FINISHED, True, f"finished with {_short(name)}", None
+    if raised.exit_code:
+        words = _short((raised.context or "").partition(_OF_EXIT)[2], _LONGEST_WORDS).rstrip(". ")
+        text = f"ended with exit code {raised.exit_code}{': ' if words else ''}{words}{_in(raised)}"
+        return EXCEPTION, is_sure, text, raised
+    return FINISHED, True, f"finished with {_short(raised.error_type or '')}{_in(raised)}", raised
+
+
+def _nothing_after(ran_out: Raised, then: str) -> tuple[str, bool, str, Raised | None]:
+    """Memory ran out, whatever caught it began nothing more, and the end came without an exception: by all signs it
+    was the end of the training."""
+    kind, _, text, _ = _out_of_memory(ran_out, False)
+    return kind, False, f"{text}; nothing was begun after it{then}", ran_out
+
+
+def _exit_text(code: int | None) -> str:
+    return "; the exit code is not known" if code is None else f"; exit code {code}"
 
 
 def _out_of_memory(raised: Raised, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
@@ -215,9 +242,10 @@ def _out_of_memory(raised: Raised, is_sure: bool) -> tuple[str, bool, str, Raise
 
 
 def _exception_text(raised: Raised) -> str:
-    if raised.error_type in _INTERRUPTS:
+    if raised.error_type == INTERRUPT:
         return f"interrupted with Ctrl-C{_in(raised)}"
-    return f"ended by an exception: {_short(raised.context or raised.error_type or 'unknown')}{_in(raised)}"
+    words = _short(raised.context or raised.error_type or "unknown", _LONGEST_WORDS).rstrip(". ")
+    return f"ended by an exception: {words}{_in(raised)}"
 
 
 def _memory_text(raised: Raised) -> str:
@@ -231,5 +259,5 @@ def _in(raised: Raised) -> str:
     return f", in {elide(path_text(raised.path), _LONGEST_PATH)}" if raised.path else ""
 
 
-def _short(text: str) -> str:
-    return elide(printable(text), _LONGEST_TEXT)
+def _short(text: str, longest: int = _LONGEST_TEXT) -> str:
+    return elide(printable(text), longest)

@@ -11,6 +11,7 @@ from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY, KILLED, EndingFold
 from .growth import GrowthFold
 from .spans import scope_of, size_or_none
 from .summary import SummaryFold
+from .told import A_DEVICE, is_of_host, is_only_told, label_of, told_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,8 +28,10 @@ _MAX_SETTINGS = 32
 
 @dataclass(frozen=True)
 class Shortage:
-    """The last time that memory ran out, as its `error` event tells. Bytes; None is: not known."""
+    """The last time that memory ran out, as its `error` event tells. Bytes; None is: not known. `label` is how the
+    device is called, as far as that is known."""
 
+    label: str
     device: DeviceRow
     breakdown: Breakdown | None
     path: tuple[str, ...]
@@ -129,17 +132,21 @@ def _says_out_of_memory(event: Mapping[str, Any]) -> bool:
 
 
 def _shortage(event: Mapping[str, Any], devices: Iterable[DeviceRow]) -> Shortage:
+    label, on_host = label_of(event) or A_DEVICE, is_of_host(event)
+    if is_only_told(event):
+        event = told_event(event)
     row, scope, metadata = device_row(event), scope_of(event), event["metadata"]
     inactive = None
     if "allocator_inactive_bytes" not in metadata.get("unavailable", ()):
         inactive = size_or_none(event.get("allocator_inactive_bytes"))
     snapshot = metadata.get("snapshot")
-    sampled = next((device.breakdown for device in devices if device.label == row.label), None)
+    sampled = next((device.breakdown for device in devices if device.label == label), None)
     return Shortage(
+        label=label,
         device=row,
         breakdown=_finer(breakdown(event), sampled),
         path=() if scope is None else scope.path,
-        on_host=metadata.get("memory") == "host" or row.label == "host",
+        on_host=on_host,
         requested_bytes=size_or_none(metadata.get("requested_bytes")),
         inactive_bytes=inactive,
         error=event["context"] if isinstance(event.get("context"), str) else "",

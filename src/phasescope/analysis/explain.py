@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from .advice import advice
 from .causes import LIMITS, Cause, cause, hours_text, is_growth_known, own_limit
+from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
 from .text import change_text, count_text, elide, path_text, plural, printable, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .breakdown import Breakdown
+    from .ending import Ending
     from .evidence import Evidence
     from .growth import Growth
 
@@ -20,11 +22,13 @@ SCHEMA_VERSION = 1
 """Of `Explanation.to_dict()`; a key may be added without a new version."""
 
 _MOST_PHASES = 5
+_LONGEST_WORDS = 240
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer. `held`, `phases`, `advice` and `unknown` are lines for a person, most important first."""
+    """The answer. `held`, `phases`, `advice` and `unknown` are lines for a person, most important first, and so
+    are `ranks`: of other ranks of its job that ended badly, where whoever asked has looked at them."""
 
     cause: Cause
     happened: str
@@ -33,6 +37,7 @@ class Explanation:
     advice: tuple[str, ...]
     unknown: tuple[str, ...]
     evidence: Evidence
+    ranks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; docs/explain.md has the schema."""
@@ -62,7 +67,8 @@ class Explanation:
     def __str__(self) -> str:
         lines = [self.cause.text]
         for title, found in (
-            ("what happened", (self.happened,)),
+            ("what happened", (self.happened, *_words(self.evidence.ending))),
+            ("other ranks of its job", self.ranks),
             ("what held the memory", self.held),
             ("which phase", self.phases),
             ("what to try first", self.advice),
@@ -90,17 +96,23 @@ def explain(evidence: Evidence) -> Explanation:
 def _happened(evidence: Evidence) -> str:
     ending = evidence.ending
     text = ending.text
-    if ending.kind not in ("device_out_of_memory", "host_out_of_memory") and evidence.shortages:
+    if ending.kind not in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY) and evidence.shortages:
         text += f"; memory ran out {plural(evidence.shortages, 'time')} before, and the training went on"
     if ending.open_phases and ending.kind != "running":
         text += f"; open: {path_text(ending.open_phases[-1].path)}"
     return text
 
 
+def _words(ending: Ending) -> Iterator[str]:
+    """What the exception says, where the line above does not have it: of one about memory."""
+    if ending.context and ending.kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY):
+        yield f"it said: {elide(printable(ending.context), _LONGEST_WORDS)}"
+
+
 def _held(evidence: Evidence) -> Iterator[str]:
     shortage = evidence.shortage
     if shortage is not None:
-        yield from _parts(shortage.device.label, shortage.breakdown)
+        yield from _parts(shortage.label, shortage.breakdown)
         name, limit = own_limit(shortage)
         if limit is not None:
             yield f"the process's own limit: {size_text(limit)} ({LIMITS[name]})"
@@ -140,7 +152,7 @@ def _growth(growth: Growth, is_over: bool) -> Iterator[str]:
         f"{growth.device}: {change_text(round(growth.bytes_per_step))} per {step} (between {low} and {high}), over "
         f"{count_text(growth.steps)} of them"
     )
-    for path, kept in sorted(growth.retained_bytes, key=lambda entry: -abs(entry[1]))[:_MOST_PHASES]:
+    for path, kept in sorted(growth.retained_bytes, key=lambda entry: (-entry[1], entry[0]))[:_MOST_PHASES]:
         if path in growth.phases:
             yield f"  {elide(path_text(path), 60)} keeps {change_text(round(kept))}"
     if growth.hours_until_full is not None and not is_over:

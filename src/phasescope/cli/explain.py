@@ -1,12 +1,15 @@
 """Say what happened to a session's memory: the cause, what held the memory, which phase, and what to try first.
 
 Works while it runs, after it ended, and over what a killed process left. Without SESSION it takes the newest one, live
-or dead. The exit code is 0 for a healthy session and 4 where something is wrong, so that scripts can ask.
+or dead; where that is a rank of a job of which others failed, the one that failed first. The exit code is 0 for a
+healthy session and 4 where something is wrong, so that scripts can ask.
 """
 
 from __future__ import annotations
 
+import shlex
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from phasescope.analysis.text import elide, printable
@@ -16,12 +19,15 @@ from phasescope.cli.terminal import Terminal, json_text, verdict_stands
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator, Sequence
 
     from phasescope.analysis.explain import Explanation
+    from phasescope.cli.jobmates import FailedRank
     from phasescope.reader import Reader
 
 _LONGEST_COMMAND = 120
 _LONGEST_LINE = 400
+_MOST_RANKS = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +36,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with opened(arguments.target or _newest(arguments.dir), arguments.dir) as reader:
-        answer = explanation(reader)
-        out = Terminal()
-        with verdict_stands():
-            if arguments.json:
-                out.line(json_text({"path": str(reader.path), **answer.to_dict()}, indent=2))
-            else:
-                _show(out, reader, answer)
+    from phasescope.cli.jobmates import failed_ranks
+
+    target = arguments.target or _newest(arguments.dir)
+    with opened(target, arguments.dir) as reader:
+        failed = failed_ranks(reader)
+        target = str(reader.path) if arguments.target or not failed else failed[0].path
+        if target == str(reader.path):
+            return _answer(reader, failed, as_json=arguments.json)
+    with opened(target, arguments.dir) as reader:
+        return _answer(reader, failed, as_json=arguments.json)
+
+
+def _answer(reader: Reader, failed: Sequence[FailedRank], *, as_json: bool) -> int:
+    others = [rank for rank in failed if rank.path != str(reader.path)]
+    answer = replace(explanation(reader), ranks=tuple(_rank_lines(others)))
+    out = Terminal()
+    with verdict_stands():
+        if as_json:
+            ranks = [rank.to_dict() for rank in failed]
+            out.line(json_text({"path": str(reader.path), **answer.to_dict(), "failed_ranks": ranks}, indent=2))
+        else:
+            _show(out, reader, answer)
     return OK if answer.cause.kind == "none" else PROBLEM
+
+
+def _rank_lines(others: Sequence[FailedRank]) -> Iterator[str]:
+    for each in others[:_MOST_RANKS]:
+        yield f"rank {each.rank}: {each.ending.text}"
+        yield f"  phasescope explain {shlex.quote(each.path)}"
+    if len(others) > _MOST_RANKS:
+        yield f"and {len(others) - _MOST_RANKS} more that did not end well"
 
 
 def explanation(reader: Reader) -> Explanation:
@@ -81,7 +109,9 @@ def _newest(directory: str | None) -> str | None:
 
 def _show(out: Terminal, reader: Reader, answer: Explanation) -> None:
     pid = number(reader.constants.get("pid"))
-    out.line(f"pid {pid}: {elide(command_line(reader.constants), _LONGEST_COMMAND)}", "dim")
+    size, rank = number(reader.constants.get("world_size")), number(reader.constants.get("rank"))
+    of_job = f", rank {rank} of {size}" if rank is not None and size is not None and size > 1 else ""
+    out.line(f"pid {pid}{of_job}: {elide(command_line(reader.constants), _LONGEST_COMMAND)}", "dim")
     first, *rest = str(answer).splitlines()
     out.line(printable(first), "green" if answer.cause.kind == "none" else "red")
     for line in rest:

@@ -405,11 +405,25 @@ def test_one_request_for_more_than_the_host_has_is_a_wrong_shape() -> None:
     assert not any("workers" in line for line in answer.advice)
 
 
-def test_a_request_within_the_host_is_none() -> None:
+@pytest.mark.parametrize(
+    ("used", "asked", "kind"),
+    [
+        (2 * GIB, 63 * GIB, "host_full"),
+        (63 * GIB, None, "host_full"),
+        (2 * GIB, 20 * GIB, "unknown"),
+        (2 * GIB, None, "unknown"),
+    ],
+)
+def test_a_host_that_had_room_is_not_called_full(used: int, asked: int | None, kind: str) -> None:
     session = steps(3)
-    runs_out(session, None, requested_bytes=63 * GIB)
+    session.allocated = used
+    runs_out(session, None, requested_bytes=asked)
     session.event("stop", context="the interpreter exited after MemoryError")
-    assert explain(evidence(session.events)).cause.kind == "host_full"
+    answer = explain(evidence(session.events))
+    assert answer.cause.kind == kind
+    if kind == "unknown":
+        assert "which was not full: 2.00 GiB of 64.0 GiB were in use" in answer.cause.text
+        assert answer.advice[0].startswith("check the shape and the type of what is allocated in load")
 
 
 def phases_that_keep(session: MadeSession, **kept: int) -> Explanation:

@@ -134,6 +134,18 @@ def _limit(cause: Cause, evidence: Evidence) -> list[str]:
     ]
 
 
+def _unknown(cause: Cause, evidence: Evidence) -> list[str]:
+    shortage = evidence.shortage
+    if shortage is None or not shortage.on_host:
+        return []
+    where = f" in {path_text(shortage.path)}" if shortage.path else ""
+    return [
+        f"check the shape and the type of what is allocated{where}: one request may have been far too large",
+        "or the kernel refused memory that was there: look at vm.overcommit_memory and vm.max_map_count (sysctl)",
+        "or it was short for a moment only: `phasescope report` shows the host's memory over time",
+    ]
+
+
 def _host_full(cause: Cause, evidence: Evidence) -> list[str]:
     lines = [
         "fewer data workers, a smaller prefetch_factor, no pin_memory: each of them holds batches in the host's memory"
@@ -179,6 +191,7 @@ _FOR = {
     causes.TOO_LARGE: _too_large,
     causes.LIMIT: _limit,
     causes.HOST_FULL: _host_full,
+    causes.UNKNOWN: _unknown,
     WORKER_KILLED: _worker_killed,
     SHARED_MEMORY: _shared_memory,
     causes.KILLED_OUTSIDE: _killed,

@@ -229,8 +229,20 @@ def _limit(shortage: Shortage) -> Cause:
         )
         return Cause(LIMIT, text, figures={**figures, name: limit})
     used = f"{size_text(row.used_bytes)} of {size_text(row.total_bytes)} were in use"
+    if _has_room(shortage):
+        text = f"Memory ran out on the host{in_phase}, which was not full: {used}, and {wanted} could not be had."
+        return Cause(UNKNOWN, text, figures=figures)
     text = f"The host had no room for {wanted}{in_phase}: {used}, {size_text(row.allocated_bytes)} by this process."
     return Cause(HOST_FULL, text, figures=figures)
+
+
+def _has_room(shortage: Shortage) -> bool:
+    """Whether there was room on the host for what was asked for, or where that is not known, for a good deal."""
+    asked, row = shortage.requested_bytes, shortage.device
+    if row.used_bytes is None or not row.total_bytes:
+        return False
+    free = min(row.total_bytes - row.used_bytes, row.free_bytes if row.free_bytes is not None else row.total_bytes)
+    return free > (1 - _FULL_SHARE) * row.total_bytes if asked is None else free > asked
 
 
 def exceeds_all(shortage: Shortage) -> bool:

@@ -154,7 +154,10 @@ class Backward:
         try:
             for tensor in itertools.islice(_tensors(output), _MAX_OUTPUTS):
                 hook = self._begin_here if tensor.is_cpu else self._begin_from_elsewhere()
-                self._handles.append(tensor.register_hook(hook))
+                node = tensor.grad_fn
+                # On the node rather than on the tensor: who saves or copies that has nothing of ours.
+                handle = tensor.register_hook(hook) if node is None else node.register_prehook(hook)
+                self._handles.append(handle)
         except RuntimeError as error:  # a tensor of a kind that takes no hooks
             logger.debug("no backward phase for an output: %s", type(error).__name__)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from made_events import MIB, MadeSession
+from made_times import STEADINESS, summary_of
 from phasescope.analysis.budget import broken, rule
 from phasescope.analysis.compare import Comparison, compare
 from phasescope.analysis.summary import summarize
@@ -52,6 +53,92 @@ def test_the_same_twice_is_the_same() -> None:
 def test_two_runs_that_differ_by_chance_are_the_same(seed: int) -> None:
     found = compare(training(seed=2 * seed, scatter=0.3), training(seed=2 * seed + 1, scatter=0.3))
     assert verdicts(found, "step", "forward")["time"] == "same"
+
+
+@pytest.mark.parametrize("kind", STEADINESS)
+@pytest.mark.parametrize("metric", ["time", "mean_time", "p95_time"])
+def test_no_figure_of_the_same_program_is_called_worse(kind: str, metric: str) -> None:
+    found = [compare(*pair(kind, 128, seed)).of(("step",))[metric].verdict for seed in range(40)]
+    assert found.count("worse") <= 2
+
+
+@pytest.mark.parametrize("kind", STEADINESS)
+def test_a_rule_for_the_95th_percentile_holds_for_outliers(kind: str) -> None:
+    rules = [rule("p95_time>20%"), rule("mean_time>20%")]
+    failed = [bool(list(broken(compare(*pair(kind, 128, seed)), rules))) for seed in range(40)]
+    assert sum(failed) <= 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "slower", "entries", "metric"),
+    [
+        *((kind, 2.4, 400, "time") for kind in STEADINESS),
+        ("independent", 2.4, 60, "p95_time"),
+        ("independent", 2.4, 20, "mean_time"),
+        ("independent", 1.2, 400, "time"),
+        ("with outliers", 1.2, 400, "time"),
+        ("like their neighbours, with outliers", 1.2, 400, "time"),
+        ("like their neighbours, with outliers", 1.2, 2000, "p95_time"),
+        ("independent", 1.2, 400, "mean_time"),
+        ("with outliers", 2.4, 2000, "mean_time"),
+    ],
+)
+def test_what_takes_longer_is_called_worse(kind: str, slower: float, entries: int, metric: str) -> None:
+    found = [compare(*pair(kind, entries, seed, slower)).of(("step",))[metric].verdict for seed in range(10)]
+    assert found.count("worse") >= 8
+
+
+def pair(kind: str, entries: int, seed: int, slower: float = 1.0) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Summaries of two runs, of which the second takes so many times as long."""
+    before, after = (STEADINESS[kind](random.Random(2 * seed + side), entries) for side in (0, 1))
+    return summary_of(before), summary_of([int(slower * taken) for taken in after])
+
+
+def test_each_figure_has_a_noise_of_its_own() -> None:
+    step = compare(*pair("with outliers", 400, 0)).of(("step",))
+    noises = [step[metric].noise or 0 for metric in ("time", "mean_time", "p95_time")]
+    assert noises == sorted(noises)
+    assert noises[2] > 5 * noises[0] > 0
+
+
+def test_entries_like_their_neighbours_tell_less() -> None:
+    alike, apart = ([10_000 + 5_000 * ((number // held) % 2) + number for number in range(400)] for held in (100, 1))
+    close, wide = (compare(summary_of(taken), summary_of(taken)).of(("step",)) for taken in (apart, alike))
+    for metric in ("time", "mean_time"):
+        assert (wide[metric].noise or 0) > 2 * (close[metric].noise or 0)
+
+
+def test_the_devices_time_is_taken_to_scatter_as_the_phases_does() -> None:
+    a, b = pair("with outliers", 400, 0)
+    for summary in (a, b):
+        row = summary["phases"][0]
+        row["device_time_ns"] = 100 * row["mean_ns"]  # the sum of 400 entries, each a quarter of the phase's time
+    step = compare(a, b).of(("step",))
+    assert step["device_time"].noise == pytest.approx((step["mean_time"].noise or 0) / 4, rel=0.01)
+
+
+def test_one_entry_proves_only_a_large_change() -> None:
+    for slower, verdict in ((1.3, "same"), (2.4, "worse")):
+        found = compare(summary_of([10**9]), summary_of([int(slower * 10**9)])).of(("step",))
+        assert {found[metric].verdict for metric in ("time", "mean_time", "p95_time")} == {verdict}
+
+
+def test_a_summary_that_does_not_say_how_its_times_scatter_is_not_judged_by_them() -> None:
+    a, b = training(), training(ms=24)
+    for row in a["phases"]:
+        del row["p95_high_ns"]
+    assert verdicts(compare(a, b), "step")["p95_time"] == "unknown"
+
+
+def test_beyond_what_is_kept_exactly_the_noise_goes_on_to_shrink() -> None:
+    noises = []
+    for entries in (9_000, 36_000):
+        found = compare(*pair("independent", entries, 1)).of(("step",))
+        row = summary_of(STEADINESS["independent"](random.Random(1), entries))["phases"][0]
+        assert {found[metric].verdict for metric in ("time", "mean_time", "p95_time")} == {"same"}
+        noises.append([row[f"{name}_high_ns"] - row[f"{name}_low_ns"] for name in ("mean", "p50", "p95")])
+    for few, many in zip(*noises, strict=True):
+        assert many < 0.7 * few + 0.02 * 10_000_000  # a bucket is 2 % wide
 
 
 def test_a_regression_of_140_percent_is_one() -> None:

@@ -5,10 +5,11 @@ It works on the data of summaries (`Summary.to_dict()`), so that what was saved 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .noise import median_error_ns, memory_noise_bytes, time_noise_ns
+from .noise import least_time_noise_ns, memory_noise_bytes
 from .spans import int_or_none
 
 if TYPE_CHECKING:
@@ -157,11 +158,30 @@ def _noise(metric: Metric, old: Mapping[str, Any], new: Mapping[str, Any]) -> in
         return None
     if metric.unit == "bytes":
         return memory_noise_bytes(before, on_host="host" in (*_devices(old), *_devices(new)))
-    return time_noise_ns(before, _error(old), _error(new))
+    return _time_noise(metric, old, new, before, after)
 
 
-def _error(row: Mapping[str, Any]) -> float:
-    return median_error_ns(int_or_none(row.get("p25_ns")), int_or_none(row.get("p75_ns")), _count(row))
+def _time_noise(metric: Metric, old: Mapping[str, Any], new: Mapping[str, Any], before: int, after: int) -> int | None:
+    """How far apart the two may lie by chance, each moved towards the other as far as its own entries allow for."""
+    rises = after >= before
+    before_off, after_off = _off(metric, old, before, above=rises), _off(metric, new, after, above=not rises)
+    if before_off is None or after_off is None:
+        return None
+    entries = min(_count(old) or 0, _count(new) or 0)
+    if metric.name == "p95_time":
+        entries //= 20  # so many lie above it
+    return max(least_time_noise_ns(before, entries), round(math.hypot(before_off, after_off)))
+
+
+def _off(metric: Metric, row: Mapping[str, Any], figure: int, *, above: bool) -> float | None:
+    """How far above the figure, or below it, the true one may lie; None where the row does not say."""
+    side = "high" if above else "low"
+    if metric.name != "device_time":
+        bound = int_or_none(row.get(f"{metric.key.removesuffix('_ns')}_{side}_ns"))
+        return None if bound is None else abs(bound - figure)
+    # The device's times are known as a sum alone: they are taken to scatter as those of the phase do.
+    mean, bound = int_or_none(row.get("mean_ns")), int_or_none(row.get(f"mean_{side}_ns"))
+    return None if not mean or bound is None else abs(bound - mean) / mean * figure
 
 
 def _devices(row: Mapping[str, Any]) -> list[Any]:

@@ -26,9 +26,10 @@ class Row:
     up over threads, so `share` (of the wall time observed, with the time of what is open now) can pass 1.
     `allocated_delta_bytes` is the net sum of the entries' deltas. The peak is exact only where every entry
     measured it; else it is the largest figure seen at the boundaries and in the samples of this phase and of
-    those in it: the true peak is that or higher. `device_time_ns` is how long the device worked on those entries of
-    which that is known, where it was asked for. `open_ns` is how long those open now have been so, as far as
-    the events tell. `devices` are those that it spoke of.
+    those in it: the true peak is that or higher. `low` and `high` are how far chance may have moved the mean, the
+    median and the 95th percentile, by the scatter of these entries (three standard errors). `device_time_ns` is how
+    long the device worked on those entries of which that is known, where it was asked for. `open_ns` is how long those
+    open now have been so, as far as the events tell. `devices` are those that it spoke of.
     """
 
     path: tuple[str, ...]
@@ -41,6 +42,12 @@ class Row:
     p75_ns: int | None
     p95_ns: int | None
     percentiles_are_exact: bool
+    mean_low_ns: int | None
+    mean_high_ns: int | None
+    p50_low_ns: int | None
+    p50_high_ns: int | None
+    p95_low_ns: int | None
+    p95_high_ns: int | None
     share: float | None
     allocated_delta_bytes: int | None
     allocated_delta_mean_bytes: int | None
@@ -206,6 +213,7 @@ class _Node:
     def row(self, observed_ns: int | None) -> Row:
         timed = self.durations.count
         p25_ns, p50_ns, p75_ns, p95_ns = self.durations.at(0.25, 0.5, 0.75, 0.95)
+        chance, mean_ns = self.durations.bounds(), self.total_ns / (timed or 1)
         known_ns = None if not timed and self.open_ns is None else self.total_ns + (self.open_ns or 0)
         peak, peak_is_exact = self._peak()
         return Row(
@@ -213,12 +221,18 @@ class _Node:
             depth=len(self.path),
             count=self.count,
             total_ns=self.total_ns if timed else None,
-            mean_ns=round(self.total_ns / timed) if timed else None,
+            mean_ns=round(mean_ns) if timed else None,
             p25_ns=p25_ns,
             p50_ns=p50_ns,
             p75_ns=p75_ns,
             p95_ns=p95_ns,
             percentiles_are_exact=self.durations.is_exact,
+            mean_low_ns=chance and round(max(0.0, mean_ns - chance.mean_error)),
+            mean_high_ns=chance and round(mean_ns + chance.mean_error),
+            p50_low_ns=chance and chance.p50_low,
+            p50_high_ns=chance and chance.p50_high,
+            p95_low_ns=chance and chance.p95_low,
+            p95_high_ns=chance and chance.p95_high,
             share=known_ns / observed_ns if known_ns is not None and observed_ns else None,
             allocated_delta_bytes=self.delta_bytes if self.deltas else None,
             allocated_delta_mean_bytes=round(self.delta_bytes / self.deltas) if self.deltas else None,

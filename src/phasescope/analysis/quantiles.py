@@ -7,8 +7,12 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from .bounds import Scatter, bounds, in_order_with_scatter, nearest_rank
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from .bounds import Bounds
 
 EXACT_LIMIT = 10_000
 """Up to this many values the answer is one of the values; above it, within `RELATIVE_ERROR` of one."""
@@ -27,12 +31,13 @@ class Quantiles:
     int64 (some 2,200) and the answer depends on nothing but the values: neither on their order nor on chance.
     """
 
-    __slots__ = ("_buckets", "_folded", "_recent")
+    __slots__ = ("_buckets", "_folded", "_recent", "_scatter")
 
     def __init__(self) -> None:
         self._recent = array("q")
         self._buckets: dict[int, int] = {}
         self._folded = 0
+        self._scatter = Scatter(0.0)
 
     @property
     def count(self) -> int:
@@ -51,7 +56,7 @@ class Quantiles:
     def at(self, *shares: float) -> list[int | None]:
         """For each share (0.95 for the 95th percentile) the value by nearest rank; None where there is
         none."""
-        ranks = [max(1, math.ceil(share * self.count)) for share in shares]
+        ranks = [nearest_rank(share, self.count) for share in shares]
         if not self.count:
             return [None] * len(ranks)
         if self._buckets:
@@ -60,8 +65,21 @@ class Quantiles:
         values = sorted(self._recent)
         return [values[rank - 1] for rank in ranks]
 
+    def bounds(self) -> Bounds | None:
+        """Between which values chance may have moved the median, the mean and the 95th percentile; None where there is
+        no value. How alike neighbours are is judged by those that came before any were put into buckets."""
+        if not self.count:
+            return None
+        if self._buckets:
+            self._fold()
+            return bounds(self._middle_at, self.count, self._scatter._replace(variance=self._variance()))
+        in_order, scatter = in_order_with_scatter(self._recent)
+        return bounds(lambda rank: in_order[rank - 1], len(in_order), scatter)
+
     def _fold(self) -> None:
         """Put the recent values into their buckets: many at a time, which takes a third of the time."""
+        if not self._buckets:
+            self._scatter = in_order_with_scatter(self._recent)[1]
         log, ceil = math.log, math.ceil
         found = Counter([ceil(log(value) * _SCALE) if value > 0 else _ZERO for value in self._recent])
         for bucket, count in found.items():
@@ -75,4 +93,14 @@ class Quantiles:
             rank -= self._buckets[bucket]
             if rank <= 0:
                 break
+        return self._middle(bucket)
+
+    def _variance(self) -> float:
+        """Of the values in buckets, each taken to lie in the middle of its own."""
+        found = [(self._middle(bucket), times) for bucket, times in self._buckets.items()]
+        mean = sum(value * times for value, times in found) / self._folded
+        return sum(times * (value - mean) ** 2 for value, times in found) / (self._folded - 1)
+
+    @staticmethod
+    def _middle(bucket: int) -> int:
         return 0 if bucket == _ZERO else round(2 * _GROWTH**bucket / (_GROWTH + 1))

@@ -34,7 +34,7 @@ BATCHES = (1024, 2048, 4096, 8192, 16_384)
 STEPS = 20
 """In a block: short ones, so that a slow second of the machine meets both sides."""
 
-PAIRS = 12
+PAIRS = 8
 """Blocks with a view for each of the topic's rounds."""
 
 CATCH_UP_S = 0.15

@@ -16,6 +16,7 @@ from made_events import MS, START_NS, MadePhase, MadeSession
 from made_recordings import steps, write
 from phasescope import attach
 from phasescope.reader import SessionNotFoundError
+from phasescope.recording.batches import of_events
 from phasescope.recording.convert import convert
 from phasescope.recording.files import UnknownFormatError, format_of
 
@@ -104,6 +105,7 @@ def test_an_unfinished_conversion_leaves_nothing(tmp_path: Path, monkeypatch: py
     for ending in (".jsonl", ".parquet", ".perfetto-trace", ".json"):
         with attach(source) as reader:
             monkeypatch.setattr(reader, "iter_events", fails)
+            monkeypatch.setattr(reader, "iter_rows", lambda: of_events(fails()))
             with pytest.raises(RuntimeError, match="disk"):
                 convert([reader], tmp_path / f"b{ending}")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.jsonl"]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing
 from made_events import MadeSession
+from made_packed import BIG, changed, packed_events
 from made_recordings import ENDINGS, steps
 from phasescope import attach
 from phasescope.analysis.summary import Summary, summarize
@@ -23,8 +24,6 @@ from phasescope.codec import Raw, encode
 from phasescope.reader import Reader
 from phasescope.recording.reader import RecordingReader
 from phasescope.recording.recorder import line_of
-
-BIG = 2**63
 
 
 def by_events(reader: Reader) -> Summary:
@@ -67,48 +66,6 @@ def test_a_ring_that_has_come_round_and_begins_inside_of_phases(tmp_path: Path) 
         assert summary.missed > 0
 
 
-numbers = st.one_of(st.integers(0, 5), st.sampled_from([1000, BIG - 1, BIG, 2**64 - 1]))
-devices = st.tuples(
-    st.sampled_from(["cuda", "cpu"]),
-    st.sampled_from([-1, 0, 1, -BIG]),
-    numbers,
-    st.none() | numbers,
-    st.none() | numbers,
-    st.sampled_from([0, 1, 0b11111]),
-)
-paths = st.lists(st.sampled_from(["a", "b", "é"]), min_size=0, max_size=4)
-types = st.sampled_from(["phase_enter", "phase_exit", "phase_enter", "phase_exit", "sample", "error", "start", "odd"])
-
-
-@st.composite
-def packed_events(draw: st.DrawFn) -> tuple[Any, ...]:
-    """An event as the ring holds it, not always as the profiler would write it; it may end after any field."""
-    fields = (
-        draw(types),
-        draw(numbers),
-        draw(devices),
-        draw(numbers),
-        draw(numbers),
-        None,
-        None,
-        draw(st.integers(-5, 5)),
-        None,
-        draw(st.sampled_from([None, None, None, {"exhausted": True}, {"sampling_late_ns": 3}])),
-        draw(st.integers(1, 9)),
-        draw(st.none() | st.integers(1, 9)),
-        draw(st.none() | st.integers(1, 9)),
-        (1, "MainThread"),
-        draw(paths),
-        draw(st.none() | st.just({"index": 1})),
-        draw(st.none() | numbers),
-        draw(st.sampled_from(["ok", "ok", "error", "abandoned", "strange"])),
-        draw(st.none() | st.just("ValueError")),
-        draw(st.none() | st.integers(-9, 9) | st.sampled_from([BIG - 1, -BIG])),
-        draw(st.none() | numbers),
-    )
-    return fields[: draw(st.sampled_from([8, 11, 15, 19, 21, 21, 21]))]
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(packed_events(), max_size=40), st.lists(st.binary(max_size=8), max_size=2))
 def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes]) -> None:
@@ -119,22 +76,6 @@ def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes
         ring.writer.append(bytes(Raw(payload)))
     reader = Reader(ring.read, lambda: ring.layout.size, None)
     assert reader.summary() == by_events(reader)
-
-
-@st.composite
-def changed(draw: st.DrawFn, event: dict[str, Any]) -> dict[str, Any]:
-    """The event, now and then with something in it that does not belong there, or without what does."""
-    if draw(st.integers(0, 3)):
-        return event
-    event = json.loads(json.dumps(event))
-    within = [event, event["metadata"], event["metadata"].get("phase_scope", event)]
-    part = within[draw(st.integers(0, 2))]
-    key = draw(st.sampled_from(sorted(part)))
-    if draw(st.booleans()):
-        del part[key]
-    else:
-        part[key] = draw(st.sampled_from([None, 0, -1, BIG, "x", " ", "", True, [], ["a"], [1], {}, 1.5]))
-    return event
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -99,7 +99,7 @@ class Boundary(msgspec.Struct, array_like=True, gc=False):
     parent: Unsigned | None = None
     thread: msgspec.Raw = msgspec.Raw(b"")
     path: msgspec.Raw = msgspec.Raw(b"")
-    attributes: msgspec.Raw = msgspec.Raw(b"")
+    attributes: dict[str, str | int | Finite | bool | None] | None = None
     duration: Unsigned63 | None = None
     status: Literal["ok", "error", "abandoned"] = "ok"
     error_type: str | None = None

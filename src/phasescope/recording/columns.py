@@ -1,22 +1,19 @@
-"""Events as rows of columns: what varies from event to event, apart from what a session has in common.
+"""Events as columns: what a session has in common, what repeats, and what is new in each event.
 
-Rows come from TelemetryEvent v3 dicts, or straight from a ring's packed events, which saves half of the time.
+They come from TelemetryEvent v3 dicts, or straight from what is packed: see `batches`.
 """
 
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from phasescope.event import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from phasescope.codec import Wire
-    from phasescope.reader import Reader
+    from collections.abc import Mapping
 
 COMMON = (
     "schema_version",
@@ -31,70 +28,133 @@ COMMON = (
 )
 """The same in every event that one process writes."""
 
-MEASURED = (
-    "timestamp_ns",
+REPEATED = (
     "event_type",
     "collector",
     "device_id",
-    "allocator_allocated_bytes",
-    "allocator_reserved_bytes",
-    "allocator_active_bytes",
-    "allocator_inactive_bytes",
-    "allocator_change_bytes",
     "device_used_bytes",
     "device_free_bytes",
     "device_total_bytes",
     "context",
-)
-PHASE = (
+    "backend",
     "phase_path",
     "phase_action",
     "phase_status",
     "phase_error_type",
     "phase_thread_name",
     "phase_thread_id",
-    "phase_duration_ns",
-    "phase_allocated_delta_bytes",
-    "phase_peak_allocated_bytes",
 )
-COLUMNS = (*MEASURED, "backend", *PHASE, "metadata")
-"""Of a row. `phase_path` is joined by slashes, `metadata` JSON in UTF-8."""
+"""The same in many events, taken together. `phase_path` is joined by slashes."""
+
+MEASURED = {
+    "timestamp_ns": "timestamp",
+    "allocator_allocated_bytes": "allocated",
+    "allocator_reserved_bytes": "reserved",
+    "allocator_active_bytes": "active",
+    "allocator_inactive_bytes": "inactive",
+    "allocator_change_bytes": "change",
+}
+PHASE = {
+    "phase_duration_ns": "duration",
+    "phase_allocated_delta_bytes": "allocated_delta",
+    "phase_peak_allocated_bytes": "peak_allocated",
+}
+"""New in each event; the values are the names that these have in a packed boundary."""
+
+COLUMNS = (
+    *COMMON,
+    *("timestamp_ns", *REPEATED[:3], *list(MEASURED)[1:], *REPEATED[3:8]),
+    *(*REPEATED[8:], *PHASE),
+    "metadata",
+)
+"""All, in the order of a table."""
 
 TEXTS = frozenset(
-    {"session_id", "host", "job_id", "event_type", "collector", "context", "backend", "metadata", *PHASE[:5]}
+    {"session_id", "host", "job_id", "event_type", "collector", "context", "backend", "metadata", *REPEATED[8:13]}
 )
 """Of all columns those that hold text; the others hold integers of 64 bits."""
 
 ROWS = 8192
 
-_NO_PHASE = (None,) * len(PHASE)
 _INT64 = 1 << 63
 _encode = msgspec.json.Encoder().encode
+_repeated = itemgetter(*REPEATED[:7])
 _measured = itemgetter(*MEASURED)
 
 Row = tuple[Any, ...]
 
 
-def batches(reader: Reader) -> Iterator[tuple[Row, list[Row]]]:
-    """The reader's events: what a number of rows has in common (`COMMON`), and the rows (`COLUMNS`)."""
-    return _of_ring(reader) if reader.packed else _of_events(reader.iter_events())
+class Rows:
+    """Some rows, all with the same values of `COMMON`.
+
+    `repeated` are the combinations of `REPEATED` that there are, `places` which of them each row has. `measured` and
+    `phases` have each row's figures as attributes, those of a packed boundary; `metadata` is JSON.
+    """
+
+    __slots__ = ("_known", "common", "measured", "metadata", "phases", "places", "repeated")
+
+    def __init__(self, common: Row) -> None:
+        self.common = common
+        self.repeated: list[Row] = []
+        self.places: list[int] = []
+        self.measured: list[Any] = []
+        self.phases: list[Any] = []
+        self.metadata: list[bytes | str] = []
+        self._known: dict[Row, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def place(self, repeated: Row) -> int:
+        """Which combination this is."""
+        place = self._known.setdefault(repeated, len(self._known))
+        if place == len(self.repeated):
+            self.repeated.append(repeated)
+        return place
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """A whole event."""
+        scope = event["metadata"].get("phase_scope")
+        self.places.append(self.place(repeated_of(event)))
+        self.measured.append(_Measured(*_measured(event)))
+        self.phases.append(_phase(scope) if type(scope) is dict else _NO_PHASE)
+        self.metadata.append(_encode(event["metadata"]))
 
 
-def _of_events(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Row, list[Row]]]:
-    common: Row = ()
-    rows: list[Row] = []
-    for event in events:
-        own = _common(event)
-        if rows and (own != common or len(rows) == ROWS):
-            yield common, rows
-            rows = []
-        common = own
-        rows.append(_row(event))
-    if rows:
-        yield common, rows
+class _Measured(NamedTuple):
+    """`MEASURED`, as a packed boundary has it."""
+
+    timestamp: int
+    allocated: int
+    reserved: int
+    active: int | None
+    inactive: int | None
+    change: int
 
 
-def _common(event: Mapping[str, Any]) -> Row:
+class _Phase(NamedTuple):
+    """`PHASE`, as a packed boundary has it."""
+
+    duration: int | None = None
+    allocated_delta: int | None = None
+    peak_allocated: int | None = None
+
+
+_NO_PHASE = _Phase()
+_NO_SCOPE = (None,) * 6
+
+
+def repeated_of(event: Mapping[str, Any]) -> Row:
+    """The values of `REPEATED`."""
+    backend, scope = event["metadata"].get("backend"), event["metadata"].get("phase_scope")
+    return (
+        *_repeated(event),
+        backend if type(backend) is str else None,
+        *(_scope(scope) if type(scope) is dict else _NO_SCOPE),
+    )
+
+
+def common_of(event: Mapping[str, Any]) -> Row:
     """What an event may leave out has its value from the specification."""
     rank = event.get("rank", 0)
     return (
@@ -110,77 +170,22 @@ def _common(event: Mapping[str, Any]) -> Row:
     )
 
 
-def _row(event: Mapping[str, Any]) -> Row:
-    metadata = event["metadata"]
-    backend, scope = metadata.get("backend"), metadata.get("phase_scope")
-    return (
-        *_measured(event),
-        backend if type(backend) is str else None,
-        *(_phase(scope) if type(scope) is dict else _NO_PHASE),
-        _encode(metadata),
-    )
-
-
-def _phase(scope: dict[str, Any]) -> Row:
+def _scope(scope: dict[str, Any]) -> Row:
     get = scope.get
     path = get("path")
     joined = "/".join(map(str, path)) if isinstance(path, list) else get("name")
     texts = (joined, get("action"), get("status"), get("error_type"), get("thread_name"))
-    numbers = (get("thread_id"), get("duration_ns"), get("allocated_delta_bytes"), get("peak_allocated_bytes"))
-    return (
-        *[text if type(text) is str else None for text in texts],
-        *[number if type(number) is int and -_INT64 <= number < _INT64 else None for number in numbers],
+    return (*[text if type(text) is str else None for text in texts], _int_or_none(get("thread_id")))
+
+
+def _phase(scope: dict[str, Any]) -> _Phase:
+    get = scope.get
+    return _Phase(
+        _int_or_none(get("duration_ns")),
+        _int_or_none(get("allocated_delta_bytes")),
+        _int_or_none(get("peak_allocated_bytes")),
     )
 
 
-def _of_ring(reader: Reader) -> Iterator[tuple[Row, list[Row]]]:
-    common = _common({"session_id": None, **reader.constants})
-    metadata = reader.decoder.metadata
-    rows: list[Row] = []
-    for wire in reader.iter_wires():
-        rows.append(_wire_row(wire, _encode(metadata(wire))))
-        if len(rows) == ROWS:
-            yield common, rows
-            rows = []
-    if rows:
-        yield common, rows
-
-
-def _wire_row(wire: Wire, metadata: bytes) -> Row:
-    device = wire.device
-    return (
-        wire.timestamp,
-        wire.event_type,
-        "phasescope." + device.backend,
-        device.device_id,
-        wire.allocated,
-        wire.reserved,
-        wire.active,
-        wire.inactive,
-        wire.change,
-        device.used,
-        device.free,
-        device.total,
-        wire.context,
-        device.backend,
-        *(_NO_PHASE if wire.sequence is None else _wire_phase(wire)),
-        metadata,
-    )
-
-
-def _wire_phase(wire: Wire) -> Row:
-    path = "/".join(wire.path) if wire.path else "?"
-    number, name = wire.thread
-    if wire.event_type == "phase_exit":
-        return (
-            path,
-            "exit",
-            wire.status,
-            wire.error_type,
-            name,
-            number,
-            wire.duration or 0,
-            wire.allocated_delta,
-            wire.peak_allocated,
-        )
-    return (path, "enter" if wire.event_type == "phase_enter" else None, None, None, name, number, None, None, None)
+def _int_or_none(value: object) -> int | None:
+    return value if type(value) is int and -_INT64 <= value < _INT64 else None

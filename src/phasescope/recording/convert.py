@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from phasescope.recording import chrome, parquet, perfetto
+from phasescope.recording.batches import of_ring
 from phasescope.recording.files import (
     CHROME,
     JSONL,
@@ -19,6 +20,7 @@ from phasescope.recording.files import (
 )
 from phasescope.recording.jsonl import Writer
 from phasescope.recording.notes import Note
+from phasescope.recording.reader import RecordingReader
 from phasescope.recording.recorder import line_of
 from phasescope.recording.trace import Process, Tracer, entered_before
 
@@ -84,7 +86,8 @@ def _jsonl(readers: Sequence[Reader], path: Path) -> int:
 
 def _parquet(readers: Sequence[Reader], path: Path) -> int:
     (reader,) = readers
-    return parquet.write(reader, path, lambda: last_note(reader).to_event())
+    batches = reader.iter_rows() if isinstance(reader, RecordingReader) else of_ring(reader)
+    return parquet.write(batches, path, lambda: last_note(reader).to_event())
 
 
 def _trace(write: Callable[[Iterable[Item], BinaryIO], None]) -> Callable[[Sequence[Reader], Path], int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +22,22 @@ from phasescope.recording.lines import MissingDependencyError
 from phasescope.recording.source import Problem, Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from phasescope.reader import Reader
+    from phasescope.recording.columns import Rows
 
 _ROW_GROUP = 16 * columns.ROWS
 _LONGEST_TEXT = 200
+_NEW = frozenset({"timestamp_ns", "metadata"})  # different in each event
 _ONCE = frozenset({"context", "metadata"})  # texts that seldom repeat
-_ORDER = (*columns.COMMON, *columns.COLUMNS)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-def write(reader: Reader, path: str | os.PathLike[str], note: Callable[[], Mapping[str, Any]]) -> int:
-    """Write the reader's events; how many there were. `note` gives a recorder's word about them, asked for when they
+def write(batches: Iterable[Rows], path: str | os.PathLike[str], note: Callable[[], Mapping[str, Any]]) -> int:
+    """Write these events; how many there were. `note` gives a recorder's word about them, asked for when they
     are read, and kept in the file's own metadata.
 
     The file comes to be under its name when it is whole. Raises OSError and MissingDependencyError.
@@ -49,10 +50,12 @@ def write(reader: Reader, path: str | os.PathLike[str], note: Callable[[], Mappi
     tables: list[Any] = []
     try:
         unfinished.touch(mode=0o600)  # pyarrow would let everybody read it
-        with parquet.ParquetWriter(unfinished, schema, compression="zstd") as writer, ThreadPoolExecutor(1) as thread:
+        repeated = [column for column in columns.COLUMNS if column not in _NEW]
+        options = {"compression": "zstd", "use_dictionary": repeated}
+        with parquet.ParquetWriter(unfinished, schema, **options) as writer, ThreadPoolExecutor(1) as thread:
             written: Future[None] | None = None
-            for common, rows in columns.batches(reader):
-                tables.append(_table(pyarrow, schema, common, rows))
+            for rows in batches:
+                tables.append(_table(pyarrow, schema, rows))
                 count += len(rows)
                 if sum(map(len, tables)) >= _ROW_GROUP:
                     if written is not None:
@@ -79,34 +82,36 @@ def _schema(pyarrow: Any) -> Any:
             return pyarrow.string()
         return repeated if column in columns.TEXTS else pyarrow.int64()
 
-    return pyarrow.schema([(column, kind(column)) for column in _ORDER])
+    return pyarrow.schema([(column, kind(column)) for column in columns.COLUMNS])
 
 
-def _table(pyarrow: Any, schema: Any, common: columns.Row, rows: Sequence[columns.Row]) -> Any:
-    arrays = []
-    for column, value in zip(columns.COMMON, common, strict=True):
-        if column in columns.TEXTS:
-            arrays.append(_repeated(pyarrow, [value] * len(rows)))
-        else:
-            arrays.append(pyarrow.repeat(pyarrow.scalar(value, pyarrow.int64()), len(rows)))
-    for column, values in zip(columns.COLUMNS, zip(*rows, strict=True), strict=True):
-        if column == "metadata":
-            arrays.append(pyarrow.array(values, pyarrow.binary()).cast(pyarrow.string()))
-        elif column in columns.TEXTS and column not in _ONCE:
-            arrays.append(_repeated(pyarrow, values))
-        else:
-            arrays.append(pyarrow.array(values, schema.field(column).type))
-    return pyarrow.Table.from_arrays(arrays, schema=schema)
+def _table(pyarrow: Any, schema: Any, rows: Rows) -> Any:
+    integers, count = pyarrow.int64(), len(rows)
+    arrays = {}
+    places = pyarrow.array(rows.places, pyarrow.int32())
+    alike = pyarrow.repeat(pyarrow.scalar(0, pyarrow.int32()), count)
+    of_rows = zip(columns.REPEATED, zip(*rows.repeated, strict=True), strict=True)
+    of_all = zip(columns.COMMON, ((value,) for value in rows.common), strict=True)
+    for where, found in ((alike, of_all), (places, of_rows)):
+        for column, values in found:
+            if isinstance(schema.field(column).type, pyarrow.DictionaryType):
+                arrays[column] = _repeated(pyarrow, values, where)
+            else:
+                arrays[column] = pyarrow.array(values, schema.field(column).type).take(where)
+    for names, having in ((columns.MEASURED, rows.measured), (columns.PHASE, rows.phases)):
+        for column, attribute in names.items():
+            arrays[column] = pyarrow.array(list(map(attrgetter(attribute), having)), integers)
+    arrays["metadata"] = pyarrow.array(rows.metadata, pyarrow.string())
+    return pyarrow.Table.from_arrays([arrays[column] for column in columns.COLUMNS], schema=schema)
 
 
-def _repeated(pyarrow: Any, values: Sequence[str | None]) -> Any:
-    """A dictionary array, its dictionary made here: that is several times as fast as having pyarrow look for it."""
+def _repeated(pyarrow: Any, values: Sequence[str | None], places: Any) -> Any:
+    """A dictionary array of the values at these places. Its dictionary is made here: that is several times as fast as
+    having pyarrow look for it."""
     texts = [text for text in dict.fromkeys(values) if text is not None]
     numbers: dict[str | None, int] = {text: number for number, text in enumerate(texts)}
-    indices = list(map(numbers.get, values))  # of None there is none, and a missing index is null
-    return pyarrow.DictionaryArray.from_arrays(
-        pyarrow.array(indices, pyarrow.int32()), pyarrow.array(texts, pyarrow.string())
-    )
+    indices = pyarrow.array(list(map(numbers.get, values)), pyarrow.int32())  # of None there is none: it is null
+    return pyarrow.DictionaryArray.from_arrays(indices.take(places), pyarrow.array(texts, pyarrow.string()))
 
 
 class ParquetSource:

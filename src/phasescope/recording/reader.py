@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.analysis.summary import SummaryFold
 from phasescope.reader import Reader, SessionNotFoundError
+from phasescope.recording.batches import of_events, of_lines
 from phasescope.recording.files import ENDINGS, PERFETTO, full_parts, parts
 from phasescope.recording.notes import is_note, note_in
 from phasescope.recording.reading import Reading, fold_lines
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from phasescope.analysis.packed import Watch
+    from phasescope.recording.columns import Rows
     from phasescope.recording.notes import Note
     from phasescope.recording.source import Source
 
@@ -160,6 +162,18 @@ class RecordingReader(Reader):
                         watch.take(event, *told)
         self._finish(reading, fold.events)
         return fold
+
+    def iter_rows(self) -> Iterator[Rows]:
+        """The same events as `iter_events` gives, in rows for a table."""
+        source = self._open_source()
+        if not isinstance(source, JsonlSource):
+            yield from of_events(self.iter_events())
+            return
+        reading, count = Reading(self.session_id), 0
+        for rows in of_lines(source, reading):
+            count += len(rows)
+            yield rows
+        self._finish(reading, count)
 
     def _finish(self, reading: Reading, count: int) -> None:
         """Keep what was counted by a reading that went to the end."""

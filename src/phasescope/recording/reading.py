@@ -15,7 +15,7 @@ from phasescope.recording.source import MAX_PROBLEMS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phasescope.analysis.packed import Found, Watch
+    from phasescope.analysis.packed import Watch
     from phasescope.recording.lines import Lines
     from phasescope.recording.notes import Note
     from phasescope.recording.source import JsonlSource, Problem
@@ -51,24 +51,31 @@ class Reading:
 
 def fold_lines(source: JsonlSource, reading: Reading, watch: Watch | None = None) -> PackedFold:
     """The summary of the session's lines: what `SummaryFold` makes of the events, in less than half of the time."""
-    unpack = _Lines(reading)
+    unpack = LineUnpack(reading)
     fold = PackedFold("", unpack, watch)
+    for lines in batches_of(source, reading, unpack):
+        fold.add_packed(lines, unpack.boundaries(lines))
+    return fold
+
+
+def batches_of(source: JsonlSource, reading: Reading, unpack: LineUnpack) -> Iterator[Lines]:
+    """The lines of a source. Of those that `unpack` found to be no events, the reading is told when the next are asked
+    for."""
     for name, batch in source.batches(reading.report):
-        fold.add_packed(batch, unpack.boundaries(batch))
+        yield batch
         at = -1
         for line, error in unpack.bad:
             at = batch.index(line, at + 1)
             source.complain(reading.report, name, batch, at, error)
         unpack.bad.clear()
-    return fold
 
 
 class _NotOwnError(ValueError):
     """An event of another session, or a note."""
 
 
-class _Lines:
-    """Unpacks lines for `PackedFold`. `bad` are those that hold no event, in their order."""
+class LineUnpack:
+    """Unpacks a session's lines for who takes packed events. `bad` are those that hold no event, in their order."""
 
     def __init__(self, reading: Reading) -> None:
         self.bad: list[tuple[bytes, InvalidEventError]] = []
@@ -97,8 +104,9 @@ class _Lines:
             self._common, self._decoder = common, _decoder_of(common)
             self._learned += 1
 
-    def boundaries(self, lines: Lines) -> Iterator[Found | None]:
-        """Of each line the plain boundary in it, as `PackedFold` takes it."""
+    def boundaries(self, lines: Lines) -> Iterator[tuple[Line, Phase, bytes] | None]:
+        """Of each line the plain boundary in it, its phase, and its device as bytes: the same object as long as it is
+        equal."""
         device_id, backend, unavailable, packed = None, None, None, b""
         found = (self._together(lines) if self._is_plain else None) or map(self._alone, lines)
         self._is_plain = True
@@ -119,7 +127,7 @@ class _Lines:
                 packed = b"[%d,%b,%b]" % (device_id, backend, unavailable)
             yield line, phase, packed
 
-    def _together(self, lines: Lines) -> Iterable[_Line | None] | None:
+    def _together(self, lines: Lines) -> Iterable[Line | None] | None:
         """All lines at once, which spares splitting them; None where one does not fit, or they are not one each."""
         if lines.torn:
             return None
@@ -129,7 +137,7 @@ class _Lines:
             return None
         return found if len(found) == len(lines) and lines.are_objects() else None
 
-    def _alone(self, line: bytes) -> _Line | None:
+    def _alone(self, line: bytes) -> Line | None:
         try:
             return self._decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -156,7 +164,14 @@ _PHASE_KEYS = {
     "allocated_delta": "allocated_delta_bytes",
     "peak_allocated": "peak_allocated_bytes",
 }
-_LINE_KEYS = {"timestamp": "timestamp_ns", "allocated": "allocator_allocated_bytes"}
+_LINE_KEYS = {
+    "timestamp": "timestamp_ns",
+    "allocated": "allocator_allocated_bytes",
+    "reserved": "allocator_reserved_bytes",
+    "active": "allocator_active_bytes",
+    "inactive": "allocator_inactive_bytes",
+    "change": "allocator_change_bytes",
+}
 _MAX_INT = 2**63 - 1
 _Size = Annotated[int, msgspec.Meta(ge=0, le=_MAX_INT)]
 _Change = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -166,7 +181,7 @@ _MAX_LEARNED = 64
 _ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}
 
 
-class _Phase(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_PHASE_KEYS):
+class Phase(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_PHASE_KEYS):
     """A phase of a boundary as the profiler writes it, and nothing else. What is only compared is left as bytes."""
 
     action: Literal["enter", "exit"]
@@ -175,7 +190,7 @@ class _Phase(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_PHASE
     depth: int
     scope: _Text
     parent: _Text | None
-    thread_id: int
+    thread_id: _Change
     thread_name: str
     sequence: int
     attributes: dict[str, Any] | None = None
@@ -188,11 +203,11 @@ class _Phase(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_PHASE
 
 class _Metadata(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     backend: msgspec.Raw
-    phase_scope: _Phase
+    phase_scope: Phase
     unavailable: msgspec.Raw = msgspec.Raw(b"[]")
 
 
-class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_LINE_KEYS):
+class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_LINE_KEYS):
     """A line with a plain boundary. What does not fit is read as any other line."""
 
     schema_version: Literal[3]
@@ -205,10 +220,10 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_LINE_K
     host: str
     device_id: Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)]
     allocated: _Size
-    allocator_reserved_bytes: _Size
-    allocator_active_bytes: _Size | None
-    allocator_inactive_bytes: _Size | None
-    allocator_change_bytes: _Change
+    reserved: _Size
+    active: _Size | None
+    inactive: _Size | None
+    change: _Change
     device_used_bytes: _Size
     device_free_bytes: _Size | None
     device_total_bytes: _Size | None
@@ -224,7 +239,7 @@ _decode_path = msgspec.json.Decoder(Annotated[list[str], msgspec.Meta(min_length
 _decode_device = msgspec.json.Decoder(tuple[int, str, list[str]]).decode
 
 
-def _decoder_of(common: tuple[Any, ...]) -> msgspec.json.Decoder[_Line]:
+def _decoder_of(common: tuple[Any, ...]) -> msgspec.json.Decoder[Line]:
     """Of lines that have these values of `_COMMON`: it finds out faster than a comparison of what it gives."""
     own = [(key, Literal[value]) for key, value in zip(_COMMON, common, strict=True)]
-    return msgspec.json.Decoder(msgspec.defstruct("_OwnLine", own, bases=(_Line,), gc=False))
+    return msgspec.json.Decoder(msgspec.defstruct("_OwnLine", own, bases=(Line,), gc=False))

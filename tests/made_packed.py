@@ -1,0 +1,67 @@
+"""Packed events, and lines of recordings, that hypothesis makes up: not always as the profiler would write them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+BIG = 2**63
+
+numbers = st.one_of(st.integers(0, 5), st.sampled_from([1000, BIG - 1, BIG, 2**64 - 1]))
+devices = st.tuples(
+    st.sampled_from(["cuda", "cpu"]),
+    st.sampled_from([-1, 0, 1, -BIG]),
+    numbers,
+    st.none() | numbers,
+    st.none() | numbers,
+    st.sampled_from([0, 1, 0b11111]),
+)
+paths = st.lists(st.sampled_from(["a", "b", "é"]), min_size=0, max_size=4)
+types = st.sampled_from(["phase_enter", "phase_exit", "phase_enter", "phase_exit", "sample", "error", "start", "odd"])
+
+
+@st.composite
+def packed_events(draw: st.DrawFn) -> tuple[Any, ...]:
+    """An event as the ring holds it, not always as the profiler would write it; it may end after any field."""
+    fields = (
+        draw(types),
+        draw(numbers),
+        draw(devices),
+        draw(numbers),
+        draw(numbers),
+        None,
+        None,
+        draw(st.integers(-5, 5)),
+        None,
+        draw(st.sampled_from([None, None, None, {"exhausted": True}, {"sampling_late_ns": 3}])),
+        draw(st.integers(1, 9)),
+        draw(st.none() | st.integers(1, 9)),
+        draw(st.none() | st.integers(1, 9)),
+        (1, "MainThread"),
+        draw(paths),
+        draw(st.none() | st.just({"index": 1})),
+        draw(st.none() | numbers),
+        draw(st.sampled_from(["ok", "ok", "error", "abandoned", "strange"])),
+        draw(st.none() | st.just("ValueError")),
+        draw(st.none() | st.integers(-9, 9) | st.sampled_from([BIG - 1, -BIG])),
+        draw(st.none() | numbers),
+    )
+    return fields[: draw(st.sampled_from([8, 11, 15, 19, 21, 21, 21]))]
+
+
+@st.composite
+def changed(draw: st.DrawFn, event: dict[str, Any]) -> dict[str, Any]:
+    """The event, now and then with something in it that does not belong there, or without what does."""
+    if draw(st.integers(0, 3)):
+        return event
+    event = json.loads(json.dumps(event))
+    within = [event, event["metadata"], event["metadata"].get("phase_scope", event)]
+    part = within[draw(st.integers(0, 2))]
+    key = draw(st.sampled_from(sorted(part)))
+    if draw(st.booleans()):
+        del part[key]
+    else:
+        part[key] = draw(st.sampled_from([None, 0, -1, BIG, "x", " ", "", True, [], ["a"], [1], {}, 1.5]))
+    return event

@@ -1,0 +1,157 @@
+"""Tables made of what is packed have the rows that the events themselves would give."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import phasescope
+from fakes.rings import CONSTANTS, MemoryRing
+from made_events import MadeSession
+from made_packed import changed, packed_events
+from made_recordings import steps
+from phasescope.codec import Raw, encode
+from phasescope.reader import Reader
+from phasescope.recording import batches
+from phasescope.recording.batches import of_events, of_ring
+from phasescope.recording.columns import COMMON, MEASURED, PHASE, REPEATED
+from phasescope.recording.reader import RecordingReader
+from phasescope.recording.recorder import line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from phasescope.recording.columns import Rows
+
+SLOWLY = settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def rows_of(found: Iterable[Rows]) -> list[dict[str, Any]]:
+    """All values of each row by their columns."""
+    listed = []
+    for rows in found:
+        for place, measured, phase, metadata in zip(
+            rows.places, rows.measured, rows.phases, rows.metadata, strict=True
+        ):
+            listed.append(
+                {
+                    **dict(zip(COMMON, rows.common, strict=True)),
+                    **dict(zip(REPEATED, rows.repeated[place], strict=True)),
+                    **{column: attrgetter(name)(measured) for column, name in MEASURED.items()},
+                    **{column: attrgetter(name)(phase) for column, name in PHASE.items()},
+                    "metadata": json.loads(metadata),
+                }
+            )
+    return listed
+
+
+def check_ring(reader: Reader) -> None:
+    expected = rows_of(of_events(reader.iter_events()))
+    damaged = reader.damaged
+    assert rows_of(of_ring(reader)) == expected
+    assert reader.damaged == damaged
+
+
+def check_recording(path: Path) -> None:
+    with RecordingReader.open(path) as reader:
+        expected = rows_of(of_events(reader.iter_events()))
+        of_reading = (reader.written, reader.missed, reader.damaged, reader.problems, reader.others)
+        assert rows_of(reader.iter_rows()) == expected
+        assert (reader.written, reader.missed, reader.damaged, reader.problems, reader.others) == of_reading
+
+
+@SLOWLY
+@given(st.lists(packed_events(), max_size=40), st.lists(st.binary(max_size=8), max_size=2))
+def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes]) -> None:
+    ring = MemoryRing(constants=CONSTANTS)
+    for fields in events:
+        ring.writer.append(encode(fields))
+    for payload in broken:
+        ring.writer.append(bytes(Raw(payload)))
+    check_ring(Reader(ring.read, lambda: ring.layout.size, None))
+
+
+@SLOWLY
+@given(st.lists(packed_events(), min_size=1, max_size=30), st.data())
+def test_whatever_a_recording_holds(packed: list[tuple[Any, ...]], data: st.DataObject) -> None:
+    ring = MemoryRing(constants=CONSTANTS)
+    for fields in packed:
+        ring.writer.append(encode(fields))
+    events = Reader(ring.read, lambda: ring.layout.size, None).events()
+    lines = [line_of(data.draw(changed(event))) for event in events]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.jsonl"
+        path.write_bytes(b"".join(lines) + line_of(MadeSession().event("stop")))
+        check_recording(path)
+
+
+LINES = [line_of(event) for event in steps(400)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_recording_with_bytes_that_are_wrong(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    data = bytearray(b"".join(LINES))
+    for _ in range(40):
+        data[chance.randrange(len(LINES[0]), len(data))] = chance.randrange(256)
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(data)
+    check_recording(path)
+
+
+def test_a_line_with_its_metadata_elsewhere_or_twice(tmp_path: Path) -> None:
+    event = json.loads(LINES[300])
+    first = {"metadata": event["metadata"], **event}
+    twice = LINES[301].replace(b'"metadata":', b'"metadata":{},"metadata":')
+    spaced = json.dumps(json.loads(LINES[302])).encode() + b" \n"
+    within = json.loads(LINES[303])
+    within["metadata"]["phase_scope"]["attributes"] = {"metadata": 1}
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b"".join([*LINES[:300], line_of(first), twice, spaced, line_of(within), *LINES[304:]]))
+    check_recording(path)
+
+
+@pytest.mark.parametrize("differing", [{"pid": 7}, {"sampling_interval_ms": 1}, {"host": "other"}, {"rank": 1}])
+def test_events_of_one_session_that_differ_in_what_it_has_in_common(tmp_path: Path, differing: dict[str, Any]) -> None:
+    events = [
+        {**json.loads(line), "world_size": 2, **(differing if at % 9 == 8 else {})} for at, line in enumerate(LINES)
+    ]
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b"".join(map(line_of, events)))
+    check_recording(path)
+
+
+def test_few_events_are_made_of_a_real_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    kept = batches.Batches.add
+
+    def counted(self: batches.Batches, event: dict[str, Any]) -> None:
+        made.append(event)
+        kept(self, event)
+
+    path = tmp_path / "run.jsonl"
+    with phasescope.start(backends=["cpu"], record=path) as session:
+        for index in range(500):
+            with phasescope.phase('épo"ch'), phasescope.phase("step"):
+                pass
+            if index == 250:
+                with phasescope.phase("named", index=index):
+                    pass
+    with session.reader() as ring, RecordingReader.open(path) as recording:
+        check_ring(ring)
+        check_recording(path)
+        monkeypatch.setattr(batches.Batches, "add", counted)
+        for found in (of_ring(ring), recording.iter_rows()):
+            made.clear()
+            assert len(rows_of(found)) > 2000
+            assert len(made) < 400  # samples, and after each of them new kinds

@@ -43,9 +43,10 @@ import sys, time
 from phasescope import cli
 
 code = cli.main(sys.argv[1:])
-with open("/proc/self/status") as status:
-    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
-print(time.process_time(), peak, file=sys.stderr)
+if code in (0, 4):  # else its own last line is the reason
+    with open("/proc/self/status") as status:
+        peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+    print(time.process_time(), peak, file=sys.stderr)
 sys.exit(code)
 """
 

@@ -243,6 +243,9 @@ def test_many_durations_are_kept_in_bounded_memory_within_one_per_cent() -> None
         true = ordered[max(1, -int(-share * len(values) // 1)) - 1]
         assert found == pytest.approx(true, rel=1.5 * quantiles.RELATIVE_ERROR)
     assert not kept.is_exact
+    at_once = quantiles.Quantiles()
+    at_once.extend(values)
+    assert (at_once.at(0.5, 0.95), at_once.bounds()) == (kept.at(0.5, 0.95), kept.bounds())
     backwards = quantiles.Quantiles()
     backwards.extend(reversed(values))
     assert backwards.at(0.5, 0.95) == kept.at(0.5, 0.95)

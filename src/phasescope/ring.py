@@ -299,17 +299,17 @@ class RingReader:
         place that allows its number, so are these.
         """
         unpack, header, position, end = self._record.unpack_from, _RECORD.size, self._position, len(data)
-        sequence, crc32, append = records[-1][0], zlib.crc32, records.append
-        while at + header <= end:
+        sequence, crc32, append, longest = records[-1][0], zlib.crc32, records.append, MAX_PAYLOAD_BYTES
+        while (start := at + header) <= end:
             length, checksum, number = unpack(data, at)
-            start = at + header
-            if number != sequence + 1 or length > end - start or length > MAX_PAYLOAD_BYTES:
+            following = start + length
+            if number != sequence + 1 or following > end or length > longest:
                 break
-            payload = data[start : start + length]
-            if crc32(payload, position + at + number & 0xFFFFFFFF) != checksum:
+            payload = data[start:following]
+            if crc32(payload, position + at + number) != checksum:
                 break
             append((number, payload))
-            sequence, at = number, start + length
+            sequence, at = number, following
         self._sequence = sequence
         return at
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .devices import device_label
 from .phasetree import MAX_PATHS
+from .spans import MAX_OPENED
 from .summary import SummaryFold
 
 if TYPE_CHECKING:
@@ -172,10 +173,14 @@ class PackedFold(SummaryFold):
         watch = self._watch
         raised, told = (_NOTHING, None) if watch is None else (watch.raised, watch.ended)
         for at, found in enumerate(boundaries):
-            if found is None or raised or (watch is not None and found[1].status != "ok"):
+            if found is None or raised:
                 damaged += self._add_event(payloads, at)
                 continue
             boundary, phase, of_device = found
+            status = phase.status
+            if status != "ok" and watch is not None:
+                damaged += self._add_event(payloads, at)
+                continue
             if of_device is not packed_device:
                 packed_device = of_device
                 label, knows_allocated, kinds = known.get(of_device, _UNKNOWN)
@@ -203,13 +208,16 @@ class PackedFold(SummaryFold):
                     kind.deltas.append(delta)
                 if phase.peak_allocated is not None:
                     kind.node.measured(phase.peak_allocated, label)
-                if phase.status != "ok":
-                    kind.node.went_wrong(phase.status)
+                if status != "ok":
+                    kind.node.went_wrong(status)
                 if told is not None and knows_allocated:
                     told(label, kind.path, allocated, delta, time_ns, duration_ns)
             else:
                 entries += 1
-                spans.entered(scope, kind.path, time_ns)
+                if spans.is_first or len(opened) >= MAX_OPENED:
+                    spans.entered(scope, kind.path, time_ns)
+                else:
+                    opened[scope] = (kind.path, time_ns, True)
             if phase.parent != last_parent:  # the same parent twice in a row says nothing new
                 last_parent = phase.parent
                 if last_parent is not None and last_parent not in opened:

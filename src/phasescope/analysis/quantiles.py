@@ -79,7 +79,7 @@ class Quantiles:
     def _fold(self) -> None:
         """Put the recent values into their buckets: many at a time, which takes a third of the time."""
         if not self._buckets:
-            self._scatter = in_order_with_scatter(self._recent)[1]
+            self._scatter = in_order_with_scatter(self._recent[: EXACT_LIMIT + 1])[1]  # however many came at once
         log, ceil = math.log, math.ceil
         found = Counter([ceil(log(value) * _SCALE) if value > 0 else _ZERO for value in self._recent])
         for bucket, count in found.items():

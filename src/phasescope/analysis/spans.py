@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_MAX_TRACKED = 65_536
+MAX_OPENED = 65_536
 """More phases than this are never open at once; a file that says so is not believed further."""
 
 _INT64 = 1 << 63
@@ -125,12 +125,14 @@ class SpanBuilder:
     once.
 
     `opened` are the phases entered and not ended so far, by their ids; those that are `prefix` and a number, by the
-    number alone: a fast loop makes no text of each.
+    number alone: a fast loop makes no text of each. Such a loop may add to them itself what is entered, but not while
+    `is_first`: no phase with a number was entered so far.
     """
 
     def __init__(self, prefix: str = "") -> None:
         self.opened: dict[Key, _Open] = {}
         self._prefix = prefix
+        self.is_first = True
         self._first_entry: int | None = None
         self._ended_unentered: set[Key] = set()
 
@@ -154,14 +156,15 @@ class SpanBuilder:
 
     def entered(self, key: Key, path: tuple[str, ...], time_ns: int | None) -> None:
         """The phase was entered."""
-        if len(self.opened) < _MAX_TRACKED:
+        if len(self.opened) < MAX_OPENED:
             if self._first_entry is None:
                 self._first_entry = _entry_number(key)
+                self.is_first = self._first_entry is None
             self.opened[key] = (path, time_ns, True)
 
     def ended_unentered(self, key: Key) -> None:
         """The phase has ended, and when it was entered is not known."""
-        if len(self._ended_unentered) < _MAX_TRACKED:
+        if len(self._ended_unentered) < MAX_OPENED:
             self._ended_unentered.add(key)
 
     def seen_open(self, key: Key, path: tuple[str, ...], time_ns: int | None) -> None:
@@ -170,7 +173,7 @@ class SpanBuilder:
         Entries are numbered in order, so one with a number above the first entry seen is no such phase: it
         has ended meanwhile, or its enter event is still to come.
         """
-        if key in self.opened or not path or key in self._ended_unentered or len(self.opened) >= _MAX_TRACKED:
+        if key in self.opened or not path or key in self._ended_unentered or len(self.opened) >= MAX_OPENED:
             return
         number = _entry_number(key)
         if number is not None and (self._first_entry is None or number < self._first_entry):

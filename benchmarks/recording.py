@@ -115,9 +115,13 @@ def _training(recorded: bool, window_s: float) -> tuple[float, float]:
         if recorder is None:
             return float(cost_ns), 0
         recorder[0].communicate(timeout=60)
-        with path.open("rb") as lines:
-            kept = sum(json.loads(line)["event_type"] != "recording" for line in lines)
-        return float(cost_ns), int(written) - kept
+        return float(cost_ns), int(written) - sum(map(_events_in, path.parent.glob(f"{path.stem}*")))
+
+
+def _events_in(part: Path) -> int:
+    """Of one part of a recording, which begins with a line of its own."""
+    with part.open("rb") as lines:
+        return sum(json.loads(line)["event_type"] != "recording" for line in lines)
 
 
 def _start(environment: dict[str, str], *arguments: str) -> tuple[subprocess.Popen[str], str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from benchmarks.measure import Series
 
@@ -60,6 +60,9 @@ class Result(NamedTuple):
     floors: Sequence[Floor] = ()
 
 
+_AGAIN = ": measured again"
+
+
 def show(value: float, unit: str) -> str:
     """A figure with its unit."""
     if unit == "1/x":
@@ -77,6 +80,8 @@ def show(value: float, unit: str) -> str:
 
 
 def _three_digits(value: float) -> str:
+    if value == 0:
+        return "0"
     if abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
@@ -208,8 +213,15 @@ def renew_markdown(path: Path, results: dict[str, Result], about: Sequence[str])
     text = _with_block(text, "targets", "\n".join(targets))
     for name, (headings, lines) in found.items():
         text = _with_block(text, name.replace(" ", "-"), markdown_table(headings, lines))
-    note = f"- {', '.join(results)}: measured again in a run of their own; {about[1].partition('; ')[2]}"
-    path.write_text(_with_block(text, "machine", f"{_block(text, 'machine')}\n{note}"))
+    notes = [line for line in _block(text, "machine").splitlines() if not _is_outdated(line, results.keys())]
+    notes.append(f"- {', '.join(results)}{_AGAIN} in a run of their own; {about[1].partition('; ')[2]}")
+    path.write_text(_with_block(text, "machine", "\n".join(notes)))
+
+
+def _is_outdated(line: str, renewed: Collection[str]) -> bool:
+    """Whether it says of topics that they were measured again, and all of those are now."""
+    topics, said, _ = line.removeprefix("- ").partition(_AGAIN)
+    return bool(said) and set(topics.split(", ")) <= set(renewed)
 
 
 def _block(text: str, name: str) -> str:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 from hypothesis import strategies as st
 
+from fakes.rings import CONSTANTS, MemoryRing
+from made_events import MadeSession
+from made_recordings import steps
+from phasescope.codec import encode
+from phasescope.reader import Reader
+from phasescope.recording.recorder import line_of
+
 BIG = 2**63
+LINES = [line_of(event) for event in steps(400)]
+"""A sound recording."""
 
 numbers = st.one_of(st.integers(0, 5), st.sampled_from([1000, BIG - 1, BIG, 2**64 - 1]))
 devices = st.tuples(
@@ -65,3 +75,23 @@ def changed(draw: st.DrawFn, event: dict[str, Any]) -> dict[str, Any]:
     else:
         part[key] = draw(st.sampled_from([None, 0, -1, BIG, "x", " ", "", True, [], ["a"], [1], {}, 1.5]))
     return event
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> bytes:
+    """A recording of such events, some of them changed."""
+    ring = MemoryRing(constants=CONSTANTS)
+    for fields in draw(st.lists(packed_events(), min_size=1, max_size=30)):
+        ring.writer.append(encode(fields))
+    events = Reader(ring.read, lambda: ring.layout.size, None).events()
+    lines = [line_of(draw(changed(event))) for event in events]
+    return b"".join(lines) + line_of(MadeSession().event("stop"))
+
+
+def with_wrong_bytes(seed: int) -> bytes:
+    """The sound recording with 40 bytes, behind its first line, that are any."""
+    chance = random.Random(seed)
+    data = bytearray(b"".join(LINES))
+    for _ in range(40):
+        data[chance.randrange(len(LINES[0]), len(data))] = chance.randrange(256)
+    return bytes(data)

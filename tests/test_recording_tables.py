@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import tempfile
 from operator import attrgetter
 from pathlib import Path
@@ -15,9 +14,7 @@ from hypothesis import strategies as st
 
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing
-from made_events import MadeSession
-from made_packed import changed, packed_events
-from made_recordings import steps
+from made_packed import LINES, packed_events, recordings, with_wrong_bytes
 from phasescope.codec import Raw, encode
 from phasescope.reader import Reader
 from phasescope.recording import batches
@@ -82,30 +79,18 @@ def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes
 
 
 @SLOWLY
-@given(st.lists(packed_events(), min_size=1, max_size=30), st.data())
-def test_whatever_a_recording_holds(packed: list[tuple[Any, ...]], data: st.DataObject) -> None:
-    ring = MemoryRing(constants=CONSTANTS)
-    for fields in packed:
-        ring.writer.append(encode(fields))
-    events = Reader(ring.read, lambda: ring.layout.size, None).events()
-    lines = [line_of(data.draw(changed(event))) for event in events]
+@given(recordings())
+def test_whatever_a_recording_holds(recording: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.jsonl"
-        path.write_bytes(b"".join(lines) + line_of(MadeSession().event("stop")))
+        path.write_bytes(recording)
         check_recording(path)
-
-
-LINES = [line_of(event) for event in steps(400)]
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_recording_with_bytes_that_are_wrong(tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
-    data = bytearray(b"".join(LINES))
-    for _ in range(40):
-        data[chance.randrange(len(LINES[0]), len(data))] = chance.randrange(256)
     path = tmp_path / "run.jsonl"
-    path.write_bytes(data)
+    path.write_bytes(with_wrong_bytes(seed))
     check_recording(path)
 
 

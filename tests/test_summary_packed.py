@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import tempfile
 import threading
 from pathlib import Path
@@ -15,9 +14,8 @@ from hypothesis import strategies as st
 
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing
-from made_events import MadeSession
-from made_packed import BIG, changed, packed_events
-from made_recordings import ENDINGS, steps
+from made_packed import BIG, LINES, packed_events, recordings, with_wrong_bytes
+from made_recordings import ENDINGS
 from phasescope import attach
 from phasescope.analysis.summary import Summary, summarize
 from phasescope.codec import Raw, encode
@@ -79,16 +77,11 @@ def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.lists(packed_events(), min_size=1, max_size=30), st.data())
-def test_whatever_a_recording_holds(packed: list[tuple[Any, ...]], data: st.DataObject) -> None:
-    ring = MemoryRing(constants=CONSTANTS)
-    for fields in packed:
-        ring.writer.append(encode(fields))
-    events = Reader(ring.read, lambda: ring.layout.size, None).events()
-    lines = [line_of(data.draw(changed(event))) for event in events]
+@given(recordings())
+def test_whatever_a_recording_holds(recording: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.jsonl"
-        path.write_bytes(b"".join(lines) + line_of(MadeSession().event("stop")))
+        path.write_bytes(recording)
         check_as_its_events(path)
 
 
@@ -101,17 +94,10 @@ def check_as_its_events(path: Path) -> None:
         assert (reader.missed, reader.damaged, reader.problems, reader.others) == of_reading
 
 
-LINES = [line_of(event) for event in steps(400)]
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_a_recording_with_bytes_that_are_wrong(tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
-    data = bytearray(b"".join(LINES))
-    for _ in range(40):
-        data[chance.randrange(len(LINES[0]), len(data))] = chance.randrange(256)
     path = tmp_path / "run.jsonl"
-    path.write_bytes(data)
+    path.write_bytes(with_wrong_bytes(seed))
     check_as_its_events(path)
 
 

@@ -74,8 +74,8 @@ class _Suspended:
         self._inner = phases._get_current()
 
     def resume(self) -> None:
-        self._outer = phases._get_current()
-        if self._is_open():
+        if self._is_open():  # asked first: at the interpreter's end the module may be gone
+            self._outer = phases._get_current()
             phases._set_current(self._inner)
 
     def suspend(self) -> None:

@@ -171,7 +171,10 @@ class _File:
                 os.close(fd)
 
     def __del__(self) -> None:
-        self.close()
+        try:  # noqa: SIM105
+            self.close()
+        except:  # noqa: E722 - at the interpreter's end any global may be gone, the names of exceptions too
+            pass
 
 
 def _closed(*_: int) -> NoReturn:
@@ -378,9 +381,11 @@ class Reader:
         event = self.decoder.event
         for payload in payloads:
             try:
-                yield event(payload)
+                decoded = event(payload)
             except PayloadError:
                 ring.damaged += 1
+                continue
+            yield decoded  # not inside of the `try`: at the interpreter's end its class may be gone before this is
 
     def _count(self, ring: RingReader) -> None:
         self.missed, self.damaged = ring.missed, ring.damaged

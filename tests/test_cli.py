@@ -232,6 +232,7 @@ def test_ls_shows_a_live_session(training: Training, run: Callable[..., tuple[in
 def test_ls_says_why_it_did_not_look_into_a_directory(
     directory: Path, run: Callable[..., tuple[int, str, str]]
 ) -> None:
+    (directory / "node-1-1.ring").touch()
     directory.chmod(0o755)
     exit_code, _, err = run("ls")
     assert exit_code == 1
@@ -615,6 +616,9 @@ def test_doctor_exits_with_1_where_no_directory_works(
 ) -> None:
     monkeypatch.setattr("phasescope.session.diagnose", list)  # the sources are not what is asked here
     directory.chmod(0o755)
+    own = directory / f"phasescope-{os.getuid()}"
+    own.mkdir()
+    own.chmod(0o755)
     exit_code, out, _ = run("doctor")
     assert exit_code == 1
     assert "chmod 700" in out

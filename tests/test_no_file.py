@@ -114,9 +114,11 @@ def test_with_room_there_is_a_file_and_no_warning(result: str, rings: Path) -> N
 # Directories that are refused
 
 
-def _open_to_others(path: Path) -> None:
+def _own_folder_open_to_others(path: Path) -> None:
     path.mkdir()
-    path.chmod(0o770)
+    path.chmod(0o755)
+    (path / f"phasescope-{os.getuid()}").mkdir()
+    (path / f"phasescope-{os.getuid()}").chmod(0o770)
 
 
 def _somebody_elses(path: Path) -> None:
@@ -132,22 +134,34 @@ def _a_link(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (_open_to_others, "is open to others (mode 0770); run: chmod 700 "),
+        (_own_folder_open_to_others, f"/phasescope-{system.user_id()} is open to others (mode 0770); run: chmod 700 "),
         pytest.param(
             _somebody_elses,
-            "belongs to user 65534; name another directory (PHASESCOPE_DIR, or start(directory=...))",
+            " belongs to user 65534; name another directory (PHASESCOPE_DIR, or start(directory=...))",
             marks=pytest.mark.skipif(system.user_id() != 0, reason="only root can give a directory away"),
         ),
-        (_a_link, "is a symbolic link; name the directory itself, or remove the link"),
-        (Path.touch, "is no directory; name another directory"),
+        (_a_link, " is a symbolic link; name the directory itself, or remove the link"),
+        (Path.touch, " is no directory; name another directory"),
     ],
 )
 def test_a_directory_that_is_refused(make: Callable[[Path], None], why: str, result: str, tmp_path: Path) -> None:
     place = tmp_path / "place"
     make(place)
     before = sorted(tmp_path.rglob("*"))
-    check_in_memory(run(PHASESCOPE_DIR=str(place)), result, f"{place} {why}")
+    check_in_memory(run(PHASESCOPE_DIR=str(place)), result, f"{place}{why}")
     assert sorted(tmp_path.rglob("*")) == before, "nothing was made, nothing removed"
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o1777])
+def test_a_directory_made_by_a_plain_mkdir_will_do(mode: int, result: str, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(mode)
+    told = run(PHASESCOPE_DIR=str(place))
+    check_in_file(told, result, place / f"phasescope-{os.getuid()}")
+    for target in (None, Path(told["path"]).name.split("-")[-2]):
+        with phasescope.attach(target, directory=place) as reader:
+            assert str(reader.path) == told["path"]
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place where not even root may write")

@@ -189,7 +189,8 @@ def test_where_there_is_none_it_says_what_was_looked_for_where_and_what_helps(
 
 
 def test_a_directory_that_can_not_be_looked_into_is_named_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "phasescope").mkdir(mode=0o755)
+    (tmp_path / "phasescope").mkdir()
+    (tmp_path / "phasescope" / "node-1-1.ring").touch()
     (tmp_path / "phasescope").chmod(0o755)
     with pytest.raises(SessionNotFoundError, match=r"is open to others .* chmod 700"):
         attach()

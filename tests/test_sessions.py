@@ -23,7 +23,7 @@ from phasescope import ring, sessions, system
 from phasescope.sessions import DirectoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(not system.CAN_SHARE_FILES, reason="here rings lie in memory only")
 as_root = pytest.mark.skipif(system.user_id() != 0, reason="only root can give a file away")
@@ -181,32 +181,109 @@ def test_directory_and_file_are_the_users_alone_whatever_the_umask(umask: int, t
     assert path.lstat().st_uid == os.getuid()
 
 
-@pytest.mark.parametrize("mode", [0o701, 0o710, 0o720, 0o740, 0o770, 0o755, 0o777])
-def test_a_directory_with_any_right_for_others_is_refused_with_the_command_that_mends_it(
+OPEN_MODES = [0o701, 0o710, 0o720, 0o740, 0o770, 0o755, 0o777, 0o1777, 0o2775]
+
+
+@pytest.mark.parametrize("mode", OPEN_MODES)
+def test_in_a_directory_that_others_enter_rings_lie_in_a_folder_of_the_users_own(mode: int, rings: Path) -> None:
+    (rings / "notes.txt").write_text("not ours")
+    rings.chmod(mode)
+    path = create_in(rings)
+    assert path.parent == rings / f"phasescope-{os.getuid()}"
+    assert (mode_of(path.parent) & 0o777, mode_of(rings)) == (0o700, mode), "the directory is the user's to change"
+    assert sessions.find(rings) == [path]
+    assert sessions.not_looked_into(rings) == []
+    assert sessions.describe_directory(rings) == [(str(path.parent), True, "")]
+    assert sessions.clean(rings) == [path]
+
+
+def test_rings_are_found_on_where_their_directory_is_closed_to_others_later(rings: Path) -> None:
+    rings.chmod(0o755)
+    before = create_in(rings, "node-1-1")
+    rings.chmod(0o700)
+    after = create_in(rings, "node-2-2")
+    assert after.parent == rings
+    assert sessions.find(rings) == [after, before]
+
+
+def test_rings_in_a_directory_that_was_opened_to_others_are_not_shown_and_this_is_said(rings: Path) -> None:
+    """Others could have put theirs there."""
+    create_in(rings)
+    rings.chmod(0o755)
+    assert sessions.find(rings) == []
+    (reason,) = sessions.not_looked_into(rings)
+    assert reason == f"{rings} is open to others (mode 0755); run: chmod 700 {rings}"
+    with pytest.raises(phasescope.SessionNotFoundError, match="is open to others"):
+        phasescope.attach(directory=rings)
+
+
+@pytest.mark.parametrize("mode", OPEN_MODES)
+def test_a_folder_of_the_users_own_that_is_open_to_others_is_refused_with_the_command_that_mends_it(
     mode: int, rings: Path
 ) -> None:
-    rings.chmod(mode)
-    assert f"{rings} is open to others (mode {mode:04o}); run: chmod 700 {rings}" in refused(rings)
-    assert list(rings.iterdir()) == []
-    assert mode_of(rings) == mode, "it is the user's to change"
+    rings.chmod(0o755)
+    own = rings / f"phasescope-{os.getuid()}"
+    own.mkdir()
+    own.chmod(mode)
+    assert f"{own} is open to others (mode {mode:04o})" in refused(rings)
+    assert list(own.iterdir()) == []
+    assert mode_of(own) == mode, "it is the user's to change"
     assert sessions.describe_directory(rings)[0].ok is False
 
 
-def _with_sticky_bit(rings: Path) -> None:
-    rings.chmod(0o1777)
+@as_root
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("mode", [0o1777, 0o777])
+def test_users_who_share_a_directory_each_have_their_own_folder_in_it(mode: int, for_anyone: Path) -> None:
+    for_anyone.chmod(mode)
+
+    def child() -> list[str]:
+        os.setuid(NOBODY)
+        create_in(for_anyone, "node-1-1")
+        return [str(path) for path in sessions.find(for_anyone)]
+
+    mine = create_in(for_anyone, "node-1-1")
+    assert in_forked_child(child) == [str(for_anyone / f"phasescope-{NOBODY}" / "node-1-1.ring")]
+    assert sessions.find(for_anyone) == [mine]
 
 
-def _with_somebody_elses_file(rings: Path) -> None:
-    (rings / "notes.txt").write_text("not ours")
+@as_root
+def test_a_folder_that_another_user_made_in_our_place_is_refused(for_anyone: Path) -> None:
+    for_anyone.chmod(0o1777)
+    own = for_anyone / f"phasescope-{os.getuid()}"
+    own.mkdir(mode=0o700)
+    os.chown(own, NOBODY, NOBODY)
+    assert f"{own} belongs to user {NOBODY}" in refused(for_anyone)
+    assert list(own.iterdir()) == []
+    own.rmdir()
+    own.symlink_to(for_anyone.parent)
+    assert f"{own} is a symbolic link" in refused(for_anyone)
+
+
+@as_root
+def test_in_a_directory_of_another_user_that_is_open_to_others_there_is_a_folder_too(rings: Path) -> None:
+    """In a container root writes into a directory that belongs to the user outside."""
+    os.chown(rings, NOBODY, NOBODY)
     rings.chmod(0o755)
+    assert create_in(rings).parent == rings / "phasescope-0"
 
 
-@pytest.mark.parametrize("make", [_with_sticky_bit, _with_somebody_elses_file])
-def test_nobody_is_told_to_close_a_directory_that_others_use(make: Callable[[Path], None], rings: Path) -> None:
-    make(rings)
-    said = refused(rings)
+def test_nobody_is_told_to_close_a_directory_that_others_use(three: list[Path]) -> None:
+    for place, make in zip(three, (_with_sticky_bit, _with_somebody_elses_file, _with_sticky_bit), strict=True):
+        place.mkdir()
+        make(place)
+    said = refused("")
     assert "chmod" not in said
     assert f"name a directory of its own, such as {in_temporary()}" in said
+
+
+def _with_sticky_bit(place: Path) -> None:
+    place.chmod(0o1777)
+
+
+def _with_somebody_elses_file(place: Path) -> None:
+    (place / "notes.txt").write_text("not ours")
+    place.chmod(0o755)
 
 
 @as_root

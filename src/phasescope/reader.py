@@ -116,11 +116,10 @@ def _match(constants: dict[str, Any], target: int | str | None) -> bool | None:
 
 
 def _not_found(target: int | str | None, directory: str | os.PathLike[str] | None) -> str:
-    places = sessions.describe_directory(directory)
     pid = _pid(target)
     what = "no session" if target is None else f'no "{target}"' if pid is None else f"no session of pid {pid}"
-    looked = ", ".join(place.path for place in places)
-    closed = "".join(f" ({place.reason})" for place in places if not place.ok and os.path.lexists(place.path))
+    looked = ", ".join(sessions.places(directory))
+    closed = "".join(f" ({reason})" for reason in sessions.not_looked_into(directory))
     return f"{what} in {looked}{closed}; `phasescope ls` shows those that there are"
 
 

@@ -2,7 +2,8 @@
 
 `$PHASESCOPE_DIR`, else a directory of the user's own in the run-time tmpfs (`$XDG_RUNTIME_DIR`, `/dev/shm`), else in
 the temporary directory. It must be the user's alone (mode 0700, no symlink): what a training does is nobody else's
-business. A writer holds its file's lock for life; a file whose lock is free belongs to a session that is over.
+business. In a directory that others can enter too it is a folder of the user's own there. A writer holds its file's
+lock for life; a file whose lock is free belongs to a session that is over.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ class RingFile(NamedTuple):
 
 def places(directory: str | os.PathLike[str] | None = None) -> list[str]:
     """The directories where this user's rings may lie, the preferred one first."""
-    named = directory or os.environ.get("PHASESCOPE_DIR")
-    if named:
-        return [os.path.abspath(os.path.expanduser(named))]  # noqa: PTH100, PTH111 - a symlink must stay one
+    named = _named(directory)
     own = f"phasescope-{system.user_id()}"
+    if named:
+        return [str(Path(named, own)) if _is_open_to_others(named) else named]
     found = []
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if _is_own_directory(runtime):
@@ -70,6 +71,50 @@ def places(directory: str | os.PathLike[str] | None = None) -> list[str]:
         found.append(f"/dev/shm/{own}")
     found.append(str(Path(system.temporary_directory()) / own))
     return found
+
+
+def _named(directory: str | os.PathLike[str] | None) -> str:
+    """The directory that the caller or the environment names; "" where neither does."""
+    named = directory or os.environ.get("PHASESCOPE_DIR")
+    return os.path.abspath(os.path.expanduser(named)) if named else ""  # noqa: PTH100, PTH111 - a symlink must stay one
+
+
+def _is_open_to_others(path: str) -> bool:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) and system.user_id() >= 0 and mode & 0o077 != 0
+
+
+def _looked_into(directory: str | os.PathLike[str] | None) -> list[str]:
+    """`places`, and where a directory is named, both it and the folder in it: it may have been closed meanwhile."""
+    named = _named(directory)
+    within = [named, str(Path(named, f"phasescope-{system.user_id()}"))] if named else []
+    return list(dict.fromkeys((*places(directory), *within)))
+
+
+def not_looked_into(directory: str | os.PathLike[str] | None = None) -> list[str]:
+    """Why each of the directories that are there, but not for this user alone, holds nothing that is shown.
+
+    One that is shared, and has no rings of its own beside the users' folders, is as it should be.
+    """
+    reasons = []
+    for path in filter(os.path.lexists, _looked_into(directory)):
+        try:
+            check_directory(path)
+        except DirectoryError as error:
+            if path in places(directory) or _holds_rings(path):
+                reasons.append(str(error))
+    return reasons
+
+
+def _holds_rings(path: str) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return any(entry.name.endswith(SUFFIX) for entry in entries)
+    except OSError:
+        return False
 
 
 def _is_own_directory(path: str) -> bool:
@@ -260,7 +305,7 @@ def find(directory: str | os.PathLike[str] | None = None) -> list[Path]:
 
 def _files(directory: str | os.PathLike[str] | None) -> list[Path]:
     found: list[Path] = []
-    for place in places(directory):
+    for place in _looked_into(directory):
         with contextlib.suppress(OSError):
             check_directory(place)
             found += Path(place).iterdir()

@@ -9,7 +9,6 @@ other commands take as well as the pid.
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -64,22 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         places = ", ".join(sessions.places(arguments.dir))
         Terminal().line(f"no sessions in {printable(places)}; `phasescope.start()` begins one")
-    for reason in _refused(sessions.places(arguments.dir)):
+    for reason in sessions.not_looked_into(arguments.dir):
         errors().line(f"not looked into: {printable(reason)}", "yellow")
     return OK if found else NOT_FOUND
-
-
-def _refused(places: Sequence[str]) -> list[str]:
-    """Why each of the directories that are there, but not for this user alone, holds nothing that is shown."""
-    from phasescope import sessions
-
-    reasons = []
-    for place in filter(os.path.lexists, places):
-        try:
-            sessions.check_directory(place)
-        except sessions.DirectoryError as error:
-            reasons.append(str(error))
-    return reasons
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phasescope.cli import OK, WRONG_USAGE, CommandError
+from phasescope.cli.terminal import complain
 
 if TYPE_CHECKING:
     import argparse
@@ -69,29 +70,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Callable[[], int]:
     """What is then to be called: it runs the script, and lets pass whatever that raises."""
     program = _program(arguments.passed_on)
-    import phasescope
-
     try:
-        with _warnings_as_complaints():
-            session = phasescope.start(directory=arguments.dir, interval_ms=arguments.interval_ms)
-    except ValueError as error:
-        raise CommandError(str(error), WRONG_USAGE) from error
+        _check(arguments)
+        session = _start(arguments)
+    except CommandError:
+        raise
+    except Exception as error:
+        complain(f"no session, so nothing is recorded ({_told(error)}); the script runs without")
+        return program
     if not arguments.no_summary:
         atexit.register(_sum_up, session)
     if not arguments.no_instrument:
+        _instrument()
+    return program
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises CommandError for an option that is wrong: that is the caller's to mend, before anything runs."""
+    from phasescope.options import Options
+    from phasescope.session import start
+
+    try:
+        Options.checked(**{**(start.__kwdefaults__ or {}), **_options(arguments)})
+    except ValueError as error:
+        raise CommandError(str(error), WRONG_USAGE) from error
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"directory": arguments.dir, "interval_ms": arguments.interval_ms}
+
+
+def _start(arguments: argparse.Namespace) -> Session:
+    import phasescope
+
+    with _warnings_as_complaints():
+        return phasescope.start(**_options(arguments))
+
+
+def _instrument() -> None:
+    """Have what the script imports marked. Where that fails, it is told, and the script runs all the same."""
+    try:
         automatic = importlib.import_module("phasescope.integrations._auto")
         _OURS.append(str(Path(str(automatic.__file__)).resolve().parent) + os.sep)
         automatic.instrument_imports()
-    return program
+    except Exception as error:
+        complain(f"only what the script itself marks is a phase: the integrations fail to load ({_told(error)})")
+
+
+def _told(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @contextlib.contextmanager
 def _warnings_as_complaints() -> Iterator[None]:
     """A warning names the line that called `start`; here that is one of ours, and says nothing to the user."""
-    from phasescope.cli.terminal import complain
     from phasescope.notices import PhasescopeWarning
 
     with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PhasescopeWarning)  # also under `-W error` or `-W ignore`
         yield
     for one in caught:
         if issubclass(one.category, PhasescopeWarning):

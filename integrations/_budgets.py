@@ -59,10 +59,45 @@ def size_bytes(size: object) -> int:
     return found
 
 
-def judged(budget: Budget, earlier: Sequence[Event], events: Sequence[Event], whole: str) -> str | None:
+class OfTest(NamedTuple):
+    """The events of a test, from the enter of the phase that it is to its exit, and what came before them."""
+
+    earlier: Sequence[Event]
+    events: Sequence[Event]
+    is_whole: bool
+    """Whether both ends are there: a ring overwrites its oldest, and a test may end the session that it runs in."""
+
+    @classmethod
+    def of(cls, events: Sequence[Event], name: str, thread_id: int) -> OfTest:
+        """Cut out of a session's last events: the sampler, and other threads, may have gone on after the test.
+
+        Asked in the test's thread right after it. A phase of the same name inside of it was left before, so the last
+        one that was left there is the test itself.
+        """
+        last = next((at for at in reversed(range(len(events))) if _is_exit(events[at], name, thread_id)), None)
+        if last is None:
+            return cls((), events, is_whole=False)
+        scope_id = events[last]["metadata"]["phase_scope"]["scope_id"]
+        first = next((at for at in range(last) if _is_enter(events[at], scope_id)), None)
+        return cls(events[: first or 0], events[first or 0 : last + 1], is_whole=first is not None)
+
+
+def _is_exit(event: Event, name: str, thread_id: int) -> bool:
+    scope = event["metadata"].get("phase_scope", {})
+    return (scope.get("action"), scope.get("name"), scope.get("thread_id")) == ("exit", name, thread_id)
+
+
+def _is_enter(event: Event, scope_id: str) -> bool:
+    scope = event["metadata"].get("phase_scope", {})
+    return (scope.get("action"), scope.get("scope_id")) == ("enter", scope_id)
+
+
+def judged(budget: Budget, test: OfTest, whole: str) -> str | None:
     """What is wrong, on one line; None where the budget is kept. `whole` is the phase that the test itself is."""
-    name = budget.phase or whole
-    peaks = Peaks(earlier, events, tuple(name.strip("/").split("/")))
+    if not test.is_whole:
+        return f"{budget}: not judged: the ring does not hold the whole test, or the test ended its session"
+    events, name = test.events, budget.phase or whole
+    peaks = Peaks(test.earlier, events, tuple(name.strip("/").split("/")))
     if not peaks.entered:
         there = sorted({"/".join(scope["path"][1:]) for scope in _scopes(events) if scope["path"][1:]})
         return f"{budget}: no such phase was entered; there were: {', '.join(there) or 'none'}"

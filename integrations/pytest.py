@@ -12,13 +12,14 @@ Tested with pytest 9.2, alone and under xdist.
 from __future__ import annotations
 
 import contextlib
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from phasescope import current, phase, start
 
-from ._budgets import Budget, judged
+from ._budgets import Budget, OfTest, judged
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -82,10 +83,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
                 result = yield
         finally:
             item.stash[_table] = str(session.summary())
-    of_test = session.written - before
-    events = session.events(last=of_test + _MAX_EARLIER)
-    earlier, events = events[:-of_test], events[-of_test:]
-    wrong = [text for budget in budgets if (text := judged(budget, earlier, events, _TEST)) is not None]
+    wrong = []
+    if budgets:
+        # About as many as came since: which are the test's is told by the events, since samples go on coming.
+        test = OfTest.of(session.events(last=session.written - before + _MAX_EARLIER), _TEST, get_ident())
+        if not test.is_whole:
+            test = OfTest.of(session.events(), _TEST, get_ident())
+        wrong = [text for budget in budgets if (text := judged(budget, test, _TEST)) is not None]
     if wrong:
         pytest.fail("\n".join([*wrong, "", item.stash[_table]]), pytrace=False)
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import inspect
@@ -130,6 +131,51 @@ def test_what_can_not_be_decorated_stays_as_it_is_with_one_log_line(
         assert phase("no")(thing) is thing
         assert phase("no")(thing) is thing
     assert len(caplog.records) == 1
+
+
+def plain(batch: Any) -> int:
+    return len(batch)
+
+
+async def coroutine() -> None: ...
+
+
+def generator(batch: Any = None) -> Iterator[int]:
+    yield 1
+
+
+class CallableObject:
+    def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["with a session", "without one"])
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        (plain, 'not <function>: write @phase("plain") above the function'),
+        (coroutine, 'not <function>: write @phase("coroutine") above the function'),
+        (generator, 'write @phase("generator")'),
+        (lambda: 1, 'write @phase("<lambda>")'),
+        (staticmethod(plain), 'not <staticmethod>: write @phase("name") above the function'),
+        (classmethod(generator), "not <classmethod>"),
+        (property(plain), "not <property>"),
+        (functools.partial(plain), "not <functools.partial>"),
+        (functools.lru_cache(plain), "not <functools._lru_cache_wrapper>"),
+        (Thing().__repr__, "not <method-wrapper>"),
+        (len, "not <builtin_function_or_method>"),
+        (CallableObject(), "not <test_decorator.CallableObject>"),
+        (Thing, 'phase() decorates functions, not a class: write @phase("name") on the methods of Thing'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_a_bare_phase_raises_where_it_is_written(thing: Any, said: str, running: bool) -> None:
+    with (
+        phasescope.start(backends=[FakeBackend()]) if running else contextlib.nullcontext(),
+        pytest.raises(TypeError) as raised,
+    ):
+        phase(thing)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_an_exception_comes_out_as_it_is(session: Session) -> None:

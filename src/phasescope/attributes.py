@@ -7,6 +7,7 @@ No code of the user's runs here: no `str()`, no `repr()`, no property, nothing t
 from __future__ import annotations
 
 from math import isfinite
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ MAX_ATTRIBUTES = 16
 MAX_TEXT = 200
 _MAX_INT = 2**63 - 1
 _SIZED = (bytes, bytearray, list, tuple, dict, set, frozenset)
+_WRAPPERS = (classmethod, property)  # decorated too, though no calls reach them
 _UNNAMED = "unnamed"
 
 _module_of = type.__dict__["__module__"].__get__
 _qualname_of = type.__dict__["__qualname__"].__get__
+_function_name = FunctionType.__dict__["__name__"].__get__
 
 
 def clean_attributes(attributes: Mapping[str, object]) -> dict[str, Scalar] | None:
@@ -51,6 +54,18 @@ def clean_value(value: object) -> Scalar:
         number = float.__float__(value)  # type: ignore[arg-type]
         return number if isfinite(number) else float.__repr__(number)
     return _description(value)
+
+
+def given_name(name: object) -> str:
+    """The name that was given to `phase()`. Raises TypeError for what a bare `@phase` hands over: what it decorates."""
+    kind = type(name)
+    if issubclass(kind, str) or not (callable(name) or issubclass(kind, _WRAPPERS)):
+        return clean_name(name)
+    if issubclass(kind, type):
+        of_class = str.__str__(_qualname_of(name))
+        raise TypeError(f'phase() decorates functions, not a class: write @phase("name") on the methods of {of_class}')
+    text = _function_name(name) if kind is FunctionType else "name"
+    raise TypeError(f'phase() takes a name, not {_description(name)}: write @phase("{text}") above the function')
 
 
 def clean_name(name: object) -> str:

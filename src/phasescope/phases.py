@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
+from copyreg import __newobj__  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 from phasescope import system
-from phasescope.attributes import clean_attributes, clean_name
+from phasescope.attributes import clean_attributes, clean_name, given_name
 from phasescope.codec import Raw, encode
 from phasescope.failures import (
     class_name,
@@ -64,7 +65,9 @@ class phase:
 
     The decorator takes functions, coroutine functions, generator and asynchronous generator functions. Attributes
     are JSON scalars; anything else becomes a short description made without touching its data. It never raises into
-    the training, and never changes an exception that passes through it.
+    the training, and never changes an exception that passes through it. Only a function or a class for a name raises,
+    a TypeError: a bare `@phase` would take the function's place. It copies and pickles as its name and attributes,
+    closed.
     """
 
     __slots__ = (
@@ -98,7 +101,7 @@ class phase:
     _origin: phase | None = None
 
     def __init__(self, name: str, /, **attributes: object) -> None:
-        self._name = name if type(name) is str else clean_name(name)
+        self._name = name if type(name) is str else given_name(name)
         self._attributes = clean_attributes(attributes) if attributes else None
         self._open = False
         self._recorder: Recorder | None = None
@@ -200,6 +203,12 @@ class phase:
         from phasescope.decorate import decorate
 
         return decorate(function, self._name, self._attributes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a closed one. A module may keep a phase, and is copied and saved whatever is open."""
+        kind = phase if type(self) is PreparedPhase else type(self)
+        state = {"_name": self._name, "_attributes": self._attributes, "_open": False, "_recorder": None}
+        return __newobj__, (kind,), (getattr(self, "__dict__", None), state)
 
     def _close(self, recorder: Recorder, note: str, status: str = "abandoned", error_type: str | None = None) -> None:
         """Write the exit of a phase whose own `__exit__` will not. Nothing to do where it is written already."""

@@ -213,6 +213,93 @@ def test_budgets_of_devices_within_a_session_that_runs_already(tmp_path: Path) -
     assert "the peak of test on host was" in section(done, "test_host_over")
 
 
+AMONG_SAMPLES = """
+import threading, time
+import pytest, phasescope
+from phasescope import phase
+from phasescope.testing import FakeBackend
+
+MB = 10**6
+budget = pytest.mark.memory_budget
+gpu = FakeBackend("cuda", allocated=100 * MB)
+
+@pytest.fixture(scope="module", autouse=True)
+def session():
+    with phasescope.start(backends=[gpu], peaks=True, interval_ms=10) as session:
+        yield session
+
+@pytest.fixture(autouse=True)
+def others_go_on_before_the_plugin_reads(session, monkeypatch):
+    read = type(session).events
+    def events(self, last=None):
+        with phase("test"):  # of the plugin's own name, in another thread
+            pass
+        ahead, deadline = self.written + 5, time.monotonic() + 60
+        while self.written < ahead:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return read(self, last)
+    def of_another_thread(self, last=None):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(events(self, last)))
+        thread.start()
+        thread.join()
+        return found[0]
+    monkeypatch.setattr(type(session), "events", of_another_thread)
+
+@budget("301 MB", phase="forward")
+@pytest.mark.parametrize("number", range(5))
+def test_kept(number):
+    with phase("test"), phase("forward"):
+        gpu.allocate(200 * MB)
+        gpu.allocate(-200 * MB)
+
+@budget("299 MB")
+def test_over():
+    with phase("test"):
+        gpu.allocate(200 * MB)
+    gpu.allocate(-200 * MB)
+"""
+
+BEYOND_JUDGING = """
+import pytest, phasescope
+from phasescope import phase
+from phasescope.testing import FakeBackend
+
+budget = pytest.mark.memory_budget
+
+@pytest.fixture(scope="module", autouse=True)
+def session():
+    with phasescope.start(backends=[FakeBackend()], capacity_bytes=64 * 2**10) as session:
+        yield session
+
+@budget("1 TB")
+def test_more_than_the_ring_holds():
+    for _ in range(2000):
+        with phase("step"):
+            pass
+
+@budget("1 TB")
+def test_that_ends_the_session(session):
+    session.stop()
+"""
+
+
+def test_what_comes_after_a_test_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    done = run(tmp_path, AMONG_SAMPLES, *PLUGIN, "-v")
+    assert re.findall(r"^test_it\.py::(\S+) (\w+)", done.stdout, re.MULTILINE) == [
+        *((f"test_kept[{number}]", "PASSED") for number in range(5)),
+        ("test_over", "FAILED"),
+    ], done.stdout
+    assert "the peak of test on cuda:0 was 300.0 MB\n" in section(done, "test_over")
+
+
+def test_a_test_of_which_the_beginning_is_lost_is_not_judged(tmp_path: Path) -> None:
+    done = run(tmp_path, BEYOND_JUDGING, *PLUGIN, "-v")
+    assert outcomes(done) == {"test_more_than_the_ring_holds": "FAILED", "test_that_ends_the_session": "PASSED"}
+    assert "not judged: the ring does not hold the whole test" in section(done, "test_more_than_the_ring_holds")
+
+
 TWO = """
 from phasescope import phase
 

@@ -340,3 +340,49 @@ def test_a_file_that_is_none_is_named(
     (tmp_path / name).write_text(text)
     assert main(["compare", files[0], str(tmp_path / name)]) == 1
     assert said in capsys.readouterr().err
+
+
+def _all_renamed(summary: Any) -> None:
+    for row in summary["phases"]:
+        row["path"] = ["train", *row["path"]]
+
+
+def _without_figures(summary: Any) -> None:
+    for row in summary["phases"]:
+        row.update(dict.fromkeys([key for key in row if key.endswith(("_ns", "_bytes"))]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_all_renamed, "the two have no phase in common"),
+        (_without_phases, "the second has no phases"),
+        (_without_figures, "of the phases that both have, no figure is known on both sides"),
+    ],
+)
+def test_two_that_have_nothing_in_common_are_not_called_the_same(
+    files: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, change: Any, said: str
+) -> None:
+    summary = training()
+    change(summary)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(summary))
+    assert main(["compare", files[0], str(other)]) == 5
+    out = capsys.readouterr().out
+    assert f"nothing could be compared: {said}\n" in out
+    assert "no difference" not in out
+    if change is _all_renamed:
+        assert "only in the first: step/forward (entered 60 times)" in out
+        assert "only in the second: train/step/forward (entered 60 times)" in out
+    assert main(["compare", files[0], str(other), "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["comparable"] is False
+    assert main(["compare", files[0], str(other), "--fail-on", "time>5%"]) == 4
+
+
+def test_two_without_any_phase_are_not_called_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    summary = training()
+    _without_phases(summary)
+    empty = tmp_path / "empty.json"
+    empty.write_text(json.dumps(summary))
+    assert main(["compare", str(empty), str(empty)]) == 5
+    assert "the first and the second have no phases" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakes.made_rings import MIB, MadeRing, made_ring
-from phasescope.analysis import causes, ending, lostworkers
+from phasescope.analysis import causes, ending, usedup
 from phasescope.cli import main
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_the_kinds_of_a_cause_and_of_an_ending_are_documented() -> None:
     for module, known in (
         (ending, "device_out_of_memory"),
         (causes, "fragmentation"),
-        (lostworkers, "worker_killed"),
+        (usedup, "worker_killed"),
     ):
         constants = [value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)]
         kinds = {value for value in constants if re.fullmatch(r"[a-z_]+", value)}
@@ -96,7 +96,9 @@ def test_every_key_of_compare_is_documented_and_the_other_way_round(
     of_change = {"metric", "unit", "before", "after", "difference", "ratio", "noise", "verdict"}
     verdicts, units = {"worse", "better", "same", "new", "gone", "unknown"}, {"ns", "bytes"}
     told = set(re.findall(r"`(\w+)`", schema)) - verdicts - units
-    assert told == {"schema_version", "phases", "path", "count_before", "count_after", "changes"} | of_change
+    assert (
+        told == {"schema_version", "comparable", "phases", "path", "count_before", "count_after", "changes"} | of_change
+    )
     assert of_change <= data["phases"][0]["changes"][0].keys()
 
 

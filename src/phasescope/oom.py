@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _SETTINGS = (
 """Environment variables that change how an allocator behaves; advice must know which of them are in force."""
 
 _LONGEST_SETTING = 200
+_CHUNK_BYTES = 1 << 16
 _LIMITS = {"RLIMIT_AS": "address_space_limit_bytes", "RLIMIT_DATA": "data_limit_bytes"}
 
 _REQUESTS = (
@@ -100,6 +102,21 @@ def told(text: str) -> dict[str, str | int]:
     if "process_used_bytes" in found:
         found["other_processes_bytes"] = sum(_size(match) for match in _OTHER_PROCESS.finditer(text))
     return found
+
+
+def mappings(proc: Path = Path("/proc")) -> dict[str, int]:
+    """How many memory mappings this process has, and how many it may have; nothing where the system does not tell.
+
+    Counting takes some tens of ms where there are as many as may be: it is for when the host's memory ran out.
+    """
+    try:
+        with (proc / "sys/vm/max_map_count").open("rb") as file:
+            limit = int(file.read(_LONGEST_SETTING))
+        with (proc / "self/maps").open("rb", buffering=0) as file:
+            count = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""))
+    except (OSError, ValueError, MemoryError):
+        return {}
+    return {"mappings": count, "mappings_limit": limit}
 
 
 def _size(found: re.Match[str]) -> int:

@@ -137,6 +137,8 @@ class Sources:
             "memory": whose or ("host" if device.device_id == HOST_DEVICE else "device"),
             "settings": oom.settings(),
         }
+        if details["memory"] == "host":
+            details["settings"] |= oom.mappings()
         requested_bytes = oom.requested_bytes(text_of(error)) or oom.requested_by_numpy(error)
         if requested_bytes is not None:
             details["requested_bytes"] = requested_bytes

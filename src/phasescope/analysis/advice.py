@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import causes
 from .growth import WORKERS
-from .lostworkers import SHARED_MEMORY, WORKER_KILLED
 from .text import path_text, size_text
+from .usedup import MAPPINGS, OPEN_FILES, SHARED_MEMORY, WORKER_KILLED
 from .whereabouts import suspects
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ _KEPT = "lists of losses, outputs, batches, cached results"
 def advice(cause: Cause, evidence: Evidence) -> tuple[str, ...]:
     """At most four lines, the likeliest to help first."""
     give = _FOR.get(cause.kind)
-    return tuple(give(cause, evidence)[:_MOST]) if give is not None else ()
+    lines = give(cause, evidence) if give is not None else []
+    if cause.growth is not None and give not in (_growth, _workers):  # what may be behind it
+        lines = [*lines[: _MOST // 2], *(_workers if cause.growth.device == WORKERS else _growth)(cause, evidence)]
+    return tuple(lines[:_MOST])
 
 
 def _growth(cause: Cause, evidence: Evidence) -> list[str]:
@@ -175,6 +178,24 @@ def _shared_memory(cause: Cause, evidence: Evidence) -> list[str]:
     ]
 
 
+def _mappings(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "fewer and larger pieces: many small tensors in one, numbers instead of tensors in what workers hand over",
+        "torch.multiprocessing.set_sharing_strategy('file_descriptor'), or num_workers=0, where workers share them",
+        "more of them: `sysctl -w vm.max_map_count=262144`, as root; a limit of address space (`ulimit -v`) does the "
+        "same harm",
+    ]
+
+
+def _open_files(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "look for what is opened in the loop and not closed: files, sockets, memory maps, data loaders made anew",
+        "torch.multiprocessing.set_sharing_strategy('file_system'): else each tensor that a worker hands over, and "
+        "that is kept, holds a descriptor; keep a copy of it (`.clone()`), or fewer",
+        "raise the limit: `ulimit -n 65536`, or resource.setrlimit(resource.RLIMIT_NOFILE, ...)",
+    ]
+
+
 def _killed(cause: Cause, evidence: Evidence) -> list[str]:
     return [
         "look for a crash in its output: `python -X faulthandler` shows where a segmentation fault or an abort struck",
@@ -194,6 +215,8 @@ _FOR = {
     causes.UNKNOWN: _unknown,
     WORKER_KILLED: _worker_killed,
     SHARED_MEMORY: _shared_memory,
+    MAPPINGS: _mappings,
+    OPEN_FILES: _open_files,
     causes.KILLED_OUTSIDE: _killed,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .compare import BETTER, METRICS, SAME, WORSE, Change
+from .compare import JUDGED, METRICS, WORSE, Change
 from .text import path_text
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ _RULE = re.compile(
     r"\s*(?P<metric>[a-z0-9_]+)\s*(?:@\s*(?P<path>[^<>]+?)\s*)?>\s*(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>\S*)\s*"
 )
 _NAMES = tuple(metric.name for metric in METRICS)
-_JUDGED = (WORSE, BETTER, SAME)
 _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
 
@@ -100,6 +99,6 @@ def _why_unjudged(comparison: Comparison, one: Rule) -> str:
     judged = (
         change.verdict for change in comparison.changes if change.metric == one.metric and one.covers(change.path)
     )
-    if any(verdict in _JUDGED for verdict in judged):
+    if any(verdict in JUDGED for verdict in judged):
         return ""
     return f"{one.metric} {about} is not known on both sides"

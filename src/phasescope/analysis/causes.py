@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from .ending import DEVICE_OUT_OF_MEMORY, EXCEPTION, HOST_OUT_OF_MEMORY, INTERRUPT, KILLED
 from .growth import WORKERS
-from .lostworkers import lost_worker
+from .spans import size_or_none
 from .text import change_text, count_text, duration_text, elide, path_text, printable, share_text, size_text
+from .usedup import MAPPINGS, OPEN_FILES, no_mapping_text, used_up_by
 from .whereabouts import where_it_stays
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ KILLED_OUTSIDE, FAILED, NONE = "killed", "exception", "none"
 _GREW_SHARE = 0.3  # growth is the cause where it accounts for this much of what is allocated, or for what was asked for
 _HELD_SHARE = 0.25  # others are the cause where they hold this much of the device, and this process could use it
 _FULL_SHARE = 0.9  # a step is too large where live and asked for come to this much: a context and its like are beside
+_MAPPED_SHARE = 0.98  # of the mappings that a process may have: some are given back on the way out
 _NS_PER_HOUR = 3.6e12
 
 
@@ -49,30 +51,98 @@ def cause(evidence: Evidence) -> Cause:
     kind = evidence.ending.kind
     if kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY):
         return _of_shortage(evidence)
-    growing = next((found for found in evidence.growth if found.grows), None)
     if kind == KILLED and evidence.oom_kills:
         return _of_shortage(evidence)
+    growing = next((found for found in evidence.growth if found.grows), None)
+    if kind == EXCEPTION and evidence.ending.error_type != INTERRUPT:
+        return _of_exception(evidence, growing)
     if growing is not None:
         return _growing(growing)
     if kind == KILLED:
         gone = "Its process is gone without a word: killed from outside, or crashed; its memory was not short."
         return Cause(KILLED_OUTSIDE, gone, certain=False)
     if kind == EXCEPTION:
-        return _of_exception(evidence)
+        return _of_exception(evidence, None)
     return Cause(NONE, _healthy(evidence), certain=is_growth_known(evidence))
 
 
-def _of_exception(evidence: Evidence) -> Cause:
-    """What has nothing to do with memory, as far as it says; some that do say it in other words."""
+def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
+    """What ended it is the headline; that memory grew comes behind it, where it can have to do with it."""
     ending = evidence.ending
-    lost = lost_worker(ending.context or "", evidence.oom_kills)
-    if lost is not None:
-        return Cause(*lost)
+    used_up = used_up_by(ending.context or "", evidence.oom_kills)
+    if used_up is not None:
+        return _and_grew(Cause(*used_up), None if used_up.kind == OPEN_FILES else growing)
     if evidence.oom_kills and ending.error_type != INTERRUPT:
         struck = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}"
-        return Cause(HOST_FULL, f"{struck}; it was {ending.text}.", figures={"oom_kills": evidence.oom_kills})
-    text = f"It was {ending.text}; {_fared(evidence)}."
-    return Cause(FAILED, text, certain=ending.certain and is_growth_known(evidence))
+        figures: dict[str, int | float] = {"oom_kills": evidence.oom_kills}
+        return _and_grew(Cause(HOST_FULL, f"{struck}; it was {ending.text}.", figures=figures), growing)
+    text = f"It was {ending.text}; {_fared(evidence) if growing is None else _grew(ending, growing)}."
+    certain = ending.certain and is_growth_known(evidence)
+    related = growing if growing is not None and _can_follow_from_memory(ending) else None
+    return Cause(FAILED, text, certain=certain, growth=related)
+
+
+def _and_grew(cause: Cause, growing: Growth | None) -> Cause:
+    """The same, with a growth behind it that can have brought it about: one of the host's memory."""
+    if growing is None or growing.device not in ("host", WORKERS):
+        return cause
+    return replace(cause, text=f"{cause.text} {_growing(growing).text}", growth=growing)
+
+
+_CLASSES_OF_THE_PROGRAM = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    FileExistsError,
+    FileNotFoundError,
+    FloatingPointError,
+    ImportError,
+    IndentationError,
+    IndexError,
+    IsADirectoryError,
+    KeyError,
+    LookupError,
+    ModuleNotFoundError,
+    NameError,
+    NotADirectoryError,
+    NotImplementedError,
+    OverflowError,
+    PermissionError,
+    RecursionError,
+    SyntaxError,
+    TabError,
+    TypeError,
+    UnboundLocalError,
+    UnicodeDecodeError,
+    UnicodeEncodeError,
+    UnicodeError,
+    ValueError,
+    ZeroDivisionError,
+)
+_OF_THE_PROGRAM = {"JSONDecodeError"} | {cls.__name__ for cls in _CLASSES_OF_THE_PROGRAM}
+"""Exceptions that no lack of memory brings about, by all that is known."""
+
+
+def _can_follow_from_memory(ending: Ending) -> bool:
+    return ending.error_type not in _OF_THE_PROGRAM
+
+
+def _grew(ending: Ending, growing: Growth) -> str:
+    rate, per = change_text(round(growing.bytes_per_step)), _per(growing)
+    told = f"{_subject(growing)} grew before, {rate} {per}"
+    if _can_follow_from_memory(ending):
+        return f"{told}; whether that has to do with it is not known"
+    return f"{told}, which has nothing to do with it as far as it says"
+
+
+def _subject(growing: Growth) -> str:
+    whose = {"host": "the process's memory on the host", WORKERS: "the memory of its child processes (data workers)"}
+    return whose.get(growing.device, f"memory on {growing.device}")
+
+
+def _per(growing: Growth) -> str:
+    return f"per entry of {path_text(growing.per)}" if growing.per else "per sample"
 
 
 def is_growth_known(evidence: Evidence) -> bool:
@@ -134,12 +204,11 @@ def _growth_behind(evidence: Evidence, on_host: bool) -> Growth | None:
 
 
 def _growing(growth: Growth) -> Cause:
-    per = f"per entry of {path_text(growth.per)}" if growth.per else "per sample"
-    rate = change_text(round(growth.bytes_per_step))
+    rate, per = change_text(round(growth.bytes_per_step)), _per(growth)
     hour = f", {size_text(round(growth.bytes_per_hour))} an hour" if growth.bytes_per_hour else ""
-    whose = {"host": "The process's memory on the host", WORKERS: "The memory of its child processes (data workers)"}
-    subject = whose.get(growth.device, f"Memory on {growth.device}")
-    text = f"{subject} grows: {rate} {per}{hour}, over {count_text(growth.steps)} of them{where_it_stays(growth)}."
+    subject = _subject(growth)
+    steps = f"over {count_text(growth.steps)} of them{where_it_stays(growth)}"
+    text = f"{subject[0].upper()}{subject[1:]} grows: {rate} {per}{hour}, {steps}."
     return Cause(
         WORKERS_GROW if growth.device == WORKERS else GROWTH,
         text,
@@ -155,6 +224,10 @@ def _growing(growth: Growth) -> Cause:
 
 def _until_the_limit(cause: Cause, shortage: Shortage | None) -> Cause:
     """The same, with the limit that the growth came to, where the process had one of its own."""
+    mapped, most = _mappings(shortage)
+    if mapped is not None and most is not None and mapped >= _MAPPED_SHARE * most:
+        figures = {**cause.figures, "mappings": mapped, "mappings_limit": most}
+        return replace(cause, kind=MAPPINGS, text=f"{no_mapping_text(mapped, most)} {cause.text}", figures=figures)
     name, limit = own_limit(shortage)
     if limit is None or cause.growth is None or cause.growth.device != "host":
         return cause
@@ -215,6 +288,9 @@ def _limit(shortage: Shortage) -> Cause:
         used_bytes=row.used_bytes,
         total_bytes=row.total_bytes,
     )
+    mapped, most = _mappings(shortage)
+    if mapped is not None and most is not None and mapped >= _MAPPED_SHARE * most:
+        return Cause(MAPPINGS, no_mapping_text(mapped, most), figures={"mappings": mapped, "mappings_limit": most})
     if exceeds_all(shortage):
         text = (
             f"One request is for more than the whole host has: {size_text(asked)} were asked for{in_phase}, of "
@@ -234,6 +310,14 @@ def _limit(shortage: Shortage) -> Cause:
         return Cause(UNKNOWN, text, figures=figures)
     text = f"The host had no room for {wanted}{in_phase}: {used}, {size_text(row.allocated_bytes)} by this process."
     return Cause(HOST_FULL, text, figures=figures)
+
+
+def _mappings(shortage: Shortage | None) -> tuple[int | None, int | None]:
+    """How many memory mappings the process had when the host's memory ran out, and how many it may have."""
+    if shortage is None or not shortage.on_host:
+        return None, None
+    settings = shortage.settings
+    return size_or_none(settings.get("mappings")), size_or_none(settings.get("mappings_limit"))
 
 
 def _has_room(shortage: Shortage) -> bool:

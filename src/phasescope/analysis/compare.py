@@ -20,6 +20,9 @@ SCHEMA_VERSION = 1
 
 WORSE, BETTER, SAME, NEW, GONE, UNKNOWN = "worse", "better", "same", "new", "gone", "unknown"
 
+JUDGED = (WORSE, BETTER, SAME)
+"""Verdicts that compare two figures."""
+
 _MAX_PHASES = 4096
 
 
@@ -77,10 +80,16 @@ class Comparison:
         """The changes of one phase by metric."""
         return {change.metric: change for change in self.changes if change.path == path}
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether any figure of any phase is known on both sides."""
+        return any(change.verdict in JUDGED for change in self.changes)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; docs/explain.md has the schema."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "comparable": self.is_comparable,
             "phases": [
                 {
                     "path": list(path),

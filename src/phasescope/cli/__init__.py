@@ -44,10 +44,12 @@ NOT_FOUND = 1
 WRONG_USAGE = 2
 MISSING_DEPENDENCY = 3
 PROBLEM = 4
+NOT_COMPARABLE = 5
 INTERRUPTED = 130
 
 _EXIT_CODES = """exit codes: 0 ok, 1 nothing found or no such session, 2 wrong usage,
-3 an optional dependency is missing, 4 something is wrong (explain, compare), 130 Ctrl-C (record: 0)"""
+3 an optional dependency is missing, 4 something is wrong (explain, compare), 5 nothing could be compared (compare),
+130 Ctrl-C (record: 0)"""
 _NARROWEST_HELP, _WIDEST_HELP = 20, 100
 
 

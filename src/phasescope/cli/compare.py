@@ -3,7 +3,8 @@
 A and B are sessions (a pid, a ring, a recording), or saved as JSON by `phasescope summary --json`, or pages made by
 `phasescope report`. --fail-on makes it a test for continuous integration: "peak_allocated>5%" fails where any phase's
 peak rose by more than 5 %, "time@step/forward>2 ms" where that phase's median did by more than 2 ms. A difference
-within the noise never fails; a rule that nothing can be held against does.
+within the noise never fails; a rule that nothing can be held against does. Where nothing could be compared at all, no
+phase being on both sides, the exit code is 5.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from phasescope.analysis.text import (
     size_text,
     table,
 )
-from phasescope.cli import OK, PROBLEM, CommandError
+from phasescope.cli import NOT_COMPARABLE, OK, PROBLEM, CommandError
 from phasescope.cli.target import add_directory, opened
 from phasescope.cli.terminal import Terminal, json_text, verdict_stands
 
@@ -81,7 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _show(comparison, whole=arguments.all)
             _show_failed(violations, unheld)
-    return PROBLEM if violations or unheld else OK
+    if violations or unheld:
+        return PROBLEM
+    return OK if comparison.is_comparable else NOT_COMPARABLE
 
 
 def _summary(target: str, directory: str | None) -> Mapping[str, Any]:
@@ -134,13 +137,27 @@ def _show(comparison: Comparison, *, whole: bool) -> None:
         out.line(title, "bold")
         for change, line in zip(shown, lines, strict=True):
             out.line(line, {WORSE: "red", BETTER: "green"}.get(change.verdict, "dim"))
-    else:
+    elif comparison.is_comparable:
         out.line("no difference beyond the noise")
+    else:
+        out.line(f"nothing could be compared: {_why_not(comparison)}", "red")
     for path, before, after in comparison.counts:
         if before is None or after is None:
             side = "the second" if before is None else "the first"
             times = count_text((after if before is None else before) or 0)
             out.line(f"only in {side}: {elide(path_text(path), _LONGEST_NAME)} (entered {times} times)")
+
+
+def _why_not(comparison: Comparison) -> str:
+    firsts = sum(before is not None for _, before, _ in comparison.counts)
+    seconds = sum(after is not None for _, _, after in comparison.counts)
+    if not firsts or not seconds:
+        sides = {"the first": firsts, "the second": seconds}
+        without = [side for side, phases in sides.items() if not phases]
+        return f"{' and '.join(without)} {'have' if len(without) > 1 else 'has'} no phases"
+    if all(None in counts for _, *counts in comparison.counts):
+        return "the two have no phase in common"
+    return "of the phases that both have, no figure is known on both sides"
 
 
 def _show_failed(violations: Sequence[tuple[Rule, Change]], unheld: Sequence[tuple[Rule, str]]) -> None:

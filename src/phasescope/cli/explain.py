@@ -8,13 +8,12 @@ healthy session and 4 where something is wrong, so that scripts can ask.
 from __future__ import annotations
 
 import shlex
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from phasescope.analysis.text import elide, printable
 from phasescope.cli import OK, PROBLEM
-from phasescope.cli.target import add_target, command_line, number, opened
+from phasescope.cli.target import add_target, command_line, moment, number, opened
 from phasescope.cli.terminal import Terminal, json_text, verdict_stands
 
 if TYPE_CHECKING:
@@ -74,15 +73,15 @@ def explanation(reader: Reader) -> Explanation:
     from phasescope.analysis.evidence import EvidenceFold
     from phasescope.analysis.explain import explain
 
-    state, heartbeat_ns = reader.state, reader.heartbeat_ns or None  # before reading: the end is then read as well
+    at = moment(reader)
     watch = EvidenceFold()
     fold = reader.fold(watch)
     return explain(
         watch.evidence(
             fold,
-            state,
-            heartbeat_ns=heartbeat_ns,
-            now_ns=time.time_ns(),
+            at.state,
+            heartbeat_ns=at.heartbeat_ns,
+            now_ns=at.now_ns,
             oom_kills=_oom_kills(reader),
             missed=(reader.missed, reader.damaged),
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.analysis.ending import EndingFold
 from phasescope.analysis.grouping import rank_of
 from phasescope.analysis.summary import SummaryFold
-from phasescope.cli.target import number
+from phasescope.cli.target import moment, number
 
 if TYPE_CHECKING:
     from phasescope.analysis.ending import Ending
@@ -59,11 +58,11 @@ def _failed(reader: Reader | None, entry: Entry) -> FailedRank | None:
     if reader is None:
         return None
     with reader:
-        state, heartbeat_ns = reader.state, reader.heartbeat_ns or None  # before reading, as `explain` does
+        at = moment(reader)
         fold, watch = SummaryFold(), EndingFold()
         for event in reader.events(_LAST_EVENTS):
             watch.take(event, *fold.add(event))
-        ending = watch.ending(state, fold.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=time.time_ns())
+        ending = watch.ending(at.state, fold.open_spans(), heartbeat_ns=at.heartbeat_ns, now_ns=at.now_ns)
     if ending.is_good or not ending.is_over:
         return None
     return FailedRank(rank_of(entry.constants), number(entry.constants.get("pid")), entry.path, ending)

@@ -14,7 +14,7 @@ from phasescope.analysis.jobreport import job_report
 from phasescope.analysis.text import duration_text, elide, plural, printable
 from phasescope.cli import OK
 from phasescope.cli.places import add_directories, opened_among
-from phasescope.cli.target import add_session, command_line, health, number
+from phasescope.cli.target import add_session, command_line, health, moment, number
 from phasescope.cli.terminal import Terminal, json_text
 
 if TYPE_CHECKING:
@@ -42,10 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     from phasescope.analysis.ending import EndingFold
 
     with opened_among(arguments.target, arguments.dir) as reader:
-        fares, heartbeat_ns = health(reader), reader.heartbeat_ns or None
+        at = moment(reader)
+        fares = health(reader, at.now_ns)
         ends = EndingFold()
         fold = reader.fold(ends)
-        ending = ends.ending(fares.state, fold.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=time.time_ns())
+        ending = ends.ending(at.state, fold.open_spans(), heartbeat_ns=at.heartbeat_ns, now_ns=at.now_ns)
         summed = fold.summary(reader.missed, reader.damaged)
         looked = _Looked(reader, fares, summed, ending, _job(reader, arguments.dir))
         if arguments.json:

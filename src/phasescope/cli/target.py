@@ -70,6 +70,20 @@ def opened(target: str | None, directory: str | None) -> Iterator[Reader]:
         raise CommandError(f"{error.filename or target or 'the session'}: {error.strerror or error}") from error
 
 
+class Moment(NamedTuple):
+    """A session as it stood when it was looked at: before its events were read, so that an end is read as well, and
+    ages do not count the time that reading takes."""
+
+    state: str
+    heartbeat_ns: int | None
+    now_ns: int
+
+
+def moment(reader: Reader) -> Moment:
+    """How a reader's session stands now."""
+    return Moment(reader.state, reader.heartbeat_ns or None, time.time_ns())
+
+
 def health(reader: Reader, now_ns: int | None = None) -> Health:
     """How the session fares now, by its lock and its heartbeat."""
     now_ns = time.time_ns() if now_ns is None else now_ns

@@ -1,0 +1,54 @@
+"""`phasescope explain` over real processes that end in ways that are easily told wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals as Linux has them")
+
+SCRIPT = Path(__file__).parent / "scripts" / "ended.py"
+
+
+def ended(name: str, directory: Path) -> dict[str, Any]:
+    """What `explain` says of the session that this training left."""
+    environment = {**os.environ, "PHASESCOPE_DIR": str(directory)}
+    subprocess.run(
+        [sys.executable, "-W", "ignore", str(SCRIPT), name],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+    command = [sys.executable, "-m", "phasescope", "explain", "--json", "--dir", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_missing_module_is_the_headline_and_no_leak_is_advised(tmp_path: Path) -> None:
+    answer = ended("missing_module", tmp_path)
+    assert answer["cause"]["kind"] == "exception"
+    assert answer["cause"]["text"].startswith(
+        "It was ended by an exception: ModuleNotFoundError: No module named 'there_is_no_such_module', in report; "
+        "the process's memory on the host grew before, +"
+    )
+    assert answer["cause"]["text"].endswith(", which has nothing to do with it as far as it says.")
+    assert answer["advice"] == []
+    assert any(line.startswith("host: +2") for line in answer["phases"])
+
+
+def test_open_files_that_ran_out_are_the_headline(tmp_path: Path) -> None:
+    answer = ended("open_files", tmp_path)
+    assert answer["cause"]["kind"] == "open_files"
+    assert "grow" not in answer["cause"]["text"]
+    assert "ulimit -n" in answer["advice"][-1]
+    assert not any("losses" in line for line in answer["advice"])

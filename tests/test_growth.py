@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from made_events import MIB, MadeSession
-from phasescope.analysis.growth import WORKERS, Growth, accounting_for, growth
+from phasescope.analysis.growth import WORKERS, Growth, GrowthFold, growth
+from phasescope.analysis.kept import accounting_for
+
+from phasescope.analysis.whereabouts import where_it_stays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +87,7 @@ def test_memory_kept_between_the_phases_is_nobodys() -> None:
         session.now_ns += 1_000_000
     found = only(session)
     assert found.grows
+    assert found.outside
     assert found.phases == ()
 
 
@@ -144,7 +148,7 @@ def test_the_host_beside_a_device_is_followed_by_its_samples() -> None:
 def test_children_that_grow_are_told_from_the_process() -> None:
     session = MadeSession()
     for number in range(STEPS):
-        session.now_ns += 100_000_000
+        session.run("step", ms=100)
         session.event(
             "sample",
             backend="cpu",
@@ -160,8 +164,8 @@ def test_children_that_grow_are_told_from_the_process() -> None:
 def test_what_grows_comes_first() -> None:
     session = MadeSession()
     for number in range(STEPS):
-        session.now_ns += 100_000_000
-        for device, size in ((0, GIB), (1, GIB + number * MIB), (2, GIB + 5 * number * MIB)):
+        session.run("step", ms=100)
+        for device, size in ((1, GIB + number * MIB), (2, GIB + 5 * number * MIB)):
             session.event("sample", device_id=device, allocator_allocated_bytes=size)
     assert [found.device for found in growth(session.events)] == ["cuda:2", "cuda:1", "cuda:0"]
 
@@ -180,6 +184,102 @@ def test_few_steps_say_nothing() -> None:
     for _ in range(20):
         session.run("step", change=MIB)
     assert growth(session.events) == []
+
+
+def host_sample(session: MadeSession, resident: int, **metadata: int) -> None:
+    session.event("sample", backend="cpu", device_id=-1, allocator_allocated_bytes=resident, metadata=metadata)
+
+
+def why_not(session: MadeSession) -> str | None:
+    fold = GrowthFold()
+    for event in session.events:
+        fold.add(event)
+    return fold.why_not_judged()
+
+
+def test_what_a_program_imports_and_loads_before_its_first_step_is_no_growth() -> None:
+    session = MadeSession()
+    for number in range(STEPS):
+        session.now_ns += 100_000_000
+        host_sample(session, GIB + number * 5 * MIB)
+    assert growth(session.events) == []
+    assert why_not(session) == "no phase was entered"
+    for _ in range(STEPS):
+        session.run("step", ms=100)
+        host_sample(session, 2 * GIB)
+    assert [found.grows for found in growth(session.events)] == [False, False]
+    assert why_not(session) is None
+
+
+def test_few_steps_are_not_made_up_for_by_many_samples() -> None:
+    session = MadeSession()
+    for number in range(STEPS):
+        if number % 20 == 0:
+            session.run("step", ms=100)
+        session.now_ns += 100_000_000
+        host_sample(session, GIB + number * 5 * MIB)
+    assert growth(session.events) == []
+    assert why_not(session) == "step ended 10 times, and it takes 48 steps to tell"
+
+
+def test_the_phase_that_keeps_is_named_where_others_allocate_gigabytes_that_differ() -> None:
+    """2 MiB stay in `step`; forward and backward allocate and free 2000 MiB, give or take 500. The answer is the same
+    however often it is asked."""
+
+    def step(session: MadeSession, number: int, rng: random.Random) -> None:
+        activations = int(rng.gauss(2000, 500)) * MIB
+        session.run("step", "forward", change=activations)
+        session.run("step", "backward", change=-activations)
+        session.allocated += 2 * MIB
+
+    for seed_steps in range(100, 600, 37):
+        found = only(training(step, steps=seed_steps))
+        assert found.grows
+        assert found.phases == (("step",),)
+        assert dict(found.retained_bytes)["step",] == pytest.approx(2 * MIB)
+
+
+def test_what_one_phase_allocates_and_another_frees_less_of_is_both_of_theirs() -> None:
+    def step(session: MadeSession, number: int, rng: random.Random) -> None:
+        activations = int(rng.gauss(2000, 500)) * MIB
+        session.run("step", "forward", change=activations)
+        session.run("step", "backward", change=2 * MIB - activations)
+        session.run("step", "optimizer")
+
+    for seed_steps in range(100, 600, 37):
+        found = only(training(step, steps=seed_steps))
+        assert found.phases == (("step", "forward"), ("step", "backward"))
+
+
+def test_an_epoch_is_no_step_where_steps_are_inside_of_it() -> None:
+    session = MadeSession()
+    session.allocated = GIB
+    for _ in range(60):
+        epoch = session.enter("epoch")
+        for _ in range(10):
+            session.run("epoch", "step", change=MIB)
+        epoch.exit()
+    found = only(session)
+    assert found.per == ("epoch", "step")
+    assert found.steps == 600
+    assert found.phases == (("epoch", "step"),)
+
+
+def test_epochs_without_steps_inside_are_steps() -> None:
+    session = MadeSession()
+    for _ in range(60):
+        session.run("epoch", change=MIB)
+    assert only(session).per == ("epoch",)
+
+
+def test_memory_that_stays_between_the_phases_is_said_to_be_outside() -> None:
+    session = MadeSession()
+    for _ in range(STEPS):
+        session.run("step")
+        session.allocated += MIB
+    found = only(session)
+    assert found.outside
+    assert where_it_stays(found) == ", between one entry of step and the next"
 
 
 def test_odd_events_are_passed_over() -> None:

@@ -46,7 +46,8 @@ class Shortage:
 @dataclass(frozen=True)
 class Evidence:
     """One session. `shortage` is the last one that bears on how it ended. `oom_kills` is by how many processes of its
-    control group the kernel has killed for memory since it began; None where that is not known."""
+    control group the kernel has killed for memory since it began; None where that is not known. `not_judged` says why
+    nothing can be said of growth; None where something can."""
 
     ending: Ending
     summary: Summary
@@ -55,6 +56,7 @@ class Evidence:
     shortages: int
     oom_kills: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    not_judged: str | None = None
 
 
 class EvidenceFold:
@@ -99,6 +101,7 @@ class EvidenceFold:
             shortages=self._shortages,
             oom_kills=oom_kills,
             settings={} if last is None else _settings(last["metadata"]),
+            not_judged=self._growth.why_not_judged(),
         )
 
 

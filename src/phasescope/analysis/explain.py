@@ -174,7 +174,7 @@ def _unknown(evidence: Evidence) -> Iterator[str]:
     if any(growth.device == "host" and growth.grows and growth.phases for growth in evidence.growth):
         yield "which phase keeps it for sure: on the host, memory that one phase freed is what the next one gets"
     if not is_growth_known(evidence):
-        yield "whether it grows: there are too few steps to tell"
+        yield f"whether it grows: not judged, because {elide(evidence.not_judged or 'there are too few steps', 120)}"
     if evidence.ending.kind == "killed" and evidence.oom_kills is None:
         yield "who killed it, or whether it crashed: the control group's counters are gone or out of reach"
     elif evidence.ending.kind == "killed" and not evidence.oom_kills:

@@ -1,7 +1,8 @@
 """Memory that grows from step to step: on which device, how fast, until when it lasts, and in which phase.
 
-A step is one entry of the outermost phase that is entered often enough to tell. A device that no phase speaks of (the
-host beside a GPU) is followed by its samples instead.
+A step is what `step_of` says. A device that no phase speaks of (the host beside a GPU) is followed by its samples, from
+the first step on. Where there are no steps, or too few, nothing is judged: what a program loads and imports before it
+begins is no growth.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .devices import device_label, device_row
+from .ends import Phases, Timed
+from .kept import accounting_for, is_outside
 from .spans import Scope, int_or_none, scope_of, size_or_none, unavailable
-from .trend import Series
+from .text import count_text, path_text
+from .trend import MIN_STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
+    from .ends import Path
     from .trend import Trend
 
-_MAX_PATHS = 256  # per session: two series each
 _MAX_DEVICES = 64
-_NS_PER_HOUR = 3.6e12
-_EXPLAINS = 0.3  # phases account for a growth where what they keep is within this share of it
 
 WORKERS = "workers"
 """The device name of the process's children, DataLoader workers for the most part."""
@@ -34,8 +36,8 @@ class Growth:
     `grows` is the verdict; the rates are the best estimate with its bounds either way. `per` is the phase of which
     one entry is a step, None where `steps` counts samples. `phases` are those in which the memory stays, by path: one,
     or several in a row where one frees what another allocates and only together they keep something. `retained_bytes`
-    says for each phase what it keeps per step, less what those inside it keep. `hours_until_full` is from the last
-    event on, at the estimated rate.
+    says for each phase what it keeps per step, less what those inside it keep; `outside`: it is between the phases that
+    the memory stays. `hours_until_full` is from the last event on, at the estimated rate.
 
     On the host the phases are those in which the resident set grows: memory that was freed is used again, so what one
     phase keeps can show as growth of the next.
@@ -52,6 +54,7 @@ class Growth:
     hours_until_full: float | None
     phases: tuple[tuple[str, ...], ...]
     retained_bytes: tuple[tuple[tuple[str, ...], float], ...]
+    outside: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -75,9 +78,10 @@ class GrowthFold:
     """Takes events one by one, in bounded memory."""
 
     def __init__(self) -> None:
-        self._paths: dict[tuple[str, tuple[str, ...]], _Path] = {}
-        self._sampled: dict[str, _Timed] = {}
+        self._phases: dict[str, Phases] = {}
+        self._sampled: dict[str, Timed] = {}
         self._rooms: dict[str, int] = {}
+        self._entered = False
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take the next event."""
@@ -91,6 +95,8 @@ class GrowthFold:
                 self._exit(event, scope)
         elif event_type == "sample":
             self._sample(event)
+        elif event_type == "phase_enter":
+            self._entered = True
 
     def _exit(self, event: Mapping[str, Any], scope: Scope) -> None:
         label = _label(event)
@@ -111,12 +117,13 @@ class GrowthFold:
         duration_ns: int | None,
     ) -> None:
         """A phase has ended, on a device whose allocated bytes are known: what an exit event tells."""
-        ends = self._paths.get((label, path))
-        if ends is None:
-            if len(self._paths) == _MAX_PATHS:
+        phases = self._phases.get(label)
+        if phases is None:
+            if len(self._phases) == _MAX_DEVICES:
                 return
-            ends = self._paths[label, path] = _Path()
-        ends.end(allocated, delta or 0, time_ns, duration_ns or 0)
+            phases = self._phases[label] = Phases()
+        if phases.ended(path, allocated, delta or 0, time_ns, duration_ns or 0):
+            self._sampled.clear()  # the steps begin here
 
     def _sample(self, event: Mapping[str, Any]) -> None:
         label = _label(event)
@@ -125,47 +132,54 @@ class GrowthFold:
         row = device_row(event)
         time_ns = int_or_none(event.get("timestamp_ns"))
         if row.allocated_bytes is not None:
-            self._sampled.setdefault(label, _Timed()).add(row.allocated_bytes, time_ns)
+            self._sampled.setdefault(label, Timed()).add(row.allocated_bytes, time_ns)
         if row.free_bytes is not None:
             self._rooms[label] = row.free_bytes
         children = size_or_none(event["metadata"].get("children_resident_bytes"))
         if children:  # 0 is that there are none just now, between two epochs say, and nothing about those there are
-            self._sampled.setdefault(WORKERS, _Timed()).add(children, time_ns)
+            self._sampled.setdefault(WORKERS, Timed()).add(children, time_ns)
 
     def result(self) -> list[Growth]:
         """One for each device of which there is enough; those that grow first, the fastest before the others."""
-        found = [self._by_step(label) or self._by_time(label) for label in self._labels()]
+        if not any(phases.judged() for phases in self._phases.values()):
+            return []
+        found = [self._by_step(label, phases) for label, phases in self._phases.items()]
+        found += [self._by_time(label, timed) for label, timed in self._sampled.items() if label not in self._phases]
         known = [growth for growth in found if growth is not None]
         return sorted(known, key=lambda growth: (not growth.grows, -(growth.bytes_per_hour or 0)))
 
-    def _labels(self) -> list[str]:
-        return list(dict.fromkeys([*(label for label, _ in self._paths), *self._sampled]))
-
-    def _by_step(self, label: str) -> Growth | None:
-        paths = {path: kept for (of, path), kept in self._paths.items() if of == label}
-        trends = {path: found for path, kept in paths.items() if (found := kept.levels.series.trend()) is not None}
-        if not trends:
+    def why_not_judged(self) -> str | None:
+        """Why nothing can be said of any device, as the end of a sentence; None where something can."""
+        if self.result():
             return None
-        step = max(trends, key=lambda path: (paths[path].total_ns, -len(path)))
-        retained = _retained(paths, paths[step].levels.series.steps)
-        return self._growth(label, trends[step], paths[step].levels, step, retained)
+        most = [found for phases in self._phases.values() if (found := phases.most()) is not None]
+        if not most:
+            return "no phase has ended so far" if self._entered else "no phase was entered"
+        path, ends = max(most, key=lambda found: (found[1].count, found[1].total_ns))
+        if ends.count >= MIN_STEPS:
+            return "what it holds was not measured"
+        times = "once" if ends.count == 1 else f"{count_text(ends.count)} times"
+        return f"{path_text(path)} ended {times}, and it takes {MIN_STEPS} steps to tell"
 
-    def _by_time(self, label: str) -> Growth | None:
-        timed = self._sampled.get(label)
-        trend = None if timed is None else timed.series.trend()
-        return None if timed is None or trend is None else self._growth(label, trend, timed, None, [])
+    def _by_step(self, label: str, phases: Phases) -> Growth | None:
+        found = phases.judged()
+        if found is None:
+            return None
+        step, ends = found
+        trend = ends.levels.series.trend()
+        return None if trend is None else self._growth(label, trend, ends.levels, step, phases)
 
-    def _growth(
-        self,
-        label: str,
-        trend: Trend,
-        timed: _Timed,
-        step: tuple[str, ...] | None,
-        retained: list[tuple[tuple[str, ...], float]],
-    ) -> Growth:
+    def _by_time(self, label: str, timed: Timed) -> Growth | None:
+        trend = timed.series.trend()
+        return None if trend is None else self._growth(label, trend, timed, None, None)
+
+    def _growth(self, label: str, trend: Trend, timed: Timed, step: Path | None, phases: Phases | None) -> Growth:
         hours = timed.hours
         per_hour = trend.slope * timed.series.steps / hours if hours else None
         room = self._rooms.get("host" if label == WORKERS else label)
+        rates = None if phases is None else phases.rates()
+        retained = () if phases is None or rates is None else tuple(phases.retained(rates))
+        level = trend.slope if rates is None else rates.level
         return Growth(
             device=label,
             grows=trend.grows,
@@ -176,74 +190,10 @@ class GrowthFold:
             high_bytes_per_step=trend.high,
             bytes_per_hour=per_hour,
             hours_until_full=room / per_hour if trend.grows and room is not None and per_hour else None,
-            phases=accounting_for(trend.slope, retained) if trend.grows else (),
-            retained_bytes=tuple(retained),
+            phases=accounting_for(level, retained) if trend.grows else (),
+            retained_bytes=retained,
+            outside=trend.grows and bool(retained) and is_outside(level, retained),
         )
-
-
-class _Timed:
-    """A series, and the time from its first figure to its last."""
-
-    def __init__(self) -> None:
-        self.series = Series()
-        self._first_ns: int | None = None
-        self._last_ns: int | None = None
-
-    def add(self, value: int, time_ns: int | None) -> None:
-        self.series.add(value)
-        if time_ns is not None:
-            if self._first_ns is None:
-                self._first_ns = time_ns
-            self._last_ns = time_ns
-
-    @property
-    def hours(self) -> float:
-        return (
-            0.0 if self._first_ns is None or self._last_ns is None else (self._last_ns - self._first_ns) / _NS_PER_HOUR
-        )
-
-
-class _Path:
-    """What was allocated at each end of a phase, and all that it ever kept."""
-
-    def __init__(self) -> None:
-        self.levels = _Timed()
-        self.kept = Series()
-        self.total_ns = 0
-
-    def end(self, allocated: int, delta: int, time_ns: int | None, duration_ns: int) -> None:
-        self.levels.add(allocated, time_ns)
-        self.kept.add(self.kept.last + delta)
-        self.total_ns += duration_ns
-
-
-def _retained(paths: Mapping[tuple[str, ...], _Path], steps: int) -> list[tuple[tuple[str, ...], float]]:
-    """What each phase keeps per step by itself, in the order in which they first ended."""
-    kept = {}
-    for path, ends in paths.items():
-        trend = ends.kept.trend()
-        if trend is not None:
-            kept[path] = trend.slope * ends.kept.steps / steps
-    own = dict(kept)
-    for path, per_step in kept.items():
-        parent = path[:-1]
-        if parent in own:
-            own[parent] -= per_step
-    return list(own.items())
-
-
-def accounting_for(slope: float, retained: Sequence[tuple[tuple[str, ...], float]]) -> tuple[tuple[str, ...], ...]:
-    """The fewest phases in a row that together keep as much per step as the memory grows, the nearest of them.
-
-    Empty where none do: the memory is kept outside of phases, or by turns.
-    """
-    for length in range(1, len(retained) + 1):
-        runs = [retained[at : at + length] for at in range(len(retained) - length + 1)]
-        off = [abs(sum(kept for _, kept in run) - slope) for run in runs]
-        nearest = min(range(len(runs)), key=off.__getitem__)
-        if off[nearest] <= _EXPLAINS * abs(slope):
-            return tuple(path for path, _ in runs[nearest])
-    return ()
 
 
 def _label(event: Mapping[str, Any]) -> str | None:

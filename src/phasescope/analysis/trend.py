@@ -57,24 +57,26 @@ class Trend(NamedTuple):
 class Series:
     """One figure per step, in bounded memory: of more than a thousand the lower of each pair stays, and so on."""
 
-    __slots__ = ("_points", "_waiting", "last", "steps", "stride")
+    __slots__ = ("_lowest", "_points", "_waited", "last", "steps", "stride")
 
     def __init__(self) -> None:
         self.steps = 0
         self.stride = 1
         self.last = 0
         self._points = array("q")
-        self._waiting: list[int] = []
+        self._waited = self._lowest = 0
 
     def add(self, value: int) -> None:
         """The figure of the next step, in bytes."""
         self.steps += 1
         self.last = value
-        self._waiting.append(value)
-        if len(self._waiting) < self.stride:
+        if not self._waited or value < self._lowest:
+            self._lowest = value
+        self._waited += 1
+        if self._waited < self.stride:
             return
-        self._points.append(min(self._waiting))
-        self._waiting.clear()
+        self._points.append(self._lowest)
+        self._waited = 0
         if len(self._points) == _MAX_POINTS:
             halved = (min(pair) for pair in zip(self._points[::2], self._points[1::2], strict=True))
             self._points = array("q", halved)

@@ -19,6 +19,8 @@ def where_it_stays(growth: Growth) -> str:
     if growth.device == WORKERS or not growth.retained_bytes:
         return ""
     if growth.device != "host":
+        if growth.outside and growth.per is not None:
+            return f", between one entry of {path_text(growth.per)} and the next"
         return f", and stays in {names(growth.phases)}" if growth.phases else ", outside of phases or by turns"
     if len(growth.phases) == 1:
         return f". It shows in {names(growth.phases)}, but which phase keeps it is not clear"

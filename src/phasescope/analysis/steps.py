@@ -1,0 +1,34 @@
+"""Which phase it is of which one entry is a step: the one definition that growth goes by everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from .trend import MIN_STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_EPOCH = "epoch"
+
+
+class Entries(Protocol):
+    """How often a phase ended, and how long that took together."""
+
+    count: int
+    total_ns: int
+
+
+def step_of(entries: Mapping[tuple[str, ...], Entries], least: int = MIN_STEPS) -> tuple[str, ...] | None:
+    """The outermost phase that ended `least` times: of several, the one in which most of the time went.
+
+    A phase called `epoch` is no step, however often it ended, where a phase inside of it ended often enough: the steps
+    are what it repeats. None where no phase ended that often.
+    """
+    often = [path for path, found in entries.items() if found.count >= least]
+    candidates = [path for path in often if not (path[-1] == _EPOCH and _is_around(path, often))] or often
+    return max(candidates, key=lambda path: (entries[path].total_ns, -len(path)), default=None)
+
+
+def _is_around(path: tuple[str, ...], others: list[tuple[str, ...]]) -> bool:
+    return any(len(other) > len(path) and other[: len(path)] == path for other in others)

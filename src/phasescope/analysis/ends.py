@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from .kept import Kept, Rates
-from .steps import step_of
+from .steps import EPOCH, step_of
 from .trend import MIN_STEPS, Series
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Phases:
         self.ends: dict[Path, Ends] = {}
         self._in_order: list[tuple[Path, Ends]] = []  # in which they first ended
         self._beat: Ends | None = None  # at whose ends it is noted what all of them kept
-        self._known = 0  # so many phases had ended when that began
+        self._known = 0  # so many phases had ended when the steps began
         self._kept = Kept()
 
     def ended(self, path: Path, allocated: int, delta: int, time_ns: int | None, duration_ns: int) -> bool:
@@ -95,12 +95,31 @@ class Phases:
 
     def _begins(self) -> bool:
         """Look anew whose entries are the steps, before there are enough of them too. Where these came after all that
-        was noted so far (a loop that loads, say), it is noted anew. Else any of the phases beats the time as well."""
-        step = step_of(self.ends) or step_of(self.ends, 2)
-        if step is None or (self._beat is not None and self.ends[step].first < self._known):
+        was noted so far (a loop that loads, say), it is noted anew, and so where they are around what beats the time.
+        Else any of the phases does as well."""
+        step = step_of(self.ends) or self._outermost(step_of(self.ends, 2))
+        if step is None or not (self._beat is None or self._came_later(step) or self._is_around(step)):
             return False
-        self._beat, self._kept, self._known = self.ends[step], Kept(), len(self._in_order)
-        return True
+        came_later = self._came_later(step)
+        self._beat, self._kept = self.ends[step], Kept()
+        self._known = len(self._in_order) if came_later else self._known
+        return came_later
+
+    def _came_later(self, step: Path) -> bool:
+        return self.ends[step].first >= self._known
+
+    def _is_around(self, step: Path) -> bool:
+        inner = None if self._beat is None else self._beat.parent
+        while inner is not None and inner is not self.ends[step]:
+            inner = inner.parent
+        return inner is not None
+
+    def _outermost(self, step: Path | None) -> Path | None:
+        """The phase around this one that has ended too: what ends first of a step is what is innermost."""
+        around = [] if step is None else [step[:length] for length in range(1, len(step))]
+        return next(
+            (path for path in around if path[-1] != EPOCH and path in self.ends and self.ends[path].count), step
+        )
 
     def _sums(self) -> array[int]:
         return array("q", [ends.own for _, ends in self._in_order])

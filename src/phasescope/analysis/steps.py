@@ -9,7 +9,7 @@ from .trend import MIN_STEPS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_EPOCH = "epoch"
+EPOCH = "epoch"
 
 
 class Entries(Protocol):
@@ -26,7 +26,7 @@ def step_of(entries: Mapping[tuple[str, ...], Entries], least: int = MIN_STEPS) 
     are what it repeats. None where no phase ended that often.
     """
     often = [path for path, found in entries.items() if found.count >= least]
-    candidates = [path for path in often if not (path[-1] == _EPOCH and _is_around(path, often))] or often
+    candidates = [path for path in often if not (path[-1] == EPOCH and _is_around(path, often))] or often
     return max(candidates, key=lambda path: (entries[path].total_ns, -len(path)), default=None)
 
 

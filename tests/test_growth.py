@@ -11,7 +11,6 @@ import pytest
 from made_events import MIB, MadeSession
 from phasescope.analysis.growth import WORKERS, Growth, GrowthFold, growth
 from phasescope.analysis.kept import accounting_for
-
 from phasescope.analysis.whereabouts import where_it_stays
 
 if TYPE_CHECKING:

@@ -240,6 +240,17 @@ def test_ls_says_why_it_did_not_look_into_a_directory(
 
 
 @needs_files
+@pytest.mark.parametrize("command", ["explain", "summary"])
+def test_without_a_target_a_file_that_is_no_ring_is_passed_over(
+    command: str, training: Training, directory: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    (directory / f"node-1-{2**50}.ring").write_bytes(b"cut off")
+    exit_code, out, err = run(command)
+    assert (exit_code, err) == run(command, str(training.pid))[::2]
+    assert f"pid {training.pid}" in out
+
+
+@needs_files
 def test_ls_as_json(training: Training, run: Callable[..., tuple[int, str, str]]) -> None:
     exit_code, out, _ = run("ls", "--json")
     (session,) = json.loads(out)

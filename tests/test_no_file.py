@@ -169,6 +169,46 @@ def test_a_place_where_nobody_may_write(result: str) -> None:
     check_in_memory(run(PHASESCOPE_DIR="/proc/self/rings"), result, "/proc/self/rings can not be created: ")
 
 
+# Nothing that surrounds a training makes start() raise, and what never began leaves nothing
+
+LITTLE_MEMORY = """
+import phasescope, resource, warnings
+phasescope.start(directory={warm!r}).stop()
+mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + {spare}, mapped + {spare}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs to know what is mapped")
+@pytest.mark.parametrize("spare", [2**20, 2**22])
+def test_without_address_space_for_the_ring_it_is_a_smaller_one(spare: int, result: str, tmp_path: Path) -> None:
+    before = LITTLE_MEMORY.format(warm=str(tmp_path / "warm"), spare=spare).replace("\n", "; ").strip("; ")
+    told = run(before, PHASESCOPE_DIR=str(tmp_path / "place"))
+    assert told["result"] == result
+    assert told["steps"][-1] == STEPS - 1
+    assert told["bad"][0] == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["x\udcff"]])
+def test_an_argument_of_any_bytes_is_recorded(arguments: list[str], tmp_path: Path) -> None:
+    code = f"import phasescope; phasescope.start(record={str(tmp_path / 'run.jsonl')!r}).stop()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(os.fsencode, arguments)], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    for target in (None, tmp_path / "run.jsonl"):
+        with phasescope.attach(target) as reader:
+            assert reader.events()[-1]["event_type"] == "stop"
+            assert reader.constants["command"][3:] in ([], ["x\\udcff"]), "a recording does not keep it"
+
+
+def test_a_start_that_fails_leaves_no_ring(rings: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        phasescope.start(directory=rings, record=tmp_path / "missing" / "run.jsonl")
+    assert list(rings.iterdir()) == []
+    assert phasescope.current() is None
+
+
 # No room
 
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_{}, ({}, {}))"

@@ -23,7 +23,7 @@ from phasescope import ring, sessions, system
 from phasescope.sessions import DirectoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.skipif(not system.CAN_SHARE_FILES, reason="here rings lie in memory only")
 as_root = pytest.mark.skipif(system.user_id() != 0, reason="only root can give a file away")
@@ -383,6 +383,38 @@ def test_a_name_that_is_taken_is_not_taken_away(rings: Path) -> None:
     assert names == ["node-1-1.2.ring", "node-1-1.3.ring"]
     assert (rings / "node-1-1.ring").read_text() == "somebody's"
     assert [path.name for path in sessions.find(rings)][:2] == names[::-1]
+
+
+def _not_permitted(*_: str) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def _another_file(source: str, path: str) -> None:
+    with Path(path).open("xb") as file:
+        file.write(Path(source).read_bytes())
+
+
+@pytest.mark.parametrize("link", [_not_permitted, _another_file], ids=["none", "another file"])
+def test_where_links_are_none_the_file_is_renamed_and_nothing_replaced(
+    link: Callable[..., None], rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on FAT, and on some network and user-space file systems."""
+    monkeypatch.setattr(os, "link", link)
+    (rings / "node-1-1.ring").write_text("somebody's")
+    file = new_file(rings)
+    assert file.path == str(rings / "node-1-1.1.ring")
+    with phasescope.attach(file.path) as reader:
+        assert reader.state == "running"
+    let_go(file)
+    assert (rings / "node-1-1.ring").read_text() == "somebody's"
+    assert len(list(rings.iterdir())) == 2
+
+
+def test_where_others_do_not_see_the_lock_there_is_no_file(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would take a live session for dead, and sweep its file away."""
+    monkeypatch.setattr(system, "is_locked", lambda fd: False)
+    assert f"a lock in {rings} is not seen by other processes; name another directory" in refused(rings)
+    assert list(rings.iterdir()) == []
 
 
 def test_a_hundred_of_one_name_are_enough(rings: Path) -> None:

@@ -81,7 +81,7 @@ class RingWriter:
 
     __slots__ = ("_at", "_base", "_buffer", "_limit", "_words", "layout", "sequence")
 
-    def __init__(self, buffer: mmap.mmap, layout: Layout, constants: bytes) -> None:
+    def __init__(self, buffer: mmap.mmap | bytearray, layout: Layout, constants: bytes) -> None:
         self.layout = layout
         self.sequence = 0
         self._buffer = buffer

@@ -228,7 +228,7 @@ class Session:
             self._reader = self.reader()
             self._recording = None if options.record is None else self._open_recording(options.record, constants)
         except BaseException:
-            self._release()
+            self._discard()
             raise
 
     def _open_recording(self, path: str, constants: dict[str, Any]) -> RecorderThread:
@@ -238,6 +238,9 @@ class Session:
 
     def _constants(self, backends: list[str]) -> dict[str, Any]:
         """What the ring's header says of the session; the reader adds it to every event."""
+        return _text_of(self._told(backends))
+
+    def _told(self, backends: list[str]) -> dict[str, Any]:
         return {
             "session_id": self.session_id,
             "host": system.host_name(),
@@ -345,6 +348,14 @@ class Session:
         with contextlib.suppress(OSError):
             os.close(fd)
 
+    def _discard(self) -> None:
+        """Of a session that never began nothing stays."""
+        fd, path = self._ring.fd, self._ring.path
+        if fd is not None and path is not None and self._is_ours(fd):
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 - pathlib is not imported by a session
+        self._release()
+
     def _is_ours(self, fd: int) -> bool:
         """Whether the descriptor is still that of the ring. Daemons close all they find, and their next file may get
         the same number: that one must be neither cut nor closed."""
@@ -427,7 +438,7 @@ class Session:
         if self._ring.path is not None:
             return Reader.open(self._ring.path)
         buffer = self._ring.buffer
-        return Reader(lambda size, offset: buffer[offset : offset + size], lambda: len(buffer), None)
+        return Reader(lambda size, offset: bytes(buffer[offset : offset + size]), lambda: len(buffer), None)
 
     def events(self, last: int | None = None) -> list[dict[str, Any]]:
         """The events that the ring holds, or the last so many: TelemetryEvent v3 dicts, the oldest first."""
@@ -463,6 +474,17 @@ def _identity(options: Options) -> Identity:
     return resolve_identity(
         job_id=options.job_id, rank=options.rank, local_rank=options.local_rank, world_size=options.world_size
     )
+
+
+def _text_of(told: dict[str, Any]) -> dict[str, Any]:
+    """With text that every format can hold: arguments and environment variables may be any bytes."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+    return {key: plain(value) for key, value in told.items()}
 
 
 def _kernel_kills() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import re
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import ring, system
 
@@ -53,7 +53,7 @@ class RingFile(NamedTuple):
 
     path: str | None
     fd: int | None
-    buffer: mmap.mmap
+    buffer: Any
     writer: ring.RingWriter
 
 
@@ -209,10 +209,17 @@ def create(constants: bytes, capacity_bytes: int, directory: str | None, name: s
 
 
 def create_in_memory(constants: bytes, capacity_bytes: int) -> RingFile:
-    """A ring that only this process can read."""
-    layout = ring.plan(constants, capacity_bytes)
-    buffer = system.map_memory(-1, layout.size)
-    return RingFile(None, None, buffer, ring.RingWriter(buffer, layout, constants))
+    """A ring that only this process can read; smaller where so much memory can not be had."""
+    while True:
+        layout = ring.plan(constants, capacity_bytes)
+        try:
+            buffer = system.map_memory(-1, layout.size)
+            return RingFile(None, None, buffer, ring.RingWriter(buffer, layout, constants))
+        except OSError:  # a limit on the address space, or one on what may be promised
+            if capacity_bytes <= ring.MIN_CAPACITY_BYTES:
+                small = bytearray(layout.size)  # out of what Python has in stock
+                return RingFile(None, None, small, ring.RingWriter(small, layout, constants))
+        capacity_bytes = max(capacity_bytes // 4, ring.MIN_CAPACITY_BYTES)
 
 
 def _make_directory(path: str) -> None:
@@ -242,7 +249,7 @@ def _create_file(directory: str, name: str, layout: ring.Layout, constants: byte
         system.allocate(fd, layout.size)
         buffer = _map(unfinished, layout.size)
         writer = ring.RingWriter(buffer, layout, constants)
-        return RingFile(_publish(unfinished, directory, name), fd, buffer, writer)
+        return RingFile(_publish(unfinished, directory, name, fd), fd, buffer, writer)
     except BaseException:
         if writer is not None:
             writer.release()
@@ -265,16 +272,56 @@ def _map(path: str, size: int) -> mmap.mmap:
         os.close(fd)
 
 
-def _publish(unfinished: str, directory: str, name: str) -> str:
+def _publish(unfinished: str, directory: str, name: str, fd: int) -> str:
     """Give the file its name without ever replacing another: in containers that share a directory pids collide."""
     for attempt in range(100):
         path = os.path.join(directory, f"{name}{f'.{attempt}' if attempt else ''}{SUFFIX}")  # noqa: PTH118
         try:
-            os.link(unfinished, path)
-            return path
+            return _named_so(unfinished, path, fd)
         except FileExistsError:
             continue
     raise DirectoryError(f"{directory} holds a hundred rings named {name}")
+
+
+def _named_so(unfinished: str, path: str, fd: int) -> str:
+    """The file under its name. Raises FileExistsError, and DirectoryError where others would not find it there."""
+    for give in (os.link, _rename):  # some file systems know no links, on others a link is a file of its own
+        try:
+            give(unfinished, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            if give is os.link:
+                continue
+            raise
+        if _is_seen(path, fd):
+            return path
+        _remove(Path(path))
+    raise DirectoryError(f"a lock in {os.path.dirname(path)} is not seen by other processes; {_ELSEWHERE}")  # noqa: PTH120
+
+
+def _rename(unfinished: str, path: str) -> None:
+    """Over an empty file of our own: a rename alone would replace another's."""
+    os.close(system.create_file(path))
+    try:
+        os.replace(unfinished, path)  # noqa: PTH105
+    except OSError:
+        _remove(Path(path))
+        raise
+
+
+def _is_seen(path: str, fd: int) -> bool:
+    """Whether who opens `path` finds what was written to `fd`, and its lock."""
+    try:
+        other = open_ring(path)
+    except OSError:
+        _remove(Path(path))
+        raise
+    try:
+        header = system.pread(fd, ring.PEEK_BYTES, 0)
+        return system.pread(other, ring.PEEK_BYTES, 0) == header and system.is_locked(other)
+    finally:
+        os.close(other)
 
 
 def open_ring(path: str | os.PathLike[str]) -> int:

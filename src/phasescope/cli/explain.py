@@ -7,6 +7,7 @@ healthy session and 4 where something is wrong, so that scripts can ask.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -100,10 +101,16 @@ def _oom_kills(reader: Reader) -> int | None:
 
 
 def _newest(directory: str | None) -> str | None:
+    """The session that began last, of those that can be read."""
     from phasescope import sessions
+    from phasescope.reader import Reader
+    from phasescope.ring import RingError
 
-    found = sessions.find(directory)
-    return str(found[0]) if found else None
+    for path in sessions.find(directory):
+        with contextlib.suppress(OSError, RingError):
+            Reader.open(path).close()
+            return str(path)
+    return None
 
 
 def _show(out: Terminal, reader: Reader, answer: Explanation) -> None:

@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from phasescope import phases
+from phasescope import compiled, phases
 from phasescope.notices import log_once
 
 if TYPE_CHECKING:
@@ -67,22 +67,26 @@ class _Suspended:
     A generator shares its consumer's context. Between two items the consumer's own phases must not end up inside.
     """
 
+    @compiled.seen_as(compiled.suspend)
     def __init__(self, scope: phases.phase) -> None:
         self._scope = scope
         self._outer = phases._get_current()
         scope.__enter__()
         self._inner = phases._get_current()
 
+    @compiled.seen_as(compiled.nothing)
     def resume(self) -> None:
         if self._is_open():  # asked first: at the interpreter's end the module may be gone
             self._outer = phases._get_current()
             phases._set_current(self._inner)
 
+    @compiled.seen_as(compiled.nothing)
     def suspend(self) -> None:
         if self._is_open():
             self._inner = phases._get_current()
             phases._set_current(self._outer)
 
+    @compiled.seen_as(compiled.nothing)
     def end(self, error: BaseException | None) -> None:
         if self._is_open():
             self._scope.__exit__(None if error is None else type(error), error, None)

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from copyreg import __newobj__  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
-from phasescope import system
+from phasescope import compiled, system
 from phasescope.attributes import clean_attributes, clean_name, given_name
 from phasescope.codec import Raw, encode
 from phasescope.failures import (
@@ -100,12 +100,14 @@ class phase:
     # A slot of `PreparedPhase`, and None here, so that the hot path need not set it.
     _origin: phase | None = None
 
+    @compiled.seen_as(compiled.begin)
     def __init__(self, name: str, /, **attributes: object) -> None:
         self._name = name if type(name) is str else given_name(name)
         self._attributes = clean_attributes(attributes) if attributes else None
         self._open = False
         self._recorder: Recorder | None = None
 
+    @compiled.seen_as(compiled.enter)
     def __enter__(self) -> phase:
         recorder = _recorder
         if recorder is None:
@@ -158,6 +160,7 @@ class phase:
                 raise
         return self
 
+    @compiled.seen_as(compiled.leave)
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, _tb: TracebackType | None
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from phasescope import phases
+from phasescope import compiled, phases
 from phasescope.attributes import clean_attributes
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class track(Generic[T]):  # noqa: N801 - used like a function
     often as the iterable, and has its length.
     """
 
+    @compiled.seen_as(compiled.track)
     def __init__(self, iterable: Iterable[T], /, name: str = "data", **attributes: object) -> None:
         self._iterable = iterable
         self._name = name

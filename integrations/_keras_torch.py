@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from phasescope import phase
 
 from ._scopes import leave
-from ._torch_hooks import Backward
 from .torch import Instrumented, instrument
 
 if TYPE_CHECKING:
@@ -47,12 +46,10 @@ class Steps:
 
     def _batch(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = step(*args, **kwargs)
-        Backward.end_unless_running()
         self._step_ended()
         return result
 
     def _stepping(self, apply: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        Backward.end_unless_running()
         scope = phase("optimizer")
         scope.__enter__()
         try:

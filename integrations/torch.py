@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from phasescope import track
 
 from ._frameworks import framework
-from ._scopes import FitSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 else:
     torch = framework("torch", "torch", pip="torch")
 
-from ._torch_hooks import Backward, Forwards, Steps
+from ._torch_marks import Forwards, Steps
 
 __all__ = ["Instrumented", "instrument"]
 
@@ -44,12 +43,13 @@ def instrument(
     *,
     depth: int = 0,
 ) -> Instrumented:
-    """Mark the phases data, forward, backward and optimizer of a training loop, by hooks; `undo()` takes them away.
+    """Mark the phases data, forward, backward and optimizer of a training loop, until `undo()`.
 
     It starts no session: phases are written while one runs (`phasescope.start()`), and cost next to nothing before.
 
-    model: its calls are `forward`; from the first gradient that comes back to an output until the last parameter has
-        its gradient is `backward`. Only a weak reference to it is kept. For `torch.compile`, give what that returns.
+    model: its calls are `forward`, and each backward pass meanwhile is `backward`. Only a weak reference to it is
+        kept, and nothing hangs on it: copies and saved models are what they would be without. For `torch.compile`,
+        give what that returns.
     optimizer: its steps are `optimizer`. Several may be given.
     loader: iterate over `.loader` of what this returns, and each fetch is `data`.
     depth: so many levels of submodules are phases too, inside of `forward`, named by their attribute:
@@ -66,23 +66,9 @@ def instrument(
     if loader is not None and not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise TypeError(f"loader must be iterable, not a {type(loader).__name__}")
     optimizers = _optimizers(optimizer)
-    automatic = _automatic.pop(model, None)
-    if automatic is not None:
-        automatic.undo()
     if model in _instrumented:
         raise ValueError("model is instrumented already: call undo() on what instrument() returned for it first")
     return Instrumented(model, optimizers, loader, depth)
-
-
-def instrument_by_itself(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """For `phasescope run`: as `instrument`, silent while a framework's fit runs, until somebody calls that."""
-    for inner in model.modules():
-        if inner is not model and inner in _automatic:  # it was wrapped since
-            _automatic.pop(inner).undo()
-    if model in _automatic:
-        _automatic[model].add(optimizer)
-    elif not any(inner in _instrumented for inner in model.modules()):
-        _automatic[model] = Instrumented(model, [optimizer], None, 0, FitSession.is_any_open)
 
 
 class Instrumented:
@@ -94,50 +80,31 @@ class Instrumented:
         optimizers: list[torch.optim.Optimizer],
         loader: Iterable[Any] | None,
         depth: int,
-        paused: Callable[[], bool] = bool,
     ) -> None:
         self._model = weakref.ref(model)
-        self._paused = paused
-        # Nothing that hangs on the model leads back to this object, which holds the loader.
-        steps = self._steps = list[Steps]()
-        for optimizer in optimizers:
-            self.add(optimizer)
+        # Nothing that marks leads back to this object, which holds the loader.
+        steps = self._steps = [Steps.of(optimizer) for optimizer in dict.fromkeys(optimizers)]
 
         def before() -> None:
-            """Something new begins: a forward or a fetch. What was left open before it ends now."""
-            Backward.end_unless_running()
+            """Something new begins: a forward, a backward or a fetch. A step that was left open ends now."""
             for each in steps:
                 each.end_unless_running()
 
-        self._backward = Backward()
-        self._forwards = Forwards(before, self._backward.expect, paused)
-        self._handles = self._forwards.hook(model, "")
-        for name, module in model.named_modules():
-            if name and name.count(".") < depth:
-                self._handles += self._forwards.hook(module, name)
+        self._forwards = Forwards(model, depth, before)
+        self._over = False
         self.loader = None if loader is None else TrackedLoader(loader, before)
         """The loader, each fetch from it a phase; its attributes are the original's. None where none was given."""
         _instrumented.add(model)
 
-    def add(self, optimizer: torch.optim.Optimizer) -> None:
-        """Mark the steps of a further optimizer."""
-        (optimizer,) = _optimizers(optimizer)
-        steps = Steps.of(optimizer, self._paused)
-        if steps in self._steps:
-            steps.release()
-        else:
-            self._steps.append(steps)
-
     def undo(self, error: BaseException | None = None) -> None:
-        """Take every hook away. A second time does nothing. A phase that is open ends; with an error, as of that."""
+        """Mark nothing any more. A second time does nothing. A phase that is open ends; with an error, as of that."""
+        if self._over:
+            return
+        self._over = True
         model = self._model()
-        if model is not None and self._handles:
+        if model is not None:
             _instrumented.discard(model)
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._backward.remove(error)
-        self._forwards.leave_all(error)
+        self._forwards.remove(error)
         for steps in self._steps:
             steps.release()
         self._steps.clear()
@@ -179,7 +146,6 @@ class TrackedLoader(track[T]):
         return getattr(self._loader, name)
 
 
-_automatic: weakref.WeakKeyDictionary[torch.nn.Module, Instrumented] = weakref.WeakKeyDictionary()
 _instrumented: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 

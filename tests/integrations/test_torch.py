@@ -59,6 +59,7 @@ def test_exceptions_end_the_phases_and_the_next_step_is_as_if_nothing_had_been(t
         "submodule/forward/first",
         "submodule/forward/rest error ValueError",
     ]
+    assert "backward/backward error ValueError" in phases
     assert "step/optimizer error UnseenError" in phases
     assert phases[-6:] == [
         "after",
@@ -68,16 +69,16 @@ def test_exceptions_end_the_phases_and_the_next_step_is_as_if_nothing_had_been(t
 
 
 def test_after_a_keyboard_interrupt_it_goes_on(told: dict[str, Any]) -> None:
-    assert told["keyboard_interrupt_and_then_on"] == ["forward error UnseenError", *STEP[1:]]
+    assert told["keyboard_interrupt_and_then_on"] == ["forward error KeyboardInterrupt", *STEP[1:]]
 
 
 def test_it_can_be_instrumented_again_after_undo_and_then_not_at_all(told: dict[str, Any]) -> None:
     assert told["instrumented_twice_over"] == [*STEP, *STEP, "data"] * 2
 
 
-def test_two_models_whose_gradients_meet_have_a_backward_each(told: dict[str, Any]) -> None:
+def test_two_models_whose_gradients_meet_have_one_backward(told: dict[str, Any]) -> None:
     judge = ["judge", *inside("judge", ["forward", "forward", "forward", "backward", "optimizer"])]
-    maker = ["maker", *inside("maker", ["forward", "forward", "backward", "backward", "optimizer"])]
+    maker = ["maker", *inside("maker", ["forward", "forward", "backward", "optimizer"])]
     assert told["two_models"] == [[*judge, *maker] * 2, []]
 
 
@@ -101,7 +102,7 @@ def test_depth_shows_submodules(told: dict[str, Any]) -> None:
 def test_compiled_models_keep_their_one_graph(told: dict[str, Any]) -> None:
     of_compiled, as_a_part, breaks = told["compiled"]
     assert of_compiled == STEP[1:]
-    assert as_a_part == ["optimizer"], "inside of compiled code nothing is marked"
+    assert as_a_part[:2] == ["backward", "optimizer"], "inside of compiled code nothing is marked"
     assert breaks == 0
 
 
@@ -115,7 +116,7 @@ def test_recomputed_forwards_lie_inside_of_the_backward(told: dict[str, Any]) ->
 def test_undo_leaves_no_hook_behind(told: dict[str, Any]) -> None:
     before, during, after = told["left_behind"]
     assert before == 0
-    assert during > 0
+    assert during == 2, "those of the optimizer's step"
     assert after == 0
 
 
@@ -123,10 +124,12 @@ def test_nothing_of_the_training_is_kept_alive(told: dict[str, Any]) -> None:
     assert told["kept_alive"] == [True] * 4
 
 
-def test_copies_of_the_model_are_not_marked_and_load_without_phasescope(told: dict[str, Any]) -> None:
-    phases, names_us = told["copies"]
-    assert phases == 0
-    assert not names_us
+def test_copies_of_the_model_are_not_marked_and_have_the_bytes_that_they_would_have_without_us(
+    told: dict[str, Any],
+) -> None:
+    phases, as_without = told["copies"]
+    assert phases == ["backward"] * 2, "any backward pass is"
+    assert as_without == {"pickled": True, "saved": True}
 
 
 def test_a_model_that_calls_itself_nests(told: dict[str, Any]) -> None:
@@ -149,14 +152,12 @@ def test_what_data_parallelism_does_at_the_end_of_a_pass_lies_inside_of_the_back
     assert told["at_the_end_of_a_pass"] == [["forward", "backward", "backward/reduction"], []]
 
 
-def test_gradients_come_back_through_outputs_of_many_kinds(told: dict[str, Any]) -> None:
-    assert told["outputs"] == [["forward", "backward"]] * 3 + [["forward"]]
+def test_a_backward_is_told_whatever_the_model_returned(told: dict[str, Any]) -> None:
+    assert told["outputs"] == [["forward", "backward"]] * 4
 
 
 def test_a_backward_in_another_thread_mis_nests_nothing(told: dict[str, Any]) -> None:
-    called_there, run_there = told["backward_in_another_thread"]
-    assert called_there == [["step", "step/forward", "backward", "step/optimizer"], []]
-    assert run_there == [["step", "step/backward"], []]
+    assert told["backward_in_another_thread"] == [["step", "step/forward", "backward", "step/optimizer"], []]
 
 
 def test_it_takes_nothing_to_the_host(told: dict[str, Any]) -> None:

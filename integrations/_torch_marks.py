@@ -1,0 +1,178 @@
+"""What `instrument` marks of a model and its optimizers. None of it changes a value, and nothing hangs on the model.
+
+Forward and backward are told by functions around torch's own (`_torch_calls`), a step by the optimizer's public hooks,
+which it neither saves nor copies.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from phasescope import phase
+
+from ._scopes import UnseenError, leave
+from ._torch_calls import calls, here, is_compiling, is_traced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    import torch
+
+_EARLY_STOP = "_StopRecomputationError"  # how activation checkpointing leaves a recomputed forward that did enough
+
+
+def ended_with(error: BaseException | None) -> BaseException | None:
+    """What a call ended with, as its phase is to say it."""
+    return None if error is not None and type(error).__name__ == _EARLY_STOP else error
+
+
+class _Threads(threading.local):
+    def __init__(self) -> None:
+        self.opened: list[tuple[str, phase]] = []
+
+
+class Forwards:
+    """The calls of one model, and where asked for of its submodules; and every backward pass meanwhile."""
+
+    def __init__(self, model: torch.nn.Module, depth: int, before: Callable[[], None]) -> None:
+        self._before = before
+        self._threads = _Threads()
+        self._modules: dict[int, tuple[weakref.ref[Any], str]] = {}
+        for name, module in model.named_modules():
+            if not name or name.count(".") < depth:
+                self._mark(module, name)
+        calls.add(self)
+
+    def _mark(self, module: torch.nn.Module, name: str) -> None:
+        ident = id(module)
+
+        def gone(_reference: Any) -> None:
+            self._modules.pop(ident, None)
+            if calls.marks.get(ident) is self:
+                del calls.marks[ident]
+            if not self._modules:
+                calls.remove(self)
+
+        self._modules[ident] = weakref.ref(module, gone), name
+        if not name or ident not in calls.marks:  # else it is a model of its own to somebody
+            calls.marks[ident] = self
+
+    def remove(self, error: BaseException | None) -> None:
+        """Mark nothing any more, and close what is open in the calling thread."""
+        calls.remove(self)
+        for ident in list(self._modules):
+            if calls.marks.get(ident) is self:
+                del calls.marks[ident]
+        self._modules.clear()
+        while self._threads.opened:
+            leave(self._threads.opened.pop()[1], error)
+
+    def call_begins(self, module: Any) -> Any:
+        """Open the phase of this call; its scope also keeps whether the thread was in a marked call before."""
+        the_module, name = self._modules[id(module)]
+        if the_module() is not module or is_traced():
+            return None
+        opened = self._threads.opened
+        if not name:
+            self._before()
+        scope = phase(_name_below(opened[-1][0] if opened else None, name))
+        scope.__enter__()
+        was_busy, here.busy = here.busy, True
+        opened.append((name, scope))
+        return scope, was_busy
+
+    def call_ends(self, begun: Any, error: BaseException | None) -> None:
+        """Close it, and what is still open inside."""
+        scope, here.busy = begun
+        opened = self._threads.opened
+        while any(scope is each for _, each in opened):
+            leave(opened.pop()[1], ended_with(error))
+
+    def backward_begins(self) -> Any:
+        """Open the phase of a backward pass."""
+        self._before()
+        here.in_backward = True
+        scope = phase("backward")
+        scope.__enter__()
+        return scope
+
+    def backward_ends(self, scope: Any, error: BaseException | None) -> None:
+        """Close it."""
+        here.in_backward = False
+        leave(scope, error)
+
+
+class Steps:
+    """The steps of one optimizer, whichever models share it."""
+
+    _of: ClassVar[weakref.WeakKeyDictionary[torch.optim.Optimizer, Steps]] = weakref.WeakKeyDictionary()
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._scope: phase | None = None
+        self._users = 0
+        self._handles = [
+            optimizer.register_step_pre_hook(self._begin),
+            optimizer.register_step_post_hook(self._end),
+        ]
+
+    @classmethod
+    def of(cls, optimizer: torch.optim.Optimizer) -> Steps:
+        """The steps of this optimizer, hooked at the first call; `release` them as often."""
+        steps = cls._of.get(optimizer)
+        if steps is None:
+            steps = cls._of[optimizer] = cls(optimizer)
+        steps._users += 1
+        return steps
+
+    def release(self) -> None:
+        """One model needs them no more. With the last, the hooks are taken away."""
+        self._users -= 1
+        if self._users == 0:
+            for handle in self._handles:
+                handle.remove()
+            self.end_unless_running()
+            for optimizer, steps in list(self._of.items()):
+                if steps is self:
+                    del self._of[optimizer]
+
+    def end_unless_running(self) -> None:
+        """End a step that an exception left: no hook is called then. A closure's forward is inside of one that runs."""
+        if self._scope is not None and not is_below("torch.optim.optimizer"):
+            self._leave(UnseenError())
+
+    def _begin(self, *_arguments: Any) -> None:
+        if is_compiling() or here.in_backward:  # a step of one parameter, when its gradient is there
+            return
+        self._leave(UnseenError())
+        self._scope = phase("optimizer")
+        self._scope.__enter__()
+
+    def _end(self, *_arguments: Any) -> None:
+        if self._scope is not None and not is_compiling():
+            self._leave(None)
+
+    def _leave(self, error: BaseException | None) -> None:
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            leave(scope, error)
+
+
+def is_below(module: str) -> bool:
+    """Whether a function of that module is on the calling thread's stack."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == module:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _name_below(outer: str | None, name: str) -> str:
+    """A submodule's phase is named by its path from the module around it that has a phase."""
+    if not name:
+        return "forward"
+    return name[len(outer) + 1 :] if outer and name.startswith(f"{outer}.") else name

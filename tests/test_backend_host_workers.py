@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +18,8 @@ from phasescope import phase
 from phasescope.backends.cpu import Cpu
 from phasescope.backends.host_extra import HostExtra
 from phasescope.backends.host_peak import HighWater
-from phasescope.backends.host_workers import descendants
+from phasescope.backends.host_private import PrivateSets
+from phasescope.backends.host_workers import Names, descendants
 from reading import events_of, exit_of
 
 if TYPE_CHECKING:
@@ -170,10 +172,12 @@ class TestExtra:
         (own / "smaps_rollup").write_text(
             "00400000-7ffd00000000 ---p 00000000 00:00 0 [rollup]\nRss: 9 kB\nPss: 5 kB\n"
         )
+        (tmp_path / "99999999").mkdir()
+        (tmp_path / "99999999" / "statm").write_text("30 9 5 1 0 9 0\n")
         ms = 1_000_000
         took_10_ms = [0, 0, 10 * ms]
         times = iter([*took_10_ms, 9_000 * ms, 9_000 * ms, 10_020 * ms, 10_020 * ms, 10_021 * ms])
-        host = HostExtra(tmp_path, monotonic_ns=lambda: next(times))
+        host = HostExtra(tmp_path, page_bytes=4096, monotonic_ns=lambda: next(times))
         assert ["proportional_bytes" in host.read() for _ in range(3)] == [True, False, True]
 
     def test_where_all_of_it_is_slow_it_is_asked_for_less_often(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,3 +265,56 @@ class TestPeaks:
         assert in_forked_child(in_child) > 50 * MIB
         assert cpu.peak() - parent < 50 * MIB
         cpu.close()
+
+    @linux
+    def test_a_glance_tells_what_is_mapped(self) -> None:
+        host = Cpu()
+        host.allocator()
+        assert abs(host.glance()["shared_bytes"] - psutil.Process().memory_info().shared) < 8 * MIB
+        host.close()
+
+
+class TestPrivate:
+    def sets(self, proc: Path, sizes: dict[int, int], took_ns: int = 0) -> PrivateSets:
+        for pid, size in sizes.items():
+            (proc / str(pid)).mkdir(exist_ok=True)
+            text = f"0-1 ---p 0 00:00 0 [rollup]\nPss: 9 kB\nPrivate_Dirty: {size} kB\nSwap: 1 kB\n"
+            (proc / str(pid) / "smaps_rollup").write_text(text)
+        ticks = itertools.count()
+        return PrivateSets(proc, cpu_ns=lambda: next(ticks) * took_ns)
+
+    def test_it_is_what_was_written_and_what_of_it_is_swapped_out(self, tmp_path: Path) -> None:
+        sets = self.sets(tmp_path, {7: 20, 8: 30})
+        assert sets.measure([7, 8], 0) == [7, 8]
+        assert [sets.latest[pid].private for pid in (7, 8)] == [21 * 1024, 31 * 1024]
+
+    def test_children_take_turns_within_a_250th_of_the_time(self, tmp_path: Path) -> None:
+        sets = self.sets(tmp_path, dict.fromkeys(range(1, 41), 5), took_ns=4_000_000)
+        turns = [sets.measure(range(1, 41), second * 10**9) for second in range(100)]
+        assert turns[0] == [1, 2, 3, 4, 5]
+        assert sum(map(len, turns)) == 5 + 99
+        assert set(itertools.chain(*turns)) == set(range(1, 41))
+
+    def test_one_that_has_ended_is_forgotten_and_the_others_go_on(self, tmp_path: Path) -> None:
+        sets = self.sets(tmp_path, {7: 20})
+        assert sets.measure([7, 8], 0) == [7]
+        assert sets.is_readable
+        assert sets.measure([8], 10**9) == []
+        assert not sets.latest
+
+    def test_where_none_can_be_read_what_is_not_mapped_is_told(self, children: list[Any], tmp_path: Path) -> None:
+        for child in children:
+            (tmp_path / str(child.pid)).mkdir()
+            (tmp_path / str(child.pid) / "statm").write_text("90 30 10 1 0 9 0\n")
+        own = tmp_path / str(os.getpid()) / "task" / str(os.getpid())
+        own.mkdir(parents=True)
+        (own / "children").write_text(" ".join(str(child.pid) for child in children))
+        host = HostExtra(tmp_path, page_bytes=4096, monotonic_ns=lambda: 0)
+        host.read()
+        assert host.read()["children_unshared_bytes"] == [[child.pid, 20 * 4096] for child in children]
+
+    def test_names_are_counted(self, tmp_path: Path) -> None:
+        for pid, name in enumerate(("pt_data_worker", "pt_data_worker", "cc1plus")):
+            (tmp_path / str(pid)).mkdir()
+            (tmp_path / str(pid) / "comm").write_text(name + "\n")
+        assert Names(tmp_path).of([0, 1, 2, 3]) == {"pt_data_worker": 2, "cc1plus": 1}

@@ -281,6 +281,49 @@ def test_memory_that_stays_between_the_phases_is_said_to_be_outside() -> None:
     assert where_it_stays(found) == ", between one entry of step and the next"
 
 
+def mapping(mapped: Callable[[int], int], kept: Callable[[int], int], ms: int = 20) -> list[Growth]:
+    """A training on the host that is sampled every 100 ms; `mapped` and `kept` are bytes by the step."""
+    session = MadeSession()
+    for number in range(STEPS):
+        if number % (100 // ms) == 0:
+            host_sample(session, GIB + mapped(number) + kept(number), shared_bytes=mapped(number))
+        entered = session.enter("step")
+        session.now_ns += ms * 1_000_000
+        session.allocated = GIB + mapped(number + 1) + kept(number + 1)
+        entered.exit()
+        session.events[-1].update(device_id=-1)
+        session.events[-1]["metadata"]["backend"] = "cpu"
+    return growth(session.events)
+
+
+def test_a_mapped_file_that_is_read_is_no_growth() -> None:
+    (found,) = mapping(lambda step: 4 * step * MIB, lambda _step: 0)
+    assert found.device == "host"
+    assert not found.grows
+
+
+def test_a_file_that_is_read_in_bursts_is_no_growth() -> None:
+    (found,) = mapping(lambda step: step // 37 * 150 * MIB, lambda _step: 0, ms=10)
+    assert not found.grows
+
+
+def test_a_leak_beside_a_mapped_file_is_found_at_its_own_rate() -> None:
+    (found,) = mapping(lambda step: 4 * step * MIB, lambda step: step * MIB)
+    assert found.grows
+    assert found.bytes_per_step == pytest.approx(MIB, rel=0.05)
+
+
+def test_memory_that_is_swapped_out_still_counts_and_shared_memory_is_no_file() -> None:
+    session = MadeSession()
+    for number in range(STEPS):
+        session.run("step", ms=100)
+        sizes = {"shared_bytes": number * MIB, "shared_memory_bytes": number * MIB, "swap_bytes": number * 2 * MIB}
+        host_sample(session, GIB + number * MIB, **sizes)
+    found = next(found for found in growth(session.events) if found.device == "host")
+    assert found.grows
+    assert found.bytes_per_step == pytest.approx(3 * MIB)
+
+
 def test_odd_events_are_passed_over() -> None:
     odd: list[dict[str, Any]] = [
         {},

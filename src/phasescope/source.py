@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
 from phasescope.codec import Raw, encode_device, mask_of
@@ -83,7 +83,7 @@ class DeviceState:
         self.device_id = device_id
         self.measures = source.measures(device_id)
         self.last_allocated = -1  # of the event before; -1 where there is none to compare with
-        self.extra: dict[str, int] = {}  # what the next sample has besides the counters
+        self.extra: dict[str, Any] = {}  # what the next sample has besides the counters
         self.extra_at_ns: int | None = None
         self.seen_by: tuple[Driver, DeviceIdentity] | None = None
         self._told = DeviceCounters()
@@ -101,7 +101,7 @@ class DeviceState:
         self.figures = DeviceCounters(used, free, total)
         self.remask()
 
-    def take_extra(self) -> dict[str, int]:
+    def take_extra(self) -> dict[str, Any]:
         """What the sample that is being written has besides the counters; it is given once."""
         extra, self.extra = self.extra, {}
         return extra
@@ -133,7 +133,8 @@ class Source:
         self.health = Health()
         self.figures_health = Health()
         self.extra_health = Health()
-        self.extra: Callable[[int], dict[str, int]] | None = getattr(backend, "extra", None)
+        self.extra: Callable[[int], dict[str, Any]] | None = getattr(backend, "extra", None)
+        self.glance: Callable[[int], dict[str, Any]] | None = getattr(backend, "glance", None)
         self.states: dict[int, DeviceState] = {}
         self.read: Callable[[int], AllocatorCounters] = backend.allocator
         self.current_device: Callable[[], int] = backend.current_device
@@ -213,7 +214,7 @@ class Driver:
     def __init__(self, driver: DeviceSource) -> None:
         self.driver = driver
         self.name = driver.name
-        self.extra: Callable[[DeviceIdentity], dict[str, int]] | None = getattr(driver, "extra", None)
+        self.extra: Callable[[DeviceIdentity], dict[str, Any]] | None = getattr(driver, "extra", None)
         self.extra_health = Health()
         self.healths: dict[DeviceIdentity, Health] = {}
         self.said: set[str] = set()  # since it last answered for every device

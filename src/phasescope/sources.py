@@ -168,12 +168,16 @@ class Sources:
         return self._devices is None or device == HOST_DEVICE or device in self._devices
 
     def _find_extra(self, source: Source, state: DeviceState) -> None:
-        """Ask backend and driver for what they know besides, at most once a second."""
+        """Ask backend and driver for what they know besides, at most once a second; the backend for what costs next to
+        nothing each time."""
         now_ns = self._monotonic_ns()
+        found: dict[str, Any] = {}
+        if source.glance is not None:
+            found.update(self._besides(source, source, partial(source.glance, state.device_id)))
         if state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS:
+            state.extra.update(found)
             return
         state.extra_at_ns = now_ns
-        found: dict[str, int] = {}
         if state.seen_by is not None:
             driver, identity = state.seen_by
             if driver.extra is not None:
@@ -183,8 +187,8 @@ class Sources:
         state.extra = found
 
     def _besides(
-        self, asked: Source | Driver, source: Source, question: Callable[[], dict[str, int]]
-    ) -> dict[str, int]:
+        self, asked: Source | Driver, source: Source, question: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
         return self._ask(asked.extra_health, source, f"what {asked.name} knows besides", question) or {}
 
     def _figures(self, source: Source, device: int) -> DeviceCounters:

@@ -36,11 +36,15 @@ class Timed:
             self._last_ns = time_ns
 
     @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """When the first and the last figure were taken; None where that is not known."""
+        return None if self._first_ns is None or self._last_ns is None else (self._first_ns, self._last_ns)
+
+    @property
     def hours(self) -> float:
         """0 where that is not known."""
-        return (
-            0.0 if self._first_ns is None or self._last_ns is None else (self._last_ns - self._first_ns) / _NS_PER_HOUR
-        )
+        span = self.span_ns
+        return 0.0 if span is None else (span[1] - span[0]) / _NS_PER_HOUR
 
 
 class Ends:
@@ -53,6 +57,11 @@ class Ends:
         self.parent = parent
         self.levels = Timed()
         self.count = self.total_ns = self.own = self.inner = self.first = 0
+
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """When it ended first and last; None where that is not known."""
+        return self.levels.span_ns
 
 
 class Phases:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .devices import device_label, device_row
 from .ends import Phases, Timed
 from .kept import accounting_for, is_outside
+from .reclaimable import End, Files, Held
 from .spans import Scope, int_or_none, scope_of, size_or_none, unavailable
 from .text import count_text, path_text
 from .trend import MIN_STEPS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _MAX_DEVICES = 64
 
+HOST = "host"
 WORKERS = "workers"
 """The device name of the process's children, DataLoader workers for the most part."""
 
@@ -75,13 +77,17 @@ def growth(events: Iterable[Mapping[str, Any]]) -> list[Growth]:
 
 
 class GrowthFold:
-    """Takes events one by one, in bounded memory."""
+    """Takes events one by one, in bounded memory. `mapped_bytes`: how much of the process's resident set were pages of
+    mapped files at the last sample of the host; None where that is not known."""
 
     def __init__(self) -> None:
         self._phases: dict[str, Phases] = {}
         self._sampled: dict[str, Timed] = {}
         self._rooms: dict[str, int] = {}
         self._entered = False
+        self._files = Files()
+        self._held = Held(lambda end: self._ended(HOST, *end))
+        self.mapped_bytes: int | None = None
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take the next event."""
@@ -117,12 +123,18 @@ class GrowthFold:
         duration_ns: int | None,
     ) -> None:
         """A phase has ended, on a device whose allocated bytes are known: what an exit event tells."""
+        if label == HOST and self._held.is_known:
+            self._held.add(End(path, allocated, delta or 0, time_ns, duration_ns or 0))
+        else:
+            self._ended(label, path, allocated, delta or 0, time_ns, duration_ns or 0)
+
+    def _ended(self, label: str, path: Path, allocated: int, delta: int, time_ns: int | None, duration_ns: int) -> None:
         phases = self._phases.get(label)
         if phases is None:
             if len(self._phases) == _MAX_DEVICES:
                 return
             phases = self._phases[label] = Phases()
-        if phases.ended(path, allocated, delta or 0, time_ns, duration_ns or 0):
+        if phases.ended(path, allocated, delta, time_ns, duration_ns):
             self._sampled.clear()  # the steps begin here
 
     def _sample(self, event: Mapping[str, Any]) -> None:
@@ -131,13 +143,23 @@ class GrowthFold:
             return
         row = device_row(event)
         time_ns = int_or_none(event.get("timestamp_ns"))
+        off = self._to_take_off(event, time_ns) if label == HOST else 0
         if row.allocated_bytes is not None:
-            self._sampled.setdefault(label, Timed()).add(row.allocated_bytes, time_ns)
+            self._sampled.setdefault(label, Timed()).add(max(0, row.allocated_bytes - off), time_ns)
         if row.free_bytes is not None:
             self._rooms[label] = row.free_bytes
         children = size_or_none(event["metadata"].get("children_resident_bytes"))
         if children:  # 0 is that there are none just now, between two epochs say, and nothing about those there are
             self._sampled.setdefault(WORKERS, Timed()).add(children, time_ns)
+
+    def _to_take_off(self, event: Mapping[str, Any], time_ns: int | None) -> int:
+        """How many bytes of the resident set are no memory of the process's own, less those that it has elsewhere."""
+        mapped = self._files.of(event)
+        if mapped is None:
+            return (self.mapped_bytes or 0) - self._files.swapped_bytes
+        self.mapped_bytes = mapped
+        self._held.sample(time_ns, mapped - self._files.swapped_bytes)
+        return mapped - self._files.swapped_bytes
 
     def result(self) -> list[Growth]:
         """One for each device of which there is enough; those that grow first, the fastest before the others."""

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phasescope.backends.cgroup import KernelFile, MemoryCgroup
 from phasescope.backends.host_extra import HostExtra
@@ -123,9 +123,17 @@ class Cpu:
         """None: no driver speaks of the host."""
         return None
 
-    def extra(self, device: int = HOST_DEVICE) -> dict[str, int]:
-        """Shared, proportional and swapped memory, and the child processes' together: see `HostExtra.read`."""
+    def extra(self, device: int = HOST_DEVICE) -> dict[str, Any]:
+        """Shared, proportional and swapped memory, and the child processes': see `HostExtra.read`."""
         return self._extra.read()
+
+    def glance(self, device: int = HOST_DEVICE) -> dict[str, Any]:
+        """`shared_bytes`: what of the resident set is mapped files and shared memory. Nothing where that is not
+        known."""
+        try:
+            return {"shared_bytes": int(_pread(self._fd, 64, 0).split()[2]) * _PAGE_BYTES}
+        except _UNREADABLE:
+            return {}
 
     def peak(self, device: int = HOST_DEVICE) -> int:
         """The largest resident set since `reset_peak`, in bytes. Raises NotImplementedError where there is none."""

@@ -2,8 +2,9 @@
 
 On Linux from /proc. A proportional set (every page divided by those that share it) is the only figure by which forked
 workers can be summed: their resident sets all count the parent's pages again. But the kernel walks all page tables
-for it, and who wants to map memory meanwhile waits. So it is measured only where there are workers, and only as often
-as it takes a thousandth of one core. The rest keeps to the same share, for systems where it is slow.
+for it, and who wants to map memory meanwhile waits. So this process's own is measured only where there are workers, and
+only as often as it takes a thousandth of one core; the workers' have a budget of their own (`host_private`). The rest
+keeps to a thousandth as well, for systems where it is slow.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from phasescope.backends.host_workers import PROC, descendants
+from phasescope.backends.host_private import PrivateSets, labelled
+from phasescope.backends.host_workers import PROC, Names, descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _AT_MOST = 1000
-"""One part of the time in so many is spent on the proportional sets, and one on all else."""
+"""One part of the time in so many is spent on the proportional set, and one on all else."""
+
+_MOST_CHILDREN = 64  # of which a sample tells one by one
 
 _UNREADABLE = (OSError, ValueError, IndexError)
 
@@ -34,40 +38,64 @@ class HostExtra:
         self._page_bytes = page_bytes
         self._monotonic_ns = monotonic_ns
         self._due_ns = self._proportional_due_ns = 0
+        self._private = PrivateSets(self._proc)
+        self._names = Names(self._proc)
 
-    def read(self) -> dict[str, int]:
+    def read(self) -> dict[str, Any]:
         """Bytes by name; what this system does not tell is left out, and everything where it is too early to ask again.
 
-        `shared_bytes` (mapped files and shared memory), `swap_bytes`, `proportional_bytes`; `children`, how many there
-        are, `children_resident_bytes` and `children_proportional_bytes`, all of them together.
+        `shared_bytes` (mapped files and shared memory), `shared_memory_bytes` (the latter of it), `swap_bytes`,
+        `proportional_bytes`; `children`, how many there are, `children_named`, how many of each name,
+        `children_resident_bytes` and `children_proportional_bytes`, all of them together; `children_private_bytes`, of
+        those whose turn it was, each as its pid and what it holds for itself alone. Where that can not be read it is
+        `children_unshared_bytes`: what of the resident set is not mapped from files.
         """
-        extra: dict[str, int] = {}
+        extra: dict[str, Any] = {}
         began_ns = self._monotonic_ns()
         if began_ns < self._due_ns:
             return extra
         _keep(extra, "shared_bytes", self._shared_bytes)
-        _keep(extra, "swap_bytes", lambda: _labelled(self._own("status"), b"VmSwap:"))
-        pids = self._measured_children(extra)
+        self._keep_status(extra)
+        pids = self._measured_children(extra, began_ns)
         now_ns = self._monotonic_ns()
         self._due_ns = now_ns + (now_ns - began_ns) * _AT_MOST
         if pids and now_ns >= self._proportional_due_ns:
-            _keep(extra, "proportional_bytes", lambda: _labelled(self._own("smaps_rollup"), b"Pss:"))
-            if "proportional_bytes" in extra:
-                _keep(extra, "children_proportional_bytes", lambda: sum(map(self._proportional_bytes, pids)))
+            _keep(extra, "proportional_bytes", lambda: labelled(self._own("smaps_rollup"), b"Pss:"))
+            if "proportional_bytes" in extra and all(pid in self._private.latest for pid in pids):
+                extra["children_proportional_bytes"] = sum(sets.proportional for sets in self._private.latest.values())
             after_ns = self._monotonic_ns()
             self._proportional_due_ns = after_ns + (after_ns - now_ns) * _AT_MOST
         return extra
 
-    def _measured_children(self, extra: dict[str, int]) -> list[int] | None:
-        """Adds how many children there are and what they hold; their pids, None where the system does not tell."""
+    def _keep_status(self, extra: dict[str, Any]) -> None:
+        try:
+            status = self._own("status")
+        except OSError:
+            return
+        _keep(extra, "shared_memory_bytes", lambda: labelled(status, b"RssShmem:"))
+        _keep(extra, "swap_bytes", lambda: labelled(status, b"VmSwap:"))
+
+    def _measured_children(self, extra: dict[str, Any], now_ns: int) -> list[int] | None:
+        """Adds how many children there are and what they hold; the pids of those that hold something, None where the
+        system does not tell."""
         try:
             pids = descendants(self._proc)
         except Exception:  # psutil's errors, where psutil had to be asked
             return None
-        resident = [size for size in map(self._resident_bytes, pids) if size > 0]  # a zombie holds nothing
-        extra["children"] = len(resident)
-        extra["children_resident_bytes"] = sum(resident)
-        return pids
+        found = {pid: sizes for pid in pids if (sizes := self._sizes(pid))[0] > 0}  # a zombie holds nothing
+        extra["children"] = len(found)
+        extra["children_resident_bytes"] = sum(resident for resident, _ in found.values())
+        alive = list(found)
+        names = self._names.of(alive)
+        if names:
+            extra["children_named"] = names
+        measured = self._private.measure(alive, now_ns) if self._private.is_readable else []
+        if measured:
+            latest = self._private.latest
+            extra["children_private_bytes"] = [[pid, latest[pid].private] for pid in measured[:_MOST_CHILDREN]]
+        elif alive and not self._private.is_readable and self._page_bytes:
+            extra["children_unshared_bytes"] = [[pid, found[pid][1]] for pid in alive[:_MOST_CHILDREN]]
+        return alive
 
     def _shared_bytes(self) -> int:
         return int(self._own("statm").split()[2]) * self._page_bytes
@@ -75,32 +103,21 @@ class HostExtra:
     def _own(self, name: str) -> bytes:
         return (self._proc / str(os.getpid()) / name).read_bytes()
 
-    def _resident_bytes(self, pid: int) -> int:
-        """0 where it has ended."""
+    def _sizes(self, pid: int) -> tuple[int, int]:
+        """The resident set, and what of it is not mapped from files or shared memory; 0 where it has ended."""
         try:
-            return int((self._proc / str(pid) / "statm").read_bytes().split()[1]) * self._page_bytes
+            resident, shared = (self._proc / str(pid) / "statm").read_bytes().split()[1:3]
+            return int(resident) * self._page_bytes, (int(resident) - int(shared)) * self._page_bytes
         except _UNREADABLE:
-            return 0 if (self._proc / "self").exists() else _psutil_resident_bytes(pid)
-
-    def _proportional_bytes(self, pid: int) -> int:
-        """0 where it has ended. Raises PermissionError for a process of another user."""
-        try:
-            return _labelled((self._proc / str(pid) / "smaps_rollup").read_bytes(), b"Pss:")
-        except (FileNotFoundError, ProcessLookupError, ValueError):  # a zombie's is empty
-            return 0
+            size = 0 if (self._proc / "self").exists() else _psutil_resident_bytes(pid)
+            return size, size
 
 
-def _keep(extra: dict[str, int], name: str, question: Callable[[], int]) -> None:
+def _keep(extra: dict[str, Any], name: str, question: Callable[[], int]) -> None:
     try:
         extra[name] = question()
     except _UNREADABLE:
         return
-
-
-def _labelled(text: bytes, label: bytes) -> int:
-    """The kilobytes on the line with this label, in bytes. Raises ValueError where there is none."""
-    start = text.index(b"\n" + label) + 1 + len(label)
-    return int(text[start : text.index(b"kB", start)]) * 1024
 
 
 def _psutil_resident_bytes(pid: int) -> int:

@@ -1,4 +1,8 @@
-"""The processes below this one, DataLoader workers above all. Asked by the sampler, never at a boundary."""
+"""The processes below this one, and what they are called. Asked by the sampler, never at a boundary.
+
+torch calls a DataLoader's workers `pt_data_worker`; what else is below a training is no data worker: compilers and
+their pools, launchers, programs of the user's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,37 @@ import os
 from pathlib import Path
 
 PROC = "/proc"
+
+_MOST_NAMES, _LONGEST_NAME = 8, 32
+_LOOKS = 10  # a worker is called like its parent until it has begun
+
+
+class Names:
+    """How many processes there are of each name: of the commonest eight."""
+
+    def __init__(self, proc: Path) -> None:
+        self._proc = proc
+        self._known: dict[int, tuple[str, int]] = {}
+
+    def of(self, pids: list[int]) -> dict[str, int]:
+        """Of these; empty where the system does not tell."""
+        self._known = {pid: self._name(pid) for pid in pids}
+        counts: dict[str, int] = {}
+        for name, _ in self._known.values():
+            counts[name] = counts.get(name, 0) + 1
+        counts.pop("", None)
+        return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_NAMES])
+
+    def _name(self, pid: int) -> tuple[str, int]:
+        """Its name, and how often it was looked at."""
+        name, looks = self._known.get(pid, ("", 0))
+        if looks >= _LOOKS:
+            return name, looks
+        try:
+            text = (self._proc / str(pid) / "comm").read_bytes()
+            return text.decode("utf-8", "replace").strip()[:_LONGEST_NAME], looks + 1
+        except OSError:
+            return "", looks
 
 
 def descendants(proc: str | Path = PROC) -> list[int]:

@@ -102,12 +102,19 @@ class Steps(Protocol):
 class Details(Protocol):
     """A backend that knows more than the counters."""
 
-    def extra(self, device: int) -> dict[str, int]:
+    def extra(self, device: int) -> dict[str, Any]:
         """Further figures, for the metadata of a sample; what is not known is left out.
 
         Called by the sampler, for each device at most once a second, so that it may take some milliseconds. Names
         carry their unit and are listed in docs/telemetry-event.md.
         """
+
+
+class Glances(Protocol):
+    """A backend that knows more at the price of a microsecond or two."""
+
+    def glance(self, device: int) -> dict[str, Any]:
+        """The same as `Details.extra`, of every sample."""
 
 
 class Peaks(Protocol):
@@ -170,7 +177,7 @@ class DeviceSource(Protocol):
 class DriverDetails(Protocol):
     """A driver that knows more of a device than what is in use on it."""
 
-    def extra(self, identity: DeviceIdentity) -> dict[str, int]:
+    def extra(self, identity: DeviceIdentity) -> dict[str, Any]:
         """The same as `Details.extra`, of a device that this process uses."""
 
 

@@ -314,6 +314,52 @@ def test_a_dev_shm_that_is_too_small_is_recognised(words: str) -> None:
     assert "--shm-size" in answer.advice[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "who"),
+    [
+        (
+            "ProcessExitedException: process 3 terminated with signal SIGKILL",
+            "A child process (number 3) was killed",
+        ),
+        (
+            "TerminatedWorkerError: A worker process managed by the executor was unexpectedly terminated. The exit "
+            "codes of the workers are {SIGKILL(-9)}",
+            "A child process was killed",
+        ),
+        ("CalledProcessError: a command exited with code -9", "A child process was killed"),
+    ],
+)
+def test_a_child_that_was_killed_is_told_like_a_worker(words: str, who: str) -> None:
+    answer = ended_by(words)
+    assert answer.cause.kind == "worker_killed"
+    assert answer.cause.text == f"{who}: by the kernel's OOM killer, most likely, which is not known for certain."
+
+
+def test_a_broken_pool_is_about_memory_where_the_kernel_is_known_to_have_struck() -> None:
+    words = "BrokenProcessPool: A process in the process pool was terminated abruptly while the future was pending."
+    assert ended_by(words).cause.kind == "exception"
+    assert ended_by(words, oom_kills=0).cause.kind == "exception"
+    struck = ended_by(words, oom_kills=1)
+    assert struck.cause.text == (
+        "A worker process is gone without a word, and the kernel's OOM killer struck in its control group, 1 time."
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("OSError: Too many open files", "open_files"),
+        ("RuntimeError: unable to open shared memory object </torch_1_2> in read-write mode: Too many open files (24)",
+         "open_files"),
+        ("RuntimeError: received 0 items of ancdata", "open_files"),
+        ("RuntimeError: unable to mmap 88 bytes from file </torch_1_2_0>: Cannot allocate memory (12)", "mappings"),
+        ("RuntimeError: unable to mmap 88 bytes from file </torch_1_2_0>: No such device (19)", "exception"),
+    ],
+)  # fmt: skip
+def test_what_was_used_up_is_told_apart(words: str, kind: str) -> None:
+    assert ended_by(words).cause.kind == kind
+
+
 def test_other_words_are_shown_and_claim_nothing_about_memory() -> None:
     answer = ended_by("RuntimeError: No space left on device")
     assert answer.cause.text.startswith(

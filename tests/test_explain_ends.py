@@ -52,3 +52,28 @@ def test_open_files_that_ran_out_are_the_headline(tmp_path: Path) -> None:
     assert "grow" not in answer["cause"]["text"]
     assert "ulimit -n" in answer["advice"][-1]
     assert not any("losses" in line for line in answer["advice"])
+
+
+def test_mappings_that_were_used_up_are_told_from_shared_memory(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    answer = ended("mappings", tmp_path)
+    assert answer["cause"]["kind"] == "mappings"
+    assert answer["cause"]["text"].startswith("The process had used up its memory mappings: 6")
+    assert answer["cause"]["figures"]["mappings_limit"] == int(Path("/proc/sys/vm/max_map_count").read_text())
+    assert answer["ending"]["path"] == ["step", "data"]
+    assert "/dev/shm" not in str(answer["advice"])
+
+
+def test_a_cleanup_that_fails_does_not_hide_that_memory_ran_out(tmp_path: Path) -> None:
+    answer = ended("cleanup", tmp_path)
+    assert answer["ending"]["kind"] == "host_out_of_memory"
+    assert answer["ending"]["path"] == ["save"]
+    assert answer["ending"]["context"] == "RuntimeError: the archive could not be finished, while handling MemoryError"
+
+
+def test_what_ends_a_second_attempt_is_told_and_not_why_there_was_one(tmp_path: Path) -> None:
+    answer = ended("fallback", tmp_path)
+    assert answer["cause"]["kind"] == "exception"
+    assert answer["ending"]["error_type"] == "KeyError"
+    assert answer["ending"]["path"] == ["train", "step"]
+    assert answer["out_of_memory"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import errno
 import sys
 import threading
@@ -12,7 +13,14 @@ import pytest
 
 import phasescope
 from phasescope import phase
-from phasescope.failures import is_from_signal_handler, is_out_of_memory, one_line, shortage_in, whose_memory
+from phasescope.failures import (
+    is_from_signal_handler,
+    is_out_of_memory,
+    one_line,
+    shortage_in,
+    whose_memory,
+    with_causes,
+)
 from phasescope.testing import FakeBackend
 from reading import events_of, only, scopes
 
@@ -403,3 +411,85 @@ def test_what_a_signal_handler_raises_is_told_from_what_a_call_raises() -> None:
     assert is_from_signal_handler(_catch(interrupted_by_another))
     assert not is_from_signal_handler(_catch(called))
     assert not is_from_signal_handler(Failure())
+
+
+class Archive:
+    """What runs on the way out fails as well."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        raise Failure("the archive could not be finished")
+
+
+def test_a_cleanup_that_fails_does_not_hide_what_ran_out(session: Session) -> None:
+    with pytest.raises(Failure), phase("outer"), phase("save"), Archive():
+        raise MemoryError("99 bytes")
+    error = only(session, "error")
+    assert error["context"] == "Failure: the archive could not be finished, while handling MemoryError: 99 bytes"
+    assert error["metadata"]["phase_scope"]["path"] == ["outer", "save"]
+    exits = [event["metadata"].get("raised_from") for event in events_of(session, "phase_exit")]
+    assert exits == ["MemoryError", "MemoryError"]
+
+
+def test_what_is_handled_by_a_function_inside_of_the_phase_counts(session: Session) -> None:
+    def save() -> None:
+        try:
+            raise MemoryError
+        finally:
+            raise Failure
+
+    with pytest.raises(Failure), phase("save"):
+        save()
+    assert only(session, "error")["metadata"]["out_of_memory"] is True
+
+
+def test_what_was_handled_before_the_phase_began_is_not_its_own(session: Session) -> None:
+    try:
+        with phase("first"):
+            raise MemoryError
+    except MemoryError:
+        with pytest.raises(KeyError), phase("again"):
+            raise KeyError("loss")  # noqa: B904
+    assert only(session, "error")["metadata"]["phase_scope"]["path"] == ["first"]
+
+
+def test_what_was_handled_further_out_is_not_the_phases_own(session: Session) -> None:
+    def train() -> None:
+        with phase("step"):
+            raise KeyError("loss")
+
+    try:
+        raise MemoryError
+    except MemoryError:
+        with pytest.raises(KeyError):
+            train()
+    assert events_of(session, "error") == []
+
+
+def test_a_context_that_is_suppressed_is_not_followed(session: Session) -> None:
+    with pytest.raises(Failure), phase("save"):
+        try:
+            raise MemoryError
+        except MemoryError:
+            raise Failure("too large for this machine") from None
+    assert events_of(session, "error") == []
+
+
+def test_contexts_that_lead_in_a_circle_end() -> None:
+    first, second = KeyError("1"), KeyError("2")
+    first.__context__, second.__context__ = second, first
+    first.__traceback__ = second.__traceback__ = None
+    second.__cause__ = first.__cause__ = second
+    assert shortage_in(KeyError, first) is None
+    assert with_causes(KeyError, first) == "KeyError: 1, from KeyError: 2"
+
+
+@pytest.mark.skipif(not hasattr(builtins, "ExceptionGroup"), reason="groups came with Python 3.11")
+def test_one_of_a_group_counts(session: Session) -> None:
+    group: Any = builtins.ExceptionGroup  # type: ignore[attr-defined]
+    with pytest.raises(group), phase("gather"):
+        raise group("two tasks", [KeyError("x"), MemoryError("99 bytes")])
+    assert only(session, "error")["metadata"]["memory"] == "host"
+    assert only(session, "error")["context"].endswith(", of KeyError: x, of MemoryError: 99 bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from reading import events_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from phasescope import Session
 
@@ -151,3 +153,13 @@ def test_a_device_that_came_into_use_within_the_phase_is_looked_at(backend: Fake
     assert (error["device_id"], error["metadata"]["memory"]) == (0, "device")
     assert error["allocator_allocated_bytes"] == 60 * GIB
     assert "told" not in error["metadata"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counted as Linux shows them")
+def test_mappings_are_counted_where_there_are_such_figures(tmp_path: Path) -> None:
+    found = oom.mappings()
+    assert 10 < found["mappings"] < found["mappings_limit"]
+    assert oom.mappings(str(tmp_path)) == {}
+    (tmp_path / "sys/vm").mkdir(parents=True)
+    (tmp_path / "sys/vm/max_map_count").write_text("many\n")
+    assert oom.mappings(str(tmp_path)) == {}

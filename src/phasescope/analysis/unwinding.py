@@ -97,6 +97,8 @@ class Unwinding:
         details: Mapping[str, Any] = event["metadata"] if isinstance(event.get("metadata"), dict) else {}
         error_type, context = details.get("error_type"), event.get("context")
         path = () if scope is None else scope.path
+        if details.get("out_of_memory") is True and self._has_come_from_within(scope, path, error_type):
+            return
         raised = Raised(
             path,
             error_type if isinstance(error_type, str) else None,
@@ -107,6 +109,13 @@ class Unwinding:
             size_or_none(details.get("requested_bytes")),
         )
         self._keep(_thread_of(scope), path, raised, scope)
+
+    def _has_come_from_within(self, scope: Scope | None, path: tuple[str, ...], error_type: object) -> bool:
+        """Whether what leaves this phase has left one inside of it that says nothing of memory: what ran out had been
+        handled before that one began."""
+        way = self._ways.get(_thread_of(scope))
+        raised = None if way is None or way.at != path else way.raised
+        return raised is not None and len(raised.path) > len(path) and raised.error_type == error_type
 
     def _keep(self, thread: object, at: tuple[str, ...], raised: Raised, scope: Scope | None) -> None:
         number = self._next()

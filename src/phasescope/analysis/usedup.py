@@ -15,7 +15,7 @@ _KILLED = re.compile(r"DataLoader worker \(pid (?P<pid>\d{1,10})\) is killed by 
 _KILLED_CHILD = re.compile(
     r"\bprocess (?P<number>\d{1,6}) terminated with signal (?:SIGKILL|Killed|9)\b"  # torch.multiprocessing.spawn
     r"|\(pid:? (?P<pid>\d{1,10})\).{0,80}\b(?:exitcode: -9|SIGKILL|Signal 9)\b"  # torchrun, and runners like it
-    r"|exit code SIGKILL"  # loky names what became of its workers
+    r"|exit codes? of the workers? (?:are|is) \{[^}]{0,80}SIGKILL"  # loky
     r"|exited with code -9\b|died with <Signals\.SIGKILL"  # a launcher of its own
 )
 _BROKEN_POOL = re.compile(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fakes.processes import open_files_below
-from phasescope.backends.cgroup import Limit, MemoryCgroup
+from phasescope.backends.cgroup import KernelFile, Limit, MemoryCgroup
 
 MIB = 1024 * 1024
 MACHINE_BYTES = 64 * 1024 * MIB
@@ -272,6 +272,24 @@ class TestFiles:
 
 
 @linux
+def test_a_file_under_the_number_of_a_closed_descriptor_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "kernels").write_bytes(b"1 2 3")
+    kernels = KernelFile(tmp_path / "kernels", os.O_RDWR)
+    number = kernels.fd
+    os.close(number)  # as a daemon does
+    fd = os.open(tmp_path / "checkpoint", os.O_RDWR | os.O_CREAT)
+    if fd != number:
+        os.dup2(fd, number)
+        os.close(fd)
+    assert not kernels.is_held()
+    kernels.write(b"5")
+    assert kernels.read() == b"5 2 3"
+    kernels.close()
+    assert os.path.samestat(os.fstat(number), (tmp_path / "checkpoint").stat())
+    os.close(number)
+    assert (tmp_path / "checkpoint").read_bytes() == b""
+
+
 def test_the_files_of_this_machine_are_understood() -> None:
     limit = MemoryCgroup().limit(1 << 62)
     assert limit is None or (limit.used_bytes >= 0 and 0 < limit.limit_bytes < 1 << 62)

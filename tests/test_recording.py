@@ -212,7 +212,8 @@ def test_a_recording_that_is_being_written_is_running(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     writer = Writer(path, lambda: line_of(Note(SESSION).to_event()))
     writer.write(line_of(steps(1)[0]))
-    os.write(writer._fd or -1, b'{"half": ')
+    with path.open("ab") as file:
+        file.write(b'{"half": ')
     with RecordingReader.open(path) as reader:
         assert reader.state == "running"
         assert len(reader.events()) == 1

@@ -35,19 +35,40 @@ class Limit(NamedTuple):
 class KernelFile:
     """A small file whose text the kernel makes anew at each read, kept open.
 
-    Closed with the object or by `close()`; `close.detach()` leaves the descriptor alone.
+    Closed with the object or by `close()`. Daemons close all descriptors they find, and their next file may get the
+    same number: that one is neither read, nor written to, nor closed.
     """
 
-    __slots__ = ("__weakref__", "close", "fd")
+    __slots__ = ("__weakref__", "_found", "_mode", "_path", "close", "fd")
 
     def __init__(self, path: str | Path, mode: int = os.O_RDONLY) -> None:
         """Raises OSError where it can not be opened."""
-        self.fd = os.open(path, mode)
-        self.close = weakref.finalize(self, _close, self.fd)
+        self._path, self._mode = path, mode
+        self._open()
+
+    def _open(self) -> None:
+        self.fd = os.open(self._path, self._mode)
+        self._found = os.fstat(self.fd)
+        self.close = weakref.finalize(self, _close, self.fd, self._found)
 
     def read(self) -> bytes:
         """The text as it is now. Raises OSError once what it speaks of is gone."""
+        self._regain()
         return os.pread(self.fd, _READ_BYTES, 0)
+
+    def write(self, data: bytes) -> None:
+        """Raises OSError where the kernel does not take it."""
+        self._regain()
+        os.write(self.fd, data)
+
+    def is_held(self) -> bool:
+        """Whether the descriptor is still the file's."""
+        return _is_still(self.fd, self._found)
+
+    def _regain(self) -> None:
+        if not self.is_held():
+            self.close.detach()
+            self._open()
 
 
 class MemoryCgroup:
@@ -193,6 +214,14 @@ def _chain(base: Path, path: str, names: _Names) -> list[_Level]:
         group = group.parent
 
 
-def _close(fd: int) -> None:
-    with contextlib.suppress(OSError):  # something closed every descriptor of the process, as daemons do
-        os.close(fd)
+def _is_still(fd: int, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), found)
+    except OSError:
+        return False
+
+
+def _close(fd: int, found: os.stat_result) -> None:
+    if _is_still(fd, found):
+        with contextlib.suppress(OSError):
+            os.close(fd)

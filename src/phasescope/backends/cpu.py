@@ -111,6 +111,7 @@ class Cpu:
         return self._figures
 
     def _read_figures(self) -> DeviceCounters:
+        self._let_go_of_lost()
         machine_bytes, available_bytes = self._machine.read()
         limit = self._cgroup.limit(machine_bytes)
         if limit is None:
@@ -155,11 +156,18 @@ class Cpu:
         self._machine.close()
         self._cgroup.close()
 
+    def _let_go_of_lost(self) -> None:
+        """Under the descriptor's number may be another file by now, and figures in that would be taken for memory. To
+        ask at each boundary would cost as much as the reading."""
+        with self._lock:
+            if self._statm is not None and not self._statm.is_held():
+                self._statm, self._fd = None, -1
+
     def _reopened_resident_bytes(self) -> int:
         with contextlib.suppress(*_UNREADABLE):
             return _resident_bytes(self._fd)  # another thread was here first
         if self._statm is not None:
-            self._statm.close.detach()  # its descriptor was closed, and may be somebody else's by now
+            self._statm.close()  # unless its descriptor is somebody else's by now
         self._statm, self._fd = None, -1
         if self._resident_elsewhere is None:
             with contextlib.suppress(*_UNREADABLE):

@@ -48,7 +48,7 @@ class HighWater:
         try:
             if self._clear_refs is None:
                 self._clear_refs = KernelFile(self._clear_refs_path, os.O_WRONLY)
-            os.write(self._clear_refs.fd, _RESET_HIGH_WATER)
+            self._clear_refs.write(_RESET_HIGH_WATER)
         except OSError as error:
             raise NotImplementedError("this system does not let a process reset its largest resident set") from error
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from phasescope import system
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +38,18 @@ class UnknownFormatError(ValueError):
 def for_its_user_alone(path: str, flags: int) -> int:
     """The opener of a new file that holds what a session does: `open(path, "xb", opener=for_its_user_alone)`."""
     return os.open(path, flags, 0o600)
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Where the file really lies, whichever directory the process goes to later: a recording that is named by a link is
+    rotated beside the file that it leads to. Raises PermissionError for another user's link."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        found = None
+    if found is not None and stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, system.user_id()):
+        raise PermissionError(errno.EPERM, f"a link of user {found.st_uid}; name the file itself", os.fspath(path))
+    return Path(os.path.realpath(path))
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -98,9 +98,10 @@ class RecordingReader(Reader):
             return "stopped"
         if note is not None and note.end and note.state != "running":
             return note.state
-        if self._open_source().is_being_written():
+        is_being_written = self._open_source().is_being_written()
+        if is_being_written:
             return "running"
-        return "dead" if note is not None and note.inside else "unknown"
+        return "dead" if note is not None and note.inside and is_being_written is False else "unknown"
 
     @property
     def heartbeat_ns(self) -> int:
@@ -287,6 +288,7 @@ def _split_session(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
 
 def _source_of(path: Path) -> Source:
     """By what the file holds, not by its name; a directory holds the segments of another tool's sink."""
+    path = Path(os.path.realpath(path))  # the parts of a recording lie beside the file that a link leads to
     if path.is_dir():
         segments = sorted(path.glob("segment-*.jsonl"))
         if not segments:

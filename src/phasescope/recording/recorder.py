@@ -17,7 +17,7 @@ import msgspec
 
 from phasescope.notices import log_once, warn
 from phasescope.reader import SessionNotFoundError
-from phasescope.recording.files import split_ending
+from phasescope.recording.files import real_path, split_ending
 from phasescope.recording.jsonl import DEFAULT_BYTES, RecordingInUseError, Writer
 from phasescope.recording.notes import Note
 
@@ -58,7 +58,6 @@ class Recorder:
         part_bytes: int | None = None,
     ) -> None:
         """Raises what `Writer` does. The reader is the recorder's own from here on, and is closed with it."""
-        self.path = Path(path)
         self.events = self.lost = self.failures = 0
         self._reader = reader
         self._inside = inside
@@ -67,13 +66,25 @@ class Recorder:
         self._pending_bytes = self._pending_events = 0
         self._stopped = False
         self._hurry = threading.Event()
-        self._repeated_until = self._resume()
+        self._repeated_until = None if inside else self._resume(real_path(path))  # inside it is new in any file
         try:
             self._writer = Writer(path, self._first_lines, max_bytes=max_bytes, part_bytes=part_bytes)
         except BaseException:
             reader.close()
             raise
         self._batch_bytes = min(_BATCH_BYTES, self._writer.part_bytes // 4)
+
+    @property
+    def path(self) -> Path:
+        """Where it is recorded; elsewhere than at first where something else has taken the file's place meanwhile."""
+        return self._writer.path
+
+    @property
+    def remark(self) -> str | None:
+        """What its user should know of the file."""
+        if not self._writer.is_open_to_others:
+            return None
+        return f"{self.path} can be read by other users as well; `chmod 600` closes it to them"
 
     @property
     def missed(self) -> int:
@@ -85,7 +96,7 @@ class Recorder:
         try:
             over = False
             while not over:
-                over = self._stopped or self._reader.state != "running"  # before reading: what came before it is read
+                over = self._stopped or self._is_over()  # before reading: what came before it is read
                 for event in self._reader.unread():
                     self._take(event)
                 self._flush()
@@ -93,6 +104,7 @@ class Recorder:
                     self._hurry.wait(_INTERVAL_S)
             self._end()
         finally:
+            self._writer.abandon()  # a ring that can not be read any more leaves the recording as it is
             self._reader.close()
 
     def finish(self) -> None:
@@ -108,15 +120,24 @@ class Recorder:
         """In a forked child: the file, and the lock that says it is being written, are the parent's."""
         self._writer.abandon()
 
-    def _resume(self) -> dict[str, Any] | None:
+    def _is_over(self) -> bool:
+        return self._state() != "running"
+
+    def _state(self) -> str:
+        """The session's state. A program that became a daemon has closed the ring's descriptor, and so its lock is
+        free; inside, it is known to live all the same."""
+        state = self._reader.state
+        return "running" if self._inside and state == "dead" else state
+
+    def _resume(self, path: Path) -> dict[str, Any] | None:
         """Where this session is in the recording already: the last event that need not be written again."""
         from phasescope.recording.reader import RecordingReader
 
         session_id = self._reader.constants["session_id"]
-        if not self.path.is_file():
+        if not path.is_file():
             return None
         try:
-            with RecordingReader.open(f"{self.path}#{session_id}") as before:
+            with RecordingReader.open(f"{path}#{session_id}") as before:
                 last = before.latest()
                 self.events = before.written
         except (SessionNotFoundError, OSError, ImportError):
@@ -145,16 +166,21 @@ class Recorder:
         """Write what was read. While that fails nothing more is read; the ring goes on meanwhile, and counts."""
         pause_s = _FIRST_PAUSE_S
         while self._pending:
+            before = self.path
             try:
                 self._writer.write(b"".join(self._pending))
                 self.events += self._pending_events
+                if self.path != before:
+                    log_once("recording moved", "%s is another file by now; recorded on in %s", before, self.path)
             except OSError as error:
                 self.failures += 1
-                log_once("recording", "%s can not be written, trying on: %s", self.path, error.strerror or error)
-                if not self._hurry.wait(pause_s):
+                log_once("recording", "%s can not be written, trying on: %s", before, error.strerror or error)
+                # At the end of the session there is no more time than for one more try.
+                if not self._hurry.wait(pause_s) and not (pause_s > _FIRST_PAUSE_S and self._is_over()):
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                     continue
-                self.lost += self._pending_events  # it is the end, and there is no room
+                self._hurry.set()  # what is left gets one try as well
+                self.lost += self._pending_events
             self._pending.clear()
             self._pending_bytes = self._pending_events = 0
 
@@ -177,7 +203,7 @@ class Recorder:
             missed=reader.missed,
             damaged=reader.damaged,
             dropped=reader.dropped + self.lost,
-            state=reader.state,
+            state=self._state(),
             heartbeat_ns=reader.heartbeat_ns,
             inside=self._inside,
             end=end,
@@ -194,12 +220,15 @@ def recorder_inside(
     """
     path = own_path(target, constants)
     try:
-        return Recorder(reader(), path, inside=True, max_bytes=max_bytes)
+        recorder = Recorder(reader(), path, inside=True, max_bytes=max_bytes)
     except RecordingInUseError:
         stem, ending = split_ending(path)
         other = path.with_name(f"{stem}.pid{constants['pid']}{ending}")
         warn(f"{path} is being written by another process; this one records to {other}", stacklevel=5)
-        return Recorder(reader(), other, inside=True, max_bytes=max_bytes)
+        recorder = Recorder(reader(), other, inside=True, max_bytes=max_bytes)
+    if recorder.remark is not None:
+        warn(recorder.remark, stacklevel=5)
+    return recorder
 
 
 def own_path(target: str, constants: Mapping[str, Any]) -> Path:
@@ -242,3 +271,5 @@ class RecorderThread:
             self.recorder.run()
         except Exception as error:
             log_once("recorder", "the recording has ended: %s", type(error).__name__)
+        if self.recorder.lost:
+            log_once("recording lost", "%d events could not be recorded in %s", self.recorder.lost, self.recorder.path)

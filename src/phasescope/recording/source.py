@@ -58,8 +58,8 @@ class Source(Protocol):
     def tail(self, size_bytes: int) -> Tail | None:
         """The events in about the last so many bytes; None where there is no way to them but from the start."""
 
-    def is_being_written(self) -> bool:
-        """Whether a recorder has the file open."""
+    def is_being_written(self) -> bool | None:
+        """Whether a recorder has the file open; None where the file system has no locks that would tell."""
 
 
 class JsonlSource:
@@ -95,7 +95,7 @@ class JsonlSource:
         self, report: Callable[[Problem], object], name: str, batch: Lines, offset: int, error: InvalidEventError
     ) -> None:
         """Report a line that holds no event, unless it is empty, or the rest of it is on its way."""
-        if not batch[offset].strip(b" \t\r") or (batch.torn and self.is_being_written()):
+        if not batch[offset].strip(b" \t\r") or (batch.torn and self.is_being_written() is not False):
             return
         text = "cut off in the middle" if batch.torn else elide(printable(str(error)), _LONGEST_TEXT)
         report(Problem(name, batch.first + offset, text))
@@ -120,13 +120,15 @@ class JsonlSource:
                 continue
         return Tail(events, whole=start == 0 and len(self._paths) == 1)
 
-    def is_being_written(self) -> bool:
+    def is_being_written(self) -> bool | None:
         try:
             fd = os.open(self._paths[-1], os.O_RDONLY)
         except OSError:
             return False
         try:
             return system.is_locked(fd)
+        except OSError:
+            return None
         finally:
             os.close(fd)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -252,6 +253,16 @@ def test_a_recording_that_is_emptied_or_written_into_goes_on_in_a_sound_file(
     assert b"what somebody else adds" in parts(path)[0].read_bytes()
 
 
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_failed_rotation_costs_nothing_once_there_is_room_again(
     tmp_path: Path, ending: str, writers: list[Writer]
@@ -260,19 +271,17 @@ def test_a_failed_rotation_costs_nothing_once_there_is_room_again(
     events = steps(1500)
     writer = new_writer(path, max_bytes=10**7, part_bytes=80_000 if ending == ".jsonl" else 8_000)
     writers.append(writer)
-    free = resource.getrlimit(resource.RLIMIT_NOFILE)
     refused = 0
     for index, event in enumerate(events):
-        if index == 100:  # no more files, until one was refused a good while
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, free[1]))
         try:
-            writer.write(line_of(event))
+            with no_more_files() if 100 <= index and not refused else contextlib.nullcontext():
+                writer.write(line_of(event))
         except OSError:
-            for _ in range(20):
-                with pytest.raises(OSError, match="Too many"):
-                    writer.write(line_of(event))
             refused += 1
-            resource.setrlimit(resource.RLIMIT_NOFILE, free)
+            with no_more_files():
+                for _ in range(20):
+                    with pytest.raises(OSError, match="Too many"):
+                        writer.write(line_of(event))
             writer.write(line_of(event))
     writer.close()
     assert refused == 1

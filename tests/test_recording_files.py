@@ -274,7 +274,7 @@ def test_a_failed_rotation_costs_nothing_once_there_is_room_again(
     refused = 0
     for index, event in enumerate(events):
         try:
-            with no_more_files() if 100 <= index and not refused else contextlib.nullcontext():
+            with no_more_files() if index >= 100 and not refused else contextlib.nullcontext():
                 writer.write(line_of(event))
         except OSError:
             refused += 1

@@ -13,14 +13,14 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals as Linux has them")
 
-SCRIPT = Path(__file__).parent / "scripts" / "ended.py"
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
-def ended(name: str, directory: Path) -> dict[str, Any]:
+def ended(name: str, directory: Path, script: str = "ended.py") -> dict[str, Any]:
     """What `explain` says of the session that this training left."""
     environment = {**os.environ, "PHASESCOPE_DIR": str(directory)}
     subprocess.run(
-        [sys.executable, "-W", "ignore", str(SCRIPT), name],
+        [sys.executable, "-W", "ignore", str(SCRIPTS / script), *name.split()],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -77,3 +77,21 @@ def test_what_ends_a_second_attempt_is_told_and_not_why_there_was_one(tmp_path: 
     assert answer["ending"]["error_type"] == "KeyError"
     assert answer["ending"]["path"] == ["train", "step"]
     assert answer["out_of_memory"] == 1
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("target", "kind", "text"),
+    [
+        ("well", "finished", "finished: the interpreter of a child process exited"),
+        ("in_pool", "finished", "finished: the interpreter of a child process exited"),
+        ("raises", "exception", "ended by an exception: KeyError: loss, in evaluate"),
+        ("raises_outside", "exception", "ended by an exception: ValueError"),
+        ("exits", "finished", "finished with SystemExit"),
+        ("killed", "killed", "killed or crashed: its process is gone without a stop"),
+    ],
+)
+def test_a_child_ends_as_it_does(tmp_path: Path, method: str, target: str, kind: str, text: str) -> None:
+    ending = ended(f"{method} {target}", tmp_path, "children.py")["ending"]
+    assert (ending["kind"], ending["text"]) == (kind, text)
+    assert ending["certain"]

@@ -44,6 +44,8 @@ _MAX_ARGUMENT = 500
 _MAX_ARGUMENTS = 100
 _SUBSCRIBERS_SECONDS = 1.0
 _RECORDING_SECONDS = 5.0
+_AFTER_ALL_ELSE = -100
+_stops_with = 0  # the child process in which sessions end with it
 _left_mapped: list[Any] = []  # for good
 
 
@@ -277,6 +279,8 @@ class Session:
         if self._recording is not None:
             self._recording.start()
         phases.set_recorder(self._recorder)
+        with contextlib.suppress(Exception):
+            _stop_with_child()
 
     def stop(self) -> None:
         """End the session. Phases that are open are closed as `abandoned`. Stopping twice does nothing."""
@@ -505,9 +509,28 @@ def _stop_at_exit() -> None:
 
 def _exited() -> str:
     """A child of multiprocessing's catches what its target raises, and exits as if nothing had been: that is told."""
+    return f"the interpreter{' of a child process' if _is_child() else ''} exited"
+
+
+def _is_child() -> bool:
     multiprocessing = sys.modules.get("multiprocessing.process")
-    is_child = multiprocessing is not None and multiprocessing.parent_process() is not None
-    return f"the interpreter{' of a child process' if is_child else ''} exited"
+    return multiprocessing is not None and multiprocessing.parent_process() is not None
+
+
+def _stop_with_child() -> None:
+    """See to it that a session ends with a child of multiprocessing's: a forked one leaves by `os._exit`, and all that
+    runs then is what is registered with multiprocessing itself."""
+    global _stops_with
+    if _stops_with != os.getpid() and _is_child():
+        _stops_with = os.getpid()
+        sys.modules["multiprocessing.util"].Finalize(None, _stop_at_end_of_child, exitpriority=_AFTER_ALL_ELSE)
+
+
+def _stop_at_end_of_child() -> None:
+    """What its target raised is on its way just now."""
+    session, error = _unfinished, sys.exc_info()[0]
+    if session is not None:
+        session._end(_exited() + (f" after {error.__name__}" if error is not None else ""))
 
 
 def _forget_in_child() -> None:

@@ -7,18 +7,24 @@ frameworks': a script that names no callback and no model leaves no other way.
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
+
+import phasescope
 
 from ._imports import when_imported
 from ._scopes import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
+    from types import FrameType, ModuleType
+
+_PHASES = ("phase", "track")
 
 
 def instrument_imports() -> None:
     """Instrument torch, Lightning, transformers and Keras as the script imports them."""
+    _own_phases.watch()
     when_imported(
         {
             "torch": _on_torch,
@@ -82,4 +88,66 @@ def _on_keras(module: ModuleType) -> None:
 def _on_torch(_module: ModuleType) -> None:
     from ._torch_run import mark_everything
 
-    mark_everything()
+    everything = mark_everything()
+    _at_the_end.append(everything.leave_loops)
+    _own_phases.then(everything.leave_loops_to_the_script)
+
+
+def script_ended(error: BaseException | None) -> None:
+    """End what lies around the script's loop; with an error, as ended by that."""
+    for end in _at_the_end:
+        end(error)
+
+
+_at_the_end: list[Callable[[BaseException | None], None]] = []
+
+
+class _OwnPhases:
+    """Tells whether the script has phases of its own: once somebody outside of this package takes `phase` from it."""
+
+    def __init__(self) -> None:
+        self._are_there = False
+        self._calls: list[Callable[[], None]] = []
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Call it when the script has, now if that was so already."""
+        self._calls.append(call)
+        if self._are_there:
+            call()
+
+    def watch(self) -> None:
+        """Look who asks. What this package takes is not left where the script would find it without asking."""
+        ours = vars(phasescope)
+        get = ours["__getattr__"]
+
+        def __getattr__(name: str) -> object:  # noqa: N807
+            value = get(name)
+            if name in _PHASES:
+                if _asking() == "phasescope":
+                    ours.pop(name, None)
+                else:
+                    self._found()
+            return value
+
+        ours["__getattr__"] = __getattr__
+        for name in _PHASES:
+            ours.pop(name, None)
+
+    def _found(self) -> None:
+        self._are_there = True
+        for call in self._calls:
+            call()
+
+
+_own_phases = _OwnPhases()
+
+
+def _asking() -> str:
+    """The package whose code asks a module for an attribute, be it by an import."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package != "importlib":
+            return package
+        frame = frame.f_back
+    return ""

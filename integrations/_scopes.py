@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, ClassVar
 
 import phasescope
 from phasescope import phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("phasescope")
 
@@ -74,6 +78,8 @@ class FitSession:
     """
 
     _fits = 0
+    before_any: ClassVar[list[Callable[[], None]]] = []
+    """Called before a fit begins: what lies around a plain loop ends there."""
 
     def __init__(self) -> None:
         self.session: phasescope.Session | None = None
@@ -90,6 +96,8 @@ class FitSession:
         self._depth += 1
         if self._depth > 1:
             return
+        for call in FitSession.before_any:
+            call()
         FitSession._fits += 1
         self.session = phasescope.current()
         if self.session is None:

@@ -73,6 +73,16 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def guarded_method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `guarded`, for a method."""
+    call = guarded(function)
+
+    def method(self: Any, *arguments: Any) -> Any:
+        return call(self, *arguments)
+
+    return method
+
+
 def _is_ours(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

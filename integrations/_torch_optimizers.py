@@ -33,15 +33,15 @@ class OptimizerClasses:
         self._ends = guarded(ends)
         self._looked_into: set[int] = set()
 
-    def meet(self, cls: type) -> None:
+    def meet(self, cls: type, method: str = "step") -> None:
         """Mark the steps of this class, wherever in it they are defined."""
         for owner in cls.__mro__:
-            step = vars(owner).get("step")
+            step = vars(owner).get(method)
             if owner is not torch.optim.Optimizer and isinstance(step, FunctionType) and not hasattr(step, _OURS):
                 marked = around(step, self._begins, self._ends)
                 setattr(marked, _OURS, True)
                 try:
-                    owner.step = marked  # type: ignore[attr-defined]
+                    setattr(owner, method, marked)
                 except (AttributeError, TypeError) as error:
                     logger.debug("the steps of a %s are not marked (%s)", owner.__name__, error)
 

@@ -13,6 +13,7 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
 _WRAPPERS["FullyShardedDataParallel"] = "_fsdp_wrapped_module"
@@ -36,10 +37,9 @@ class Roles:
         self._optimizers: dict[int, weakref.ref[Any]] = {}
         self._known: dict[int, tuple[weakref.ref[Any], Role]] = {}
 
-    @property
-    def optimizers(self) -> set[int]:
+    def optimizers(self) -> AbstractSet[int]:
         """The keys of the optimizers that were made."""
-        return set(self._optimizers)
+        return self._optimizers.keys()
 
     def add(self, optimizer: Any) -> None:
         """An optimizer was made."""
@@ -86,15 +86,17 @@ class Roles:
 
 def key_of(optimizer: Any) -> int:
     """What an optimizer has in common with another one that is made for the same parameters."""
-    given = _given(optimizer)
-    return id(given[0] if given else optimizer)
+    try:
+        return id(vars(optimizer)["param_groups"][0]["params"][0])
+    except (TypeError, KeyError, IndexError):  # something that only looks like an optimizer
+        return id(optimizer)
 
 
 def _given(optimizer: Any) -> list[Any]:
     try:
         groups = vars(optimizer).get("param_groups")
         return [parameter for group in groups for parameter in group["params"]]
-    except (TypeError, KeyError):  # something that only looks like an optimizer, and keeps them elsewhere
+    except (TypeError, KeyError):
         return []
 
 

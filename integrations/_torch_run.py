@@ -6,6 +6,7 @@ it, an optimizer that steps another one, all are part of what is marked already.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,14 @@ import phasescope
 from phasescope import phase, track
 
 from ._scopes import FitSession, leave
-from ._torch_calls import calls, guarded, here, is_below_autograd, is_traced
+from ._torch_calls import calls, guarded, guarded_method, here, is_below_autograd, is_traced
+from ._torch_loops import Loop
 from ._torch_marks import ended_with
 from ._torch_optimizers import OptimizerClasses
-from ._torch_roles import Roles
+from ._torch_roles import Roles, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 class _Unmarked:
@@ -39,21 +41,39 @@ def is_silent() -> bool:
     return calls.are_chosen or FitSession.is_any_open() or phasescope.current() is None
 
 
+class _Threads(threading.local):
+    """What the calling thread is in the middle of."""
+
+    stepping = False  # an optimizer that steps another one, or its parent's `step`, is one step
+    fetching = False
+
+    def __init__(self) -> None:
+        self.loop = Loop(_roles.optimizers)
+
+
+_roles = Roles()
+_threads = _Threads()
+
+
 class Everything:
     """Marks whatever a plain loop does."""
 
     def __init__(self) -> None:
-        self._roles = Roles()
         self._optimizers = OptimizerClasses(self._step_begins, self._step_ends)
+        self._has_loops = True
+
+    # Calls of models
 
     def call_begins(self, module: Any) -> Any:
         """Open the phase of an outermost call of a model; a module without parameters is none."""
-        if is_silent() or is_traced() or is_below_autograd():
+        if is_silent() or is_traced() or is_below_autograd() or "_is_replica" in vars(module):
             here.busy = True
             return _UNMARKED
-        role = self._roles.of(module)
+        role = _roles.of(module)
         if role.name is None:
             return None
+        if self._has_loops and not _threads.stepping:
+            _threads.loop.forward_begins(module, role.is_trained)
         scope = phase(role.name)
         scope.__enter__()
         here.busy = True
@@ -62,7 +82,9 @@ class Everything:
     def call_ends(self, scope: Any, error: BaseException | None) -> None:
         """Close it."""
         here.busy = False
-        leave(scope, ended_with(error))
+        self._leave(scope, ended_with(error))
+
+    # Backward passes
 
     def backward_begins(self) -> Any:
         """Open the phase of a backward pass. What runs inside of it is in no phase of its own."""
@@ -71,6 +93,8 @@ class Everything:
         scope: Any = _UNMARKED
         if not is_silent():
             self._optimizers.look_around()
+            if self._has_loops and not (was_busy or _threads.stepping):
+                _threads.loop.backward_begins()
             scope = phase("backward")
             scope.__enter__()
         return scope, was_busy
@@ -79,58 +103,105 @@ class Everything:
         """Close it."""
         scope, here.busy = begun
         here.in_backward = False
-        leave(scope, error)
+        self._leave(scope, error)
+
+    # Steps
 
     def optimizer_made(self, optimizer: Any) -> None:
         """What is called from now on is named by what this one trains."""
-        self._roles.add(optimizer)
+        _roles.add(optimizer)
         self._optimizers.meet(type(optimizer))
 
-    def _step_begins(self, _optimizer: Any) -> Any:
-        if _threads.stepping or is_below_autograd() or is_silent():
+    def meet_optimizers(self, cls: type, method: str) -> None:
+        """Mark the steps of a class that has another name for them."""
+        self._optimizers.meet(cls, method)
+
+    def _step_begins(self, optimizer: Any) -> Any:
+        if _threads.stepping or is_silent():
             return None
+        key = key_of(optimizer)
+        if is_below_autograd():  # a step of one parameter, when its gradient is there
+            _threads.loop.optimizer_stepped(key)
+            return None
+        if self._has_loops and not here.busy:
+            _threads.loop.optimizer_begins(key)
         _threads.stepping = True
         scope = phase("optimizer")
         scope.__enter__()
-        return scope
+        return scope, key
 
-    def _step_ends(self, scope: Any, error: BaseException | None) -> None:
+    def _step_ends(self, begun: Any, error: BaseException | None) -> None:
         _threads.stepping = False
+        self._leave(begun[0], error)
+        if error is None:
+            _threads.loop.optimizer_stepped(begun[1])
+
+    def _leave(self, scope: Any, error: BaseException | None) -> None:
         leave(scope, error)
+        if error is not None:
+            _threads.loop.failed()
+
+    # Fetches
 
     def fetched(self, fetch: Callable[[Any], Any], iterator: Any) -> Any:
         """The next batch of a loader."""
-        if is_silent():
+        scope = self._fetch_begins(iterator)
+        if scope is None:
             return fetch(iterator)
-        return next(iter(track(_Fetch(fetch, iterator))))
+        try:
+            batch = fetch(iterator)
+        except BaseException as error:
+            self._fetch_ends(scope, error)
+            raise
+        self._fetch_ends(scope, None)
+        return batch
+
+    @guarded_method
+    def _fetch_begins(self, iterator: Any) -> Any:
+        if _threads.fetching or is_silent():
+            return None
+        if self._has_loops and not here.busy:
+            _threads.loop.fetch_begins(iterator)
+        scope = phase("data")
+        scope.__enter__()
+        _threads.fetching = True
+        return scope
+
+    @guarded_method
+    def _fetch_ends(self, scope: Any, error: BaseException | None) -> None:
+        _threads.fetching = False
+        if isinstance(error, StopIteration):
+            leave(scope, track.Exhausted())
+            _threads.loop.fetch_found_the_end()
+        else:
+            self._leave(scope, error)
+
+    # What lies around
+
+    def leave_loops(self, error: BaseException | None = None) -> None:
+        """Close what lies around the calling thread's loop."""
+        _threads.loop.leave_all(error)
+
+    def leave_loops_to_the_script(self) -> None:
+        """The script has phases of its own, and nothing of ours is to lie around those."""
+        self._has_loops = False
+        self.leave_loops()
 
 
-class _Threads(threading.local):
-    stepping = False  # an optimizer that steps another one, or its parent's `step`, is one step
+def begin_anew() -> None:
+    """Forget the loop of the calling thread: this is a forked child."""
+    _threads.loop = Loop(_roles.optimizers)
+    _threads.stepping = _threads.fetching = here.busy = here.in_backward = False
 
 
-_threads = _Threads()
-
-
-class _Fetch:
-    """One fetch from an iterator, as the iterable that `track` takes."""
-
-    def __init__(self, fetch: Callable[[Any], Any], iterator: Any) -> None:
-        self._fetch = fetch
-        self._iterator = iterator
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        return self._fetch(self._iterator)
-
-
-def mark_everything() -> None:
+def mark_everything() -> Everything:
     """Mark what torch does in this process, from now on."""
     everything = Everything()
     calls.watch_everything(everything)
     _tell_of_optimizers(everything.optimizer_made)
+    FitSession.before_any.append(everything.leave_loops)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=begin_anew)
     iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
     fetch = iterators.__next__
 
@@ -139,6 +210,7 @@ def mark_everything() -> None:
         return everything.fetched(fetch, self)
 
     iterators.__next__ = __next__
+    return everything
 
 
 def _tell_of_optimizers(made: Callable[[Any], None]) -> None:

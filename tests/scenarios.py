@@ -5,6 +5,7 @@ A script runs several, since importing a framework takes seconds, and prints wha
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -83,6 +84,30 @@ def _told(begin: dict[str, Any], end: dict[str, Any]) -> str:
 def tree(phases: Sequence[str]) -> list[str]:
     """The distinct paths in the order first seen, whatever their status."""
     return list(dict.fromkeys(phase.partition(" ")[0] for phase in phases))
+
+
+def folded(phases: Sequence[str]) -> str:
+    """The whole tree in a line: `epoch[step[data forward] x 2]`; what comes several times in a row is told once."""
+    stack: list[tuple[str, list[str]]] = [("", [])]
+
+    def close() -> None:
+        name, inside = stack.pop()
+        stack[-1][1].append(name + (f"[{_runs(inside)}]" if inside else ""))
+
+    for told in phases:
+        path, space, how = told.partition(" error")
+        parts = path.split("/")
+        while len(stack) > len(parts):
+            close()
+        stack.append((f"{parts[-1]}{space}{how}", []))
+    while len(stack) > 1:
+        close()
+    return _runs(stack[0][1])
+
+
+def _runs(told: Sequence[str]) -> str:
+    counts = ((one, sum(1 for _ in run)) for one, run in itertools.groupby(told))
+    return " ".join(one if count == 1 else f"{one} x {count}" for one, count in counts)
 
 
 def documented(heading: str) -> list[str]:

@@ -21,6 +21,9 @@ class track(Generic[T]):  # noqa: N801 - used like a function
     often as the iterable, and has its length.
     """
 
+    Exhausted = phases.Exhausted
+    """`scope.__exit__(track.Exhausted, None, None)` marks a phase of one's own so: it only found the end."""
+
     @compiled.seen_as(compiled.track)
     def __init__(self, iterable: Iterable[T], /, name: str = "data", **attributes: object) -> None:
         self._iterable = iterable

@@ -14,7 +14,7 @@ import pytest
 
 import phasescope
 from phasescope.cli import main
-from scenarios import SCRIPTS, phases_in
+from scenarios import SCRIPTS, folded, phases_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,12 +92,14 @@ def test_a_plain_loop_is_marked_and_computes_the_same(work: Path, what: str) -> 
     assert under_run.returncode == alone.returncode
     assert under_run.stdout == alone.stdout, "the weights, with every bit"
     assert without_summary(under_run.stderr) == alone.stderr, "no frame of ours in the traceback"
-    step = ["data", "forward", "backward", "optimizer"]
+    step = "step[data forward backward optimizer]"
     if what == "trains":
-        assert phases(work) == [*step, *step, "data"] * 2
-        assert re.search(r"^forward +4 ", under_run.stderr, re.MULTILINE)
+        assert folded(phases(work)) == f"epoch[{step} x 2 step[data]] x 2"
+        assert re.search(r"^ +forward +4 ", under_run.stderr, re.MULTILINE)
+        assert re.search(r"^ +step +4 ", under_run.stderr, re.MULTILINE), "the last fetch of an epoch begins no step"
     else:
-        assert phases(work) == [*step, "data error ValueError"]
+        error = "error ValueError"
+        assert folded(phases(work)) == f"epoch {error}[{step} step {error}[data {error}]]"
 
 
 @needs_torch

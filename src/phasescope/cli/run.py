@@ -113,6 +113,7 @@ def _instrument() -> None:
         automatic = importlib.import_module("phasescope.integrations._auto")
         _OURS.append(str(Path(str(automatic.__file__)).resolve().parent) + os.sep)
         automatic.instrument_imports()
+        _at_the_end.append(automatic.script_ended)
     except Exception as error:
         complain(f"only what the script itself marks is a phase: the integrations fail to load ({_told(error)})")
 
@@ -191,9 +192,11 @@ def _run(main: types.ModuleType, function: Callable[..., object], *arguments: An
     """Call it, and report as Python does what it raises. That goes on, for the exit code, and is not told again."""
     try:
         function(*arguments)
-    except SystemExit:
+    except SystemExit as error:
+        _close_what_is_open(error)
         raise
     except BaseException as error:
+        _close_what_is_open(error)
         _hide_our_frames(error)
         try:
             sys.excepthook(type(error), error, error.__traceback__)
@@ -203,7 +206,18 @@ def _run(main: types.ModuleType, function: Callable[..., object], *arguments: An
         if isinstance(error, KeyboardInterrupt):
             _end_as_interrupted()
         raise
+    _close_what_is_open(None)
     return OK
+
+
+def _close_what_is_open(error: BaseException | None) -> None:
+    """End the phases that lie around what the script did, which end with it."""
+    for end in _at_the_end:
+        with contextlib.suppress(Exception):
+            end(error)
+
+
+_at_the_end: list[Callable[[BaseException | None], None]] = []
 
 
 def _end_as_interrupted() -> None:

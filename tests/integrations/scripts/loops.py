@@ -1,0 +1,470 @@
+"""Loops as people write them, under what `phasescope run` does: their phases, in a few lines each.
+
+None of them knows anything of phasescope.
+"""
+
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import torch
+from phasescope.integrations import _torch_run
+from torch import nn
+from torch.utils.data import DataLoader
+
+import phasescope
+from scenarios import notes, phases, scenario, tell_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+torch.set_num_threads(1)
+everything = _torch_run.mark_everything()
+
+
+def loop(function: Callable[[], Any]) -> Callable[[], Any]:
+    """A scenario whose phases are told, and what their ends say of those that were not closed as they should be."""
+
+    def told() -> Any:
+        torch.manual_seed(0)
+        _torch_run._roles.__init__()
+        _torch_run.begin_anew()
+        with phasescope.start() as session:
+            error = None
+            try:
+                function()
+            except BaseException as raised:
+                error = raised
+            everything.leave_loops(error)
+            return phases(session), notes(session)
+
+    told.__name__ = function.__name__
+    return scenario(told)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(inputs))
+
+
+class Generator(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        return self.linear(noise)
+
+
+class Discriminator(Generator):
+    pass
+
+
+def data(rows: int = 4) -> DataLoader[Any]:
+    rows_: Any = torch.randn(rows, 4)
+    return DataLoader(rows_, batch_size=2)
+
+
+def trained(model: nn.Module | None = None) -> tuple[Any, torch.optim.Optimizer]:
+    model = model or Net()
+    return model, torch.optim.Adam(model.parameters())
+
+
+def loss_of(output: torch.Tensor) -> torch.Tensor:
+    return nn.MSELoss()(output, torch.zeros_like(output))
+
+
+def step(model: Any, optimizer: Any, inputs: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    loss_of(model(inputs)).backward()
+    optimizer.step()
+
+
+@loop
+def epochs_with_evaluation() -> None:
+    model, optimizer = trained()
+    training, validation = data(), data()
+    for _ in range(2):
+        model.train()
+        for inputs in training:
+            step(model, optimizer, inputs)
+        model.eval()
+        with torch.no_grad():
+            for inputs in validation:
+                model(inputs)
+
+
+@loop
+def evaluation_that_is_told_by_the_mode_alone() -> None:
+    """`no_grad` stands inside of the loop, as in many examples."""
+    model, optimizer = trained()
+    training, validation = data(), data()
+    for _ in range(2):
+        model.train()
+        for inputs in training:
+            step(model, optimizer, inputs)
+        model.eval()
+        for inputs in validation:
+            with torch.no_grad():
+                model(inputs)
+
+
+@loop
+def evaluation_without_no_grad() -> None:
+    model, optimizer = trained()
+    for inputs in data():
+        step(model, optimizer, inputs)
+    model.eval()
+    for inputs in data():
+        model(inputs)
+
+
+@loop
+def evaluation_of_an_averaged_copy() -> None:
+    model, optimizer = trained()
+    training, validation = data(), data(6)
+    for _ in range(2):
+        for inputs in training:
+            step(model, optimizer, inputs)
+        copied = copy.deepcopy(model).eval()
+        for inputs in validation:
+            with torch.inference_mode():
+                copied(inputs)
+
+
+@loop
+def batches_by_hand() -> None:
+    """As nanoGPT: the optimizer first, then the compiler; gradients accumulated; an evaluation now and then."""
+    model, optimizer = trained()
+    compiled = torch.compile(model, backend="aot_eager")
+
+    @torch.no_grad()
+    def estimate() -> None:
+        compiled.eval()
+        for _ in range(2):
+            compiled(torch.randn(2, 4))
+        compiled.train()
+
+    for n in range(3):
+        if n != 1:
+            estimate()
+        for _ in range(2):
+            (loss_of(compiled(torch.randn(2, 4))) / 2).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+class Agent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.actor = nn.Sequential(nn.Linear(4, 2))
+        self.critic = nn.Sequential(nn.Linear(4, 1))
+
+    def evaluate_actions(self, seen: torch.Tensor) -> torch.Tensor:
+        return self.actor(seen).sum() + self.critic(seen).sum()
+
+
+@loop
+def policy_gradients() -> None:
+    """As PPO: a rollout without gradients, then a few updates; never the model itself is called."""
+    agent, optimizer = trained(Agent())
+    for _ in range(2):
+        for _ in range(2):
+            with torch.no_grad():
+                agent.actor(torch.randn(1, 4))
+        for _ in range(2):
+            agent.evaluate_actions(torch.randn(2, 4)).backward()
+            optimizer.step()
+
+
+@loop
+def a_picture_is_trained() -> None:
+    """Style transfer: what is optimised belongs to no module."""
+    picture = torch.randn(2, 4, requires_grad=True)
+    frozen = Net().requires_grad_(requires_grad=False).eval()
+    optimizer = torch.optim.Adam([picture])
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss_of(frozen(picture)).backward()
+        optimizer.step()
+
+
+@loop
+def closures() -> None:
+    model = Net()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2, max_eval=2)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(model(torch.ones(2, 4)))
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+
+
+@loop
+def a_step_by_hand() -> None:
+    model = Net()
+    for inputs in data(6):
+        loss_of(model(inputs)).backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0.1 * parameter.grad
+                parameter.grad = None
+
+
+class OwnOptimizer:
+    """Looks like an optimizer, and is none of torch's."""
+
+    def __init__(self, params: Any) -> None:
+        self.params = list(params)
+
+    def zero_grad(self) -> None:
+        for parameter in self.params:
+            parameter.grad = None
+
+    def step(self) -> None:
+        with torch.no_grad():
+            for parameter in self.params:
+                parameter -= 0.1 * parameter.grad
+
+
+@loop
+def an_optimizer_of_its_own() -> None:
+    model = Net()
+    optimizer = OwnOptimizer(model.parameters())
+    for inputs in data(6):
+        step(model, optimizer, inputs)
+
+
+@loop
+def an_optimizer_that_overrides_step() -> None:
+    class Plain(torch.optim.Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {})
+
+        def step(self) -> None:  # type: ignore[override]
+            with torch.no_grad():
+                for parameter in self.param_groups[0]["params"]:
+                    parameter -= 0.1 * parameter.grad
+
+    model = Net()
+    optimizer = Plain(model.parameters())
+    for _ in range(2):
+        step(model, optimizer, torch.randn(2, 4))
+
+
+@loop
+def inference() -> None:
+    """No optimizer at all."""
+    model = Net().eval()
+    for inputs in data(6):
+        with torch.no_grad():
+            model(inputs)
+
+
+@loop
+def inference_in_no_grad() -> None:
+    model = Net().eval()
+    with torch.inference_mode():
+        for inputs in data():
+            model(inputs)
+
+
+@loop
+def inner_model_of_a_wrapper() -> None:
+    """timm: training calls the wrapper, the evaluation what is in it."""
+    model, optimizer = trained()
+    wrapper = nn.Sequential(model)
+    step(wrapper, optimizer, torch.randn(2, 4))
+    model.eval()
+    with torch.no_grad():
+        model(torch.randn(2, 4))
+
+
+@loop
+def scripted() -> None:
+    model, optimizer = trained(torch.jit.script(Net()))
+    for _ in range(2):
+        step(model, optimizer, torch.randn(2, 4))
+
+
+@loop
+def two_networks() -> None:
+    """As the DCGAN of the PyTorch examples."""
+    generator, discriminator = Generator(), Discriminator()
+    of_g, of_d = torch.optim.Adam(generator.parameters()), torch.optim.Adam(discriminator.parameters())
+    for real in data():
+        discriminator.zero_grad()
+        loss_of(discriminator(real)).backward()
+        fake = generator(torch.randn(2, 4))
+        loss_of(discriminator(fake.detach())).backward()
+        of_d.step()
+        generator.zero_grad()
+        loss_of(discriminator(fake)).backward()
+        of_g.step()
+
+
+@loop
+def two_networks_by_hand() -> None:
+    generator, discriminator = Generator(), Discriminator()
+    of_g, of_d = torch.optim.Adam(generator.parameters()), torch.optim.Adam(discriminator.parameters())
+    for _ in range(2):
+        with torch.no_grad():
+            fake = generator(torch.randn(2, 4))
+        step(discriminator, of_d, fake)
+        of_g.zero_grad()
+        loss_of(discriminator(generator(torch.randn(2, 4)))).backward()
+        of_g.step()
+
+
+@loop
+def distillation() -> None:
+    teacher = Discriminator().eval()
+    model, optimizer = trained()
+    for inputs in data():
+        with torch.no_grad():
+            teacher(inputs)
+        step(model, optimizer, inputs)
+
+
+@loop
+def accumulated() -> None:
+    model, optimizer = trained()
+    for n, inputs in enumerate(data(8)):
+        loss_of(model(inputs)).backward()
+        if n % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+@loop
+def two_loaders_at_once() -> None:
+    model, optimizer = trained()
+    labelled, unlabelled = data(), data(8)
+    for _ in range(2):
+        for one, two in zip(labelled, unlabelled, strict=False):
+            step(model, optimizer, one + two)
+
+
+@loop
+def a_new_iterator_for_each_batch() -> None:
+    model, optimizer = trained()
+    loader = data()
+    for _ in range(3):
+        step(model, optimizer, next(iter(loader)))
+
+
+@loop
+def all_data_at_once() -> None:
+    model, optimizer = trained()
+    inputs = next(iter(data(2)))
+    for _ in range(4):
+        step(model, optimizer, inputs)
+
+
+@loop
+def left_early_and_evaluated() -> None:
+    model, optimizer = trained()
+    for inputs in data(6):
+        step(model, optimizer, inputs)
+        break
+    model.eval()
+    with torch.no_grad():
+        model(torch.randn(2, 4))
+
+
+@loop
+def a_batch_that_fails_is_skipped() -> None:
+    model, optimizer = trained()
+    for n, inputs in enumerate(data(6)):
+        with contextlib.suppress(RuntimeError):
+            step(model, optimizer, inputs[:, :3] if n == 0 else inputs)
+
+
+@loop
+def interrupted() -> None:
+    model, optimizer = trained()
+    for inputs in data():
+        step(model, optimizer, inputs)
+        raise KeyboardInterrupt
+
+
+@loop
+def an_optimizer_for_each_batch() -> None:
+    model = Net()
+    for _ in range(3):
+        step(model, torch.optim.Adam(model.parameters()), torch.randn(2, 4))
+
+
+@loop
+def a_step_in_the_backward_pass() -> None:
+    model = Net()
+    optimizers = {parameter: torch.optim.SGD([parameter], lr=0.1) for parameter in model.parameters()}
+
+    def stepped(parameter: torch.Tensor) -> None:
+        optimizers[parameter].step()
+        optimizers[parameter].zero_grad()
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(stepped)
+    for _ in range(3):
+        loss_of(model(torch.randn(2, 4))).backward()
+
+
+@loop
+def gradients_by_grad() -> None:
+    """With a penalty on gradients, which belongs to the loss."""
+    model = Net()
+    parameters = list(model.parameters())
+    inputs = torch.randn(2, 4, requires_grad=True)
+    for _ in range(2):
+        output = model(inputs).sum()
+        (penalty,) = torch.autograd.grad(output, inputs, create_graph=True)
+        gradients = torch.autograd.grad(output + penalty.pow(2).sum(), parameters)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter -= 0.1 * gradient
+
+
+@loop
+def a_perceptual_loss() -> None:
+    frozen = Discriminator().requires_grad_(requires_grad=False).eval()
+    model, optimizer = trained(Generator())
+    for inputs in data():
+        optimizer.zero_grad()
+        loss_of(frozen(model(inputs))).backward()
+        optimizer.step()
+
+
+@loop
+def looked_ahead() -> None:
+    """accelerate's loaders fetch a batch before they give the last one."""
+
+    def ahead(loader: Any) -> Any:
+        batches = iter(loader)
+        current = next(batches)
+        for following in itertools.chain(batches, [None]):
+            yield current
+            current = following
+
+    model, optimizer = trained()
+    for _ in range(2):
+        for inputs in ahead(data()):
+            step(model, optimizer, inputs)
+
+
+tell_all()

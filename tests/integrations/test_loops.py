@@ -1,0 +1,77 @@
+"""What `phasescope run` sees of loops as people write them: the whole tree of each, in a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scenarios import documented, folded, told_by, tree
+
+pytest.importorskip("torch")
+
+
+STEP = "step[data forward backward optimizer]"
+BY_HAND = "step[forward backward optimizer]"
+END = "step[data]"  # the fetch that only finds the end; summaries count neither
+EVALUATE = "evaluate[data forward data forward data]"
+GAN = "forward (Discriminator) backward optimizer"
+
+TREES = {
+    "epochs_with_evaluation": f"epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
+    "evaluation_that_is_told_by_the_mode_alone": f"epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
+    "evaluation_without_no_grad": f"epoch[{STEP} x 2 {END} {EVALUATE}]",
+    "evaluation_of_an_averaged_copy": (
+        f"epoch[{STEP} x 2 {END} data evaluate[forward (Net) data forward (Net) data forward (Net) data]] "
+        f"epoch[{STEP} x 2 {END} evaluate[data forward (Net) data forward (Net) data forward (Net) data]]"
+    ),
+    "batches_by_hand": (
+        "evaluate[forward x 2] step[forward backward forward backward optimizer] x 2 "
+        "evaluate[forward x 2] step[forward backward forward backward optimizer]"
+    ),
+    "policy_gradients": " ".join(["evaluate[forward x 2] step[forward x 2 backward optimizer] x 2"] * 2),
+    "a_picture_is_trained": f"{BY_HAND} x 2",
+    "closures": "step[optimizer[forward backward forward backward]] x 2",
+    "a_step_by_hand": f"data forward step[backward] epoch[step[data forward backward] x 2 {END}]",
+    "an_optimizer_of_its_own": f"data forward step[backward optimizer] epoch[{STEP} x 2 {END}]",
+    "an_optimizer_that_overrides_step": f"{BY_HAND} x 2",
+    "inference": "data evaluate[forward data forward data forward data]",
+    "inference_in_no_grad": EVALUATE,
+    "inner_model_of_a_wrapper": f"{BY_HAND} evaluate[forward]",
+    "scripted": f"{BY_HAND} x 2",
+    "two_networks": (f"epoch[step[data forward (Discriminator) backward forward (Generator) {GAN} {GAN}] x 2 {END}]"),
+    "two_networks_by_hand": " ".join([f"evaluate[forward (Generator)] step[{GAN} forward (Generator) {GAN}]"] * 2),
+    "distillation": f"epoch[step[data forward (Discriminator) forward backward optimizer] x 2 {END}]",
+    "accumulated": f"epoch[step[data forward backward data forward backward optimizer] x 2 {END}]",
+    "two_loaders_at_once": f"epoch[step[data x 2 forward backward optimizer] x 2 {END}] x 2",
+    "a_new_iterator_for_each_batch": f"epoch[{STEP} x 3]",
+    "all_data_at_once": (f"epoch[step[data forward backward optimizer forward backward optimizer] {BY_HAND} x 2]"),
+    "left_early_and_evaluated": f"epoch[{STEP} evaluate[forward]]",
+    "a_batch_that_fails_is_skipped": f"epoch[step[data forward error RuntimeError] {STEP} x 2 {END}]",
+    "interrupted": ("epoch error KeyboardInterrupt[step error KeyboardInterrupt[data forward backward optimizer]]"),
+    "an_optimizer_for_each_batch": f"{BY_HAND} x 3",
+    "a_step_in_the_backward_pass": "step[forward backward] x 3",
+    "gradients_by_grad": "forward step[backward] step[forward backward]",
+    "a_perceptual_loss": f"epoch[step[data forward forward (Discriminator) backward optimizer] x 2 {END}]",
+    "looked_ahead": f"epoch[step[data x 2 forward backward optimizer] {END} {BY_HAND}] x 2",
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return told_by("loops.py", tmp_path_factory.mktemp("loops"))
+
+
+@pytest.mark.parametrize("loop", TREES)
+def test_a_loop_has_its_tree_and_nothing_closes_out_of_order(told: dict[str, Any], loop: str) -> None:
+    phases, notes = told[loop]
+    assert folded(phases) == TREES[loop]
+    assert notes == []
+
+
+def test_every_loop_is_looked_at(told: dict[str, Any]) -> None:
+    assert told.keys() == TREES.keys()
+
+
+def test_the_tree_is_the_documented_one(told: dict[str, Any]) -> None:
+    assert tree(told["epochs_with_evaluation"][0]) == documented("run: a loop of your own")

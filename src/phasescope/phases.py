@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from copyreg import __newobj__  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
-from phasescope import compiled, system
+from phasescope import collecting, compiled, system
 from phasescope.attributes import clean_attributes, clean_name, given_name
 from phasescope.codec import Raw, encode
 from phasescope.failures import (
@@ -256,6 +256,8 @@ def _nearest_open(scope: phase | None, recorder: Recorder) -> phase | None:
 
     Those passed over are bent to point there: a chain of tasks that each outlive their parent must not grow forever.
     """
+    if scope is _COLLECTING:
+        raise _Collecting
     passed = []
     while scope is not None and not (scope._open and scope._recorder is recorder):
         passed.append(scope)
@@ -268,6 +270,9 @@ def _nearest_open(scope: phase | None, recorder: Recorder) -> phase | None:
 
 def _enter_again(scope: phase, recorder: Recorder) -> None:
     """Enter a phase that is open already: as a twin, found again by its context."""
+    if _is_collecting():
+        _ignored.append(scope)
+        return
     try:
         twin = PreparedPhase(scope._name, scope._attributes, scope)
     except Exception as error:
@@ -283,8 +288,11 @@ def _broken_off(scope: phase, recorder: Recorder, error: BaseException, note: st
 
     Whether the exception is the training's own (Ctrl-C, or raised by one of its signal handlers) and goes on.
     """
-    theirs = not isinstance(error, Exception) or is_from_signal_handler(error)
     scope._open = False
+    if isinstance(error, _Collecting):
+        scope._recorder = None
+        return False
+    theirs = not isinstance(error, Exception) or is_from_signal_handler(error)
     if _get_current() is scope:
         _set_current(_nearest_open(scope._parent, recorder))
     if scope in recorder.open:
@@ -308,8 +316,12 @@ def _irregular(
         if _get_current() is scope:  # or the context would keep the session's ring
             _set_current(None if _recorder is None else _nearest_open(scope._parent, _recorder))
         return None
+    is_collecting = _is_collecting()
+    if is_collecting and scope in _ignored:
+        _ignored.remove(scope)
+        return None
     inner = []
-    found = _get_current()
+    found = _current.get()
     while found is not None:
         if found._open and found._recorder is recorder:
             if found is scope or found._origin is scope:
@@ -319,7 +331,7 @@ def _irregular(
     if found is not None:
         note = f"closed before the phases inside it: {', '.join(inner[:_MAX_NAMED])}" if inner else None
         # The garbage collector closes a generator wherever it happens to run: what is open there stays so.
-        return found, note, not (inner and exc_type is GeneratorExit)
+        return found, note, not (is_collecting or (inner and exc_type is GeneratorExit))
     if not scope._open:
         recorder.irregular += 1
         return None
@@ -378,9 +390,51 @@ def _is_reported(scope: phase, recorder: Recorder, exc: BaseException | None) ->
     return reported
 
 
+class _Collecting(Exception):
+    """A phase was to begin in the middle of a garbage collection, where no context variable may be set."""
+
+
+_COLLECTING = phase("garbage collection")
+_collecting_thread = 0
+_ignored: list[phase] = []
+"""What the collecting thread entered although it was open already: its next exit is not that phase's."""
+
+
+def _is_collecting() -> bool:
+    return _collecting_thread != 0 and threading.get_ident() == _collecting_thread
+
+
+def _get_while_collecting() -> phase | None:
+    return _COLLECTING if _is_collecting() else _current.get()
+
+
+def _set_while_collecting(scope: phase | None) -> object:
+    return None if _is_collecting() else _current.set(scope)
+
+
+def _begin_collection() -> None:
+    """No phase begins in this thread, and what ends there leaves its context as it is (see `collecting`)."""
+    global _collecting_thread, _get_current, _set_current
+    _collecting_thread = threading.get_ident()
+    _get_current, _set_current = _get_while_collecting, _set_while_collecting  # type: ignore[assignment]
+
+
+def _end_collection() -> None:
+    global _collecting_thread, _get_current, _set_current
+    _collecting_thread = 0
+    _get_current, _set_current = _current.get, _current.set
+    _ignored.clear()
+
+
+_collections = collecting.Collections(_begin_collection, _end_collection)
+
+
 def set_recorder(recorder: Recorder | None) -> None:
     """From now on phases are written by this recorder; None: they do nothing."""
     global _recorder
+    if collecting.IS_NEEDED:
+        _collections.unwatch() if recorder is None else _collections.watch()
+        _end_collection()
     _recorder = recorder
 
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from copyreg import __newobj__  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
-from phasescope import collecting, compiled, system
+from phasescope import collecting, compiled, inheriting, system
 from phasescope.attributes import clean_attributes, clean_name, given_name
 from phasescope.codec import Raw, encode
 from phasescope.failures import (
@@ -321,7 +321,7 @@ def _irregular(
         _ignored.remove(scope)
         return None
     inner = []
-    found = _current.get()
+    found = _current.get() if is_collecting else _get_current()
     while found is not None:
         if found._open and found._recorder is recorder:
             if found is scope or found._origin is scope:
@@ -429,12 +429,25 @@ def _end_collection() -> None:
 _collections = collecting.Collections(_begin_collection, _end_collection)
 
 
+def _get_own() -> phase | None:
+    """Where threads inherit their context: without the phase that was open where this thread was started."""
+    scope = _current.get()
+    if scope is None or scope._thread is getattr(_threads, "this", None) or not inheriting.is_in_first_context():
+        return scope
+    return None
+
+
+if inheriting.IS_ON:
+    _get_current = _get_own  # type: ignore[assignment]
+
+
 def set_recorder(recorder: Recorder | None) -> None:
     """From now on phases are written by this recorder; None: they do nothing."""
     global _recorder
     if collecting.IS_NEEDED:
+        if _collecting_thread:  # stopped in the middle of one, or forked there
+            _end_collection()
         _collections.unwatch() if recorder is None else _collections.watch()
-        _end_collection()
     _recorder = recorder
 
 

@@ -23,7 +23,7 @@ from phasescope.backends.host_workers import Names, descendants
 from reading import events_of, exit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from phasescope.testing import FakeClock
@@ -147,6 +147,30 @@ class TestWorkers:
         assert metadata["children_resident_bytes"] > 2 * 60 * MIB
 
 
+class Clocks:
+    """The time of day, and how long one has worked, which each asks at the beginning and at the end of it."""
+
+    def __init__(self, waits_ms: int = 0) -> None:
+        self._now_ns = 0
+        self._waits_ns = waits_ms * 1_000_000
+
+    def at(self, *seconds: float) -> Iterator[None]:
+        for second in seconds:
+            self._now_ns = round(second * 1e9)
+            yield
+
+    def monotonic_ns(self) -> int:
+        return self._now_ns
+
+    def waiting(self, _proc: object) -> list[int]:
+        self._now_ns += self._waits_ns
+        return []
+
+    def working(self, ms: int) -> Callable[[], int]:
+        ticks = itertools.count()
+        return lambda: next(ticks) * ms * 1_000_000
+
+
 class TestExtra:
     @linux
     def test_shared_and_proportional_memory_are_the_kernels(self) -> None:
@@ -174,18 +198,19 @@ class TestExtra:
         )
         (tmp_path / "99999999").mkdir()
         (tmp_path / "99999999" / "statm").write_text("30 9 5 1 0 9 0\n")
-        ms = 1_000_000
-        took_10_ms = [0, 0, 10 * ms]
-        times = iter([*took_10_ms, 9_000 * ms, 9_000 * ms, 10_020 * ms, 10_020 * ms, 10_021 * ms])
-        host = HostExtra(tmp_path, page_bytes=4096, monotonic_ns=lambda: next(times))
-        assert ["proportional_bytes" in host.read() for _ in range(3)] == [True, False, True]
+        clock = Clocks()
+        host = HostExtra(tmp_path, page_bytes=4096, monotonic_ns=clock.monotonic_ns, cpu_ns=clock.working(ms=2))
+        told = ["proportional_bytes" in host.read() for _ in clock.at(0, 1.9, 2.1)]
+        assert told == [True, False, True]
 
-    def test_where_all_of_it_is_slow_it_is_asked_for_less_often(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("phasescope.backends.host_extra.descendants", lambda _proc: [])
-        ms = 1_000_000
-        times = iter([0, 50 * ms, 49_000 * ms, 50_060 * ms, 50_061 * ms])
-        host = HostExtra("/nowhere", monotonic_ns=lambda: next(times))
-        assert [bool(host.read()) for _ in range(3)] == [True, False, True]
+    @pytest.mark.parametrize(("works_ms", "waits_ms"), [(50, 0), (0, 5_000)])
+    def test_where_all_of_it_is_slow_it_is_asked_for_less_often(
+        self, works_ms: int, waits_ms: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = Clocks(waits_ms)
+        monkeypatch.setattr("phasescope.backends.host_extra.descendants", clock.waiting)
+        host = HostExtra("/nowhere", monotonic_ns=clock.monotonic_ns, cpu_ns=clock.working(works_ms))
+        assert [bool(host.read()) for _ in clock.at(0, 49, 56)] == [True, False, True]
 
     def test_what_the_system_does_not_tell_is_left_out(self, tmp_path: Path) -> None:
         own = tmp_path / str(os.getpid())
@@ -310,7 +335,6 @@ class TestPrivate:
         own.mkdir(parents=True)
         (own / "children").write_text(" ".join(str(child.pid) for child in children))
         host = HostExtra(tmp_path, page_bytes=4096, monotonic_ns=lambda: 0)
-        host.read()
         assert host.read()["children_unshared_bytes"] == [[child.pid, 20 * 4096] for child in children]
 
     def test_names_are_counted(self, tmp_path: Path) -> None:

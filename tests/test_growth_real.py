@@ -59,3 +59,20 @@ def test_batches_that_differ_do_not_hide_who_keeps_what(tmp_path: Path) -> None:
     assert growing["grows"]
     assert growing["phases"] == [["step"]]
     assert growing["bytes_per_step"] == pytest.approx(2 * MIB, rel=0.1)
+
+
+def test_workers_that_copy_on_write_what_they_read_are_found(tmp_path: Path) -> None:
+    """Their resident sets are flat all the while."""
+    answer, exit_code = explained("copied_on_write", tmp_path)
+    assert (answer["cause"]["kind"], exit_code) == ("workers_grow", 4)
+    assert "data workers" in answer["cause"]["text"]
+    growing = next(growth for growth in answer["growth"] if growth["device"] == "workers")
+    assert len(growing["children"]["growing"]) == growing["children"]["alive"] == 2
+
+
+def test_workers_that_are_left_behind_are_counted(tmp_path: Path) -> None:
+    answer, _ = explained("left_behind", tmp_path)
+    assert answer["cause"]["kind"] == "workers_grow"
+    growing = next(growth for growth in answer["growth"] if growth["device"] == "workers")
+    assert growing["children"]["left_behind"]
+    assert (growing["children"]["alive"], growing["children"]["starts"]) == (12, 6)

@@ -74,11 +74,11 @@ def worker_leak() -> None:
     import torch
 
     from phasescope import sources
-    from phasescope.backends import host_extra
+    from phasescope.backends import host_extra, host_private
 
     # Workers are looked at once a second, and less often where that takes long; a test has no minute to wait.
     sources._EXTRA_PERIOD_NS = 30_000_000
-    host_extra._AT_MOST = 1
+    host_extra._AT_MOST = host_extra._WAITING_AT_MOST = host_private._AT_MOST = 1
     torch.set_num_threads(1)
     dataset: Any = Leaking()
     loader = torch.utils.data.DataLoader(dataset, batch_size=8, num_workers=1)

@@ -84,6 +84,15 @@ def varying() -> None:
                     del batch
 
 
+def look_often() -> None:
+    """Children are looked at once a second, within a budget; a test has no minute to wait."""
+    from phasescope import sources
+    from phasescope.backends import host_extra, host_private
+
+    sources._EXTRA_PERIOD_NS = 30_000_000
+    host_extra._AT_MOST = host_extra._WAITING_AT_MOST = host_private._AT_MOST = 1
+
+
 class Labels:
     """A data set of many small objects, each of which is only read."""
 
@@ -101,9 +110,7 @@ def copied_on_write() -> None:
     """Two forked workers read a list that the parent made: page by page it becomes theirs."""
     import torch
 
-    from phasescope import sources
-
-    sources._EXTRA_PERIOD_NS = 30_000_000  # once a second is enough for a training, but not for a test
+    look_often()
     loader = torch.utils.data.DataLoader(
         Labels(),
         batch_sampler=[[2_000 * number] for number in range(1_400)],
@@ -113,6 +120,20 @@ def copied_on_write() -> None:
         for _ in loader:
             with phase("step"):
                 time.sleep(0.003)
+
+
+def left_behind() -> None:
+    """A loader with persistent workers is made anew in each epoch, and the old ones are kept."""
+    import torch
+
+    look_often()
+    loaders, data = [], torch.ones(64, 8)
+    with phasescope.start(interval_ms=30):
+        for _ in range(6):
+            loaders.append(torch.utils.data.DataLoader(data, num_workers=2, persistent_workers=True))
+            for _ in loaders[-1]:
+                with phase("step"):
+                    time.sleep(0.01)
 
 
 def short() -> None:

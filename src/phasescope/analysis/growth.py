@@ -7,9 +7,10 @@ begins is no growth.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .crews import Crews
 from .devices import device_label, device_row
 from .ends import Phases, Timed
 from .kept import accounting_for, is_outside
@@ -28,7 +29,19 @@ _MAX_DEVICES = 64
 
 HOST = "host"
 WORKERS = "workers"
-"""The device name of the process's children, DataLoader workers for the most part."""
+"""The device name of the process's children, whatever they are."""
+
+
+@dataclass(frozen=True)
+class Children:
+    """The child processes: how many are `alive`, whether those that are spoken of are a DataLoader's, the pids of those
+    that grow, and where they were `left_behind`: none ended of those that were started at `starts` different times."""
+
+    alive: int
+    are_data_workers: bool
+    growing: tuple[int, ...]
+    left_behind: bool
+    starts: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,8 @@ class Growth:
     or several in a row where one frees what another allocates and only together they keep something. `retained_bytes`
     says for each phase what it keeps per step, less what those inside it keep; `outside`: it is between the phases that
     the memory stays. `hours_until_full` is from the last event on, at the estimated rate.
+
+    `children` is there where the device is `WORKERS`.
 
     On the host the phases are those in which the resident set grows: memory that was freed is used again, so what one
     phase keeps can show as growth of the next.
@@ -57,6 +72,7 @@ class Growth:
     phases: tuple[tuple[str, ...], ...]
     retained_bytes: tuple[tuple[tuple[str, ...], float], ...]
     outside: bool = False
+    children: Children | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -65,6 +81,7 @@ class Growth:
             "per": None if self.per is None else list(self.per),
             "phases": [list(path) for path in self.phases],
             "retained_bytes": [{"path": list(path), "bytes_per_step": kept} for path, kept in self.retained_bytes],
+            "children": None if self.children is None else asdict(self.children),
         }
 
 
@@ -85,6 +102,7 @@ class GrowthFold:
         self._sampled: dict[str, Timed] = {}
         self._rooms: dict[str, int] = {}
         self._entered = False
+        self._crews = Crews()
         self._files = Files()
         self._held = Held(lambda end: self._ended(HOST, *end))
         self.mapped_bytes: int | None = None
@@ -148,9 +166,8 @@ class GrowthFold:
             self._sampled.setdefault(label, Timed()).add(max(0, row.allocated_bytes - off), time_ns)
         if row.free_bytes is not None:
             self._rooms[label] = row.free_bytes
-        children = size_or_none(event["metadata"].get("children_resident_bytes"))
-        if children:  # 0 is that there are none just now, between two epochs say, and nothing about those there are
-            self._sampled.setdefault(WORKERS, Timed()).add(children, time_ns)
+        if label == HOST:
+            self._crews.take(event)
 
     def _to_take_off(self, event: Mapping[str, Any], time_ns: int | None) -> int:
         """How many bytes of the resident set are no memory of the process's own, less those that it has elsewhere."""
@@ -167,6 +184,7 @@ class GrowthFold:
             return []
         found = [self._by_step(label, phases) for label, phases in self._phases.items()]
         found += [self._by_time(label, timed) for label, timed in self._sampled.items() if label not in self._phases]
+        found.append(self._of_children())
         known = [growth for growth in found if growth is not None]
         return sorted(known, key=lambda growth: (not growth.grows, -(growth.bytes_per_hour or 0)))
 
@@ -194,6 +212,13 @@ class GrowthFold:
     def _by_time(self, label: str, timed: Timed) -> Growth | None:
         trend = timed.series.trend()
         return None if trend is None else self._growth(label, trend, timed, None, None)
+
+    def _of_children(self) -> Growth | None:
+        found = self._crews.grown()
+        if found is None:
+            return None
+        children = Children(found.alive, found.are_data_workers, found.growing, found.left_behind, found.crews)
+        return replace(self._growth(WORKERS, found.trend, found.timed, None, None), children=children)
 
     def _growth(self, label: str, trend: Trend, timed: Timed, step: Path | None, phases: Phases | None) -> Growth:
         hours = timed.hours

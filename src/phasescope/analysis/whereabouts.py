@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .growth import WORKERS
+from .growth import HOST, WORKERS
 from .text import path_text
 
 if TYPE_CHECKING:
@@ -13,10 +13,15 @@ if TYPE_CHECKING:
     from .growth import Growth
 
 
+_MOST_PIDS = 4
+
+
 def where_it_stays(growth: Growth) -> str:
     """The end of a sentence that says that it grows. On the host it only shows in a phase: what one frees is what
     another gets, and then that one does not grow."""
-    if growth.device == WORKERS or not growth.retained_bytes:
+    if growth.device == WORKERS:
+        return _of_children(growth)
+    if not growth.retained_bytes:
         return ""
     if growth.device != "host":
         if growth.outside and growth.per is not None:
@@ -27,6 +32,31 @@ def where_it_stays(growth: Growth) -> str:
     around = enclosing(growth.phases)
     shows = f": it shows in several of {path_text(around)}" if around else ""
     return f". Which phase keeps it, or whether one does, is not clear{shows}"
+
+
+def called(growth: Growth) -> str:
+    """Whose memory it is, for the beginning of a sentence. Only a DataLoader's are data workers; what else is below a
+    training may be anything: compilers, launchers, programs of the user's."""
+    if growth.device == HOST:
+        return "The process's memory on the host"
+    if growth.device != WORKERS:
+        return f"Memory on {growth.device}"
+    is_loaders = growth.children is not None and growth.children.are_data_workers
+    return "The memory of its data workers" if is_loaders else "The memory of its child processes"
+
+
+def _of_children(growth: Growth) -> str:
+    """Which of them it is."""
+    found = growth.children
+    if found is None or not growth.grows:
+        return ""
+    if found.left_behind:
+        return (
+            f": {found.alive} are there, started at {found.starts} different times, and none of them has ended: "
+            "they are left behind"
+        )
+    which = ", ".join(map(str, found.growing[:_MOST_PIDS])) + (", …" if len(found.growing) > _MOST_PIDS else "")
+    return f": {len(found.growing)} of {found.alive} (pid {which})" if found.growing else ""
 
 
 def names(paths: Sequence[Sequence[str]]) -> str:

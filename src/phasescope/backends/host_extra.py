@@ -21,22 +21,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _AT_MOST = 1000
-"""One part of the time in so many is spent on the proportional set, and one on all else."""
+"""One part of one core's time in so many is spent on the proportional set, and one on all else."""
+
+_WAITING_AT_MOST = 10
+"""And one part of the time in so many is waited for it: for other threads to let go of the interpreter."""
 
 _MOST_CHILDREN = 64  # of which a sample tells one by one
 
 _UNREADABLE = (OSError, ValueError, IndexError)
 
 
+class _Spent:
+    """What is done inside of it takes so much time that it may be done again at `due_ns`."""
+
+    def __init__(self, monotonic_ns: Callable[[], int], cpu_ns: Callable[[], int]) -> None:
+        self._clocks = monotonic_ns, cpu_ns
+        self.due_ns = 0
+
+    def __enter__(self) -> _Spent:
+        self._began = [clock() for clock in self._clocks]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        now_ns, cpu_ns = (clock() for clock in self._clocks)
+        waited_ns, worked_ns = now_ns - self._began[0], cpu_ns - self._began[1]
+        self.due_ns = now_ns + max(worked_ns * _AT_MOST, waited_ns * _WAITING_AT_MOST)
+
+
 class HostExtra:
     """Constructing it opens nothing, and nothing stays open."""
 
     def __init__(
-        self, proc: str | Path = PROC, page_bytes: int = 0, monotonic_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        proc: str | Path = PROC,
+        page_bytes: int = 0,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        cpu_ns: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self._proc = Path(proc)
         self._page_bytes = page_bytes
         self._monotonic_ns = monotonic_ns
+        self._cpu_ns = cpu_ns
         self._due_ns = self._proportional_due_ns = 0
         self._private = PrivateSets(self._proc)
         self._names = Names(self._proc)
@@ -46,26 +71,47 @@ class HostExtra:
 
         `shared_bytes` (mapped files and shared memory), `shared_memory_bytes` (the latter of it), `swap_bytes`,
         `proportional_bytes`; `children`, how many there are, `children_named`, how many of each name,
-        `children_resident_bytes` and `children_proportional_bytes`, all of them together; `children_private_bytes`, of
-        those whose turn it was, each as its pid and what it holds for itself alone. Where that can not be read it is
-        `children_unshared_bytes`: what of the resident set is not mapped from files.
+        `children_resident_bytes` and `children_proportional_bytes`, all of them together; `children_private_bytes`,
+        each as its pid, what it held for itself alone when its turn came last, and True where it is a DataLoader's.
+        Where that can not be read it is `children_unshared_bytes`: what of the resident set is not mapped from files.
         """
         extra: dict[str, Any] = {}
-        began_ns = self._monotonic_ns()
-        if began_ns < self._due_ns:
+        if self._monotonic_ns() < self._due_ns:
             return extra
-        _keep(extra, "shared_bytes", self._shared_bytes)
-        self._keep_status(extra)
-        pids = self._measured_children(extra, began_ns)
-        now_ns = self._monotonic_ns()
-        self._due_ns = now_ns + (now_ns - began_ns) * _AT_MOST
-        if pids and now_ns >= self._proportional_due_ns:
-            _keep(extra, "proportional_bytes", lambda: labelled(self._own("smaps_rollup"), b"Pss:"))
-            if "proportional_bytes" in extra and all(pid in self._private.latest for pid in pids):
-                extra["children_proportional_bytes"] = sum(sets.proportional for sets in self._private.latest.values())
-            after_ns = self._monotonic_ns()
-            self._proportional_due_ns = after_ns + (after_ns - now_ns) * _AT_MOST
+        with self._timed() as spent:
+            _keep(extra, "shared_bytes", self._shared_bytes)
+            self._keep_status(extra)
+            children = self._measured_children(extra)
+        self._due_ns = spent.due_ns
+        if children:
+            self._measure_each(extra, children)
+            self._measure_own(extra, children)
         return extra
+
+    def _timed(self) -> _Spent:
+        return _Spent(self._monotonic_ns, self._cpu_ns)
+
+    def _measure_each(self, extra: dict[str, Any], children: dict[int, int]) -> None:
+        """Adds what each child has for itself; or what of it is not mapped, where that can not be read."""
+        if self._private.is_readable:
+            self._private.measure(list(children), self._monotonic_ns())
+        if self._private.is_readable:
+            latest = self._private.latest
+            each = {pid: latest[pid].private for pid in children if pid in latest}
+            _keep_each(extra, "children_private_bytes", each, self._names)
+        elif self._page_bytes:
+            _keep_each(extra, "children_unshared_bytes", children, self._names)
+
+    def _measure_own(self, extra: dict[str, Any], children: dict[int, int]) -> None:
+        """Adds the proportional sets, where it is time."""
+        if self._monotonic_ns() < self._proportional_due_ns:
+            return
+        with self._timed() as spent:
+            _keep(extra, "proportional_bytes", lambda: labelled(self._own("smaps_rollup"), b"Pss:"))
+        self._proportional_due_ns = spent.due_ns
+        latest = self._private.latest
+        if "proportional_bytes" in extra and all(pid in latest for pid in children):
+            extra["children_proportional_bytes"] = sum(sets.proportional for sets in latest.values())
 
     def _keep_status(self, extra: dict[str, Any]) -> None:
         try:
@@ -75,9 +121,9 @@ class HostExtra:
         _keep(extra, "shared_memory_bytes", lambda: labelled(status, b"RssShmem:"))
         _keep(extra, "swap_bytes", lambda: labelled(status, b"VmSwap:"))
 
-    def _measured_children(self, extra: dict[str, Any], now_ns: int) -> list[int] | None:
-        """Adds how many children there are and what they hold; the pids of those that hold something, None where the
-        system does not tell."""
+    def _measured_children(self, extra: dict[str, Any]) -> dict[int, int] | None:
+        """Adds how many children there are and what they hold. By the pids of those that hold something what of it is
+        not mapped; None where the system does not tell."""
         try:
             pids = descendants(self._proc)
         except Exception:  # psutil's errors, where psutil had to be asked
@@ -85,17 +131,10 @@ class HostExtra:
         found = {pid: sizes for pid in pids if (sizes := self._sizes(pid))[0] > 0}  # a zombie holds nothing
         extra["children"] = len(found)
         extra["children_resident_bytes"] = sum(resident for resident, _ in found.values())
-        alive = list(found)
-        names = self._names.of(alive)
+        names = self._names.of(list(found))
         if names:
             extra["children_named"] = names
-        measured = self._private.measure(alive, now_ns) if self._private.is_readable else []
-        if measured:
-            latest = self._private.latest
-            extra["children_private_bytes"] = [[pid, latest[pid].private] for pid in measured[:_MOST_CHILDREN]]
-        elif alive and not self._private.is_readable and self._page_bytes:
-            extra["children_unshared_bytes"] = [[pid, found[pid][1]] for pid in alive[:_MOST_CHILDREN]]
-        return alive
+        return {pid: unshared for pid, (_, unshared) in found.items()}
 
     def _shared_bytes(self) -> int:
         return int(self._own("statm").split()[2]) * self._page_bytes
@@ -118,6 +157,12 @@ def _keep(extra: dict[str, Any], name: str, question: Callable[[], int]) -> None
         extra[name] = question()
     except _UNREADABLE:
         return
+
+
+def _keep_each(extra: dict[str, Any], name: str, each: dict[int, int], names: Names) -> None:
+    if each:
+        told = list(each.items())[:_MOST_CHILDREN]
+        extra[name] = [[pid, size, True] if names.is_data_worker(pid) else [pid, size] for pid, size in told]
 
 
 def _psutil_resident_bytes(pid: int) -> int:

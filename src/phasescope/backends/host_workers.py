@@ -11,6 +11,8 @@ from pathlib import Path
 
 PROC = "/proc"
 
+DATA_WORKER = "pt_data_worker"
+
 _MOST_NAMES, _LONGEST_NAME = 8, 32
 _LOOKS = 10  # a worker is called like its parent until it has begun
 
@@ -30,6 +32,10 @@ class Names:
             counts[name] = counts.get(name, 0) + 1
         counts.pop("", None)
         return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_NAMES])
+
+    def is_data_worker(self, pid: int) -> bool:
+        """Whether it is a DataLoader's, of those that were looked at last."""
+        return self._known.get(pid, ("", 0))[0] == DATA_WORKER
 
     def _name(self, pid: int) -> tuple[str, int]:
         """Its name, and how often it was looked at."""

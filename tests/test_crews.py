@@ -1,0 +1,127 @@
+"""Which children grow, which are left behind, and which merely come and go: on samples made by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from made_events import MIB, MadeSession
+from phasescope.analysis.crews import Crews
+from phasescope.analysis.growth import WORKERS, growth
+from phasescope.analysis.whereabouts import called, where_it_stays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phasescope.analysis.crews import Grown
+    from phasescope.analysis.growth import Growth
+
+pytestmark = pytest.mark.neutral
+
+SAMPLES = 120
+
+Each = dict[int, int]
+"""What each child has for itself in bytes, by its pid."""
+
+
+def session_of(children: Callable[[int], Each], *, are_data_workers: bool = True, steps: int = 60) -> MadeSession:
+    """A session of so many samples a second apart."""
+    session = MadeSession()
+    for _ in range(steps):
+        session.run("step")
+    for second in range(SAMPLES):
+        session.now_ns += 1_000_000_000
+        told = [[pid, size, True] if are_data_workers else [pid, size] for pid, size in children(second).items()]
+        metadata = {"children": len(told), "children_resident_bytes": 900 * MIB, "children_private_bytes": told}
+        session.event("sample", backend="cpu", device_id=-1, allocator_allocated_bytes=MIB, metadata=metadata)
+    return session
+
+
+def found(children: Callable[[int], Each], *, are_data_workers: bool = True) -> Grown | None:
+    crews = Crews()
+    for event in session_of(children, are_data_workers=are_data_workers).events:
+        if event["event_type"] == "sample":
+            crews.take(event)
+    return crews.grown()
+
+
+def of_workers(session: MadeSession) -> Growth:
+    return next(found for found in growth(session.events) if found.device == WORKERS)
+
+
+def test_workers_that_copy_what_they_share_are_named() -> None:
+    """Their resident sets stay what they were."""
+    told = of_workers(session_of(lambda second: {7: (50 + second) * MIB, 8: (50 + second) * MIB, 9: 50 * MIB}))
+    assert told.grows
+    assert told.bytes_per_step == pytest.approx(2 * MIB)
+    assert called(told) == "The memory of its data workers"
+    assert where_it_stays(told) == ": 2 of 3 (pid 7, 8)"
+
+
+def test_workers_of_one_epoch_after_the_other_do_not_grow() -> None:
+    """Each epoch's begin anew, and are gone with it."""
+    told = found(lambda second: {second // 20 * 10: (second % 20) * MIB})
+    assert told is None or not told.trend.grows
+
+
+def test_workers_that_are_left_behind_in_each_epoch_are_counted() -> None:
+    def children(second: int) -> Each:
+        return dict.fromkeys(range(4 * (second // 12 + 1)), 30 * MIB)
+
+    told = of_workers(session_of(children))
+    assert told.grows
+    assert where_it_stays(told) == (
+        ": 40 are there, started at 10 different times, and none of them has ended: they are left behind"
+    )
+
+
+def test_what_is_to_be_said_of_workers_stays_when_the_session_ends_and_they_do_first() -> None:
+    def children(second: int) -> Each:
+        return {} if second == SAMPLES - 1 else dict.fromkeys(range(SAMPLES - second)[:2], (50 + second) * MIB)
+
+    told = of_workers(session_of(children))
+    assert told.grows
+    assert where_it_stays(told) == ": 2 of 2 (pid 0, 1)"
+
+
+def test_three_loaders_with_persistent_workers_are_nothing_unusual() -> None:
+    def children(second: int) -> Each:
+        return dict.fromkeys(range(4 * min(3, second // 12 + 1)), 30 * MIB)
+
+    told = found(children)
+    assert told is not None
+    assert not told.trend.grows
+
+
+def test_a_pool_of_compilers_that_starts_beside_steady_workers_does_not_grow() -> None:
+    def children(second: int) -> Each:
+        return dict.fromkeys(range(min(32, second)), 200 * MIB)
+
+    told = found(children, are_data_workers=False)
+    assert told is None or not told.trend.grows
+
+
+def test_children_that_are_no_data_workers_are_not_called_so() -> None:
+    told = of_workers(session_of(lambda second: {7: (50 + second) * MIB}, are_data_workers=False))
+    assert called(told) == "The memory of its child processes"
+
+
+def test_a_worker_that_is_called_so_only_after_a_while_is_one() -> None:
+    crews = Crews()
+    for second in range(SAMPLES):
+        told: list[Any] = [[7, second * MIB], [8, 5 * MIB]] if second < 2 else [[7, second * MIB, True], [8, 5 * MIB]]
+        crews.take({"metadata": {"children": 2, "children_private_bytes": told}, "timestamp_ns": second})
+    grown = crews.grown()
+    assert grown is not None
+    assert grown.are_data_workers
+    assert grown.growing == (7,)
+
+
+def test_before_there_are_steps_nothing_is_said_of_children() -> None:
+    assert growth(session_of(lambda second: {7: (50 + second) * MIB}, steps=10).events) == []
+
+
+@pytest.mark.parametrize("told", [7, [7], [[7]], [[7, -1]], ["ab"], [[None, 3]], [[7, 3, 9]]])
+def test_what_is_ill_formed_is_passed_over(told: object) -> None:
+    Crews().take({"metadata": {"children_private_bytes": told}})

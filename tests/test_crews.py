@@ -55,7 +55,7 @@ def test_workers_that_copy_what_they_share_are_named() -> None:
     told = of_workers(session_of(lambda second: {7: (50 + second) * MIB, 8: (50 + second) * MIB, 9: 50 * MIB}))
     assert told.grows
     assert told.bytes_per_step == pytest.approx(2 * MIB)
-    assert called(told) == "The memory of its data workers"
+    assert called(told) == "the memory of its data workers"
     assert where_it_stays(told) == ": 2 of 3 (pid 7, 8)"
 
 
@@ -104,7 +104,7 @@ def test_a_pool_of_compilers_that_starts_beside_steady_workers_does_not_grow() -
 
 def test_children_that_are_no_data_workers_are_not_called_so() -> None:
     told = of_workers(session_of(lambda second: {7: (50 + second) * MIB}, are_data_workers=False))
-    assert called(told) == "The memory of its child processes"
+    assert called(told) == "the memory of its child processes"
 
 
 def test_a_worker_that_is_called_so_only_after_a_while_is_one() -> None:

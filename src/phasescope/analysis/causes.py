@@ -14,7 +14,7 @@ from .growth import WORKERS
 from .spans import size_or_none
 from .text import change_text, count_text, duration_text, elide, path_text, printable, share_text, size_text
 from .usedup import MAPPINGS, OPEN_FILES, no_mapping_text, used_up_by
-from .whereabouts import where_it_stays
+from .whereabouts import called, where_it_stays
 
 if TYPE_CHECKING:
     from .breakdown import Breakdown
@@ -130,15 +130,10 @@ def _can_follow_from_memory(ending: Ending) -> bool:
 
 def _grew(ending: Ending, growing: Growth) -> str:
     rate, per = change_text(round(growing.bytes_per_step)), _per(growing)
-    told = f"{_subject(growing)} grew before, {rate} {per}"
+    told = f"{called(growing)} grew before, {rate} {per}"
     if _can_follow_from_memory(ending):
         return f"{told}; whether that has to do with it is not known"
     return f"{told}, which has nothing to do with it as far as it says"
-
-
-def _subject(growing: Growth) -> str:
-    whose = {"host": "the process's memory on the host", WORKERS: "the memory of its child processes (data workers)"}
-    return whose.get(growing.device, f"memory on {growing.device}")
 
 
 def _per(growing: Growth) -> str:
@@ -206,7 +201,7 @@ def _growth_behind(evidence: Evidence, on_host: bool) -> Growth | None:
 def _growing(growth: Growth) -> Cause:
     rate, per = change_text(round(growth.bytes_per_step)), _per(growth)
     hour = f", {size_text(round(growth.bytes_per_hour))} an hour" if growth.bytes_per_hour else ""
-    subject = _subject(growth)
+    subject = called(growth)
     steps = f"over {count_text(growth.steps)} of them{where_it_stays(growth)}"
     text = f"{subject[0].upper()}{subject[1:]} grows: {rate} {per}{hour}, {steps}."
     return Cause(

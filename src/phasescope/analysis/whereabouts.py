@@ -35,14 +35,14 @@ def where_it_stays(growth: Growth) -> str:
 
 
 def called(growth: Growth) -> str:
-    """Whose memory it is, for the beginning of a sentence. Only a DataLoader's are data workers; what else is below a
+    """Whose memory it is, in the middle of a sentence. Only a DataLoader's are data workers; what else is below a
     training may be anything: compilers, launchers, programs of the user's."""
     if growth.device == HOST:
-        return "The process's memory on the host"
+        return "the process's memory on the host"
     if growth.device != WORKERS:
-        return f"Memory on {growth.device}"
+        return f"memory on {growth.device}"
     is_loaders = growth.children is not None and growth.children.are_data_workers
-    return "The memory of its data workers" if is_loaders else "The memory of its child processes"
+    return "the memory of its data workers" if is_loaders else "the memory of its child processes"
 
 
 def _of_children(growth: Growth) -> str:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +51,7 @@ class Server:
         parts = urlsplit(self.url)
         self.port = int(parts.port or 0)
         self.base = f"http://127.0.0.1:{self.port}"
-        self.token = parts.query.removeprefix("token=")
+        self.token = parts.fragment.removeprefix("token=")
         self._wait()
 
     def _wait(self) -> None:
@@ -118,24 +119,24 @@ def server(place: Path) -> Iterator[Server]:
         yield server
 
 
-PATHS = (
-    "/",
-    "/assets/page.js",
-    "/assets/plotly.min.js",
-    "/api/sessions",
-    "/api/snapshot",
-    "/api/events",
-    "/report",
-    "/x",
-)
+PATHS = ("/api/sessions", "/api/snapshot", "/api/events", "/report", "/x")
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_without_the_token_nothing_is_shown(server: Server, path: str) -> None:
-    assert server.get(path, authorization="none").status_code == 401
-    assert server.get(path, authorization="Bearer wrong").status_code == 401
-    assert server.get(path, cookie=f"phasescope-{server.port}=wrong").status_code == 401
-    assert server.get(f"{path}?token=wrong").status_code == 403
+    for given in ("none", "Bearer wrong", "Bearer", f"Basic {server.token}", f"Bearer {server.token}x"):
+        assert server.get(path, authorization=given).status_code == 401
+    assert server.get(path, cookie=f"phasescope-{server.port}={server.token}").status_code == 401
+    assert server.get(f"{path}?token={server.token}", authorization="none").status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/assets/page.js", "/assets/plotly.min.js"])
+def test_the_page_itself_holds_nothing_and_sets_no_cookie(server: Server, path: str) -> None:
+    answer = server.get(path, authorization="none")
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    assert server.token not in answer.text
+    assert "4242" not in answer.text or path == "/assets/plotly.min.js"
 
 
 @needs_browser
@@ -146,23 +147,125 @@ def test_the_address_works_where_it_is_clicked_on_another_page(server: Server, b
         watched.page.click("a")
         watched.until("document.querySelector('#timeline .main-svg') !== null")
         assert watched.page.url == f"{server.base}/"
+        watched.page.reload()
+        watched.until("document.querySelector('#timeline .main-svg') !== null")
         assert watched.wrong == []
     finally:
         watched.close()
 
 
-def test_the_token_becomes_a_cookie_and_leaves_the_address(server: Server) -> None:
-    answer = httpx.get(f"{server.base}/?token={server.token}&session=abc")
-    assert answer.status_code == 200
-    assert 'content="0;url=/?session=abc"' in answer.text
-    cookie = answer.headers["set-cookie"]
-    assert cookie.startswith(f"phasescope-{server.port}=")
-    assert {"HttpOnly", "SameSite=strict"} <= {part.strip() for part in cookie.split(";")}
-    assert server.get("/", cookie=cookie.partition(";")[0]).status_code == 200
-    away = httpx.get(f"{server.base}//elsewhere.example/?token={server.token}")
-    assert "url=/elsewhere" in away.text
-    markup = httpx.get(f"{server.base}/", params={"token": server.token, "x": '"><script>'})
-    assert "<script>" not in markup.text
+class Stranger(threading.Thread):
+    """Another user's server, on another port of the same address: it keeps all that a browser sends it."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+        self.got: list[bytes] = []
+
+    def end(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.join(60)
+        self.listener.close()
+
+    def run(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            with client:
+                self.got.append(client.recv(65536))
+                page = b"<title>a page of somebody else</title>"
+                head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n"
+                client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(page) + page)
+
+
+@needs_browser
+def test_a_server_on_another_port_learns_nothing_of_the_token(server: Server, browser: Any) -> None:
+    stranger = Stranger()
+    stranger.start()
+    watched = open_page(browser, server)
+    try:
+        watched.until("document.querySelector('#timeline .main-svg') !== null")
+        assert watched.context.cookies() == []
+        assert not [url for url in watched.requested if server.token in url]
+        link = "(url) => Object.assign(document.createElement('a'), { href: url }).click()"
+        watched.page.evaluate(link, stranger.url)
+        watched.until("document.title === 'a page of somebody else'")
+        assert watched.page.evaluate("sessionStorage.length") == 0
+        seen = watched.context.new_page()
+        seen.goto(stranger.url + "again")
+        seen.goto(server.base)
+        seen.wait_for_function("document.getElementById('link').innerText.includes('token is needed')")
+    finally:
+        watched.close()
+        stranger.end()
+    assert len(stranger.got) >= 2
+    for request in stranger.got:
+        assert server.token.encode() not in request
+        assert b"cookie" not in request.lower()
+        assert f":{server.port}".encode() not in request
+
+
+@needs_browser
+def test_a_new_address_in_the_same_tab_is_taken_up(server: Server, browser: Any) -> None:
+    watched = Watched(browser)
+    try:
+        watched.page.goto(f"{server.base}/#token=old")
+        watched.until(shows("#link", "token is needed"))
+        watched.page.goto(server.url)
+        watched.until("document.querySelector('#timeline .main-svg') !== null")
+        assert watched.page.url == f"{server.base}/"
+    finally:
+        watched.close()
+
+
+@needs_browser
+def test_the_report_is_saved_by_a_click(server: Server, browser: Any, tmp_path: Path) -> None:
+    watched = open_page(browser, server)
+    try:
+        watched.until("document.querySelector('#timeline .main-svg') !== null")
+        with watched.page.expect_download() as download:
+            watched.page.click("#save")
+        assert download.value.suggested_filename == "phasescope-4242.html"
+        download.value.save_as(tmp_path / "saved.html")
+        assert 'id="data"' in (tmp_path / "saved.html").read_text(encoding="utf-8")
+        assert watched.wrong == []
+    finally:
+        watched.close()
+
+
+def test_connections_that_dribble_or_do_not_read_are_ended_and_do_not_shut_the_page_out(server: Server) -> None:
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(300)]
+    slow = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+    deaf = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    deaf.sendall(b"GET /assets/plotly.min.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    try:
+        assert server.stream(count=2)[1][0] == "snapshot"
+        began = time.monotonic()
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            while time.monotonic() - began < 60:
+                slow.sendall(b"X-A: b\r\n")
+                time.sleep(0.2)
+        assert ended(deaf)
+        assert all(ended(connection) for connection in idle)
+        assert server.stream(count=2)[1][0] == "snapshot"
+    finally:
+        for connection in (*idle, slow, deaf):
+            connection.close()
+
+
+def ended(connection: socket.socket) -> bool:
+    """Wait for the other side to end it, and take what it sent before."""
+    try:
+        while connection.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
 
 
 @pytest.mark.parametrize(
@@ -172,10 +275,10 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(server: Server) -> No
 def test_another_name_in_host_is_refused(server: Server, host: str) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         name = host.format(port=server.port)
-        connection.sendall(f"GET /?token={server.token} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.split()[1] in (b"403", b"400")
-    assert b"set-cookie" not in answer.lower()
+    assert b"phasescope" not in answer.lower()
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:{port}", "[::1]:{port}"])
@@ -412,7 +515,7 @@ def test_a_lost_connection_is_said_and_made_up_for(rings: Path, browser: Any) ->
         watched = Watched(browser)
         try:
             with tunnel(server.port) as port:
-                watched.page.goto(f"http://localhost:{port}/?token={server.token}")
+                watched.page.goto(f"http://localhost:{port}/#token={server.token}")
                 running.enter("forward")
                 watched.until(shows("#current", "epoch/forward"))
             watched.until(shows("#link", "connection lost"))

@@ -98,21 +98,26 @@ def _serve(arguments: argparse.Namespace, listener: socket.socket, catalogue: Ca
     import uvicorn
 
     from phasescope.views.web.app import make_app
-    from phasescope.views.web.guard import allowed_hosts
+    from phasescope.views.web.connections import bounded
+    from phasescope.views.web.guard import allowed_hosts, may_look
 
     port = listener.getsockname()[1]
     token = None if arguments.no_token else secrets.token_urlsafe(_TOKEN_BYTES)
     hosts = allowed_hosts(arguments.host) | {name.lower() for name in arguments.allow_host}
-    # Cookies do not tell ports apart: two of these servers must not overwrite each other's.
-    app = make_app(catalogue, token=token, hosts=hosts, cookie=f"phasescope-{port}", chosen=chosen)
     server = uvicorn.Server(
         uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1, ws="none"
+            make_app(catalogue, token=token, hosts=hosts, chosen=chosen),
+            http=bounded(lambda headers: may_look(headers, token)),
+            log_level="error",  # that strangers send what is no request is no news
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            ws="none",
         )
     )
     host = f"[{arguments.host}]" if ":" in arguments.host.strip("[]") else arguments.host
     out = Terminal()
-    out.line(f"http://{host}:{port}/" + ("" if token is None else f"?token={token}"), "bold")
+    out.line(f"http://{host}:{port}/" + ("" if token is None else f"#token={token}"), "bold")
     out.line("Ctrl-C ends it; the training goes on.", "dim")
     server.run(sockets=[listener])
     if not server.started:

@@ -29,6 +29,7 @@ _QUIET_S = 10.0
 _SNAPSHOT_S = 120.0
 _LIST_S = 0.5
 _JOB_S = 1.5
+_PIECE_BYTES = 1 << 16
 _ASSETS = {**dict.fromkeys(SCRIPTS, "text/javascript"), "page.css": "text/css"}
 
 
@@ -37,7 +38,6 @@ def make_app(
     *,
     token: str | None,
     hosts: Iterable[str],
-    cookie: str = "phasescope",
     chosen: str | None = None,
 ) -> Starlette:
     """The application. `chosen` is the session that a page shows first, by its key; None is the newest."""
@@ -60,7 +60,7 @@ def make_app(
             Route("/report", pages.report),
             Route("/favicon.ico", pages.no_icon),  # some browsers ask, whatever the page says
         ],
-        middleware=[Middleware(Guard, token=token, hosts=frozenset(hosts), cookie=cookie)],
+        middleware=[Middleware(Guard, token=token, hosts=frozenset(hosts))],
         lifespan=lifespan,
     )
 
@@ -69,6 +69,7 @@ class _Pages:
     def __init__(self, hub: Hub, chosen: str | None) -> None:
         self._hub = hub
         self._chosen = chosen
+        self._plotly: bytes | None = None
 
     async def index(self, _: Request) -> Response:
         return Response(asset("index.html"), media_type="text/html")
@@ -83,8 +84,12 @@ class _Pages:
         return Response(status_code=204)
 
     async def plotly(self, _: Request) -> Response:
-        script = await run_in_threadpool(plotly_script)
-        return Response(script, media_type="text/javascript", headers={"cache-control": "private, max-age=86400"})
+        if self._plotly is None:
+            self._plotly = (await run_in_threadpool(plotly_script)).encode()
+        script = self._plotly
+        headers = {"cache-control": "private, max-age=86400", "content-length": str(len(script))}
+        # In pieces: of one that nobody takes no more than that waits in memory.
+        return StreamingResponse(_pieces(script), media_type="text/javascript", headers=headers)
 
     async def sessions(self, _: Request) -> Response:
         return JSONResponse(await run_in_threadpool(self._listed))
@@ -125,6 +130,11 @@ class _Pages:
     def _listed(self) -> dict[str, Any]:
         jobs = [[_listed(entry) for entry in run] for run in self._hub.jobs()]
         return {"jobs": jobs, "chosen": self._chosen}
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), _PIECE_BYTES):
+        yield data[start : start + _PIECE_BYTES]
 
 
 class _Stream:

@@ -1,8 +1,9 @@
 """Who may look: only who has the token, from a page of ours, under a name of ours.
 
-The token comes once in the address that `phasescope web` prints; the answer puts it into a cookie, and the browser is
-sent to the address without it. A name that is not ours in `Host` is a page elsewhere whose name was made to lead here
-(DNS rebinding). There are no CORS headers, so no other page can read an answer.
+The token stands behind the `#` of the address that `phasescope web` prints, which a browser sends to nobody. The page
+keeps it for its own tab and sends it in a header. A cookie would go to every port of this machine, and those are other
+users' as well. A name that is not ours in `Host` is a page elsewhere whose name was made to lead here (DNS rebinding).
+There are no CORS headers, so no other page can read an answer.
 """
 
 from __future__ import annotations
@@ -10,12 +11,9 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
-from html import escape
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
 
-from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.responses import PlainTextResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +22,8 @@ if TYPE_CHECKING:
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _SAME_PAGE = ("same-origin", "none")
-_YEAR_S = 31_536_000
+_SHELL = ("/", "/favicon.ico")
+_ASSETS = "/assets/"
 
 HEADERS = {
     # Plotly sets styles on the elements it makes; scripts are only ours, and nothing is fetched from elsewhere.
@@ -42,13 +41,15 @@ HEADERS = {
 
 
 class Guard:
-    """Middleware around the whole application. `token` None lets everybody in who reaches the loopback."""
+    """Middleware around the whole application. `token` None lets everybody in who reaches the loopback.
 
-    def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str], cookie: str) -> None:
+    The page itself, without anything of a session, is there for all: it is in the package.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str]) -> None:
         self._app = app
         self._token = token
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._cookie = cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -73,39 +74,9 @@ class Guard:
             answer = PlainTextResponse("only the page itself may ask this", 403)
         elif scope["method"] not in ("GET", "HEAD"):
             answer = PlainTextResponse("there is nothing to be changed here", 405)
-        elif self._token is not None:
-            answer = self._checked(scope, headers)
+        elif not (_is_of_the_page(scope["path"]) or may_look(scope["headers"], self._token)):
+            answer = PlainTextResponse("a token is needed: use the address that `phasescope web` printed", 401)
         await answer(scope, receive, guarded)
-
-    def _checked(self, scope: Scope, headers: dict[str, str]) -> ASGIApp:
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = next((value for name, value in query if name == "token"), None)
-        if given is not None:
-            if not self._is_token(given):
-                return PlainTextResponse("this is not the token: use the address that was printed", 403)
-            return self._welcome(scope["path"], [(name, value) for name, value in query if name != "token"])
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if self._is_token(self._in_cookie(headers)) or (scheme.lower() == "bearer" and self._is_token(bearer)):
-            return self._app
-        return PlainTextResponse("a token is needed: use the address that `phasescope web` printed", 401)
-
-    def _welcome(self, path: str, query: list[tuple[str, str]]) -> ASGIApp:
-        # Not a redirect: one that begins on another page, a terminal in a browser, would not carry the cookie.
-        target = "/" + path.lstrip("/\\") + (f"?{urlencode(query)}" if query else "")
-        page = f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(target)}"><title>phasescope</title>'
-        answer = HTMLResponse(page)
-        answer.set_cookie(self._cookie, self._token or "", max_age=_YEAR_S, path="/", httponly=True, samesite="strict")
-        return answer
-
-    def _in_cookie(self, headers: dict[str, str]) -> str:
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return ""
-        return "" if morsel is None else morsel.value
-
-    def _is_token(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "replace"), (self._token or "").encode())
 
     def _is_from_elsewhere(self, headers: dict[str, str], path: str) -> bool:
         """Whether a browser says that another page asks. One that only leads here, to `/`, may be any."""
@@ -120,6 +91,19 @@ class Guard:
     def _is_our_name(self, host: str) -> bool:
         name = host_name(host)
         return name is not None and (name in self._hosts or ("*" in self._hosts and is_address(name)))
+
+
+def may_look(headers: Iterable[tuple[bytes, bytes]], token: str | None) -> bool:
+    """Whether a request with these headers has the token, where there is one."""
+    if token is None:
+        return True
+    given = next((value for name, value in headers if name == b"authorization"), b"")
+    scheme, _, bearer = given.partition(b" ")
+    return scheme.lower() == b"bearer" and hmac.compare_digest(bearer.strip(), token.encode())
+
+
+def _is_of_the_page(path: str) -> bool:
+    return path in _SHELL or path.startswith(_ASSETS)
 
 
 def allowed_hosts(host: str) -> set[str]:

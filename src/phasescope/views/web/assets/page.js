@@ -5,6 +5,7 @@
   const MOST_BANDS = 1500;
   const MOST_POINTS = 6000;
   const EVENTS_EVERY_MS = 1000;
+  const AGAIN_MS = 1000;
   let state = null;
   let job = null;
   let source = null;
@@ -77,32 +78,103 @@
     state.bands = [...longest, ...late].sort((a, b) => a[0] - b[0]);
   }
 
-  function connect(chosen) {
-    if (source) source.close();
+  const handlers = {
+    sessions,
+    snapshot,
+    delta,
+    reading: ([done, all]) => link("live", `reading: ${count(done)} of ${count(all)} events`),
+    state: () => link("lost", "this session's file is gone"),
+    job: (told) => {
+      job = told;
+      tables.ranks(job, state?.session.session_id, choose);
+    },
+  };
+
+  const ask = (what, options) =>
+    fetch(`${what}${key ? `?session=${encodeURIComponent(key)}` : ""}`, {
+      ...options,
+      headers: token.kept ? { authorization: `Bearer ${token.kept}` } : {},
+      cache: "no-store",
+    });
+
+  // Not an EventSource: that could send the token in no header.
+  async function connect(chosen) {
+    if (source) source.abort();
+    const own = new AbortController();
+    source = own;
     key = chosen;
     link("", "connecting");
-    source = new EventSource(`api/events${key ? `?session=${encodeURIComponent(key)}` : ""}`);
-    const own = source;
-    source.onopen = () => link("live", "live");
-    source.onerror = () => {
+    while (source === own) {
+      const answer = await ask("api/events", { signal: own.signal }).catch(() => null);
+      if (source !== own) return;
+      if (answer?.status === 401) return refused(answer);
+      if (answer?.ok) {
+        link("live", "live");
+        await follow(answer, own);
+      }
+      if (source !== own) return;
       link("lost", "connection lost, trying again");
-      // The browser tries again by itself, unless the server refused.
-      if (own.readyState === EventSource.CLOSED) setTimeout(() => own === source && connect(key), 2000);
-    };
-    source.addEventListener("sessions", (event) => sessions(JSON.parse(event.data)));
-    source.addEventListener("reading", (event) => {
-      const [done, all] = JSON.parse(event.data);
-      link("live", `reading: ${count(done)} of ${count(all)} events`);
-    });
-    source.addEventListener("snapshot", (event) => snapshot(JSON.parse(event.data)));
-    source.addEventListener("delta", (event) => delta(JSON.parse(event.data)));
-    source.addEventListener("state", () => link("lost", "this session's file is gone"));
-    source.addEventListener("job", (event) => {
-      job = JSON.parse(event.data);
-      tables.ranks(job, state?.session.session_id, choose);
-    });
-    byId("save").href = `report${key ? `?session=${encodeURIComponent(key)}` : ""}`;
+      await new Promise((over) => setTimeout(over, AGAIN_MS));
+    }
   }
+
+  // One event is `event: NAME`, `id: N` and `data: JSON` on lines of their own, and a blank line.
+  async function follow(answer, own) {
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read().catch(() => ({ done: true }));
+      if (done || source !== own) return;
+      const events = (rest + value).split("\n\n");
+      rest = events.pop();
+      for (const event of events) {
+        try {
+          told(event);
+        } catch (error) {
+          reportError(error); // the next one may be shown all the same
+        }
+      }
+    }
+  }
+
+  function told(event) {
+    const lines = event.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]);
+    const { event: name, data } = Object.fromEntries(lines);
+    if (data !== undefined) handlers[name]?.(JSON.parse(data));
+  }
+
+  async function refused(answer) {
+    link("lost", await answer.text());
+    byId("waiting").hidden = true;
+  }
+
+  async function save(event) {
+    event.preventDefault();
+    const answer = await ask("report");
+    if (!answer.ok) return link("lost", await answer.text());
+    const address = URL.createObjectURL(await answer.blob());
+    const file = make("a");
+    file.href = address;
+    file.download = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition"))?.[1] ?? "phasescope.html";
+    file.click();
+    setTimeout(() => URL.revokeObjectURL(address), AGAIN_MS);
+  }
+
+  // The token comes behind the `#`, which is sent to nobody, and stays with this tab; from the address it goes.
+  const token = {
+    kept: null,
+    take() {
+      const found = new URLSearchParams(location.hash.slice(1)).get("token");
+      if (found) history.replaceState(null, "", location.pathname + location.search);
+      try {
+        if (found) sessionStorage.setItem("phasescope-token", found);
+        this.kept = sessionStorage.getItem("phasescope-token");
+      } catch {
+        this.kept = found ?? this.kept; // a browser that keeps nothing forgets it with the page
+      }
+      return Boolean(found);
+    },
+  };
 
   function link(className, text) {
     byId("link").className = `link live-only ${className}`;
@@ -154,6 +226,9 @@
     fromFile(JSON.parse(data.textContent));
   } else {
     byId("sessions").addEventListener("change", (event) => choose(event.target.value));
+    byId("save").addEventListener("click", save);
+    window.addEventListener("hashchange", () => token.take() && connect(key)); // an address with a new one, pasted
+    token.take();
     connect(new URLSearchParams(location.search).get("session"));
     document.addEventListener("visibilitychange", () => state && show(true));
   }

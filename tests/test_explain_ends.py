@@ -95,3 +95,19 @@ def test_a_child_ends_as_it_does(tmp_path: Path, method: str, target: str, kind:
     ending = ended(f"{method} {target}", tmp_path, "children.py")["ending"]
     assert (ending["kind"], ending["text"]) == (kind, text)
     assert ending["certain"]
+
+
+def test_an_evaluation_that_gathers_until_it_is_killed_comes_first(tmp_path: Path) -> None:
+    answer = ended("gathering", tmp_path)
+    assert answer["cause"]["kind"] == "phase_rises"
+    (rise,) = answer["rises"]
+    assert (rise["device"], rise["path"], rise["rises"]) == ("host", ["evaluate"], True)
+    assert 400 * 2**20 < rise["risen_bytes"] < 600 * 2**20
+    assert "was not short" not in answer["cause"]["text"]
+
+
+def test_an_evaluation_that_gathers_until_memory_runs_out_is_why(tmp_path: Path) -> None:
+    answer = ended("gathering_to_limit", tmp_path)
+    assert answer["ending"]["kind"] == "host_out_of_memory"
+    assert answer["cause"]["kind"] == "phase_rises"
+    assert answer["cause"]["text"].endswith("So it ran into its own limit of 1.00 GiB (RLIMIT_AS, `ulimit -v`).")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import causes
 from .growth import WORKERS
+from .hostlimits import exceeds_all, own_limit
 from .text import path_text, size_text
 from .usedup import MAPPINGS, OPEN_FILES, SHARED_MEMORY, WORKER_KILLED
 from .whereabouts import suspects
@@ -51,6 +52,22 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
     return lines
 
 
+def _rises(cause: Cause, evidence: Evidence) -> list[str]:
+    if cause.rise is None:
+        return []
+    lines = [
+        f"look in {path_text(cause.rise.path)} for what it gathers: outputs, logits or predictions of all batches in a "
+        "list; keep sums and counts instead, or write each batch away",
+        "with transformers' Trainer: `preprocess_logits_for_metrics` (their argmax alone), `prediction_loss_only`, and "
+        "`eval_accumulation_steps`, which moves what is gathered from the device to the host",
+    ]
+    if cause.rise.device != "host":
+        lines.append("results of a batch to the host, without their graph: `.detach().cpu()`, under torch.no_grad()")
+    else:
+        lines.append("metrics that keep every prediction until they are computed (AUROC, a confusion of raw scores)")
+    return lines
+
+
 def _workers(cause: Cause, evidence: Evidence) -> list[str]:
     return [
         "look in the dataset's __getitem__, collate_fn and transforms for what they keep: caches, lists, open readers",
@@ -89,7 +106,7 @@ def _others(cause: Cause, evidence: Evidence) -> list[str]:
 
 def _too_large(cause: Cause, evidence: Evidence) -> list[str]:
     shortage = evidence.shortage
-    if shortage is not None and causes.exceeds_all(shortage):
+    if shortage is not None and exceeds_all(shortage):
         return _oversized(shortage)
     lines = ["a smaller batch, with gradient accumulation where its size matters"]
     if shortage is not None and shortage.path:
@@ -126,7 +143,7 @@ def _largest_phase(evidence: Evidence) -> str | None:
 
 
 def _limit(cause: Cause, evidence: Evidence) -> list[str]:
-    asked, (_, limit) = cause.figures.get("requested_bytes"), causes.own_limit(evidence.shortage)
+    asked, (_, limit) = cause.figures.get("requested_bytes"), own_limit(evidence.shortage)
     shape = (
         ["check the shape of what is allocated: it is more than the whole limit"] if (asked or 0) > (limit or 0) else []
     )
@@ -207,6 +224,7 @@ def _killed(cause: Cause, evidence: Evidence) -> list[str]:
 _FOR = {
     causes.GROWTH: _growth,
     causes.WORKERS_GROW: _workers,
+    causes.PHASE_RISES: _rises,
     causes.FRAGMENTATION: _fragmentation,
     causes.OTHERS: _others,
     causes.TOO_LARGE: _too_large,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .ending import DEVICE_OUT_OF_MEMORY, EXCEPTION, HOST_OUT_OF_MEMORY, INTERRUPT, KILLED
 from .growth import WORKERS
-from .spans import size_or_none
+from .hostlimits import FULL_SHARE, LIMITS, are_mappings_used_up, exceeds_all, has_room, mappings, own_limit
 from .text import change_text, count_text, duration_text, elide, path_text, printable, share_text, size_text
 from .usedup import MAPPINGS, OPEN_FILES, no_mapping_text, used_up_by
 from .whereabouts import called, where_it_stays
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from .ending import Ending
     from .evidence import Evidence, Shortage
     from .growth import Growth
+    from .rise import Rise
 
 GROWTH, WORKERS_GROW, OTHERS = "growth", "workers_grow", "other_processes"
+PHASE_RISES = "phase_rises"
 FRAGMENTATION, TOO_LARGE, LIMIT = "fragmentation", "too_large", "limit"
 HOST_FULL, UNKNOWN = "host_full", "unknown"
 KILLED_OUTSIDE, FAILED, NONE = "killed", "exception", "none"
 
 _GREW_SHARE = 0.3  # growth is the cause where it accounts for this much of what is allocated, or for what was asked for
 _HELD_SHARE = 0.25  # others are the cause where they hold this much of the device, and this process could use it
-_FULL_SHARE = 0.9  # a step is too large where live and asked for come to this much: a context and its like are beside
-_MAPPED_SHARE = 0.98  # of the mappings that a process may have: some are given back on the way out
 _NS_PER_HOUR = 3.6e12
 
 
@@ -44,6 +44,7 @@ class Cause:
     certain: bool = False
     figures: dict[str, int | float] = field(default_factory=dict)
     growth: Growth | None = None
+    rise: Rise | None = None
 
 
 def cause(evidence: Evidence) -> Cause:
@@ -56,6 +57,9 @@ def cause(evidence: Evidence) -> Cause:
     growing = next((found for found in evidence.growth if found.grows), None)
     if kind == EXCEPTION and evidence.ending.error_type != INTERRUPT:
         return _of_exception(evidence, growing)
+    risen = _risen(evidence)
+    if kind == KILLED and risen is not None:
+        return _rising(risen, evidence)
     if growing is not None:
         return _growing(growing)
     if kind == KILLED:
@@ -175,7 +179,9 @@ def _times(count: int) -> str:
 def _of_shortage(evidence: Evidence) -> Cause:
     shortage = evidence.shortage
     on_host = evidence.ending.kind != DEVICE_OUT_OF_MEMORY
-    grown = _growth_behind(evidence, on_host)
+    grown, risen = _growth_behind(evidence, on_host), _risen(evidence, None if on_host else shortage, on_host)
+    if risen is not None and (grown is None or risen.risen_bytes > grown.bytes_per_step * grown.steps):
+        return _until_the_limit(_rising(risen, evidence), shortage)
     if grown is not None:
         return _until_the_limit(_growing(grown), shortage)
     if shortage is None:
@@ -217,14 +223,43 @@ def _growing(growth: Growth) -> Cause:
     )
 
 
+def _risen(evidence: Evidence, shortage: Shortage | None = None, on_host: bool | None = None) -> Rise | None:
+    """The phase that was open and took more and more, where no steps inside of it tell better."""
+    for rise in evidence.rises:
+        is_there = on_host is None or (rise.device == "host") == on_host
+        if not rise.rises or not is_there or (shortage is not None and rise.device != shortage.label):
+            continue
+        inside = (growth.per for growth in evidence.growth if growth.device == rise.device and growth.per)
+        if not any(per[: len(rise.path)] == rise.path for per in inside):
+            return rise
+    return None
+
+
+def _rising(rise: Rise, evidence: Evidence) -> Cause:
+    subject = "the process's memory on the host" if rise.device == "host" else f"memory on {rise.device}"
+    took = (
+        f"in the {duration_text(rise.open_ns)} since it began, {subject} rose from "
+        f"{size_text(rise.before_bytes)} to {size_text(rise.highest_bytes)}, and it rose all the time"
+    )
+    text = f"{path_text(rise.path)} gathered memory for as long as it ran: {took}."
+    if evidence.ending.kind == KILLED and not evidence.oom_kills:
+        text = (
+            f"Its process is gone without a word, and {path_text(rise.path)} was open: {took}. Whether that is why is "
+            "not known."
+        )
+    figures = {"before_bytes": rise.before_bytes, "highest_bytes": rise.highest_bytes, "open_ns": rise.open_ns}
+    return Cause(PHASE_RISES, text, figures=dict(figures), rise=rise)
+
+
 def _until_the_limit(cause: Cause, shortage: Shortage | None) -> Cause:
     """The same, with the limit that the growth came to, where the process had one of its own."""
-    mapped, most = _mappings(shortage)
-    if mapped is not None and most is not None and mapped >= _MAPPED_SHARE * most:
-        figures = {**cause.figures, "mappings": mapped, "mappings_limit": most}
+    if are_mappings_used_up(shortage):
+        mapped, most = mappings(shortage)
+        figures = {**cause.figures, **_known(mappings=mapped, mappings_limit=most)}
         return replace(cause, kind=MAPPINGS, text=f"{no_mapping_text(mapped, most)} {cause.text}", figures=figures)
     name, limit = own_limit(shortage)
-    if limit is None or cause.growth is None or cause.growth.device != "host":
+    device = cause.rise.device if cause.rise is not None else cause.growth.device if cause.growth is not None else ""
+    if limit is None or device != "host":
         return cause
     text = f"{cause.text} So it ran into its own limit of {size_text(limit)} ({LIMITS[name]})."
     return replace(cause, text=text, figures={**cause.figures, name: limit})
@@ -265,7 +300,7 @@ def _on_device(shortage: Shortage) -> Cause:
     if row.allocated_bytes is None or row.total_bytes is None:
         return Cause(UNKNOWN, f"Memory ran out on {label}{in_phase}; its figures are not known.", figures=figures)
     live = f"{size_text(row.allocated_bytes)} of {size_text(row.total_bytes)}"
-    if row.allocated_bytes + (asked or 0) < _FULL_SHARE * row.total_bytes:
+    if row.allocated_bytes + (asked or 0) < FULL_SHARE * row.total_bytes:
         text = f"Memory ran out on {label}{in_phase}: {live} are live here, and who holds the rest is not known."
         return Cause(UNKNOWN, text, figures=figures)
     text = f"One step needs more than {label} has: {live} are live, which leaves no room for {wanted}."
@@ -283,9 +318,10 @@ def _limit(shortage: Shortage) -> Cause:
         used_bytes=row.used_bytes,
         total_bytes=row.total_bytes,
     )
-    mapped, most = _mappings(shortage)
-    if mapped is not None and most is not None and mapped >= _MAPPED_SHARE * most:
-        return Cause(MAPPINGS, no_mapping_text(mapped, most), figures={"mappings": mapped, "mappings_limit": most})
+    if are_mappings_used_up(shortage):
+        mapped, most = mappings(shortage)
+        figures = _known(mappings=mapped, mappings_limit=most)
+        return Cause(MAPPINGS, no_mapping_text(mapped, most), figures=figures)
     if exceeds_all(shortage):
         text = (
             f"One request is for more than the whole host has: {size_text(asked)} were asked for{in_phase}, of "
@@ -300,48 +336,11 @@ def _limit(shortage: Shortage) -> Cause:
         )
         return Cause(LIMIT, text, figures={**figures, name: limit})
     used = f"{size_text(row.used_bytes)} of {size_text(row.total_bytes)} were in use"
-    if _has_room(shortage):
+    if has_room(shortage):
         text = f"Memory ran out on the host{in_phase}, which was not full: {used}, and {wanted} could not be had."
         return Cause(UNKNOWN, text, figures=figures)
     text = f"The host had no room for {wanted}{in_phase}: {used}, {size_text(row.allocated_bytes)} by this process."
     return Cause(HOST_FULL, text, figures=figures)
-
-
-def _mappings(shortage: Shortage | None) -> tuple[int | None, int | None]:
-    """How many memory mappings the process had when the host's memory ran out, and how many it may have."""
-    if shortage is None or not shortage.on_host:
-        return None, None
-    settings = shortage.settings
-    return size_or_none(settings.get("mappings")), size_or_none(settings.get("mappings_limit"))
-
-
-def _has_room(shortage: Shortage) -> bool:
-    """Whether there was room on the host for what was asked for, or where that is not known, for a good deal."""
-    asked, row = shortage.requested_bytes, shortage.device
-    if row.used_bytes is None or not row.total_bytes:
-        return False
-    free = min(row.total_bytes - row.used_bytes, row.free_bytes if row.free_bytes is not None else row.total_bytes)
-    return free > (1 - _FULL_SHARE) * row.total_bytes if asked is None else free > asked
-
-
-def exceeds_all(shortage: Shortage) -> bool:
-    """Whether what was asked for is more than the whole device, or the host or container, has at all."""
-    asked, total = shortage.requested_bytes, shortage.device.total_bytes
-    return asked is not None and total is not None and asked > total > 0
-
-
-LIMITS = {"address_space_limit_bytes": "RLIMIT_AS, `ulimit -v`", "data_limit_bytes": "RLIMIT_DATA, `ulimit -d`"}
-"""The settings that say how much a process may have, each with what sets it."""
-
-
-def own_limit(shortage: Shortage | None) -> tuple[str, int | None]:
-    """Which limit of the process's own was in force when the host's memory ran out, and how many bytes it is."""
-    if shortage is not None and shortage.on_host:
-        for name in LIMITS:
-            limit = shortage.settings.get(name)
-            if isinstance(limit, int):
-                return name, limit
-    return "", None
 
 
 def _host_full(evidence: Evidence) -> Cause:

@@ -9,6 +9,7 @@ from .breakdown import breakdown
 from .devices import device_row
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY, KILLED, EndingFold
 from .growth import GrowthFold
+from .rise import RiseFold
 from .spans import scope_of, size_or_none
 from .summary import SummaryFold
 from .told import A_DEVICE, is_of_host, is_only_told, label_of, told_event
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .devices import DeviceRow
     from .ending import Ending
     from .growth import Growth
+    from .rise import Rise
     from .spans import Scope, Span
     from .summary import Summary
 
@@ -47,7 +49,8 @@ class Shortage:
 class Evidence:
     """One session. `shortage` is the last one that bears on how it ended. `oom_kills` is by how many processes of its
     control group the kernel has killed for memory since it began; None where that is not known. `not_judged` says why
-    nothing can be said of growth; None where something can."""
+    nothing can be said of growth; None where something can. `rises` are of phases that were open at the end, or are
+    now, the largest first."""
 
     ending: Ending
     summary: Summary
@@ -57,6 +60,7 @@ class Evidence:
     oom_kills: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     not_judged: str | None = None
+    rises: tuple[Rise, ...] = ()
 
 
 class EvidenceFold:
@@ -65,6 +69,7 @@ class EvidenceFold:
     def __init__(self) -> None:
         self._ending = EndingFold()
         self._growth = GrowthFold()
+        self._rise = RiseFold()
         self._last: Mapping[str, Any] | None = None
         self._shortages = 0
         self.raised = self._ending.raised
@@ -75,6 +80,7 @@ class EvidenceFold:
         """The next event with its `scope_of` and the span that it ends, if any."""
         self._ending.take(event, scope, span)
         self._growth.take(event, scope)
+        self._rise.take(event, span)
         if event.get("event_type") == "error" and _says_out_of_memory(event):
             self._last, self._shortages = event, self._shortages + 1
 
@@ -91,7 +97,8 @@ class EvidenceFold:
         """What is known now, with what `fold` made of the same events. `state` is the reader's: `running`, `stopped`,
         `dead` or `unknown`. `missed` are the events that could not be read: those overwritten, those damaged."""
         last = self._last
-        ending = self._ending.ending(state, fold.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=now_ns)
+        open_spans = fold.open_spans()
+        ending = self._ending.ending(state, open_spans, heartbeat_ns=heartbeat_ns, now_ns=now_ns)
         shortage = None if last is None else _shortage(last, fold.device_rows())
         return Evidence(
             ending=ending,
@@ -102,6 +109,7 @@ class EvidenceFold:
             oom_kills=oom_kills,
             settings={} if last is None else _settings(last["metadata"]),
             not_judged=self._growth.why_not_judged(),
+            rises=self._rise.result(open_spans, ending.path, ending.last_ns if ending.is_over else now_ns),
         )
 
 

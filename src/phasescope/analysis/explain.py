@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .advice import advice
-from .causes import LIMITS, Cause, cause, hours_text, is_growth_known, own_limit
+from .causes import Cause, cause, hours_text, is_growth_known
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
-from .text import change_text, count_text, elide, path_text, plural, printable, size_text
+from .hostlimits import LIMITS, own_limit
+from .text import change_text, count_text, duration_text, elide, path_text, plural, printable, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .ending import Ending
     from .evidence import Evidence
     from .growth import Growth
+    from .rise import Rise
 
 SCHEMA_VERSION = 1
 """Of `Explanation.to_dict()`; a key may be added without a new version."""
@@ -61,6 +63,7 @@ class Explanation:
             "advice": list(self.advice),
             "unknown": list(self.unknown),
             "growth": [growth.to_dict() for growth in evidence.growth],
+            "rises": [rise.to_dict() for rise in evidence.rises],
             "out_of_memory": evidence.shortages,
         }
 
@@ -134,15 +137,23 @@ def _parts(label: str, breakdown: Breakdown | None) -> Iterator[str]:
 def _phases(evidence: Evidence, why: Cause) -> Iterator[str]:
     if evidence.shortage is not None and evidence.shortage.path:
         yield f"it ran out in {elide(path_text(evidence.shortage.path), 80)}"
+    for rise in evidence.rises:
+        yield _rise(rise)
     for growth in evidence.growth:
         if growth.grows:
             yield from _growth(growth, evidence.ending.is_over)
-    if why.growth is None:
+    if why.growth is None and why.rise is None:
         rows = [row for row in evidence.summary.rows if row.path and row.allocated_delta_mean_bytes]
         rows.sort(key=lambda row: -(row.allocated_delta_mean_bytes or 0))
         for row in rows[:_MOST_PHASES]:
             if (row.allocated_delta_mean_bytes or 0) > 0:
                 yield f"{elide(path_text(row.path), 60)} adds {size_text(row.allocated_delta_mean_bytes)} each time"
+
+
+def _rise(rise: Rise) -> str:
+    risen = f"{change_text(rise.risen_bytes)} on {rise.device} since it began"
+    how = "rising all the time" if rise.rises else "not all the time"
+    return f"{elide(path_text(rise.path), 60)}: open for {duration_text(rise.open_ns)}, {risen}, {how}"
 
 
 def _growth(growth: Growth, is_over: bool) -> Iterator[str]:

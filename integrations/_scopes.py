@@ -80,6 +80,8 @@ class FitSession:
     _fits = 0
     before_any: ClassVar[list[Callable[[], None]]] = []
     """Called before a fit begins: what lies around a plain loop ends there."""
+    awaited: ClassVar[Callable[[], phasescope.Session | None]] = staticmethod(lambda: None)
+    """Gives the session that a child of `phasescope run` begins with the first thing that it does; set by that."""
 
     def __init__(self) -> None:
         self.session: phasescope.Session | None = None
@@ -99,7 +101,7 @@ class FitSession:
         for call in FitSession.before_any:
             call()
         FitSession._fits += 1
-        self.session = phasescope.current()
+        self.session = phasescope.current() or FitSession.awaited()
         if self.session is None:
             try:
                 self.session = self._mine = phasescope.start()

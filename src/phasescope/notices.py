@@ -10,6 +10,8 @@ logger = logging.getLogger("phasescope")
 
 _MAX_SAID = 100
 _said: set[str] = set()
+aloud = True
+"""Whether warnings are given as such; else they are logged, as in the children of a run."""
 
 
 class PhasescopeWarning(UserWarning):
@@ -22,6 +24,9 @@ def warn(text: str, stacklevel: int = 2) -> None:
     Under `-W error` it is logged instead: a warning must not end a run.
     """
     try:
+        if not aloud:
+            logger.warning(text)
+            return
         warnings.warn(text, PhasescopeWarning, stacklevel=stacklevel + 1)
     except Exception:  # also what a `showwarning` of the training's raises
         with contextlib.suppress(Exception):

@@ -12,10 +12,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope import choice, notices, phases, sessions, system
+from phasescope import choice, notices, phases, sessions, system, whoami
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.clock import SystemClock
-from phasescope.event import Identity, resolve_identity
 from phasescope.options import Options
 from phasescope.reader import Reader
 from phasescope.recorder import Recorder
@@ -135,7 +134,7 @@ def start(
             different = options.differing(_session.options, _DEFAULTS)
             if different:
                 choice.choose(options.backends)  # what is wrong raises here too, though it would not count
-                _identity(options)
+                whoami.identity(options)
                 notices.warn(f"a session is running already; it keeps its own {', '.join(different)}")
             return _session
         session = Session(options)
@@ -196,6 +195,7 @@ class Session:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.pid = os.getpid()
+        self.identity = whoami.identity(options)
         self.session_id = os.urandom(16).hex()
         self.degraded = 0
         self._clock: Clock = options.clock or SystemClock()
@@ -252,7 +252,7 @@ class Session:
             "command": [argument[:_MAX_ARGUMENT] for argument in system.command_line()[:_MAX_ARGUMENTS]],
             "python": sys.version.partition(" ")[0],
             "version": VERSION,
-            **_identity(self.options)._asdict(),
+            **self.identity._asdict(),
             "sampling_interval_ms": self.options.interval_ms,
             "backends": backends,
             "capacity_bytes": self.options.capacity_bytes,
@@ -472,12 +472,6 @@ class Session:
         subscription = Subscription(self.reader(), callback)
         self._subscriptions = [each for each in self._subscriptions if each.running] + [subscription]
         return subscription
-
-
-def _identity(options: Options) -> Identity:
-    return resolve_identity(
-        job_id=options.job_id, rank=options.rank, local_rank=options.local_rank, world_size=options.world_size
-    )
 
 
 def _text_of(told: dict[str, Any]) -> dict[str, Any]:

@@ -221,9 +221,7 @@ def test_a_separator_before_the_script_is_taken(work: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="there rings live in memory in any case")
 def test_a_directory_that_is_refused_is_told_in_one_line_that_shows_no_source(work: Path) -> None:
     (work / "prints.py").write_text("print(1)")
-    (work / "open").mkdir()
-    (work / "open").chmod(0o755)
-    done = python(work, *RUN, "--no-summary", "--dir", str(work / "open"), "prints.py")
+    done = python(work, *RUN, "--no-summary", "--dir", str(work / "prints.py"), "prints.py")
     assert (done.returncode, done.stdout) == (0, "1\n")
     assert done.stderr.startswith("phasescope: no ring file, so other processes can not look in: ")
     assert done.stderr.count("\n") == 1

@@ -9,33 +9,27 @@ traceback, sys.argv and sys.path are what Python alone would give it.
 
 from __future__ import annotations
 
+import argparse
 import atexit
-import builtins
 import contextlib
 import importlib
-import io
 import os
-import runpy
 import sys
-import types
 import warnings
-import zipfile
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasescope.cli import OK, WRONG_USAGE, CommandError
+from phasescope.cli import WRONG_USAGE, CommandError
+from phasescope.cli.program import at_the_end, end_as_begun, hide, program
 from phasescope.cli.terminal import complain
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator
 
     from phasescope.reader import Reader
     from phasescope.session import Session
 
-_WITH_VALUE = ("--dir", "--interval-ms")
-_OURS = [str(Path(__file__).resolve().parent.parent) + os.sep]
+_WITH_VALUE = ("--dir", "--interval-ms", "--child-of")
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -65,24 +59,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-summary", action="store_true", help="print nothing at the end")
     parser.add_argument("--interval-ms", type=int, default=100, metavar="N", help="the sampler's period (default 100)")
     parser.add_argument("--dir", metavar="DIR", help="put the live session into this directory")
+    parser.add_argument("--child-of", help=argparse.SUPPRESS)  # the job of the run whose script starts this process
 
 
 def run(arguments: argparse.Namespace) -> Callable[[], int]:
     """What is then to be called: it runs the script, and lets pass whatever that raises."""
-    program = _program(arguments.passed_on)
+    script = program(arguments.passed_on)
     try:
-        _check(arguments)
-        session = _start(arguments)
+        if arguments.child_of is not None:
+            _begin_child(arguments)
+        else:
+            _check(arguments)
+            _begin(arguments)
     except CommandError:
         raise
     except Exception as error:
-        complain(f"no session, so nothing is recorded ({_told(error)}); the script runs without")
-        return program
+        if arguments.child_of is None:
+            complain(f"no session, so nothing is recorded ({_told(error)}); the script runs without")
+    return script
+
+
+def _begin(arguments: argparse.Namespace) -> None:
+    session = _start(arguments)
     if not arguments.no_summary:
         atexit.register(_sum_up, session)
+    try:
+        _instrument(arguments, session)
+    except Exception as error:
+        complain(f"only what the script itself marks is a phase: the integrations fail to load ({_told(error)})")
+
+
+def _begin_child(arguments: argparse.Namespace) -> None:
+    """A rank that a framework starts, of another's run: that one speaks for all of them."""
+    from phasescope.children import begin
+
+    _hide_integrations()
+    begin(arguments.child_of, arguments.dir, arguments.interval_ms, not arguments.no_instrument)
     if not arguments.no_instrument:
-        _instrument()
-    return program
+        at_the_end.append(importlib.import_module("phasescope.integrations._auto").script_ended)
+
+
+def _instrument(arguments: argparse.Namespace, session: Session) -> None:
+    """Have what the script imports marked, in the processes that it starts too."""
+    from phasescope.children import Run, expect
+
+    _hide_integrations()
+    instrument = not arguments.no_instrument
+    expect(Run(f"run-{session.session_id[:12]}", arguments.dir, arguments.interval_ms, instrument))
+    if instrument:
+        automatic = importlib.import_module("phasescope.integrations._auto")
+        automatic.instrument_imports()
+        at_the_end.append(automatic.script_ended)
+
+
+def _hide_integrations() -> None:
+    hide(str(Path(str(importlib.import_module("phasescope.integrations").__file__)).parent))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -107,17 +138,6 @@ def _start(arguments: argparse.Namespace) -> Session:
         return phasescope.start(**_options(arguments))
 
 
-def _instrument() -> None:
-    """Have what the script imports marked. Where that fails, it is told, and the script runs all the same."""
-    try:
-        automatic = importlib.import_module("phasescope.integrations._auto")
-        _OURS.append(str(Path(str(automatic.__file__)).resolve().parent) + os.sep)
-        automatic.instrument_imports()
-        _at_the_end.append(automatic.script_ended)
-    except Exception as error:
-        complain(f"only what the script itself marks is a phase: the integrations fail to load ({_told(error)})")
-
-
 def _told(error: BaseException) -> str:
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -136,129 +156,6 @@ def _warnings_as_complaints() -> Iterator[None]:
             complain(str(one.message))
         else:
             warnings.showwarning(one.message, one.category, one.filename, one.lineno, one.file, one.line)
-
-
-def _program(command: list[str]) -> Callable[[], int]:
-    """Get everything ready for the script or module, and say how it is run."""
-    first = command[0] if command else ""
-    if first.startswith("-m"):
-        module, *own = [first[2:], *command[1:]] if first != "-m" else command[1:] or [""]
-        if module:
-            return lambda: _run(_prepared(["-m", *own], str(Path.cwd())), runpy._run_module_as_main, module)  # type: ignore[attr-defined]
-    if not first or first.startswith("-m"):
-        raise CommandError("run needs a script, or -m and a module", WRONG_USAGE)
-    path = Path(first).absolute()
-    filename = (
-        first if Path(first).is_absolute() else f"{Path.cwd()}{os.sep}{first}"
-    )  # with all its dots, as Python does
-    if path.is_dir() or zipfile.is_zipfile(path):
-        return lambda: _run(_prepared(command, filename), runpy._run_module_as_main, "__main__", False)  # type: ignore[attr-defined]
-    try:
-        with io.open_code(str(path)) as file:
-            source = file.read()
-    except OSError as error:
-        raise CommandError(f"can't open file {filename!r}: {error.strerror}", WRONG_USAGE) from error
-
-    def script() -> int:
-        main = _prepared(command, str(path.resolve().parent))
-        main.__file__ = filename
-        main.__loader__ = SourceFileLoader("__main__", filename)
-        main.__dict__["__cached__"] = None
-        return _run(main, _execute, source, filename, main.__dict__)
-
-    return script
-
-
-def _prepared(argv: list[str], first_path: str) -> types.ModuleType:
-    """A fresh `__main__`, and `sys` as the script expects it."""
-    sys.argv[:] = argv
-    if not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = first_path
-    main = types.ModuleType("__main__")
-    main.__dict__.update(__builtins__=builtins, **({"__annotations__": {}} if sys.version_info < (3, 14) else {}))
-    _kept.append(sys.modules["__main__"])
-    sys.modules["__main__"] = main
-    return main
-
-
-_kept: list[types.ModuleType] = []  # the `__main__` that called us
-
-
-def _execute(source: bytes, filename: str, namespace: dict[str, Any]) -> None:
-    exec(compile(source, filename, "exec", dont_inherit=True), namespace)
-
-
-def _run(main: types.ModuleType, function: Callable[..., object], *arguments: Any) -> int:
-    """Call it, and report as Python does what it raises. That goes on, for the exit code, and is not told again."""
-    try:
-        function(*arguments)
-    except SystemExit as error:
-        _close_what_is_open(error)
-        raise
-    except BaseException as error:
-        _close_what_is_open(error)
-        _hide_our_frames(error)
-        try:
-            sys.excepthook(type(error), error, error.__traceback__)
-        except Exception:  # the script's own
-            sys.__excepthook__(type(error), error, error.__traceback__)
-        sys.excepthook = _told_already
-        if isinstance(error, KeyboardInterrupt):
-            _end_as_interrupted()
-        raise
-    _close_what_is_open(None)
-    return OK
-
-
-def _close_what_is_open(error: BaseException | None) -> None:
-    """End the phases that lie around what the script did, which end with it."""
-    for end in _at_the_end:
-        with contextlib.suppress(Exception):
-            end(error)
-
-
-_at_the_end: list[Callable[[BaseException | None], None]] = []
-
-
-def _end_as_interrupted() -> None:
-    """Let Python end as after a Ctrl-C, by that signal: it looks at what ended the text that it ran last."""
-    global _interrupted
-    _interrupted = True
-    with contextlib.suppress(KeyboardInterrupt):
-        exec("raise KeyboardInterrupt")
-
-
-_interrupted = False
-
-
-def _told_already(*_arguments: object) -> None:
-    pass
-
-
-def _hide_our_frames(error: BaseException | None) -> None:
-    """Take this package's own functions out of the traceback, and out of those that led to it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = _without_ours(error.__traceback__)
-        error = error.__cause__ or error.__context__
-
-
-def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
-    kept = []
-    while trace is not None:
-        if not _is_ours(trace.tb_frame.f_code.co_filename):
-            kept.append(trace)
-        trace = trace.tb_next
-    following = None
-    for entry in reversed(kept):
-        entry.tb_next = following
-        following = entry
-    return following
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(tuple(_OURS))
 
 
 def _latest(session: Session) -> Reader:
@@ -280,17 +177,17 @@ def _sum_up(session: Session) -> None:
     if os.getpid() != session.pid:
         return
     with contextlib.suppress(Exception):
+        from phasescope import children
         from phasescope.cli.terminal import errors
 
-        if session.reader().constants.get("rank"):
-            return
-        sys.stdout.flush()
-        out = errors()
-        out.line()
-        out.line(f"phasescope: pid {session.pid}; again with: phasescope summary {session.pid}", "bold")
         with _latest(session) as reader:
-            if reader.constants["session_id"] != session.session_id:
+            if reader.constants.get("rank"):
+                return
+            sys.stdout.flush()
+            out = errors()
+            out.line()
+            out.line(f"phasescope: pid {session.pid}; again with: phasescope summary {session.pid}", "bold")
+            if reader.constants["session_id"] not in (session.session_id, children.session_with_rank):
                 out.line("of the session that the script itself began last; `phasescope ls` has the earlier", "dim")
             out.line(reader.summary().table(out.width))
-    if _interrupted:
-        _end_as_interrupted()  # what was imported just now ran some text too
+    end_as_begun()  # what was imported just now ran some text too

@@ -80,8 +80,9 @@ class FitSession:
     _fits = 0
     before_any: ClassVar[list[Callable[[], None]]] = []
     """Called before a fit begins: what lies around a plain loop ends there."""
+    waits: ClassVar[Callable[[], bool]] = staticmethod(lambda: False)
     awaited: ClassVar[Callable[[], phasescope.Session | None]] = staticmethod(lambda: None)
-    """Gives the session that a child of `phasescope run` begins with the first thing that it does; set by that."""
+    """Whether this is a child of `phasescope run`, whose session begins with the first phase; and that, begun now."""
 
     def __init__(self) -> None:
         self.session: phasescope.Session | None = None

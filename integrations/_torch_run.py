@@ -38,7 +38,9 @@ _UNMARKED: Any = _Unmarked()
 
 def is_silent() -> bool:
     """Whether nothing is to be marked: no session runs, or a framework's fit does, or the script instruments itself."""
-    return calls.are_chosen or FitSession.is_any_open() or phasescope.current() is None
+    if calls.are_chosen or FitSession.is_any_open():
+        return True
+    return phasescope.current() is None and not FitSession.waits()
 
 
 class _Threads(threading.local):

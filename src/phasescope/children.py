@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from phasescope.session import Session
     from phasescope.sources import Sources
 
-_TRAINS = frozenset({"backward", "optimizer", "step", "train", "fit"})
+_TRAINS = frozenset({"epoch", "step", "backward", "optimizer", "train", "fit"})
 _IN_CHILD = """
 try:
     from phasescope.children import begin
@@ -66,7 +66,8 @@ def expect(run: Run) -> None:
     _hooked = True
     system.after_fork_in_child(_wait_in_child)
     _integration("_imports").when_imported({"multiprocessing.spawn": _send_along})
-    _integration("_scopes").FitSession.awaited = staticmethod(awaited)
+    fits = _integration("_scopes").FitSession
+    fits.waits, fits.awaited = staticmethod(waits), staticmethod(awaited)
     if run.instrument:
         _integration("_launchers").watch(command_of_child, rank_is_known)
 
@@ -96,6 +97,12 @@ def _be_quiet() -> None:
     logger = logging.getLogger("phasescope")
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())  # else what nobody handles goes to standard error
+
+
+def waits() -> bool:
+    """Whether this child still waits for its first phase."""
+    recorder: Any = phases._recorder
+    return type(recorder) is _Waiting
 
 
 def awaited() -> Session | None:

@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 SCRIPT = SCRIPTS / "starts_children.py"
-STEP = ["forward", "backward", "optimizer"]
+STEP = ["epoch/step/forward", "epoch/step/backward", "epoch/step/optimizer"]
 
 
 class Told(NamedTuple):

@@ -20,6 +20,7 @@ from phasescope.ring import MAGIC, STOPPED, RingError, RingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from mmap import mmap
     from types import TracebackType
 
     from phasescope.analysis.packed import Watch
@@ -146,6 +147,14 @@ class _File:
     def locked(self) -> bool:
         return system.is_locked(self._opened())
 
+    def again(self) -> _File:
+        """Another one of the same file, also where its name is gone. Raises OSError."""
+        other = object.__new__(_File)
+        other.fd = None
+        other._path, other._file = self._path, self._file
+        other.fd = os.dup(self._opened())
+        return other
+
     def _opened(self) -> int:
         if self.fd is None:
             _closed()
@@ -174,6 +183,34 @@ class _File:
             self.close()
         except:  # noqa: E722 - at the interpreter's end any global may be gone, the names of exceptions too
             pass
+
+
+class _OwnRing:
+    """A ring of this process's own: its file, or what it goes on in while that can not be written."""
+
+    def __init__(self, file: _File, memory: Callable[[], mmap | None], look: Callable[[], object]) -> None:
+        self._file = file
+        self._memory = memory
+        self._look = look
+        self._size_bytes = file.size_bytes()
+
+    def read(self, size: int, offset: int) -> bytes:
+        if self._memory() is None:
+            data = self._file.read(size, offset)
+            if len(data) == size:
+                return data
+            self._look()  # it was shortened, perhaps only just now
+        memory = self._memory()
+        return self._file.read(size, offset) if memory is None else bytes(memory[offset : offset + size])
+
+    def size_bytes(self) -> int:
+        if self._memory() is None:
+            size_bytes = self._file.size_bytes()
+            if size_bytes == self._size_bytes:
+                return size_bytes
+            self._look()
+        memory = self._memory()
+        return self._file.size_bytes() if memory is None else len(memory)
 
 
 def _closed(*_: int) -> NoReturn:
@@ -210,6 +247,25 @@ class Reader:
         file = _File(path)
         try:
             reader = cls(file.read, file.size_bytes, Path(path))
+        except BaseException:
+            file.close()
+            raise
+        reader._file = file
+        return reader
+
+    @classmethod
+    def of_own(
+        cls, path: str, memory: Callable[[], mmap | None], look: Callable[[], object], other: Reader | None
+    ) -> Reader:
+        """Of a ring of this process's own, which is in `memory()` while it can not be in its file.
+
+        `look()` finds out whether that is so. With `other`, a reader of the same ring, its name need not be there.
+        """
+        file = _File(path) if other is None or other._file is None else other._file.again()
+
+        try:
+            own = _OwnRing(file, memory, look)
+            reader = cls(own.read, own.size_bytes, Path(path))
         except BaseException:
             file.close()
             raise

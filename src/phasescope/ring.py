@@ -37,8 +37,8 @@ _PAGE = 4096
 _FIXED = struct.Struct("=8sIIQQQII")
 _LIVE_OFFSET, _LIVE_SIZE = 64, 40
 PEEK_BYTES = _LIVE_OFFSET + _LIVE_SIZE
-_HEAD, _OLDEST, _HEARTBEAT, _STATE, _DROPPED = range(8, 13)  # in units of 8 bytes
-_CONSTANTS_OFFSET = 128
+HEAD, OLDEST, HEARTBEAT, STATE, DROPPED = range(8, 13)  # in units of 8 bytes
+CONSTANTS_OFFSET = 128
 _MAX_CONSTANTS = 1 << 20
 
 _RECORD = struct.Struct("=IIQ")
@@ -72,14 +72,21 @@ def plan(constants: bytes, capacity_bytes: int) -> Layout:
     if len(constants) > _MAX_CONSTANTS:
         raise ValueError(f"the session's constants take {len(constants)} bytes, over {_MAX_CONSTANTS}")
     segment = min(max(_MIN_SEGMENT, capacity_bytes // _SEGMENTS // _PAGE * _PAGE), _MAX_SEGMENT)
-    data_offset = -(-(_CONSTANTS_OFFSET + len(constants)) // _PAGE) * _PAGE
+    data_offset = -(-(CONSTANTS_OFFSET + len(constants)) // _PAGE) * _PAGE
     return Layout(data_offset, capacity_bytes // segment * segment, segment)
+
+
+def header(layout: Layout, constants: bytes) -> bytes:
+    """What a new ring begins with, its records not begun yet."""
+    fixed = _FIXED.pack(MAGIC, _BYTE_ORDER, VERSION, *layout, len(constants), zlib.crc32(constants))
+    live = struct.pack("=5Q", 0, 0, 0, RUNNING, 0)
+    return fixed.ljust(_LIVE_OFFSET, b"\0") + live.ljust(CONSTANTS_OFFSET - _LIVE_OFFSET, b"\0") + constants
 
 
 class RingWriter:
     """Writes records into a zeroed buffer of `layout.size` bytes. One thread at a time: the caller holds a lock."""
 
-    __slots__ = ("_at", "_base", "_buffer", "_limit", "_words", "layout", "sequence")
+    __slots__ = ("_at", "_base", "_begun", "_buffer", "_limit", "_words", "layout", "sequence")
 
     def __init__(self, buffer: mmap.mmap | bytearray, layout: Layout, constants: bytes) -> None:
         self.layout = layout
@@ -88,10 +95,9 @@ class RingWriter:
         self._words = memoryview(buffer).cast("Q")
         self._at = layout.data_offset  # where the next record goes, in the buffer
         self._limit = layout.data_offset + layout.segment  # where its segment ends
+        self._begun = 0  # nothing before this position is in the buffer
         self._base = -layout.data_offset  # what turns a place in the buffer into a position of this lap
-        buffer[_CONSTANTS_OFFSET : _CONSTANTS_OFFSET + len(constants)] = constants
-        self._words[_STATE] = RUNNING
-        buffer[: _FIXED.size] = _FIXED.pack(MAGIC, _BYTE_ORDER, VERSION, *layout, len(constants), zlib.crc32(constants))
+        self._put(0, header(layout, constants))
 
     def append(
         self,
@@ -101,7 +107,7 @@ class RingWriter:
         pack: Callable[[int, int, int], bytes] = _RECORD.pack,
         header: int = _RECORD.size,
         longest: int = MAX_PAYLOAD_BYTES,
-        head: int = _HEAD,
+        head: int = HEAD,
     ) -> None:
         """Write one record. Raises ValueError beyond `MAX_PAYLOAD_BYTES`.
 
@@ -127,15 +133,27 @@ class RingWriter:
     def _next_segment(self) -> int:
         """Close the segment, give up the oldest one if its place is needed, and return where the next begins."""
         layout = self.layout
-        if self._limit - self._at >= len(_PAD):
-            self._buffer[self._at : self._at + len(_PAD)] = _PAD
+        for place, data in self._closing():
+            self._put(place, data)
         start = self._limit + self._base
-        oldest = start + layout.segment - layout.capacity
-        if oldest > 0:
-            self._words[_OLDEST] = oldest
         at = layout.data_offset + start % layout.capacity
         self._at, self._limit, self._base = at, at + layout.segment, start - at
         return at
+
+    def _closing(self) -> list[tuple[int, bytes]]:
+        """What must stand where before the next segment is begun."""
+        stores = [(self._at, _PAD)] if self._limit - self._at >= len(_PAD) else []
+        oldest = self._limit + self._base + self.layout.segment - self.layout.capacity
+        if oldest > self._begun:
+            stores.append((8 * OLDEST, struct.pack("=Q", oldest)))
+        return stores
+
+    def _put(self, at: int, data: bytes) -> None:
+        self._buffer[at : at + len(data)] = data
+
+    def _store(self, word: int, value: int) -> None:
+        """One of the live fields, at once."""
+        self._words[word] = value
 
     @property
     def used_bytes(self) -> int:
@@ -144,12 +162,22 @@ class RingWriter:
 
     def beat(self, now_ns: int, dropped: int) -> None:
         """Publish that the writer is alive (wall clock) and how many events it could not write."""
-        self._words[_DROPPED] = dropped
-        self._words[_HEARTBEAT] = now_ns
+        self._store(DROPPED, dropped)
+        self._store(HEARTBEAT, now_ns)
 
     def stop(self) -> None:
         """Publish that nothing more will come."""
-        self._words[_STATE] = STOPPED
+        self._store(STATE, STOPPED)
+
+    @property
+    def memory(self) -> mmap.mmap | None:
+        """Where the ring is to be read while it can not be in its file."""
+        return None
+
+    @property
+    def trouble(self) -> str:
+        """Why it ever had to leave its file."""
+        return ""
 
     def release(self) -> None:
         """Let go of the buffer, so that it can be unmapped. Nothing can be written afterwards."""
@@ -365,12 +393,12 @@ def _read_header(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[st
         and segment <= capacity <= MAX_CAPACITY_BYTES
         and capacity % segment == 0
         and length <= _MAX_CONSTANTS
-        and _CONSTANTS_OFFSET + length <= data_offset <= _CONSTANTS_OFFSET + _MAX_CONSTANTS + _PAGE
+        and CONSTANTS_OFFSET + length <= data_offset <= CONSTANTS_OFFSET + _MAX_CONSTANTS + _PAGE
     ):
         raise RingError("the header's sizes contradict each other")
     if data_offset > size_bytes:
         raise RingError(f"the ring ends after {size_bytes} bytes, within its header")
-    text = read(length, _CONSTANTS_OFFSET)
+    text = read(length, CONSTANTS_OFFSET)
     if zlib.crc32(text) != checksum:
         raise RingError("the session's constants are damaged")
     try:

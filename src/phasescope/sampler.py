@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from phasescope.thresholds import Thresholds
 
 MAX_OPEN_PHASES = 10_000
+_NOT_IN_ITS_FILE = (
+    "the ring file %s; the session goes on in this process's memory, where others can not look in, and comes back to "
+    "its file when that can be written again"
+)
 
 
 class Sampler:
@@ -88,6 +92,9 @@ class Sampler:
                 self._note_device_times(state)
             self._close_leaked()
             recorder.beat()
+            trouble = recorder.ring.trouble
+            if trouble:
+                log_once("ring file", _NOT_IN_ITS_FILE, trouble)
         except Exception as error:
             recorder.dropped += 1
             logger.debug("a sample failed: %s", type(error).__name__, exc_info=True)

@@ -227,7 +227,7 @@ class Session:
             self._sampler = Sampler(
                 self._recorder, self._sources, self._clock, options.interval_ms, thresholds, self.session_id
             )
-            self._reader = self.reader()
+            self._reader = self._open_reader(None)
             self._recording = None if options.record is None else self._open_recording(options.record, constants)
         except BaseException:
             self._discard()
@@ -344,11 +344,13 @@ class Session:
             self._released = True
             return
         self._released = True
-        used = self._ring.writer.used_bytes
+        writer = self._ring.writer
+        used = writer.used_bytes
         with contextlib.suppress(OSError, ValueError, BufferError):
-            self._ring.writer.release()
+            writer.release()
             self._ring.buffer.close()
-            os.truncate(fd, used)
+            if writer.memory is None:
+                os.truncate(fd, used)
         with contextlib.suppress(OSError):
             os.close(fd)
 
@@ -438,9 +440,13 @@ class Session:
         return self._recorder.irregular
 
     def reader(self) -> Reader:
-        """A reader of this session's ring, as `attach()` gives one."""
+        """A reader of this session's ring, as `attach()` gives one; also where the file was removed meanwhile."""
+        return self._open_reader(self._reader)
+
+    def _open_reader(self, other: Reader | None) -> Reader:
+        writer = self._ring.writer
         if self._ring.path is not None:
-            return Reader.open(self._ring.path)
+            return Reader.of_own(self._ring.path, lambda: writer.memory, self._recorder.beat, other)
         buffer = self._ring.buffer
         return Reader(lambda size, offset: bytes(buffer[offset : offset + size]), lambda: len(buffer), None)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import ring, system
+from phasescope.guarded import GuardedWriter
 
 if TYPE_CHECKING:
     import mmap
@@ -248,7 +249,7 @@ def _create_file(directory: str, name: str, layout: ring.Layout, constants: byte
             raise DirectoryError(f"{unfinished} could not be locked")
         system.allocate(fd, layout.size)
         buffer = _map(unfinished, layout.size)
-        writer = ring.RingWriter(buffer, layout, constants)
+        writer = _writer(unfinished, fd, buffer, layout, constants)
         return RingFile(_publish(unfinished, directory, name, fd), fd, buffer, writer)
     except BaseException:
         if writer is not None:
@@ -260,6 +261,27 @@ def _create_file(directory: str, name: str, layout: ring.Layout, constants: byte
     finally:
         with contextlib.suppress(OSError):
             os.unlink(unfinished)  # noqa: PTH108
+
+
+def _writer(path: str, fd: int, buffer: mmap.mmap, layout: ring.Layout, constants: bytes) -> ring.RingWriter:
+    """One that stores into the pages itself only where they are the file's own and nobody can take them away."""
+    if system.is_tmpfs(fd) and _is_sealed(path, fd):
+        return ring.RingWriter(buffer, layout, constants)
+    try:
+        return GuardedWriter(buffer, layout, constants, fd)
+    except NotImplementedError:
+        return ring.RingWriter(buffer, layout, constants)
+
+
+def _is_sealed(path: str, fd: int) -> bool:
+    """Close the file to any other writer; whether that holds. It does not for root."""
+    os.fchmod(fd, 0o400)
+    try:
+        os.close(system.open_file(path, writable=True))
+    except PermissionError:
+        return True
+    os.fchmod(fd, 0o600)
+    return False
 
 
 def _map(path: str, size: int) -> mmap.mmap:

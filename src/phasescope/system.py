@@ -6,6 +6,7 @@ in the package asks on which platform it runs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -28,6 +29,8 @@ CAN_SHARE_FILES = _flock is not None and hasattr(os, "getuid")
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MOST_POPULATED = 1 << 28
+_MFD_NOEXEC_SEAL = 8
+_OUT_OF_THE_WAY = (1000, 200)
 _CGROUPS = "/sys/fs/cgroup/"
 _COUNTERS_BYTES = 4096
 _ZEROS = bytes(1 << 20)
@@ -115,17 +118,59 @@ def pread(fd: int, size: int, offset: int) -> bytes:
         return os.read(fd, size)
 
 
-def map_memory(fd: int, size: int) -> mmap.mmap:
+def map_memory(fd: int, size: int, *, populate: bool = True) -> mmap.mmap:
     """So much of a file, shared, or of memory (-1), writable. Where the system can, every page is there from the start.
 
     Else each would come when it is first written to: as a fault at a phase boundary, and as memory of the process that
     seems to grow.
     """
-    populate = getattr(mmap, "MAP_POPULATE", 0) if size <= _MOST_POPULATED else 0
-    if not populate:
+    flag = getattr(mmap, "MAP_POPULATE", 0) if populate and size <= _MOST_POPULATED else 0
+    if not flag:
         return mmap.mmap(fd, size)
     kind = mmap.MAP_SHARED | (mmap.MAP_ANONYMOUS if fd == -1 else 0)
-    return mmap.mmap(fd, size, flags=kind | populate)
+    return mmap.mmap(fd, size, flags=kind | flag)
+
+
+def memory_file(size: int) -> int:
+    """A file without a name, in memory, under a number that descriptors which are opened and closed do not reach.
+
+    Raises NotImplementedError where there is no such thing, and OSError.
+    """
+    create: Callable[[str, int], int] | None = getattr(os, "memfd_create", None)
+    if create is None or fcntl is None:
+        raise NotImplementedError("no files without a name here")
+    try:
+        fd = create("phasescope", os.MFD_CLOEXEC | _MFD_NOEXEC_SEAL)
+    except OSError:  # before Linux 6.3
+        try:
+            fd = create("phasescope", os.MFD_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOSYS, errno.EPERM):
+                raise NotImplementedError("no files without a name here") from error
+            raise
+    try:
+        os.ftruncate(fd, size)
+        for lowest in _OUT_OF_THE_WAY:
+            with contextlib.suppress(OSError, ValueError):  # beyond the limit
+                return int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest))
+        return os.dup(fd)
+    finally:
+        os.close(fd)
+
+
+def is_tmpfs(fd: int) -> bool:
+    """Whether the file lies in memory, with pages that are its own once allocated. False where that is not known."""
+    device = os.fstat(fd).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+            for line in file:
+                fields, _, rest = line.partition(" - ")
+                if fields.split(" ", 3)[2] == number:
+                    return rest.startswith("tmpfs ")
+    except (OSError, IndexError):
+        pass
+    return False
 
 
 def allocate(fd: int, size: int) -> None:
@@ -138,7 +183,7 @@ def allocate(fd: int, size: int) -> None:
             os.posix_fallocate(fd, 0, size)
             return
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):  # EPERM: seccomp
                 raise
     os.lseek(fd, 0, os.SEEK_SET)
     left = size

@@ -17,6 +17,7 @@ from phasescope import PhasescopeWarning
 
 from ._figures import figures
 from ._frameworks import framework
+from ._hf_parts import Parts
 from ._scopes import FitSession, Scopes, UnseenError, logger
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ else:
 
 __all__ = ["PhaseCallback"]
 
-_LOGGED = ("data", "forward_backward", "optimizer", "step", "evaluate", "save")
+_TELLS_STEPS = hasattr(transformers.TrainerCallback, "on_pre_optimizer_step") and hasattr(
+    transformers.TrainerCallback, "on_optimizer_step"
+)
+_LOGGED = ("data", "forward", "backward", "forward_backward", "optimizer", "step", "evaluate", "save")
 
 
 class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
@@ -52,6 +56,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
             raise TypeError(f"log_figures must be True or False, not a {type(log_figures).__name__}")
         self._log_figures = log_figures
         self._scopes = Scopes()
+        self._parts = Parts(self._scopes)
         self._fit = FitSession()
 
     @property
@@ -63,6 +68,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
         """The Trainer's method of that name was called. Done by itself."""
         if name == "train":
             _put_before_reports(self, trainer)
+            self._parts.begin(trainer, transformers.Trainer.training_step)
         self._fit.begin()
         self._scopes.enter(name)
         if name == "train":
@@ -72,6 +78,8 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
         """That call is over, maybe by an exception. Done by itself."""
         self._scopes.leave(name, error)
         self._fit.end()
+        if name == "train":
+            self._parts.end()
         if error is None and name == "evaluate":
             self._go_on(trainer.state, trainer.control)
 
@@ -82,6 +90,9 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
             _warn_once("skip_memory_metrics=False resets torch's peaks and empties its cache: peaks here are too low")
         self._scopes.leave("setup")
         self._scopes.leave_inside("train", UnseenError())  # with a batch size that was too large
+        self._parts.stand_before()
+        if not _TELLS_STEPS:
+            self._parts.hook_steps(kwargs.get("optimizer"))
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave("epoch")
@@ -91,11 +102,11 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave("data")
         self._scopes.enter("step", n=state.global_step)
-        self._scopes.enter("forward_backward")
+        self._parts.batch()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave_inside("step")
-        self._scopes.enter("forward_backward")
+        self._parts.batch()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave_inside("step")

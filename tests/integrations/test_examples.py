@@ -40,8 +40,8 @@ EXAMPLES = {
     ),
     "hugging_face": Example(
         "transformers",
-        "train train/setup train/epoch train/epoch/data train/epoch/step train/epoch/step/forward_backward "
-        "train/epoch/step/optimizer",
+        "train train/setup train/epoch train/epoch/data train/epoch/step train/epoch/step/forward "
+        "train/epoch/step/backward train/epoch/step/optimizer",
     ),
     "tensorflow_loop": Example("tensorflow", "epoch epoch/data epoch/forward epoch/backward epoch/optimizer"),
     "jax_loop": Example("jax", "epoch epoch/data epoch/forward_backward epoch/optimizer"),

@@ -130,7 +130,7 @@ def test_a_lightning_trainer_gets_its_callback_and_nothing_is_marked_twice(work:
 def test_a_hugging_face_trainer_gets_its_callback_and_nothing_is_marked_twice(work: Path) -> None:
     done = python(work, *RUN, "script.py", "trains_with_transformers")
     assert done.returncode == 0, done.stderr
-    step = ["step", "step/forward_backward", "step/optimizer"]
+    step = ["step", "step/forward", "step/backward", "step/optimizer"]
     epoch = ["epoch", *(f"epoch/{phase}" for phase in ["data", *step])]
     assert phases(work) == ["train", *(f"train/{phase}" for phase in ["setup", *epoch])]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
 
-STEP = ["data", "step", "step/forward_backward", "step/optimizer"]
+STEP = ["data", "step", "step/forward", "step/backward", "step/optimizer"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def inside(path: str, phases: list[str]) -> list[str]:
 
 def failed(error: str) -> list[str]:
     """A training whose second step raises just before its optimizer's."""
-    second = ["data", f"step error {error}", "step/forward_backward", f"step/optimizer error {error}"]
+    second = ["data", f"step error {error}", "step/forward", "step/backward", f"step/optimizer error {error}"]
     epoch = [f"epoch error {error}", *(f"epoch/{phase}" for phase in [*STEP, *second])]
     return [f"train error {error}", *(f"train/{phase}" for phase in ["setup", *epoch])]
 
@@ -42,7 +42,7 @@ def test_two_epochs_with_validation_are_the_documented_tree(told: dict[str, Any]
 
 
 def test_with_accumulation_a_step_has_several_forwards_and_backwards(told: dict[str, Any]) -> None:
-    step = ["data", *inside("step", ["forward_backward", "forward_backward", "optimizer"])]
+    step = ["data", *inside("step", ["forward", "backward", "forward", "backward", "optimizer"])]
     assert told["gradient_accumulation"] == inside("train", ["setup", *inside("epoch", [*step, *step])])
 
 
@@ -86,7 +86,7 @@ def test_the_final_weights_are_the_same_to_the_bit(told: dict[str, Any]) -> None
 
 def test_figures_reach_those_that_report_only_when_asked_for(told: dict[str, Any]) -> None:
     asked, not_asked = told["logged"]
-    names = ("data", "forward_backward", "optimizer", "step")
+    names = ("data", "forward", "backward", "optimizer", "step")
     expected = sorted(
         f"phasescope/{figure}/{name}" for figure in ("peak_allocated_bytes", "duration_ms") for name in names
     )
@@ -97,6 +97,27 @@ def test_figures_reach_those_that_report_only_when_asked_for(told: dict[str, Any
 def test_it_warns_once_of_metrics_that_spoil_peaks(told: dict[str, Any]) -> None:
     (warning,) = told["spoiled_peaks"]
     assert "skip_memory_metrics=False" in warning
+
+
+def test_a_subclass_that_has_a_loss_of_its_own_is_split_too_and_evaluates_without(told: dict[str, Any]) -> None:
+    """As in TRL: `compute_loss` calls that of the class above, and `training_step` does so too."""
+    tree, has_its_own = told["own_loss"]
+    assert tree == inside("train", ["setup", *inside("epoch", [*STEP, *STEP, "evaluate"])])
+    assert has_its_own
+
+
+def test_a_subclass_with_a_step_of_its_own_is_split_as_far_as_it_tells(told: dict[str, Any]) -> None:
+    both = ["data", "step", "step/forward_backward", "step/optimizer"]
+    assert told["own_steps"] == [inside("train", ["setup", *inside("epoch", step * 2)]) for step in (STEP, both)]
+
+
+def test_an_optimizer_tells_of_its_steps_where_the_trainer_does_not(told: dict[str, Any]) -> None:
+    """As with transformers 4.36."""
+    assert told["steps_not_told"] == [inside("train", ["setup", *inside("epoch", [*STEP, *STEP])]), 0]
+
+
+def test_what_is_saved_meanwhile_has_nothing_of_ours(told: dict[str, Any]) -> None:
+    assert told["saved_meanwhile"] == [True, []]
 
 
 def test_trainer_and_model_are_not_kept_alive(told: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import signal
 import tempfile
 import warnings
 import weakref
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ class Reported(TrainerCallback):  # type: ignore[misc]
         self.logs.append(dict(logs))
 
 
-def trainer(*callbacks: Any, **options: Any) -> Any:
+def trainer(*callbacks: Any, kind: Any = Trainer, **options: Any) -> Any:
     set_seed(0)
     config = GPT2Config(vocab_size=16, n_positions=8, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0)
     settings: dict[str, Any] = {
@@ -65,7 +66,7 @@ def trainer(*callbacks: Any, **options: Any) -> Any:
         "logging_strategy": "no",
     }
     arguments = TrainingArguments(tempfile.mkdtemp(dir="."), **(settings | options))
-    return Trainer(
+    return kind(
         GPT2LMHeadModel(config), arguments, train_dataset=DATA, eval_dataset=DATA[:2], callbacks=list(callbacks)
     )
 
@@ -194,6 +195,91 @@ def kept_alive() -> Any:
     gone = [reference() is None for reference in references]
     gc.enable()
     return gone
+
+
+class WithLoss(Trainer):  # type: ignore[misc]
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        return super().training_step(*args, **kwargs)
+
+
+class WithStep(Trainer):  # type: ignore[misc]
+    def training_step(self, model: Any, inputs: Any, *_: Any) -> Any:
+        loss = model(**self._prepare_inputs(inputs)).loss
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+
+class WithStepOfTorchAlone(Trainer):  # type: ignore[misc]
+    def training_step(self, model: Any, inputs: Any, *_: Any) -> Any:
+        loss = model(**self._prepare_inputs(inputs)).loss
+        torch.autograd.backward([loss])
+        return loss.detach()
+
+
+@scenario
+def own_loss() -> Any:
+    callback = PhaseCallback()
+    one = trainer(callback, kind=WithLoss, eval_strategy="epoch")
+    train(one)
+    assert callback.session is not None
+    return phases(callback.session), "compute_loss" not in vars(one) and "backward" not in vars(one.accelerator)
+
+
+@scenario
+def own_steps() -> Any:
+    found = []
+    for kind in (WithStep, WithStepOfTorchAlone):
+        callback = PhaseCallback()
+        train(trainer(callback, kind=kind))
+        assert callback.session is not None
+        found.append(phases(callback.session))
+    return found
+
+
+@scenario
+def steps_not_told() -> Any:
+    from phasescope.integrations import transformers as integration
+
+    class Old(PhaseCallback):  # type: ignore[misc]
+        def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+        def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+    integration._TELLS_STEPS = False
+    try:
+        callback = Old()
+        one = trainer(callback)
+        train(one)
+    finally:
+        integration._TELLS_STEPS = True
+    assert callback.session is not None
+    return phases(callback.session), len(one.optimizer.optimizer._optimizer_step_pre_hooks)
+
+
+class Saving(TrainerCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.trainer: Any = None
+        self.told: list[Any] = []
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        if not self.told:
+            self.told.append("compute_loss" in vars(self.trainer))
+            self.trainer.save_model("saved")
+            self.told.append([path.name for path in Path("saved").iterdir() if b"phasescope" in path.read_bytes()])
+
+
+@scenario
+def saved_meanwhile() -> Any:
+    saving = Saving()
+    one = saving.trainer = trainer(PhaseCallback(), saving)
+    train(one)
+    saving.trainer = None
+    return saving.told
 
 
 @scenario

@@ -1,0 +1,144 @@
+"""Where a Hugging Face trainer's forward and backward begin and end, of which its events do not tell.
+
+For the time of a training, the trainer's `compute_loss` and its accelerator's `backward` are called through functions
+of ours, which stand before the methods as attributes of these two objects alone: a subclass keeps its own.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+import itertools
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._scopes import Scopes
+
+
+class Parts:
+    """What of a step can be told apart, for one training: `forward` and `backward`, or both as one."""
+
+    def __init__(self, scopes: Scopes) -> None:
+        self._scopes = scopes
+        self._trainer: weakref.ref[Any] | None = None
+        self._tells_forward = self._tells_backward = False
+        self._before: list[_Before] = []
+        self._handles: list[Any] = []
+
+    def begin(self, trainer: Any, training_step: Any) -> None:
+        """For a training that is about to begin; `training_step` is the framework's own."""
+        self.end()
+        called = _called(type(trainer), training_step)
+        self._trainer = weakref.ref(trainer)
+        self._tells_backward = "accelerator.backward" in called
+        self._tells_forward = self._tells_backward and "compute_loss" in called
+        self.stand_before()
+
+    def stand_before(self) -> None:
+        """Again when the loop begins: a search for hyperparameters has made a new accelerator by then."""
+        trainer = None if self._trainer is None else self._trainer()
+        if trainer is None:
+            return
+        if self._tells_forward:
+            self._stand_before(trainer, "compute_loss", "forward")
+        if self._tells_backward:
+            self._stand_before(trainer.accelerator, "backward", "backward")
+
+    def _stand_before(self, thing: Any, name: str, phase: str) -> None:
+        if not isinstance(vars(thing).get(name), _Before):
+            self._before.append(_Before(thing, name, phase, self._scopes))
+
+    def batch(self) -> None:
+        """A batch of a step begins."""
+        if not self._tells_backward:
+            self._scopes.enter("forward_backward")
+        elif not self._tells_forward:
+            self._scopes.enter("forward")
+
+    def hook_steps(self, optimizer: Any) -> None:
+        """For versions of transformers that do not tell of the optimizer's steps: it tells of them itself."""
+        inner = getattr(optimizer, "optimizer", optimizer)
+        if self._handles or not hasattr(inner, "register_step_pre_hook"):
+            return
+
+        def begin(*_: Any) -> None:
+            self._scopes.leave_inside("step")
+            self._scopes.enter("optimizer")
+
+        def end(*_: Any) -> None:
+            self._scopes.leave("optimizer")
+
+        self._handles = [inner.register_step_pre_hook(begin), inner.register_step_post_hook(end)]
+
+    def end(self) -> None:
+        """Take everything away again."""
+        for each in self._before:
+            each.give_way()
+        self._before.clear()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def __reduce__(self) -> tuple[type[Parts], tuple[Scopes]]:
+        return (Parts, (self._scopes,))
+
+
+class _Before:
+    """Stands before a method as an attribute of its object. A copy of the object has the method itself."""
+
+    def __init__(self, thing: Any, name: str, phase: str, scopes: Scopes) -> None:
+        self._thing, self._name, self._phase, self._scopes = weakref.ref(thing), name, phase, scopes
+        self._own = vars(thing).get(name)
+        self._method = self._own if self._own is not None else getattr(type(thing), name)
+        functools.update_wrapper(self, self._method)
+        setattr(thing, name, self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        method = self._method if self._own is not None else self._method.__get__(self._thing())
+        if self._scopes.innermost not in ("step", "forward") or self._scopes.innermost == self._phase:
+            return method(*args, **kwargs)
+        self._scopes.leave_inside("step")
+        self._scopes.enter(self._phase)
+        try:
+            result = method(*args, **kwargs)
+        except BaseException as error:
+            self._scopes.leave(self._phase, error)
+            raise
+        self._scopes.leave(self._phase)
+        return result
+
+    def give_way(self) -> None:
+        thing = self._thing()
+        if thing is None or vars(thing).get(self._name) is not self:
+            return
+        if self._own is None:
+            delattr(thing, self._name)
+        else:
+            setattr(thing, self._name, self._own)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (getattr, (self._thing(), self._name)) if self._own is None else (functools.partial, (self._own,))
+
+
+def _called(trainer: type, framework_step: Any) -> set[str]:
+    """The names that a step of these trainers calls: the framework's own step, or that of a subclass that does without.
+
+    It is read off the code of the functions, before any of them runs.
+    """
+    for cls in trainer.__mro__:
+        step = vars(cls).get("training_step")
+        names = set() if step is None else _names(getattr(inspect.unwrap(step), "__code__", None))
+        if step is not None and (step is framework_step or "training_step" not in names):
+            return names
+    return set()
+
+
+def _names(code: Any) -> set[str]:
+    """The names in a function's code, and `accelerator.backward` where that is looked up: a loss has one as well."""
+    if code is None:
+        return set()
+    pairs = itertools.pairwise(dis.get_instructions(code))
+    of_accelerator = any((first.argval, then.argval) == ("accelerator", "backward") for first, then in pairs)
+    return {*code.co_names, *(["accelerator.backward"] if of_accelerator else [])}

@@ -72,6 +72,18 @@ def pytest_configure(config: pytest.Config) -> None:
     _take_away(system)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the table of tests/programs: a row came with the report of each, from whichever process."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    rows = [value for report in reports for name, value in report.user_properties if name == "program"]
+    if rows:
+        from programs.table import lines
+
+        terminalreporter.section("programs, alone and under run")
+        for line in lines(rows):
+            terminalreporter.write_line(line)
+
+
 def _take_away(system: str) -> None:
     if importlib.util.find_spec("torch") is not None:
         importlib.import_module("torch")  # the one for Linux can not be imported afterwards

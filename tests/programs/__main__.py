@@ -1,0 +1,29 @@
+"""Try programs by hand: `python -m programs [NAME ...]` in `tests` prints what is not as expected, and the table."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from programs.table import lines
+from programs.trial import KINDS, expected_of, programs, try_out
+
+
+def main(names: list[str]) -> int:
+    rows, wrong = [], 0
+    for program in (one for kind in KINDS for one in programs(kind)):
+        if (names and not any(name in str(program) for name in names)) or expected_of(program).missing:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = try_out(program, Path(folder))
+        rows.append(outcome.row)
+        wrong += bool(outcome.faults)
+        for fault in outcome.faults:
+            print(f"{program.name}: {fault}\n", flush=True)
+    print("\n".join(lines(rows)))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

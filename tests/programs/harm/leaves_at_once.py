@@ -1,0 +1,10 @@
+"""Leave by os._exit, without any cleanup.
+
+exit: 7
+verdict: killed
+"""
+
+import os
+
+print("left", flush=True)
+os._exit(7)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import phasescope
 from fakes import rings as made
-from phasescope import Reader, RingError, SessionNotFoundError, attach, phase, validate_event
+from phasescope import Reader, RingError, SessionNotFoundError, attach, phase, system, validate_event
 from phasescope.testing import FakeBackend
 from reading import check_order, until
 
@@ -550,3 +551,20 @@ def test_closing_a_reader_ends_a_follower_in_another_thread(session: Session) ->
     reader.close()
     thread.join(20)
     assert ended_with == ["this reader is closed"]
+
+
+@pytest.mark.parametrize(("kind", "state"), [("nfs4", "running"), ("ext4", "dead")])
+def test_where_another_machines_lock_may_not_be_seen_its_heartbeat_tells(
+    kind: str, state: str, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "file_system", lambda fd: kind)
+    file = made.new_file(rings)  # it says that its host is node-07
+    file.writer.beat(time.time_ns() - 5_000_000_000, 0)
+    made.let_go(file)
+    with phasescope.attach(str(file.path)) as reader:
+        assert reader.state == state
+    file = made.new_file(rings, name="node-2-2")
+    file.writer.beat(time.time_ns() - 90_000_000_000, 0)
+    made.let_go(file)
+    with phasescope.attach(str(file.path)) as reader:
+        assert reader.state == "dead"

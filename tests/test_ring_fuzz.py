@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing, payload_of, read_all, reader_of
-from phasescope import RingError, codec, projected_record_to_dict, ring, sessions
+from phasescope import RingError, codec, projected_record_to_dict, ring, sweeping
 from phasescope.reader import Reader
 
 if TYPE_CHECKING:
@@ -626,8 +626,8 @@ def test_what_is_no_plain_file_is_refused_at_once(rings: Path, tmp_path: Path) -
                 phasescope.attach(device)
         with pytest.raises(phasescope.SessionNotFoundError):
             phasescope.attach(directory=rings)
-        sessions.sweep(rings)
-        assert sessions.clean(rings) == []
+        sweeping.sweep(rings)
+        assert sweeping.clean(rings) == []
     assert len(list(rings.iterdir())) == 6
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import phasescope
+from fakes.mounts import mounted
 from fakes.processes import in_forked_child
 from fakes.rings import let_go, new_file, read_all, ring_of
 from phasescope import system
@@ -84,39 +85,6 @@ def training(directory: Path, **options: Any) -> Iterator[Training]:
     finally:
         process.kill()
         process.communicate()
-
-
-def tool(*command: str) -> None:
-    """Run what only root may; skip the test where it can not be."""
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"no {command[0]} here")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"{' '.join(command[:3])} is not possible here: {done.stderr.strip()[-200:]}")
-
-
-@contextlib.contextmanager
-def mounted(kind: str, folder: Path) -> Iterator[Path]:
-    """A file system of its own, of a few MiB."""
-    place = folder / kind
-    place.mkdir()
-    if kind == "tmpfs":
-        tool("mount", "-t", "tmpfs", "-o", "size=16m,mode=1777", "tmpfs", str(place))
-    else:
-        image = folder / f"{kind}.image"
-        with image.open("wb") as file:
-            file.truncate(SIZES_MIB[kind] * MIB)
-        tool(f"mkfs.{kind}", *OPTIONS[kind], str(image))
-        tool("mount", "-o", "loop", str(image), str(place))
-        place.chmod(0o1777)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-SIZES_MIB = {"btrfs": 64, "xfs": 320, "ext4": 24}
-OPTIONS = {"btrfs": ["-q", "-M"], "xfs": ["-q"], "ext4": ["-q", "-m", "0"]}
 
 
 @pytest.fixture(params=["btrfs", "xfs", "ext4"])

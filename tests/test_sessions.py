@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import phasescope
+from fakes.mounts import mounted
 from fakes.processes import in_forked_child
-from fakes.rings import CONSTANTS, forked, let_go, new_file
-from phasescope import ring, sessions, system
+from fakes.rings import CONSTANTS, forked, let_go, new_file, read_all, ring_of
+from phasescope import ring, sessions, sweeping, system
 from phasescope.sessions import DirectoryError
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def test_in_a_directory_that_others_enter_rings_lie_in_a_folder_of_the_users_own
     assert sessions.find(rings) == [path]
     assert sessions.not_looked_into(rings) == []
     assert sessions.describe_directory(rings) == [(str(path.parent), True, "")]
-    assert sessions.clean(rings) == [path]
+    assert sweeping.clean(rings) == [path]
 
 
 def test_rings_are_found_on_where_their_directory_is_closed_to_others_later(rings: Path) -> None:
@@ -356,8 +357,8 @@ def test_another_users_file_is_neither_swept_nor_cleaned_and_only_root_reads_it(
     path = create_in(place)
     os.chown(path, NOBODY, NOBODY)
     os.utime(path, (0, 0))
-    sessions.sweep(place)
-    assert sessions.clean(place) == []
+    sweeping.sweep(place)
+    assert sweeping.clean(place) == []
     assert path.exists()
     os.chown(path, 0, 0)
     path.chmod(0o644)
@@ -510,7 +511,7 @@ def test_a_pid_that_was_given_to_another_process_does_not_bring_a_session_back_t
         let_go(file)
         assert reader.constants["pid"] == os.getpid(), "a process of that number lives"
         assert reader.state == "dead"
-    assert [str(path) for path in sessions.clean(rings)] == [file.path]
+    assert [str(path) for path in sweeping.clean(rings)] == [file.path]
 
 
 def test_a_session_whose_pid_nobody_knows_here_is_running_while_its_lock_is_held(rings: Path) -> None:
@@ -518,7 +519,7 @@ def test_a_session_whose_pid_nobody_knows_here_is_running_while_its_lock_is_held
     file = sessions.create(with_constants(2**22 + 5), ring.MIN_CAPACITY_BYTES, str(rings), "node-1-1")
     with phasescope.attach(file.path or "") as reader:
         assert reader.state == "running"
-        assert sessions.clean(rings) == []
+        assert sweeping.clean(rings) == []
     let_go(file)
 
 
@@ -562,25 +563,25 @@ def aged(path: Path, seconds: float, beat: bool = True) -> Path:
 
 
 def test_the_last_so_many_dead_ones_stay(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "KEEP_DEAD_FILES", 3)
+    monkeypatch.setattr(sweeping, "KEEP_DEAD_FILES", 3)
     # Started in this order; but the first lived on until just now.
     paths = [aged(create_in(rings, f"node-{n}-{n}"), 100 - n) for n in range(6)]
     aged(paths[0], 1)
-    sessions.sweep(rings)
+    sweeping.sweep(rings)
     assert set(rings.iterdir()) == {paths[0], paths[4], paths[5]}
 
 
 def test_as_many_stay_as_are_promised(rings: Path) -> None:
-    for n in range(sessions.KEEP_DEAD_FILES + 2):
+    for n in range(sweeping.KEEP_DEAD_FILES + 2):
         create_in(rings, f"node-{n}-{n}")
-    sessions.sweep(rings)
-    assert len(list(rings.iterdir())) == sessions.KEEP_DEAD_FILES
+    sweeping.sweep(rings)
+    assert len(list(rings.iterdir())) == sweeping.KEEP_DEAD_FILES
 
 
 def test_no_more_bytes_stay_than_were_promised(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [aged(create_in(rings, f"node-{n}-{n}"), 100 - n) for n in range(4)]
-    monkeypatch.setattr(sessions, "KEEP_DEAD_BYTES", 2 * paths[0].stat().st_blocks * 512)
-    sessions.sweep(rings)
+    monkeypatch.setattr(sweeping, "KEEP_DEAD_BYTES", 2 * paths[0].stat().st_blocks * 512)
+    sweeping.sweep(rings)
     assert set(rings.iterdir()) == set(paths[2:])
 
 
@@ -590,26 +591,26 @@ def test_what_gave_its_last_sign_too_long_ago_goes(rings: Path) -> None:
     os.utime(written)  # the file was changed since, whatever its heartbeat says
     beaten = aged(create_in(rings, "node-3-3"), 7 * DAY_S - 60)
     os.utime(beaten, (0, 0))  # writing through memory leaves this as it was
-    sessions.sweep(rings)
+    sweeping.sweep(rings)
     assert not old.exists()
     assert set(rings.iterdir()) == {written, beaten}
 
 
 def test_a_live_one_stays_however_old_it_looks(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "KEEP_DEAD_FILES", 0)
+    monkeypatch.setattr(sweeping, "KEEP_DEAD_FILES", 0)
     file = new_file(rings)
     path = aged(Path(file.path or ""), 30 * DAY_S)
-    sessions.sweep(rings)
-    assert sessions.clean(rings) == []
+    sweeping.sweep(rings)
+    assert sweeping.clean(rings) == []
     assert path.exists()
     let_go(file)
-    sessions.sweep(rings)
+    sweeping.sweep(rings)
     assert not path.exists()
 
 
 def test_what_is_not_ours_stays_whatever_its_name(rings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "KEEP_DEAD_FILES", 0)
-    monkeypatch.setattr(sessions, "KEEP_DEAD_SECONDS", 0)
+    monkeypatch.setattr(sweeping, "KEEP_DEAD_FILES", 0)
+    monkeypatch.setattr(sweeping, "KEEP_DEAD_SECONDS", 0)
     ring_elsewhere = create_in(tmp_path / "elsewhere")
     (rings / "notes.txt").write_text("mine")
     (rings / "node-1-1.ring").write_text("no ring at all, but with its name, and " + "long " * 50)
@@ -621,7 +622,7 @@ def test_what_is_not_ours_stays_whatever_its_name(rings: Path, tmp_path: Path, m
     before = set(rings.iterdir())
     for path in before:
         os.utime(path, (0, 0), follow_symlinks=False)
-    sessions.sweep(rings)
+    sweeping.sweep(rings)
     assert set(rings.iterdir()) == before
     assert ring_elsewhere.exists()
 
@@ -632,7 +633,7 @@ def test_what_a_killed_creation_left_goes_after_a_minute(content: bytes, rings: 
     for path, age_s in ((fresh, 30), (old, 90)):
         path.write_bytes(content)
         aged(path, age_s, beat=False)
-    sessions.sweep(rings)
+    sweeping.sweep(rings)
     assert list(rings.iterdir()) == [fresh]
 
 
@@ -641,10 +642,10 @@ def test_one_that_is_being_made_for_long_is_left_to_it(rings: Path) -> None:
     fd = system.create_file(str(path))
     assert system.lock(fd)
     aged(path, 3600, beat=False)
-    sessions.sweep(rings)
+    sweeping.sweep(rings)
     assert path.exists()
     os.close(fd)
-    sessions.sweep(rings)
+    sweeping.sweep(rings)
     assert not path.exists()
 
 
@@ -660,7 +661,7 @@ def test_the_lock_of_one_that_is_just_being_made_is_not_even_tried(
 
     monkeypatch.setattr(system, "is_locked", is_locked)
     (rings / ".node-1-1-1.ring.tmp").touch()
-    sessions.sweep(rings)
+    sweeping.sweep(rings)
     assert tried == []
 
 
@@ -669,23 +670,127 @@ def test_processes_that_start_and_sweep_at_once_all_get_their_files(rings: Path)
     def work(acknowledged: memoryview) -> None:
         acknowledged[0] = 1
         for n in range(40):
-            sessions.sweep(rings)
+            sweeping.sweep(rings)
             let_go(new_file(rings, name=f"node-{os.getpid()}-{n}"))
 
     for writer in [forked(work) for _ in range(4)]:
         writer.join()
     assert {path.suffix for path in rings.iterdir()} == {".ring"}
-    sessions.sweep(rings)
-    assert len(list(rings.iterdir())) == sessions.KEEP_DEAD_FILES
+    sweeping.sweep(rings)
+    assert len(list(rings.iterdir())) == sweeping.KEEP_DEAD_FILES
 
 
 def test_sweeping_a_directory_that_is_not_there_or_refused_does_nothing(rings: Path, tmp_path: Path) -> None:
-    sessions.sweep(tmp_path / "missing")
+    sweeping.sweep(tmp_path / "missing")
     path = aged(create_in(rings), 30 * DAY_S)
     rings.chmod(0o755)
-    sessions.sweep(rings)
-    assert sessions.clean(rings) == []
+    sweeping.sweep(rings)
+    assert sweeping.clean(rings) == []
     assert path.exists()
+
+
+def killed_in(directory: Path, records: int, name: str = "node-1-1", capacity_bytes: int = 2**22) -> Path:
+    """A ring of 4 MiB with so many records of 1000 bytes."""
+    file = new_file(directory, capacity_bytes, name)
+    for _ in range(records):
+        file.writer.append(bytes(1000))
+    let_go(file)
+    return Path(str(file.path))
+
+
+def allocated(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux makes holes")
+def test_a_dead_ring_gives_back_what_its_writer_never_came_to(rings: Path) -> None:
+    short, lapped, empty = killed_in(rings, 100), killed_in(rings, 5000, "node-2-2"), killed_in(rings, 0, "node-3-3")
+    before = [path.stat().st_size for path in (short, lapped, empty)]
+    sweeping.sweep(rings)
+    sweeping.sweep(rings)
+    assert allocated(short) <= 2**17
+    assert allocated(empty) <= 2**13
+    assert allocated(lapped) >= 2**22
+    assert [path.stat().st_size for path in (short, lapped, empty)] == before
+    for path, count in ((short, 100), (lapped, None), (empty, 0)):
+        with ring_of(path) as reader:
+            records = read_all(reader)
+            assert reader.damaged == 0
+            assert count is None or len(records) == count
+            assert all(payload == bytes(1000) for _, payload in records)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux makes holes")
+def test_a_live_ring_gives_nothing_back(rings: Path) -> None:
+    file = new_file(rings, 2**22)
+    sweeping.sweep(rings)
+    assert allocated(Path(str(file.path))) >= 2**22
+    let_go(file)
+
+
+def test_dead_rings_take_an_eighth_of_their_file_system_and_the_last_one_stays_whatever_it_takes(
+    rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [aged(killed_in(rings, 5000, f"node-{n}-{n}"), 100 - n) for n in range(4)]
+
+    class Room:
+        f_frsize, f_blocks, f_bavail = 1, 8 * (2 * allocated(paths[0]) + 2**16), 2**40
+
+    monkeypatch.setattr(os, "statvfs", lambda path: Room)
+    sweeping.sweep(rings)
+    assert set(rings.iterdir()) == set(paths[2:])
+    Room.f_blocks = 8
+    sweeping.sweep(rings)
+    assert set(rings.iterdir()) == {paths[3]}
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", "ext4", ""])
+def test_of_another_machine_only_a_ring_whose_lock_would_be_seen_is_swept(
+    kind: str, rings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory that machines share, a lock may be kept by each for itself."""
+    monkeypatch.setattr(sweeping, "KEEP_DEAD_FILES", 0)
+    monkeypatch.setattr(system, "file_system", lambda fd: kind)
+    other = create_in(rings)  # says that its host is node-07
+    mine = sessions.create(CONSTANTS.replace(b"node-07", system.host_name().encode()), 2**16, str(rings), "mine-2-2")
+    let_go(mine)
+    old = aged(create_in(rings, "node-3-3"), 8 * DAY_S)
+    assert set(sweeping.clean(rings, dry_run=True)) == {Path(str(mine.path)), old, *([other] if kind == "ext4" else [])}
+    sweeping.sweep(rings)
+    assert list(rings.iterdir()) == ([] if kind == "ext4" else [other])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_sixteen_ranks_that_start_at_once_leave_the_room_that_one_would(tmp_path: Path) -> None:
+    """In shared memory a ring must find eight times its size free, whoever comes at the same moment."""
+    size = 2**20
+
+    def work(acknowledged: memoryview) -> None:
+        acknowledged[0] = 1
+        while acknowledged[1] == 0:
+            time.sleep(0.001)
+        file = sessions.create(CONSTANTS, size, None, f"node-{os.getpid()}-1")
+        acknowledged[2] = 1
+        while acknowledged[3] == 0:
+            time.sleep(0.001)
+        let_go(file)
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    with mounted("tmpfs", tmp_path) as shared, pytest.MonkeyPatch.context() as patch:
+        first = shared / "rings"
+        patch.setattr(sessions, "places", lambda directory=None: [str(first), str(second)])
+        patch.delenv("PHASESCOPE_DIR")
+        ranks = [forked(work) for _ in range(16)]
+        for slot, value in ((0, 1), (2, 1)):
+            for rank in ranks:
+                rank.wait_for(value, slot, timeout_s=60)
+            for rank in ranks:
+                rank.acknowledged[slot + 1] = 1
+        for rank in ranks:
+            rank.join()
+        there = len(list(first.iterdir()))
+        assert there + len(list(second.iterdir())) == 16
+        assert there == 8, "16 MiB, of which 8 stay free"
 
 
 def test_a_session_sweeps_when_it_starts(rings: Path) -> None:
@@ -698,8 +803,8 @@ def test_clean_removes_all_that_are_over_and_says_which(rings: Path) -> None:
     dead = [create_in(rings, f"node-{n}-{n}") for n in range(3)]
     (rings / "notes.txt").touch()
     file = new_file(rings, name="node-9-9")
-    assert set(sessions.clean(rings, dry_run=True)) == set(dead)
+    assert set(sweeping.clean(rings, dry_run=True)) == set(dead)
     assert all(path.exists() for path in dead)
-    assert set(sessions.clean(rings)) == set(dead)
+    assert set(sweeping.clean(rings)) == set(dead)
     assert set(rings.iterdir()) == {Path(file.path or ""), rings / "notes.txt"}
     let_go(file)

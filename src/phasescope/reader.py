@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _FILE_ENDINGS = (sessions.SUFFIX, ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
 _SHORTEST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.05
+_LIVES_NS = 60_000_000_000
 
 
 class SessionNotFoundError(LookupError):
@@ -146,6 +147,9 @@ class _File:
 
     def locked(self) -> bool:
         return system.is_locked(self._opened())
+
+    def is_of_this_machine(self) -> bool:
+        return system.is_of_this_machine(self._opened())
 
     def again(self) -> _File:
         """Another one of the same file, also where its name is gone. Raises OSError."""
@@ -314,7 +318,15 @@ class Reader:
         if self._file is None or self._file.locked():
             return "running"
         # It may have stopped between the two looks.
-        return "stopped" if self._ring.live().state == STOPPED else "dead"
+        if self._ring.live().state == STOPPED:
+            return "stopped"
+        return "running" if self._may_live_elsewhere(self._file) else "dead"
+
+    def _may_live_elsewhere(self, file: _File) -> bool:
+        """On another machine, whose lock a file system of a network may not show here."""
+        if self.constants.get("host") == system.host_name() or file.is_of_this_machine():
+            return False
+        return time.time_ns() - self.heartbeat_ns < _LIVES_NS
 
     @property
     def heartbeat_ns(self) -> int:

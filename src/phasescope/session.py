@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope import choice, notices, phases, sessions, system, whoami
+from phasescope import choice, notices, phases, sessions, sweeping, system, whoami
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
 from phasescope.clock import SystemClock
 from phasescope.options import Options
@@ -264,7 +264,7 @@ class Session:
         host = re.sub(r"[^A-Za-z0-9._]", "_", constants["host"])[:64]
         name = f"{host}-{self.pid}-{constants['started_ns'] // 1_000_000}"
         try:
-            sessions.sweep(directory)
+            sweeping.sweep(directory)
             return sessions.create(text, capacity, directory, name)
         except OSError as error:
             why = str(error) if isinstance(error, sessions.DirectoryError) else f"{error.strerror or error}"

@@ -1,4 +1,4 @@
-"""Where the rings of this machine lie: create one, list them, sweep what dead sessions left.
+"""Where the rings of this machine lie: create one, list them.
 
 `$PHASESCOPE_DIR`, else a directory of the user's own in the run-time tmpfs (`$XDG_RUNTIME_DIR`, `/dev/shm`), else in
 the temporary directory. It must be the user's alone (mode 0700, no symlink): what a training does is nobody else's
@@ -24,16 +24,9 @@ if TYPE_CHECKING:
     import mmap
 
 SUFFIX = ".ring"
-_UNFINISHED = ".ring.tmp"
-_NAME = re.compile(r".+-\d+-(?P<started_ms>\d+)(?:\.(?P<attempt>\d+))?\.ring")
-_UNFINISHED_NAME = re.compile(r"\..+-\d+-\d+-\d+\.ring\.tmp")
+UNFINISHED = ".ring.tmp"
+NAME = re.compile(r".+-\d+-(?P<started_ms>\d+)(?:\.(?P<attempt>\d+))?\.ring")
 
-KEEP_DEAD_FILES = 64
-KEEP_DEAD_BYTES = 512 * 2**20
-KEEP_DEAD_SECONDS = 7 * 24 * 3600
-"""What `sweep` leaves of sessions that are over, those that lived last first."""
-
-_UNFINISHED_SECONDS = 60
 _TMPFS_SHARE = 8  # a ring takes at most this part of a tmpfs: data loaders live there too, and die when it is full
 
 
@@ -88,7 +81,7 @@ def _is_open_to_others(path: str) -> bool:
     return stat.S_ISDIR(mode) and system.user_id() >= 0 and mode & 0o077 != 0
 
 
-def _looked_into(directory: str | os.PathLike[str] | None) -> list[str]:
+def looked_into(directory: str | os.PathLike[str] | None) -> list[str]:
     """`places`, and where a directory is named, both it and the folder in it: it may have been closed meanwhile."""
     named = _named(directory)
     within = [named, str(Path(named, f"phasescope-{system.user_id()}"))] if named else []
@@ -101,7 +94,7 @@ def not_looked_into(directory: str | os.PathLike[str] | None = None) -> list[str
     One that is shared, and has no rings of its own beside the users' folders, is as it should be.
     """
     reasons = []
-    for path in filter(os.path.lexists, _looked_into(directory)):
+    for path in filter(os.path.lexists, looked_into(directory)):
         try:
             check_directory(path)
         except DirectoryError as error:
@@ -166,7 +159,7 @@ def _may_be_closed(path: str, mode: int) -> bool:
         return False
     try:
         with os.scandir(path) as entries:
-            return all(entry.name.endswith((SUFFIX, _UNFINISHED)) for entry in entries)
+            return all(entry.name.endswith((SUFFIX, UNFINISHED)) for entry in entries)
     except OSError:
         return False
 
@@ -198,9 +191,11 @@ def create(constants: bytes, capacity_bytes: int, directory: str | None, name: s
     for path in choices:
         try:
             _make_directory(path)
-            if path != choices[-1]:
+            if path == choices[-1]:
+                return _create_file(path, name, layout, constants)
+            with system.alone_in(path):  # of the ranks of a job all come at once
                 _check_room(path, layout.size)
-            return _create_file(path, name, layout, constants)
+                return _create_file(path, name, layout, constants)
         except DirectoryError as error:
             refused.append(str(error))
         except OSError as error:
@@ -241,7 +236,7 @@ def _check_room(path: str, size: int) -> None:
 
 def _create_file(directory: str, name: str, layout: ring.Layout, constants: bytes) -> RingFile:
     """Made complete under a temporary name, then linked to its own: nobody ever sees half a header."""
-    unfinished = os.path.join(directory, f".{name}-{time.monotonic_ns()}{_UNFINISHED}")  # noqa: PTH118
+    unfinished = os.path.join(directory, f".{name}-{time.monotonic_ns()}{UNFINISHED}")  # noqa: PTH118
     fd = system.create_file(unfinished)
     buffer = writer = None
     try:
@@ -265,7 +260,7 @@ def _create_file(directory: str, name: str, layout: ring.Layout, constants: byte
 
 def _writer(path: str, fd: int, buffer: mmap.mmap, layout: ring.Layout, constants: bytes) -> ring.RingWriter:
     """One that stores into the pages itself only where they are the file's own and nobody can take them away."""
-    if system.is_tmpfs(fd) and _is_sealed(path, fd):
+    if system.file_system(fd) == "tmpfs" and _is_sealed(path, fd):
         return ring.RingWriter(buffer, layout, constants)
     try:
         return GuardedWriter(buffer, layout, constants, fd)
@@ -318,7 +313,7 @@ def _named_so(unfinished: str, path: str, fd: int) -> str:
             raise
         if _is_seen(path, fd):
             return path
-        _remove(Path(path))
+        remove(Path(path))
     raise DirectoryError(f"a lock in {os.path.dirname(path)} is not seen by other processes; {_ELSEWHERE}")  # noqa: PTH120
 
 
@@ -328,7 +323,7 @@ def _rename(unfinished: str, path: str) -> None:
     try:
         os.replace(unfinished, path)  # noqa: PTH105
     except OSError:
-        _remove(Path(path))
+        remove(Path(path))
         raise
 
 
@@ -337,7 +332,7 @@ def _is_seen(path: str, fd: int) -> bool:
     try:
         other = open_ring(path)
     except OSError:
-        _remove(Path(path))
+        remove(Path(path))
         raise
     try:
         header = system.pread(fd, ring.PEEK_BYTES, 0)
@@ -374,7 +369,7 @@ def find(directory: str | os.PathLike[str] | None = None) -> list[Path]:
 
 def _files(directory: str | os.PathLike[str] | None) -> list[Path]:
     found: list[Path] = []
-    for place in _looked_into(directory):
+    for place in looked_into(directory):
         with contextlib.suppress(OSError):
             check_directory(place)
             found += Path(place).iterdir()
@@ -382,71 +377,12 @@ def _files(directory: str | os.PathLike[str] | None) -> list[Path]:
 
 
 def _started(path: Path) -> tuple[int, int, str]:
-    match = _NAME.fullmatch(path.name)
+    match = NAME.fullmatch(path.name)
     return (int(match["started_ms"]), int(match["attempt"] or 0), path.name) if match else (0, 0, path.name)
 
 
-def clean(directory: str | os.PathLike[str] | None = None, *, dry_run: bool = False) -> list[Path]:
-    """Remove the files of sessions that are over, and return them."""
-    over = [path for path in find(directory) if _over(path) is not None]
-    return over if dry_run else [path for path in over if _remove(path)]
-
-
-def sweep(directory: str | os.PathLike[str] | None = None) -> None:
-    """Remove what is beyond the limits above, and what a killed `create` left. Never raises for a file in the way.
-
-    The directory may be one where other programs keep files too: only what has our name and our content is touched.
-    """
-    files = _files(directory)
-    over = [found for path in files if _NAME.fullmatch(path.name) and (found := _over(path))]
-    over.sort(key=lambda found: found.last_sign_s, reverse=True)
-    kept_bytes = 0
-    for kept, found in enumerate(over):
-        kept_bytes += found.size_bytes
-        too_old = time.time() - found.last_sign_s > KEEP_DEAD_SECONDS
-        if kept >= KEEP_DEAD_FILES or kept_bytes > KEEP_DEAD_BYTES or too_old:
-            _remove(found.path)
-    for path in files:
-        if _UNFINISHED_NAME.fullmatch(path.name) and not _is_fresh(path) and _over(path, finished=False) is not None:
-            _remove(path)
-
-
-def _is_fresh(path: Path) -> bool:
-    """Whether it may belong to a `create` that is about to lock it, and fails if another so much as tries the lock."""
-    try:
-        return time.time() - path.lstat().st_mtime <= _UNFINISHED_SECONDS
-    except OSError:
-        return True
-
-
-class _Over(NamedTuple):
-    """The file of a session that is over."""
-
-    path: Path
-    size_bytes: int
-    last_sign_s: float
-
-
-def _over(path: Path, *, finished: bool = True) -> _Over | None:
-    """What `path` is, if it is a ring file of this very user whose lock nobody holds; `finished` False: or becomes one.
-
-    Writing through memory leaves a file's time of change as it is: of a killed session the last heartbeat tells more.
-    """
-    with contextlib.suppress(OSError):
-        fd = open_ring(path)
-        try:
-            found = os.fstat(fd)
-            live = ring.peek(system.pread(fd, ring.PEEK_BYTES, 0))
-            if system.is_locked(fd) or system.user_id() not in (-1, found.st_uid) or (finished and live is None):
-                return None
-        finally:
-            os.close(fd)
-        last_sign_s = found.st_mtime if live is None else max(found.st_mtime, live.heartbeat_ns / 1e9)
-        return _Over(path, getattr(found, "st_blocks", found.st_size // 512) * 512, last_sign_s)
-    return None
-
-
-def _remove(path: Path) -> bool:
+def remove(path: Path) -> bool:
+    """Whether it could be."""
     try:
         path.unlink()
     except OSError:

@@ -12,10 +12,11 @@ import mmap
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 try:
     import fcntl
@@ -30,6 +31,9 @@ CAN_SHARE_FILES = _flock is not None and hasattr(os, "getuid")
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MOST_POPULATED = 1 << 28
 _MFD_NOEXEC_SEAL = 8
+_PUNCH_HOLE = 0x01 | 0x02  # and keep the size
+_PATIENCE_SECONDS = 2.0
+_LOCAL = frozenset(("tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs"))
 _OUT_OF_THE_WAY = (1000, 200)
 _CGROUPS = "/sys/fs/cgroup/"
 _COUNTERS_BYTES = 4096
@@ -158,8 +162,8 @@ def memory_file(size: int) -> int:
         os.close(fd)
 
 
-def is_tmpfs(fd: int) -> bool:
-    """Whether the file lies in memory, with pages that are its own once allocated. False where that is not known."""
+def file_system(fd: int) -> str:
+    """The kind of file system that an open file lies on, as `mount` names it; "" where that is not known."""
     device = os.fstat(fd).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
@@ -167,10 +171,41 @@ def is_tmpfs(fd: int) -> bool:
             for line in file:
                 fields, _, rest = line.partition(" - ")
                 if fields.split(" ", 3)[2] == number:
-                    return rest.startswith("tmpfs ")
+                    return rest.partition(" ")[0]
     except (OSError, IndexError):
         pass
-    return False
+    return ""
+
+
+def is_of_this_machine(fd: int) -> bool:
+    """Whether a lock on this file is seen by all who can open it: on a network's file systems it may not be."""
+    return file_system(fd) in _LOCAL
+
+
+def give_back(fd: int, start: int, end: int) -> None:
+    """Let go of the whole pages between these two places of a file; they read as zeros. Raises OSError."""
+    import ctypes
+
+    first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+    punch: Any = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
+    if punch is None:
+        raise OSError(errno.ENOSYS, "no holes in files here")
+    punch.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if first < last and punch(fd, _PUNCH_HOLE, first, last - first):
+        raise OSError(ctypes.get_errno(), "no hole could be made")
+
+
+@contextlib.contextmanager
+def alone_in(directory: str) -> Iterator[None]:
+    """One process at a time, as long as none takes its time."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not lock(fd) and time.monotonic() < deadline:
+            time.sleep(_PATIENCE_SECONDS / 1000)
+        yield
+    finally:
+        os.close(fd)
 
 
 def allocate(fd: int, size: int) -> None:

@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope import sessions
+    from phasescope import sweeping
 
-    removed = [str(path) for path in sessions.clean(arguments.dir, dry_run=arguments.dry_run)]
+    removed = [str(path) for path in sweeping.clean(arguments.dir, dry_run=arguments.dry_run)]
     out = Terminal()
     if arguments.json:
         out.line(json_text({"removed": removed, "dry_run": arguments.dry_run}, indent=2))

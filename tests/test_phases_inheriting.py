@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 
 class Inheriting(threading.Thread):
-    """As Python 3.14's own does it where `sys.flags.thread_inherit_context` is set."""
+    """As Python 3.14's own does it where `sys.flags.thread_inherit_context` is set; there it runs in its `_context`."""
 
     def start(self) -> None:
         self._context = contextvars.copy_context()
         super().start()
 
     def run(self) -> None:
-        self._context.run(super().run)
+        run = super().run
+        run() if sys.version_info >= (3, 14) else self._context.run(run)
 
 
 @pytest.fixture

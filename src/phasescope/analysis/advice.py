@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from . import causes
 from .growth import WORKERS
 from .hostlimits import exceeds_all, own_limit
+from .keepers import gatherers, keepers
 from .text import path_text, size_text
 from .usedup import MAPPINGS, OPEN_FILES, SHARED_MEMORY, WORKER_KILLED
-from .whereabouts import suspects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 _TORCH = ("cuda", "rocm", "xpu")
 _MOST = 4
-_TELL_APART = (
-    "to see which phase it is, run with MALLOC_MMAP_THRESHOLD_=65536 (glibc): what is freed then goes back at once, "
-    "and no phase grows in another's place"
-)
-_KEPT = "lists of losses, outputs, batches, cached results"
 
 
 def advice(cause: Cause, evidence: Evidence) -> tuple[str, ...]:
@@ -39,33 +34,15 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
     growth = cause.growth
     if growth is None:
         return []
-    lines = [f"look in {suspects(growth)} for what is kept from step to step: {_KEPT}"]
-    if growth.device == "host":
-        lines.append("tracemalloc shows which Python line holds it; what grows without showing there is in a C library")
-        lines.append(_TELL_APART)
-    else:
-        lines.append("keep numbers, not tensors: `loss.item()` or `loss.detach()`, else each one keeps its whole graph")
+    lines = keepers(growth, evidence.seen)
     if growth.hours_until_full is not None and not evidence.ending.is_over:
-        lines.append(
-            f"at this rate it is full in {causes.hours_text(growth.hours_until_full)}: save a checkpoint before"
-        )
+        full = f"at this rate it is full in {causes.hours_text(growth.hours_until_full)}: save a checkpoint before"
+        lines.insert(_MOST - 1, full)
     return lines
 
 
 def _rises(cause: Cause, evidence: Evidence) -> list[str]:
-    if cause.rise is None:
-        return []
-    lines = [
-        f"look in {path_text(cause.rise.path)} for what it gathers: outputs, logits or predictions of all batches in a "
-        "list; keep sums and counts instead, or write each batch away",
-        "with transformers' Trainer: `preprocess_logits_for_metrics` (their argmax alone), `prediction_loss_only`, and "
-        "`eval_accumulation_steps`, which moves what is gathered from the device to the host",
-    ]
-    if cause.rise.device != "host":
-        lines.append("results of a batch to the host, without their graph: `.detach().cpu()`, under torch.no_grad()")
-    else:
-        lines.append("metrics that keep every prediction until they are computed (AUROC, a confusion of raw scores)")
-    return lines
+    return [] if cause.rise is None else gatherers(cause.rise, evidence.seen)
 
 
 def _workers(cause: Cause, evidence: Evidence) -> list[str]:

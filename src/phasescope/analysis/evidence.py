@@ -10,6 +10,7 @@ from .devices import device_row
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY, KILLED, EndingFold
 from .growth import GrowthFold
 from .rise import RiseFold
+from .seen import Seen, SeenFold
 from .spans import scope_of, size_or_none
 from .summary import SummaryFold
 from .told import A_DEVICE, is_of_host, is_only_told, label_of, told_event
@@ -61,6 +62,7 @@ class Evidence:
     settings: Mapping[str, Any] = field(default_factory=dict)
     not_judged: str | None = None
     rises: tuple[Rise, ...] = ()
+    seen: Seen = field(default_factory=Seen)
 
 
 class EvidenceFold:
@@ -70,6 +72,7 @@ class EvidenceFold:
         self._ending = EndingFold()
         self._growth = GrowthFold()
         self._rise = RiseFold()
+        self._seen = SeenFold()
         self._last: Mapping[str, Any] | None = None
         self._shortages = 0
         self.raised = self._ending.raised
@@ -81,6 +84,7 @@ class EvidenceFold:
         self._ending.take(event, scope, span)
         self._growth.take(event, scope)
         self._rise.take(event, span)
+        self._seen.take(event)
         if event.get("event_type") == "error" and _says_out_of_memory(event):
             self._last, self._shortages = event, self._shortages + 1
 
@@ -109,6 +113,7 @@ class EvidenceFold:
             oom_kills=oom_kills,
             settings={} if last is None else _settings(last["metadata"]),
             not_judged=self._growth.why_not_judged(),
+            seen=self._seen.result(),
             rises=self._rise.result(open_spans, ending.path, ending.last_ns if ending.is_over else now_ns),
         )
 

@@ -128,6 +128,8 @@ def _parts(label: str, breakdown: Breakdown | None) -> Iterator[str]:
     if breakdown is None:
         return
     parts = ", ".join(f"{part.label} {size_text(part.size_bytes)}" for part in breakdown.parts if part.size_bytes)
+    if not parts:
+        return
     total = f" of {size_text(breakdown.total_bytes)}" if breakdown.total_bytes is not None else ""
     yield f"{printable(label)}{total}: {parts}"
     if breakdown.fragmented_bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope.backends.cgroup import KernelFile, MemoryCgroup
 from phasescope.backends.host_extra import HostExtra
 from phasescope.backends.host_peak import HighWater
+from phasescope.backends.libraries import Libraries
 from phasescope.backends.meminfo import MachineMemory
 from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters
 
@@ -62,6 +63,7 @@ class Cpu:
         self._cgroup = MemoryCgroup() if cgroup is None else cgroup
         self._machine = MachineMemory()
         self._extra = HostExtra(page_bytes=_PAGE_BYTES)
+        self._libraries = Libraries()
         self._high_water = HighWater()
         _open_here.add(self)
 
@@ -125,8 +127,9 @@ class Cpu:
         return None
 
     def extra(self, device: int = HOST_DEVICE) -> dict[str, Any]:
-        """Shared, proportional and swapped memory, and the child processes': see `HostExtra.read`."""
-        return self._extra.read()
+        """Shared, proportional and swapped memory, and the child processes': see `HostExtra.read`. Besides, what
+        libraries count: see `Libraries.read`."""
+        return {**self._extra.read(), **self._libraries.read()}
 
     def glance(self, device: int = HOST_DEVICE) -> dict[str, Any]:
         """`shared_bytes`: what of the resident set is mapped files and shared memory. Nothing where that is not

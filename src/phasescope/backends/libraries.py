@@ -1,0 +1,101 @@
+"""What the libraries that a training has loaded keep, as far as they count it themselves.
+
+It tells what memory that grows may be: graphs that are traced again and again, figures that nobody closes, many small
+Python objects. Only what is loaded already is asked, and only for a number that is there for the asking; nothing is
+imported, and no object is looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_AT_MOST = 1000
+"""One part of the time in so many is spent on this."""
+
+_KNOWN = {
+    "torch": "torch",
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "jax": "jax",
+    "transformers": "transformers",
+    "lightning": "lightning",
+    "pytorch_lightning": "lightning",
+    "torchmetrics": "torchmetrics",
+    "matplotlib.pyplot": "matplotlib",
+}
+_THRESHOLD = "MALLOC_MMAP_THRESHOLD_"
+_TUNABLE = "glibc.malloc.mmap_threshold="
+
+
+class Libraries:
+    """Constructing it asks nothing."""
+
+    def __init__(
+        self, modules: Mapping[str, Any] = sys.modules, monotonic_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._modules = modules
+        self._monotonic_ns = monotonic_ns
+        self._due_ns = 0
+
+    def read(self) -> dict[str, Any]:
+        """`libraries`, the names of those that are loaded; `open_figures` (matplotlib), `traced_functions`
+        (TensorFlow), `compiled_graphs` (torch.compile), `python_blocks` (pieces of memory that Python's objects take),
+        `mmap_threshold_bytes` (where glibc was told to give larger pieces back). What is not known is left out, and
+        everything where it is too early to ask again."""
+        began_ns = self._monotonic_ns()
+        if began_ns < self._due_ns:
+            return {}
+        loaded = dict.fromkeys(name for module, name in _KNOWN.items() if module in self._modules)
+        found: dict[str, Any] = {"libraries": list(loaded)}
+        for name, question in (
+            ("open_figures", self._open_figures),
+            ("traced_functions", self._traced_functions),
+            ("compiled_graphs", self._compiled_graphs),
+            ("python_blocks", _python_blocks),
+            ("mmap_threshold_bytes", _mmap_threshold),
+        ):
+            try:
+                count = question()
+            except Exception:  # a library that is being imported or changed in another thread just now
+                continue
+            if type(count) is int:
+                found[name] = count
+        now_ns = self._monotonic_ns()
+        self._due_ns = now_ns + (now_ns - began_ns) * _AT_MOST
+        return found
+
+    def _open_figures(self) -> int | None:
+        pyplot = self._modules.get("matplotlib.pyplot")
+        return None if pyplot is None else len(pyplot.get_fignums())
+
+    def _traced_functions(self) -> int | None:
+        """Also gradients, and each function by each signature; only where TensorFlow's context is there already."""
+        module = self._modules.get("tensorflow.python.eager.context")
+        context = None if module is None else module.context_safe()
+        if context is None or not context._initialized:
+            return None
+        return len(context.list_function_names())
+
+    def _compiled_graphs(self) -> int | None:
+        dynamo = self._modules.get("torch._dynamo.utils")
+        counted = None if dynamo is None else dynamo.counters.get("stats")
+        graphs: int | None = None if counted is None else counted.get("unique_graphs")
+        return graphs
+
+
+def _python_blocks() -> int | None:
+    has_gil = getattr(sys, "_is_gil_enabled", None)
+    if has_gil is not None and not has_gil():
+        return None  # without the GIL the count would have to stop all threads
+    return sys.getallocatedblocks()
+
+
+def _mmap_threshold() -> int | None:
+    text = os.environ.get(_THRESHOLD) or os.environ.get("GLIBC_TUNABLES", "").partition(_TUNABLE)[2].partition(":")[0]
+    return int(text, 0) if text else None

@@ -83,12 +83,16 @@ def _on_keras(module: ModuleType) -> None:
             callbacks.callbacks.append(callback)
 
     _after(module.callbacks.CallbackList, "__init__", made)
+    if module.backend.backend() == "torch":
+        from ._torch_run import everything
+
+        everything.meet_optimizers(module.optimizers.Optimizer, "apply")
 
 
 def _on_torch(_module: ModuleType) -> None:
-    from ._torch_run import mark_everything
+    from ._torch_run import everything
 
-    everything = mark_everything()
+    everything.begin()
     _at_the_end.append(everything.leave_loops)
     _own_phases.then(everything.leave_loops_to_the_script)
 

@@ -64,6 +64,22 @@ class Everything:
         self._optimizers = OptimizerClasses(self._step_begins, self._step_ends)
         self._has_loops = True
 
+    def begin(self) -> None:
+        """Mark what torch does in this process, from now on."""
+        calls.watch_everything(self)
+        _tell_of_optimizers(self.optimizer_made)
+        FitSession.before_any.append(self.leave_loops)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=begin_anew)
+        iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
+        fetch = iterators.__next__
+
+        @functools.wraps(fetch)
+        def __next__(iterator: Any) -> Any:  # noqa: N807
+            return self.fetched(fetch, iterator)
+
+        iterators.__next__ = __next__
+
     # Calls of models
 
     def call_begins(self, module: Any) -> Any:
@@ -196,25 +212,6 @@ def begin_anew() -> None:
     _threads.stepping = _threads.fetching = here.busy = here.in_backward = False
 
 
-def mark_everything() -> Everything:
-    """Mark what torch does in this process, from now on."""
-    everything = Everything()
-    calls.watch_everything(everything)
-    _tell_of_optimizers(everything.optimizer_made)
-    FitSession.before_any.append(everything.leave_loops)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=begin_anew)
-    iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
-    fetch = iterators.__next__
-
-    @functools.wraps(fetch)
-    def __next__(self: Any) -> Any:  # noqa: N807
-        return everything.fetched(fetch, self)
-
-    iterators.__next__ = __next__
-    return everything
-
-
 def _tell_of_optimizers(made: Callable[[Any], None]) -> None:
     initialise = torch.optim.Optimizer.__init__
     tell = guarded(made)
@@ -225,3 +222,6 @@ def _tell_of_optimizers(made: Callable[[Any], None]) -> None:
         tell(self)
 
     torch.optim.Optimizer.__init__ = __init__
+
+
+everything = Everything()

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 torch.set_num_threads(1)
-everything = _torch_run.mark_everything()
+everything = _torch_run.everything
+everything.begin()
 
 
 def loop(function: Callable[[], Any]) -> Callable[[], Any]:

@@ -108,6 +108,8 @@ def around(
         ends(scope, None)
         return result
 
+    for each in (begins, ends):
+        _leave_uncompiled(each, and_what_it_calls=True)
     return _unseen_by_compilers(call, function)
 
 

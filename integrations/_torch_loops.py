@@ -70,6 +70,7 @@ class Loop:
         self._unproven: list[Batches] = []  # fetched from since it was last plain what for
         self._model: weakref.ref[Any] | None = None
         self._idle: set[int] = set()  # optimizers that do not step each time
+        self._looks = 0  # forwards of the evaluation that is open
         self._has_stepped = False
         self._has_had_backward = False
         self._is_main = threading.current_thread() is threading.main_thread()
@@ -87,7 +88,7 @@ class Loop:
         batches = self._batches(iterator)
         trains = self._is_for_training(batches)
         begins = not batches.fetches or batches.is_exhausted
-        batches.fetches += 1
+        batches.fetches = 1 if begins else batches.fetches + 1
         batches.is_exhausted = batches.was_looked_at = False
         self._last = batches
         if batches.trains is None and batches not in self._unproven:
@@ -106,7 +107,8 @@ class Loop:
             return
         batches.is_exhausted = True
         if "evaluate" in self._scopes:
-            self._scopes.leave("evaluate")
+            if self._looks >= batches.fetches - 1:  # else it is fetched ahead, and the last batch is still to come
+                self._scopes.leave("evaluate")
         elif self._step is not None and self._step.batches is batches:
             if self._step.is_fresh and not batches.was_looked_at:
                 self._leave_step(track.Exhausted())
@@ -188,6 +190,7 @@ class Loop:
                     last.was_looked_at = step.is_fresh
                 return
         self._enter_evaluate()
+        self._looks += 1
         self._prove(trains=False)
 
     def _prove(self, *, trains: bool) -> None:
@@ -283,6 +286,7 @@ class Loop:
         self._leave_step()
         if "evaluate" not in self._scopes and self._is_a_loop():
             self._scopes.enter("evaluate")
+            self._looks = 0
 
     def _is_a_loop(self) -> bool:
         """Whether this thread is one that trains or evaluates, and not a helper that fetches or serves."""

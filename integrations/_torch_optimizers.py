@@ -70,10 +70,21 @@ def _classes_in(names: dict[str, Any]) -> Iterator[type]:
 
 
 def _looks_like_an_optimizer(cls: type) -> bool:
-    """Whether it has functions `step` and `zero_grad`, and is no model that steps by itself."""
+    """Whether it has functions `step` and `zero_grad`, and is neither a model that steps by itself nor one of torch's.
+
+    Those are met when they are made; one that never was, such as accelerate's, has another one inside that steps.
+    """
     classes = cls.__mro__
-    if torch.nn.Module in classes:
+    if torch.nn.Module in classes or torch.optim.Optimizer in classes:
         return False
     return all(
         any(isinstance(vars(each).get(name), FunctionType) for each in classes) for name in ("step", "zero_grad")
     )
+
+
+def is_around_another(optimizer: Any) -> bool:
+    """Whether this only looks like an optimizer, and has one of torch's inside that steps when it is time."""
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return False
+    held = getattr(optimizer, "__dict__", {})
+    return any(issubclass(type(value), torch.optim.Optimizer) for value in list(held.values()))

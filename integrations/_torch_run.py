@@ -19,7 +19,7 @@ from ._scopes import FitSession, leave
 from ._torch_calls import calls, guarded, guarded_method, here, is_below_autograd, is_traced
 from ._torch_loops import Loop
 from ._torch_marks import ended_with
-from ._torch_optimizers import OptimizerClasses
+from ._torch_optimizers import OptimizerClasses, is_around_another
 from ._torch_roles import Roles, key_of
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Everything:
         self._optimizers.meet(cls, method)
 
     def _step_begins(self, optimizer: Any) -> Any:
-        if _threads.stepping or is_silent():
+        if _threads.stepping or is_silent() or is_around_another(optimizer):
             return None
         key = key_of(optimizer)
         if is_below_autograd():  # a step of one parameter, when its gradient is there

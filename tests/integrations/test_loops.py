@@ -8,7 +8,8 @@ import pytest
 
 from scenarios import documented, folded, told_by, tree
 
-pytest.importorskip("torch")
+for framework in ("torch", "keras", "accelerate", "transformers"):
+    pytest.importorskip(framework)
 
 
 STEP = "step[data forward backward optimizer]"
@@ -54,6 +55,13 @@ TREES = {
     "gradients_by_grad": "forward step[backward] step[forward backward]",
     "a_perceptual_loss": f"epoch[step[data forward forward (Discriminator) backward optimizer] x 2 {END}]",
     "looked_ahead": f"epoch[step[data x 2 forward backward optimizer] {END} {BY_HAND}] x 2",
+    "an_optimizer_around_another": f"epoch[step[data forward backward data forward backward optimizer] x 2 {END}]",
+    "a_model_of_keras": f"forward x 3 step[backward optimizer] {BY_HAND}",
+    "accelerated": (
+        "epoch[step[data x 2 forward backward data forward backward optimizer] "
+        "step[data forward backward data forward backward optimizer] evaluate[data x 2 forward data forward]] x 2"
+    ),
+    "generated": f"{BY_HAND} x 2 evaluate[forward x 3]",
 }
 
 

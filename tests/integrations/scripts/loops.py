@@ -4,13 +4,20 @@ None of them knows anything of phasescope.
 """
 
 # mypy: ignore-errors
+# ruff: noqa: E402
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import itertools
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from phasescope.integrations import _auto
+
+_auto.instrument_imports()
 
 import torch
 from phasescope.integrations import _torch_run
@@ -24,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 torch.set_num_threads(1)
-everything = _torch_run.everything
-everything.begin()
 
 
 def loop(function: Callable[[], Any]) -> Callable[[], Any]:
@@ -41,7 +46,7 @@ def loop(function: Callable[[], Any]) -> Callable[[], Any]:
                 function()
             except BaseException as raised:
                 error = raised
-            everything.leave_loops(error)
+            _auto.script_ended(error)
             return phases(session), notes(session)
 
     told.__name__ = function.__name__
@@ -466,6 +471,81 @@ def looked_ahead() -> None:
     for _ in range(2):
         for inputs in ahead(data()):
             step(model, optimizer, inputs)
+
+
+class AroundAnother:
+    """As the optimizers of several frameworks: it steps when it is time."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.calls = 0
+
+    def zero_grad(self) -> None:
+        if self.calls % 2 == 0:
+            self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        self.calls += 1
+        if self.calls % 2 == 0:
+            self.optimizer.step()
+
+
+@loop
+def an_optimizer_around_another() -> None:
+    model, inner = trained()
+    optimizer = AroundAnother(inner)
+    for inputs in data(8):
+        step(model, optimizer, inputs)
+
+
+@loop
+def a_model_of_keras() -> None:
+    """Its layers are modules too, and its optimizer is none of torch's."""
+    os.environ.update(KERAS_BACKEND="torch", KERAS_HOME=str(Path.cwd() / "keras"))
+    import keras
+
+    model = keras.Sequential([keras.layers.Dense(3, activation="relu"), keras.layers.Dense(1)])
+    model.build((None, 4))
+    optimizer = keras.optimizers.SGD(0.1)
+    for _ in range(2):
+        loss_of(model(torch.randn(2, 4))).backward()
+        weights = model.trainable_weights
+        with torch.no_grad():
+            optimizer.apply([weight.value.grad for weight in weights], weights)
+        model.zero_grad()
+
+
+@loop
+def accelerated() -> None:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+    model, optimizer, training, validation = accelerator.prepare(*trained(), data(8), data())
+    for _ in range(2):
+        model.train()
+        for inputs in training:
+            with accelerator.accumulate(model):
+                accelerator.backward(loss_of(model(inputs)))
+                optimizer.step()
+                optimizer.zero_grad()
+        model.eval()
+        for inputs in validation:
+            with torch.no_grad():
+                model(inputs)
+
+
+@loop
+def generated() -> None:
+    """Everything of a language model in transformers: a training by hand, and then texts."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model, optimizer = trained(GPT2LMHeadModel(GPT2Config(vocab_size=8, n_positions=8, n_embd=8, n_layer=1, n_head=1)))
+    tokens = torch.ones(1, 4, dtype=torch.long)
+    for _ in range(2):
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizer.step()
+    model.eval()
+    model.generate(tokens, max_new_tokens=3, do_sample=False, eos_token_id=None, pad_token_id=0)
 
 
 tell_all()

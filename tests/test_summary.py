@@ -307,6 +307,9 @@ def test_an_empty_session_says_so() -> None:
     session = MadeSession()
     session.event("start")
     assert "no phases yet" in str(summarize(session.events))
+    session.event("stop")
+    assert "no phases: the script marks none" in str(summarize(session.events))
+    assert "no phases yet" not in str(summarize(session.events))
 
 
 def test_hostile_names_break_no_line_and_reach_no_terminal() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from .report import holders, parts
+from .report import holders, missing_from, parts
 from .text import plural
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def summary_html(summary: Summary, heading: str | None = None) -> str:
         html += _table(shown.columns, shown.phases)
         html += _paragraph(shown.remarks)
     else:
-        html += _paragraph(["no phases yet"])
+        html += _paragraph(missing_from(summary))
     if shown.devices:
         html += _table(shown.device_columns, shown.devices)
         html += _paragraph(holders(((row.label, row.breakdown) for row in summary.devices), None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
+from .missing import missing_phases
 from .text import (
     Column,
     change_text,
@@ -80,20 +81,30 @@ def parts(summary: Summary) -> Parts:
     )
 
 
-def report(summary: Summary, width: int | None) -> str:
-    """The whole summary; lines stay within `width` columns where that is possible."""
+def report(summary: Summary, width: int | None, missing: Sequence[str] | None = None) -> str:
+    """The whole summary; lines stay within `width` columns where that is possible.
+
+    `missing` is what is to be said of phases that are missing; by default what the summary itself tells.
+    """
     shown = parts(summary)
+    missing = missing_from(summary) if missing is None else missing
     lines = [*_fitted(shown.header, width), ""]
     if shown.phases:
         lines += table(shown.columns, shown.phases, width)
         lines += _fitted(shown.remarks, width)
+        lines += ["", *missing] if missing else []
     else:
-        lines.append("no phases yet")
+        lines += missing
     if shown.devices:
         lines += ["", *table(shown.device_columns, shown.devices, width)]
         held_by = list(holders(((row.label, row.breakdown) for row in summary.devices), width))
         lines += ["", *held_by] if held_by else []
     return "\n".join(lines)
+
+
+def missing_from(summary: Summary) -> list[str]:
+    """What is to be said of missing phases where nothing is known but the events."""
+    return missing_phases(summary.rows, is_over="stop" in summary.events_by_type, missed=summary.missed)
 
 
 def holders(devices: Iterable[tuple[str, Breakdown | None]], width: int | None) -> Iterator[str]:

@@ -14,7 +14,7 @@ from .phasetree import PhaseTree, Row
 from .spans import SpanBuilder, device_times, int_or_none, scope_of, size_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .spans import Scope, Span
 
@@ -68,12 +68,12 @@ class Summary:
             "devices": [asdict(device) for device in self.devices],
         }
 
-    def table(self, width: int | None = 80) -> str:
+    def table(self, width: int | None = 80, missing: Sequence[str] | None = None) -> str:
         """The table for a person, at most `width` columns wide where that is possible; None: as wide as it
-        likes."""
+        likes. `missing` are lines about phases that are missing, by default what the events alone tell of them."""
         from .report import report
 
-        return report(self, width)
+        return report(self, width, missing)
 
     def __str__(self) -> str:
         return self.table()

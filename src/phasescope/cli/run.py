@@ -101,11 +101,12 @@ def _begin_child(arguments: argparse.Namespace) -> None:
 
 def _instrument(arguments: argparse.Namespace, session: Session) -> None:
     """Have what the script imports marked, in the processes that it starts too."""
+    from phasescope.analysis.missing import job_of
     from phasescope.children import Run, expect
 
     _hide_integrations()
     instrument = not arguments.no_instrument
-    expect(Run(f"run-{session.session_id[:12]}", arguments.dir, arguments.interval_ms, instrument))
+    expect(Run(job_of({"session_id": session.session_id}), arguments.dir, arguments.interval_ms, instrument))
     if instrument:
         automatic = importlib.import_module("phasescope.integrations._auto")
         automatic.instrument_imports()
@@ -179,6 +180,7 @@ def _sum_up(session: Session) -> None:
     with contextlib.suppress(Exception):
         from phasescope import children
         from phasescope.cli.terminal import errors
+        from phasescope.views.missing import missing_in
 
         with _latest(session) as reader:
             if reader.constants.get("rank"):
@@ -189,5 +191,7 @@ def _sum_up(session: Session) -> None:
             out.line(f"phasescope: pid {session.pid}; again with: phasescope summary {session.pid}", "bold")
             if reader.constants["session_id"] not in (session.session_id, children.session_with_rank):
                 out.line("of the session that the script itself began last; `phasescope ls` has the earlier", "dim")
-            out.line(reader.summary().table(out.width))
+            summed = reader.summary()
+            well = getattr(sys, "last_type", None) is None
+            out.line(summed.table(out.width, missing_in(reader, summed, is_over=True, ended_well=well)))
     end_as_begun()  # what was imported just now ran some text too

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from phasescope.analysis.ending import EndingFold
+    from phasescope.views.missing import missing_in
 
     with opened_among(arguments.target, arguments.dir) as reader:
         at = moment(reader)
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         fold = reader.fold(ends)
         ending = ends.ending(at.state, fold.open_spans(), heartbeat_ns=at.heartbeat_ns, now_ns=at.now_ns)
         summed = fold.summary(reader.missed, reader.damaged)
-        looked = _Looked(reader, fares, summed, ending, _job(reader, arguments.dir))
+        missing = missing_in(reader, summed, is_over=ending.is_over, ended_well=ending.is_good)
+        looked = _Looked(reader, fares, summed, ending, missing, _job(reader, arguments.dir))
         if arguments.json:
             Terminal().line(json_text(_data(looked), indent=2))
         else:
@@ -63,6 +65,7 @@ class _Looked(NamedTuple):
     fares: Health
     summed: Summary
     ending: Ending
+    missing: list[str]
     job: Job | None
 
 
@@ -89,6 +92,7 @@ def _data(looked: _Looked) -> dict[str, Any]:
         "events_dropped": reader.dropped,
         "problems": [str(problem) for problem in reader.problems],
         **looked.summed.to_dict(),
+        "missing_phases": looked.missing,
         "job": None if looked.job is None else looked.job.to_dict(),
     }
 
@@ -102,7 +106,7 @@ def _show(looked: _Looked) -> None:
     out.line(_state_line(looked), style if looked.ending.is_good else "red")
     if reader.dropped:
         out.line(f"{plural(reader.dropped, 'event')} could not be written", "yellow")
-    tables = looked.summed.table(out.width)
+    tables = looked.summed.table(out.width, looked.missing)
     if looked.job is not None:
         tables += "\n\n" + job_report(looked.job, out.width)
     for line in tables.splitlines():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.series import RECENT_WIDTH_NS, thinned
 from phasescope.analysis.spans import int_or_none, scope_of
+from phasescope.views.missing import missing_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -108,11 +109,13 @@ def facts(constants: Mapping[str, Any]) -> dict[str, Any]:
 
 def phases(followed: Followed) -> dict[str, Any]:
     """The phase table: its first rows, how many more there are, and what the whole covers."""
-    summed = followed.summary()
+    summed, ending = followed.summary(), followed.ending()
+    missing = missing_in(followed.reader, summed, is_over=ending.is_over, ended_well=ending.is_good)
     return {
         "rows": [_row(row) for row in summed.rows[:MAX_ROWS]],
         "more": max(0, len(summed.rows) - MAX_ROWS),
         "observed_ns": summed.observed_ns,
+        "missing": missing,
     }
 
 

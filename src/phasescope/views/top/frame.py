@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from phasescope.views.missing import missing_in
 from phasescope.views.top.chart import Window
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Frame:
     current: Sequence[Span]
     marks: Sequence[Mark]
     ending: Ending
+    missing: Sequence[str]
     growth: Sequence[Growth]
     older: int
     lost: int
@@ -69,7 +71,7 @@ class Frame:
 
 def frame_of(watched: Watched, growth: Sequence[Growth] = (), now_ns: int | None = None) -> Frame:
     """The session as it stands now."""
-    view, ending = watched.view, watched.ending()
+    view, ending, summed = watched.view, watched.ending(), watched.summary()
     last_ns = view.timeline.last_ns
     now_ns = time.time_ns() if now_ns is None else now_ns
     if ending.is_over or watched.is_behind:
@@ -80,12 +82,13 @@ def frame_of(watched: Watched, growth: Sequence[Growth] = (), now_ns: int | None
         first_ns=view.timeline.first_ns or now_ns,
         events=view.events,
         reading=watched.is_behind,
-        summary=watched.summary(),
+        summary=summed,
         devices=view.devices(),
         lines=view.timeline.devices,
         current=view.current(),
         marks=view.marks(),
         ending=ending,
+        missing=_missing(watched, summed, ending),
         growth=growth,
         older=watched.older or 0,
         lost=watched.lost,
@@ -94,6 +97,13 @@ def frame_of(watched: Watched, growth: Sequence[Growth] = (), now_ns: int | None
         is_gone=watched.is_gone,
         problem=watched.problem,
     )
+
+
+def _missing(watched: Watched, summed: Summary, ending: Ending) -> list[str]:
+    try:
+        return missing_in(watched.followed.reader, summed, is_over=ending.is_over, ended_well=ending.is_good)
+    except (OSError, ValueError):
+        return []
 
 
 def _dropped(watched: Watched) -> int:

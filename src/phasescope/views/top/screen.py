@@ -216,9 +216,11 @@ class Picture:
             return title + lists.event_lines(frame.marks, width, height - 1, self._scroll)
         rows = frame.summary.rows
         self._scroll = min(self._scroll, max(0, len(rows) - height + 1))
+        missing = [Line((f" {line}", "dim")) for line in frame.missing]
         if not rows:
-            return [Line((" no phases yet", "dim"))]
-        return phases.table(rows, self.sort, self._scroll, width, height)
+            return missing[: max(1, height)]
+        shown = phases.table(rows, self.sort, self._scroll, width, height)
+        return shown + missing if len(shown) + len(missing) <= height else shown
 
     def _ranks(self, frame: Frame, width: int, height: int) -> list[Line]:
         if self._job is None:

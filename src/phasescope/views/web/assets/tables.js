@@ -90,7 +90,7 @@
     write(byId("phases"), make("thead", "", titles), make("tbody", "", ...rows.map((row) => phaseRow(row))));
     const open = rows.some((row) => known(row.peak_allocated_bytes) && !row.peak_is_exact);
     byId("phases-note").textContent = [
-      state.phases.rows.length ? null : "no phases yet", state.phases.more ? `${count(state.phases.more)} more not shown` : null,
+      ...state.phases.missing, state.phases.more ? `${count(state.phases.more)} more not shown` : null,
       open ? "≥ the largest figure seen" : null,
     ].filter(Boolean).join(" · ");
   }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MAX_DEVICES = 4096
 _HOST = -1
+_ANY = "device"
 
 _RARE = ("process_used_bytes", "children_proportional_bytes")
 _LATEST_S = 10
@@ -108,9 +109,10 @@ def device_row(event: Mapping[str, Any]) -> DeviceRow:
     def known(counter: str) -> int | None:
         return None if counter in unknown else size_or_none(event.get(counter))
 
+    backend = event["metadata"].get("backend")
     reserved, used = known("allocator_reserved_bytes"), known("device_used_bytes")
     return DeviceRow(
-        backend=event["metadata"]["backend"],
+        backend=backend if isinstance(backend, str) else _ANY,  # another tool's event need not say
         device_id=event["device_id"],
         timestamp_ns=int_or_none(event.get("timestamp_ns")),
         allocated_bytes=known("allocator_allocated_bytes"),

@@ -61,6 +61,15 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse repeats what it does not understand, with whatever a terminal would obey in it."""
+
+    def error(self, message: str) -> NoReturn:
+        from phasescope.analysis.text import printable
+
+        super().error("\n".join(map(printable, message.split("\n"))))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. A closed pipe ends it silently."""
     from phasescope.cli.terminal import OutputError, complain, flush_output, forget_output
@@ -89,7 +98,7 @@ def _run(arguments: list[str]) -> int | Callable[[], int]:
     if not arguments or arguments[0] not in COMMANDS:
         _without_command(arguments)
     module = importlib.import_module(f"phasescope.cli.{arguments[0]}")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"phasescope {arguments[0]}",
         description=_paragraphs(_help(module)),
         epilog=_paragraphs(_EXIT_CODES),
@@ -106,7 +115,7 @@ def _without_command(arguments: list[str]) -> NoReturn:
     summaries = [
         (name, _help(importlib.import_module(f"phasescope.cli.{name}")).partition("\n")[0]) for name in COMMANDS
     ]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="phasescope",
         usage="phasescope COMMAND [options]",
         description="Which phase of a training uses the memory: look at sessions of this user, live or dead.",

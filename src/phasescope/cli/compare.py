@@ -104,7 +104,7 @@ def _saved(path: Path, *, is_page: bool) -> Mapping[str, Any]:
         found = summary_of(text) if is_page else json.loads(text)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(f"{path}: holds no summary: {error}") from error
     if not isinstance(found, dict):
         raise CommandError(f"{path}: holds no summary, but a {type(found).__name__}")

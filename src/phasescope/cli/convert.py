@@ -81,6 +81,10 @@ def _report(target: str, done: Converted, readers: Sequence[Reader]) -> None:
         out.line(f"{plural(done.missed, 'event')} had been overwritten or removed", "yellow")
     if done.damaged:
         out.line(f"{plural(done.damaged, 'damaged place')} left out", "yellow")
+    if done.unfit:
+        out.line(
+            f"{plural(done.unfit, 'event')} left out: a number in them is beyond the 64 bits of a column", "yellow"
+        )
     for reader in readers:
         for problem in reader.problems[:_MOST_PROBLEMS]:
             out.line(printable(str(problem)), "yellow")

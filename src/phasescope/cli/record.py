@@ -15,10 +15,10 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.text import plural, size_text
+from phasescope.analysis.text import plural, printable, size_text
 from phasescope.cli import OK, WRONG_USAGE, CommandError
 from phasescope.cli.target import add_target, number, opened
-from phasescope.cli.terminal import Terminal
+from phasescope.cli.terminal import Terminal, complain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
         except FileExistsError as error:
             raise CommandError(str(error), WRONG_USAGE) from error
         with _ended_by_signals(recorder, arguments.seconds):
-            Terminal().line(f"recording session {session_id} of pid {pid} to {arguments.output}; Ctrl-C ends it")
+            place = printable(str(recorder.path))
+            Terminal().line(f"recording session {printable(session_id)} of pid {pid} to {place}; Ctrl-C ends it")
+            if recorder.remark is not None:
+                complain(recorder.remark)
             recorder.run()
     _report(recorder)
     return OK
@@ -66,7 +69,7 @@ def _report(recorder: Recorder) -> None:
     out = Terminal()
     with contextlib.suppress(OSError):
         size = size_text(recorder.path.stat().st_size)
-        out.line(f"{plural(recorder.events, 'event')} recorded; {recorder.path} takes {size}")
+        out.line(f"{plural(recorder.events, 'event')} recorded; {printable(str(recorder.path))} takes {size}")
     if recorder.missed:
         out.line(f"{plural(recorder.missed, 'event')} overwritten before they could be read", "yellow")
     if recorder.lost:

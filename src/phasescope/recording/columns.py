@@ -5,7 +5,7 @@ They come from TelemetryEvent v3 dicts, or straight from what is packed: see `ba
 
 from __future__ import annotations
 
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from phasescope.event import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 COMMON = (
     "schema_version",
@@ -80,6 +80,8 @@ _INT64 = 1 << 63
 _encode = msgspec.json.Encoder().encode
 _repeated = itemgetter(*REPEATED[:7])
 _measured = itemgetter(*MEASURED)
+_figures = attrgetter(*MEASURED.values())
+_phase_figures = attrgetter(*PHASE.values())
 
 Row = tuple[Any, ...]
 
@@ -111,6 +113,25 @@ class Rows:
         if place == len(self.repeated):
             self.repeated.append(repeated)
         return place
+
+    def fitting(self) -> Rows:
+        """Only those rows whose numbers all have room in 64 bits: an event may have larger ones, a table may not."""
+        nothing: Row = (None,) * len(REPEATED)
+        if not _fits(self.common):
+            none = Rows((None,) * len(COMMON))
+            none.repeated = [nothing]
+            return none
+        fit = Rows(self.common)
+        are_fit = [_fits(repeated) for repeated in self.repeated]
+        fit.repeated = [row if is_fit else nothing for row, is_fit in zip(self.repeated, are_fit, strict=True)]
+        rows = zip(self.places, self.measured, self.phases, self.metadata, strict=True)
+        for place, measured, phase, metadata in rows:
+            if are_fit[place] and _fits(_figures(measured)) and _fits(_phase_figures(phase)):
+                fit.places.append(place)
+                fit.measured.append(measured)
+                fit.phases.append(phase)
+                fit.metadata.append(metadata)
+        return fit
 
     def add(self, event: Mapping[str, Any]) -> None:
         """A whole event."""
@@ -185,6 +206,10 @@ def _phase(scope: dict[str, Any]) -> _Phase:
         _int_or_none(get("allocated_delta_bytes")),
         _int_or_none(get("peak_allocated_bytes")),
     )
+
+
+def _fits(values: Iterable[object]) -> bool:
+    return all(type(value) is not int or -_INT64 <= value < _INT64 for value in values)
 
 
 def _int_or_none(value: object) -> int | None:

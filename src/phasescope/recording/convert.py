@@ -15,8 +15,8 @@ from phasescope.recording.files import (
     PARQUET,
     PERFETTO,
     UnknownFormatError,
-    for_its_user_alone,
     format_of,
+    new_file,
 )
 from phasescope.recording.jsonl import Writer
 from phasescope.recording.notes import Note
@@ -36,11 +36,12 @@ _BATCH_BYTES = 1 << 18
 
 
 class Converted(NamedTuple):
-    """How many events were written, and what the sources could not give."""
+    """How many events were written, and what the sources could not give, or the format can not hold."""
 
     events: int
     missed: int
     damaged: int
+    unfit: int = 0
 
 
 def convert(readers: Sequence[Reader], path: str | os.PathLike[str]) -> Converted:
@@ -56,17 +57,21 @@ def convert(readers: Sequence[Reader], path: str | os.PathLike[str]) -> Converte
     if len(readers) != 1 and kind not in (PERFETTO, CHROME):
         raise ValueError(f"{path}: this format takes one session; a trace (.perfetto-trace, .json) takes several")
     target = Path(path)
-    if target.exists():
-        raise FileExistsError(f"{path} exists; remove it or name another file")
-    events = _WRITERS[kind](readers, target)
-    return Converted(events, sum(reader.missed for reader in readers), sum(reader.damaged for reader in readers))
-
-
-def _jsonl(readers: Sequence[Reader], path: Path) -> int:
-    (reader,) = readers
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")  # the ending says how it is compressed
-    count, lines, size = 0, [], 0
+    exists = f"{path} exists; remove it or name another file"
+    if os.path.lexists(target):
+        raise FileExistsError(exists)
     try:
+        events, unfit = _WRITERS[kind](readers, target)
+    except FileExistsError as error:  # by now
+        raise FileExistsError(exists) from error
+    missed, damaged = sum(reader.missed for reader in readers), sum(reader.damaged for reader in readers)
+    return Converted(events, missed, damaged, unfit)
+
+
+def _jsonl(readers: Sequence[Reader], path: Path) -> parquet.Written:
+    (reader,) = readers
+    count, lines, size = 0, [], 0
+    with new_file(path) as unfinished:
         writer = Writer(unfinished, lambda: line_of(Note(reader.constants).to_event()), max_bytes=_UNBOUNDED)
         try:
             for event in reader.iter_events():
@@ -78,29 +83,21 @@ def _jsonl(readers: Sequence[Reader], path: Path) -> int:
             writer.write(b"".join(lines) + line_of(last_note(reader).to_event()))
         finally:
             writer.close()
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return count
+    return parquet.Written(count, 0)
 
 
-def _parquet(readers: Sequence[Reader], path: Path) -> int:
+def _parquet(readers: Sequence[Reader], path: Path) -> parquet.Written:
     (reader,) = readers
     batches = reader.iter_rows() if isinstance(reader, RecordingReader) else of_ring(reader)
     return parquet.write(batches, path, lambda: last_note(reader).to_event())
 
 
-def _trace(write: Callable[[Iterable[Item], BinaryIO], None]) -> Callable[[Sequence[Reader], Path], int]:
-    def write_trace(readers: Sequence[Reader], path: Path) -> int:
+def _trace(write: Callable[[Iterable[Item], BinaryIO], None]) -> Callable[[Sequence[Reader], Path], parquet.Written]:
+    def write_trace(readers: Sequence[Reader], path: Path) -> parquet.Written:
         counted = [0]
-        unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-        try:
-            with open(unfinished, "xb", opener=for_its_user_alone) as file:
-                write(_items(readers, counted), file)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return counted[0]
+        with new_file(path) as unfinished, unfinished.open("wb") as file:
+            write(_items(readers, counted), file)
+        return parquet.Written(counted[0], 0)
 
     return write_trace
 

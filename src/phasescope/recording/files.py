@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from phasescope import system
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 JSONL, PARQUET, PERFETTO, CHROME, RING = "jsonl", "parquet", "perfetto", "chrome", "ring"
 
@@ -50,6 +51,40 @@ def real_path(path: str | os.PathLike[str]) -> Path:
     if found is not None and stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, system.user_id()):
         raise PermissionError(errno.EPERM, f"a link of user {found.st_uid}; name the file itself", os.fspath(path))
     return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A file of another name, for its user alone, that comes to be under `path` when it is whole, and is gone where it
+    is not. Raises FileExistsError where there is something at `path` by then, and OSError."""
+    _, ending = split_ending(path)  # says how it is compressed
+    unfinished = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}{ending}")
+    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        yield unfinished
+        try:
+            os.link(unfinished, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            move_new(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def move_new(source: Path, target: Path) -> None:
+    """Rename a file to a name that nothing has. Raises FileExistsError where something has it, and OSError.
+
+    An empty file takes the name first: that is the one that is renamed over. Hard links would do as well, but not on
+    every file system, and a kill between two calls would leave the file under both names.
+    """
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        source.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink()
+        raise
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -19,10 +19,18 @@ from phasescope import system
 from phasescope.event import InvalidEventError
 from phasescope.recording.compressors import compressor
 from phasescope.recording.events import parse
-from phasescope.recording.files import compression_in, compression_of, full_parts, part_path, real_path, split_ending
+from phasescope.recording.files import (
+    compression_in,
+    compression_of,
+    full_parts,
+    move_new,
+    part_path,
+    real_path,
+    split_ending,
+)
 from phasescope.recording.lines import read_lines
 from phasescope.recording.notes import is_note
-from phasescope.recording.openfile import NotARecordingError, OpenFile, RecordingInUseError, move_new
+from phasescope.recording.openfile import NotARecordingError, OpenFile, RecordingInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -149,18 +149,3 @@ def _keep_below_the_limit(size: int) -> None:
         limit = getrlimit(RLIMIT_FSIZE)[0]
         if limit != RLIM_INFINITY and size > limit:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-
-
-def move_new(source: Path, target: Path) -> None:
-    """Rename a file to a name that nothing has. Raises FileExistsError where something has it, and OSError.
-
-    An empty file takes the name first: that is the one that is renamed over. Hard links would do as well, but not on
-    every file system, and a kill between two calls would leave the events under both names.
-    """
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    try:
-        source.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            target.unlink()
-        raise

@@ -6,11 +6,10 @@ pyarrow.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -18,10 +17,12 @@ from phasescope.analysis.text import elide, printable
 from phasescope.event import EVENT_KEYS, InvalidEventError
 from phasescope.recording import columns
 from phasescope.recording.events import upgraded
+from phasescope.recording.files import new_file
 from phasescope.recording.lines import MissingDependencyError
 from phasescope.recording.source import Problem, Tail
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
@@ -32,31 +33,39 @@ _LONGEST_TEXT = 200
 _NEW = frozenset({"timestamp_ns", "metadata"})  # different in each event
 _ONCE = frozenset({"context", "metadata"})  # texts that seldom repeat
 
+# What pyarrow raises of a damaged file: also KeyError and the like of names and types that there are not.
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, NotImplementedError, RecursionError)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-def write(batches: Iterable[Rows], path: str | os.PathLike[str], note: Callable[[], Mapping[str, Any]]) -> int:
-    """Write these events; how many there were. `note` gives a recorder's word about them, asked for when they
-    are read, and kept in the file's own metadata.
+class Written(NamedTuple):
+    """How many events were written, and how many have a number that no column has room for."""
+
+    events: int
+    unfit: int
+
+
+def write(batches: Iterable[Rows], path: str | os.PathLike[str], note: Callable[[], Mapping[str, Any]]) -> Written:
+    """Write these events. `note` gives a recorder's word about them, asked for when they are read, and kept in the
+    file's own metadata.
 
     The file comes to be under its name when it is whole. Raises OSError and MissingDependencyError.
     """
     pyarrow, parquet = _pyarrow()
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     schema = _schema(pyarrow)
-    count = 0
+    count = unfit = 0
     tables: list[Any] = []
-    try:
-        unfinished.touch(mode=0o600)  # pyarrow would let everybody read it
+    with new_file(Path(path)) as unfinished:
         repeated = [column for column in columns.COLUMNS if column not in _NEW]
         options = {"compression": "zstd", "use_dictionary": repeated}
         with parquet.ParquetWriter(unfinished, schema, **options) as writer, ThreadPoolExecutor(1) as thread:
             written: Future[None] | None = None
             for rows in batches:
-                tables.append(_table(pyarrow, schema, rows))
-                count += len(rows)
+                table = _table_of_fitting(pyarrow, schema, rows)
+                tables.append(table)
+                count, unfit = count + len(table), unfit + len(rows) - len(table)
                 if sum(map(len, tables)) >= _ROW_GROUP:
                     if written is not None:
                         written.result()
@@ -68,10 +77,7 @@ def write(batches: Iterable[Rows], path: str | os.PathLike[str], note: Callable[
             if tables:
                 writer.write_table(pyarrow.concat_tables(tables))
             writer.add_key_value_metadata({"phasescope": _encode(note()).decode()})
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return count
+    return Written(count, unfit)
 
 
 def _schema(pyarrow: Any) -> Any:
@@ -83,6 +89,13 @@ def _schema(pyarrow: Any) -> Any:
         return repeated if column in columns.TEXTS else pyarrow.int64()
 
     return pyarrow.schema([(column, kind(column)) for column in columns.COLUMNS])
+
+
+def _table_of_fitting(pyarrow: Any, schema: Any, rows: Rows) -> Any:
+    try:
+        return _table(pyarrow, schema, rows)
+    except (OverflowError, pyarrow.ArrowInvalid):  # seldom: to look at each number first would cost as much again
+        return _table(pyarrow, schema, rows.fitting())
 
 
 def _table(pyarrow: Any, schema: Any, rows: Rows) -> Any:
@@ -126,7 +139,7 @@ class ParquetSource:
         try:
             with self._parquet.ParquetFile(self._path) as file:
                 yield from self._of_file(file, report)
-        except (self._pyarrow.ArrowException, OSError) as error:  # pyarrow raises OSError for damaged pages
+        except (self._pyarrow.ArrowException, *_UNREADABLE) as error:
             self._report(report, None, str(error).partition("\n")[0])
 
     def _of_file(self, file: Any, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
@@ -136,9 +149,22 @@ class ParquetSource:
         names = set(file.schema_arrow.names)
         number = 1
         for batch in file.iter_batches(columns=[key for key in EVENT_KEYS if key in names], batch_size=columns.ROWS):
+            yield from self._of_batch(batch, number, report)
+            number += len(batch)
+
+    def _of_batch(self, batch: Any, first: int, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
+        try:
             rows = batch.to_pylist()
-            yield from self._checked(rows, number, report)
-            number += len(rows)
+        except ValueError:  # a text in it is none: see which
+            for offset in range(len(batch)):
+                try:
+                    rows = batch.slice(offset, 1).to_pylist()
+                except ValueError as error:
+                    self._report(report, first + offset, str(error))
+                else:
+                    yield from self._checked(rows, first + offset, report)
+        else:
+            yield from self._checked(rows, first, report)
 
     def _checked(
         self, rows: list[dict[str, Any]], first: int, report: Callable[[Problem], object]
@@ -150,7 +176,7 @@ class ParquetSource:
                 elif isinstance(row.get("metadata"), str):
                     row["metadata"] = _decode(row["metadata"])
                 yield upgraded(row)
-            except (InvalidEventError, msgspec.DecodeError) as error:
+            except (InvalidEventError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 self._report(report, first + offset, str(error))
 
     def _report(self, report: Callable[[Problem], object], row: int | None, text: str) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 RUN = ["-m", "phasescope", "run"]
+STEP = "step[data forward backward optimizer]"
+MINE = "data mine[forward backward optimizer]"
+OWN = " ".join([f"round[{MINE} {MINE} data] validation[forward]"] * 2)
 
 
 @pytest.fixture
@@ -110,11 +113,49 @@ def test_what_the_script_instruments_itself_is_marked_once(work: Path) -> None:
 
 
 @needs_torch
+@pytest.mark.parametrize(
+    ("what", "tree"),
+    [
+        ("has_phases_of_its_own", OWN),
+        ("has_phases_of_its_own_later", f"epoch[{STEP} step[data]] later[forward backward]"),
+        ("instruments_and_then_not", "data forward backward optimizer data step[forward backward]"),
+    ],
+)
+def test_own_phases_have_nothing_of_ours_around_them(work: Path, what: str, tree: str) -> None:
+    done = python(work, *RUN, "script.py", what)
+    assert done.returncode == 0, done.stderr
+    assert folded(phases(work)) == tree
+
+
+@needs_torch
+def test_a_thread_that_only_fetches_has_no_steps(work: Path) -> None:
+    done = python(work, *RUN, "script.py", "fetches_in_a_thread")
+    assert done.returncode == 0, done.stderr
+    assert sorted(phases(work)) == sorted(
+        ["data"] * 3 + ["step", "step/forward", "step/backward", "step/optimizer"] * 2
+    )
+
+
+@needs_torch
+def test_what_a_training_saves_has_the_bytes_that_it_has_without(work: Path) -> None:
+    alone, under_run = python(work, "script.py", "saves"), python(work, *RUN, "script.py", "saves")
+    assert alone.returncode == under_run.returncode == 0, under_run.stderr
+    assert under_run.stdout == alone.stdout
+
+
+@needs_torch
 def test_nothing_is_instrumented_or_printed_when_told_so(work: Path) -> None:
     done = python(work, *RUN, "--no-instrument", "--no-summary", "--interval-ms", "50", "script.py", "trains:9")
     assert done.returncode == 0
     assert done.stderr == ""
     assert phases(work) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="needs lightning")
+def test_a_fit_after_a_loop_lies_in_nothing_of_that(work: Path) -> None:
+    done = python(work, *RUN, "script.py", "trains_before_lightning")
+    assert done.returncode == 0, done.stderr
+    assert folded(phases(work)).startswith("step[forward backward optimizer] fit[")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="needs lightning")

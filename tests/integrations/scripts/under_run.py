@@ -77,6 +77,117 @@ def instruments():
         optimizer.step()
 
 
+def has_phases_of_its_own():
+    import torch
+
+    from phasescope import phase
+
+    model, optimizer = trainable()
+    for _ in range(2):
+        with phase("round"):
+            for inputs in torch.utils.data.DataLoader(torch.ones(4, 3), batch_size=2):
+                with phase("mine"):
+                    model(inputs).sum().backward()
+                    optimizer.step()
+        with phase("validation"), torch.no_grad():
+            model(torch.ones(1, 3))
+
+
+def has_phases_of_its_own_later():
+    import torch
+
+    model, optimizer = trainable()
+    for inputs in torch.utils.data.DataLoader(torch.ones(2, 3), batch_size=2):
+        model(inputs).sum().backward()
+        optimizer.step()
+    import phasescope
+
+    with phasescope.phase("later"):
+        model(inputs).sum().backward()
+
+
+def instruments_and_then_not():
+    import torch
+    from phasescope.integrations.torch import instrument
+
+    model, optimizer = trainable()
+    other = torch.nn.Linear(3, 1)
+    loader = torch.utils.data.DataLoader(torch.ones(2, 3), batch_size=2)
+    with instrument(model, optimizer, loader) as marked:
+        for inputs in marked.loader:
+            other(inputs)
+            model(inputs).sum().backward()
+            optimizer.step()
+    model(inputs).sum().backward()
+
+
+def trains_before_lightning():
+    model, optimizer = trainable()
+    import torch
+
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    trains_in_lightning()
+
+
+def fetches_in_a_thread():
+    import queue
+    import threading
+
+    import torch
+
+    model, optimizer = trainable()
+    batches = queue.Queue(1)
+
+    def fetch():
+        for inputs in torch.utils.data.DataLoader(torch.ones(4, 3), batch_size=2):
+            batches.put(inputs)
+        batches.put(None)
+
+    threading.Thread(target=fetch).start()
+    while (inputs := batches.get()) is not None:
+        model(inputs).sum().backward()
+        optimizer.step()
+
+
+def saves():
+    """Everything that a training leaves, as text: the same with and without `run`."""
+    import copy
+    import hashlib
+    import io
+
+    import torch
+
+    def saved(save, *what):
+        file = io.BytesIO()
+        save(*what, file)
+        return hashlib.sha256(file.getvalue()).hexdigest()
+
+    torch.manual_seed(0)
+    model, optimizer = trainable()
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    for inputs in torch.utils.data.DataLoader(torch.ones(4, 3), batch_size=2):
+        output = model(inputs)
+        output.sum().backward()
+        optimizer.step()
+        schedule.step()
+    whole = [model, copy.deepcopy(model), optimizer, copy.deepcopy(optimizer), output.detach(), model[0].weight]
+    for each in [*whole, model.state_dict(), optimizer.state_dict(), schedule.state_dict()]:
+        print(type(each).__name__, saved(torch.save, each))
+    print(sorted(vars(model)), sorted(vars(optimizer)), vars(model[0].weight))
+    print(saved(torch.jit.save, torch.jit.script(model)))
+    print(torch.fx.symbolic_trace(model).code)
+    for strict in (False, True):
+        print(torch.export.export(model, (torch.ones(1, 3),), strict=strict))
+
+
+def trainable():
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
 def exits_with(code):
     sys.exit(code)
 

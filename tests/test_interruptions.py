@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -117,3 +118,34 @@ def test_a_process_that_may_open_no_more_files_trains_on_and_is_watched() -> Non
         """
     )
     assert said == "True 0"
+
+
+STOPPED_BY_A_SIGNAL = """
+import os, signal, sys
+import phasescope
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+def handler(*_):
+    phasescope.stop()
+    print("stopped", phasescope.current())
+
+signal.signal(signal.SIGUSR1, handler)
+sys.meta_path.insert(0, Finder())
+session = phasescope.start()
+with phasescope.phase("step"):
+    session.records()
+phasescope.stop()
+print(session.latest()["event_type"], phasescope.current())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal here")
+@pytest.mark.parametrize("module", ["phasescope.choice", "phasescope.phases", "phasescope.backends.cpu", "hashlib"])
+def test_stop_in_a_signal_handler_while_a_module_is_loaded(module: str) -> None:
+    """Of the package itself, of a backend that start() looks for, and one that reading needs."""
+    said = in_new_python(STOPPED_BY_A_SIGNAL.format(module=module)).splitlines()
+    assert said == ["stopped None", "stop None"]

@@ -220,6 +220,14 @@ def test_a_limit_on_the_size_of_files(result: str, rings: Path) -> None:
     assert list(rings.iterdir()) == []
 
 
+def test_a_limit_on_the_size_of_files_whose_signal_is_not_ignored(result: str, rings: Path) -> None:
+    """Python ignores it, and a training may have changed that."""
+    before = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); " + LIMIT.format("FSIZE", 2**20, 2**20)
+    check_in_memory(run(before, PHASESCOPE_DIR=str(rings)), result, "File too large; raise the limit (ulimit -f)")
+    meanwhile = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); " + LIMIT.format("FSIZE", 1, 1)
+    check_in_file(run(meanwhile=meanwhile, PHASESCOPE_DIR=str(rings)), result, rings)
+
+
 def test_a_ring_that_is_smaller_than_the_limit_is_a_file(result: str, rings: Path) -> None:
     told = run(LIMIT.format("FSIZE", 2**20, 2**20), options=f"capacity_bytes={2**19}", PHASESCOPE_DIR=str(rings))
     check_in_file(told, result, rings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -311,6 +312,28 @@ def test_a_daemon_that_closes_all_descriptors_goes_on_and_its_own_files_are_left
         """
     )
     assert said.splitlines() == ["['inside', 'before']", "stop", "True", "stopped stop"]
+
+
+def test_a_session_whose_file_was_removed_reads_itself_and_calls_its_subscribers(tmp_path: Path) -> None:
+    """A clean-up of /tmp does that, and systemd's of /dev/shm when its user logs out."""
+    with phasescope.start(directory=tmp_path / "rings", backends=[FakeBackend()]) as session:
+        with phase("before"):
+            pass
+        if session.path is not None:
+            shutil.rmtree(tmp_path / "rings")
+        received: list[ProjectedTelemetryRecord] = []
+        subscription = session.subscribe(received.append)
+        with phase("after"):
+            pass
+        with session.reader() as reader:
+            assert reader.state == "running"
+            assert paths(session) == ["before", "after"]
+        until(lambda: any(record.event_type == "phase_exit" for record in received))
+        assert subscription.running
+    assert session.reader().state == "stopped"
+    assert session.latest()["event_type"] == "stop"  # type: ignore[index]
+    until(lambda: not subscription.running)
+    assert subscription.errors == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -454,12 +454,14 @@ def limited_file(path: Path, size: int) -> list[int]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("call", ["posix_fallocate", "no posix_fallocate", "a file system without it"])
+@pytest.mark.parametrize(
+    "call", ["posix_fallocate", "no posix_fallocate", "a file system without it", "a container that forbids it"]
+)
 def test_pages_are_allocated_or_the_lack_of_room_is_an_error(
     call: str, rings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unsupported(*_: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, "not supported")
+        raise OSError(errno.EPERM if call.endswith("forbids it") else errno.EOPNOTSUPP, "not supported")
 
     if call.startswith("no"):
         monkeypatch.delattr(os, "posix_fallocate", raising=False)

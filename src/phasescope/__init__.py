@@ -46,6 +46,9 @@ _HOMES = {
     "validate_event": "event",
 }
 
+_BEFORE_A_SESSION = ("current", "stop")
+"""What does nothing as long as there can be no session."""
+
 __all__ = [
     "TELEMETRY_PROJECTION_SCHEMA_VERSION",
     "BackendUnavailableError",
@@ -81,7 +84,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'phasescope' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"phasescope.{home}"), name)
+    module = import_module(f"phasescope.{home}")
+    if name in _BEFORE_A_SESSION and not hasattr(module, name):  # a signal handler, while the module is being loaded
+        return lambda: None
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

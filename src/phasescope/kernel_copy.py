@@ -55,7 +55,7 @@ class KernelCopy:
     the second's. The second pair is the caller's, for good.
     """
 
-    __slots__ = ("_source", "address", "copy", "fd", "pointer", "source", "start", "vector")
+    __slots__ = ("_pairs", "_source", "address", "copy", "fd", "pointer", "source", "start", "vector")
 
     def __init__(self, mapping: mmap.mmap, second_at: int, second_bytes: int) -> None:
         try:
@@ -67,6 +67,7 @@ class KernelCopy:
         self.copy.restype = ctypes.c_ssize_t
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
         pairs = (ctypes.c_size_t * 4)(0, 0, self.address + second_at, second_bytes)
+        self._pairs = pairs  # the pointer is to them
         self.vector = memoryview(pairs).cast("B").cast("P")
         self.pointer = ctypes.c_void_p(ctypes.addressof(pairs))
         self.start = ctypes.c_long(0)
@@ -96,6 +97,7 @@ class KernelCopy:
         return True
 
     def close(self) -> None:
-        """Copy nothing any more."""
+        """Copy nothing any more, nor where a signal handler closed this amid a copy."""
+        self.vector[1] = self.vector[3] = 0
         self.vector.release()
         _free.append(self._source)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import mmap
 import os
 import sys
@@ -213,6 +214,8 @@ def allocate(fd: int, size: int) -> None:
 
     A sparse file would pass here and kill its writer with SIGBUS at the first touch of a page that has no room.
     """
+    if size > _longest_file():  # to try it would be SIGXFSZ, which Python ignores, but a training need not
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(fd, 0, size)
@@ -224,6 +227,15 @@ def allocate(fd: int, size: int) -> None:
     left = size
     while left > 0:
         left -= os.write(fd, _ZEROS[:left])
+
+
+def _longest_file() -> float:
+    try:
+        import resource
+    except ImportError:
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
 def lock(fd: int) -> bool:

@@ -1,5 +1,6 @@
 # make demo      set up, then train a real model with phases and show the table
 # make test      set up, then run every check and every test
+# make test-ecosystem  timm, TRL and stable-baselines3, alone and under run, in an environment of some 6 GB
 # make check     lint, format, types, import rules
 # make bench     set up an environment with the peers, measure them and us in one run, rewrite docs/benchmarks.md
 # make pictures  make the README's pictures again, from a real run
@@ -9,9 +10,10 @@ PYTHON ?= python3
 ENV := .venv
 BIN := $(ENV)/bin
 BENCH := .venv-bench
+ECOSYSTEM := .venv-ecosystem
 PIP := pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench pictures browser clean
+.PHONY: demo test test-ecosystem check bench pictures browser clean
 
 demo: $(ENV)/ready-for-demo
 	$(BIN)/phasescope demo
@@ -23,6 +25,9 @@ test: check browser
 	$(PYTEST)
 	$(PYTEST) -m neutral --without=macos
 	$(PYTEST) -m neutral --without=windows
+
+test-ecosystem: $(ECOSYSTEM)/ready
+	cd tests && ../$(ECOSYSTEM)/bin/python -m programs ecosystem/
 
 check: $(ENV)/ready-for-test
 	$(BIN)/ruff check
@@ -46,7 +51,7 @@ browser:
 	else echo "no chromium or no tmux here: the tests that need them are skipped, and say so"; fi
 
 clean:
-	rm -rf $(ENV) $(BENCH) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf $(ENV) $(BENCH) $(ECOSYSTEM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(ENV)
@@ -67,4 +72,10 @@ $(BENCH)/ready: requirements/demo.txt requirements/bench.txt pyproject.toml
 	$(BENCH)/bin/$(PIP) -r requirements/demo.txt
 	$(BENCH)/bin/$(PIP) -r requirements/bench.txt
 	$(BENCH)/bin/$(PIP) -e .
+	@touch $@
+
+$(ECOSYSTEM)/ready: requirements/ecosystem.txt pyproject.toml
+	$(PYTHON) -m venv $(ECOSYSTEM)
+	$(ECOSYSTEM)/bin/$(PIP) -r requirements/ecosystem.txt
+	$(ECOSYSTEM)/bin/$(PIP) -e .
 	@touch $@

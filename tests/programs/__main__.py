@@ -1,4 +1,7 @@
-"""Try programs by hand: `python -m programs [NAME ...]` in `tests` prints what is not as expected, and the table."""
+"""Try programs by hand: `python -m programs [NAME ...]` in `tests` prints what is not as expected, and the table.
+
+Those of `ecosystem/` train with packages that the tests do not install: they are tried where they are named.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,13 @@ from programs.trial import KINDS, expected_of, programs, try_out
 
 def main(names: list[str]) -> int:
     rows, wrong = [], 0
-    for program in (one for kind in KINDS for one in programs(kind)):
-        if (names and not any(name in str(program) for name in names)) or expected_of(program).missing:
+    for program in (one for kind in (*KINDS, *(["ecosystem"] if names else [])) for one in programs(kind)):
+        if names and not any(name in str(program) for name in names):
+            continue
+        missing = expected_of(program).missing
+        if missing:
+            print(f"{program.name}: not tried, it needs {', '.join(missing)}", flush=True)
+            wrong += bool(names)
             continue
         with tempfile.TemporaryDirectory() as folder:
             outcome = try_out(program, Path(folder))
@@ -22,7 +30,7 @@ def main(names: list[str]) -> int:
         for fault in outcome.faults:
             print(f"{program.name}: {fault}\n", flush=True)
     print("\n".join(lines(rows)))
-    return 1 if wrong else 0
+    return 0 if rows and not wrong else 1
 
 
 if __name__ == "__main__":

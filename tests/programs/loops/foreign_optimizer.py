@@ -1,0 +1,50 @@
+"""Train with an optimizer that is none of torch's, but has `step` and `zero_grad`, as fastai's.
+
+needs: torch
+tree:
+  data ×1
+  forward ×1
+  step ×1
+    backward ×1
+    optimizer ×1
+  epoch ×2
+    step ×3
+      data ×3
+      forward ×3
+      backward ×3
+      optimizer ×3
+"""
+
+import torch
+from torch import nn
+
+
+class Momentum:
+    def __init__(self, params, lr):
+        self.param_groups = [{"params": list(params), "lr": lr}]
+        self.state = {}
+
+    def zero_grad(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                moment = self.state.setdefault(parameter, torch.zeros_like(parameter))
+                moment.mul_(0.9).add_(parameter.grad)
+                parameter -= group["lr"] * moment
+
+
+torch.manual_seed(0)
+model = nn.Linear(4, 1)
+optimizer = Momentum(model.parameters(), 0.1)
+for _ in range(2):
+    for batch in torch.utils.data.DataLoader(torch.randn(4, 4), batch_size=2):
+        loss = model(batch).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        print(loss.item().hex())

@@ -1,0 +1,7 @@
+"""The programs in `loops/`: each a process of its own, alone and under `phasescope run`."""
+
+from __future__ import annotations
+
+from programs.trying import test_of
+
+test_program = test_of("loops")

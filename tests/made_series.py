@@ -133,6 +133,107 @@ def periodic(rng: Random, steps: int) -> list[int]:
     return _bytes([height * (step % period < length) + rng.gauss(0, scatter) for step in range(steps)])
 
 
+def start_up(rng: Random, steps: int) -> list[int]:
+    """Imports, compilation, the first batches: most of it in a few steps, some of it given back, the rest in jumps."""
+    length, height, scatter = rng.randint(2, steps // 4), rng.uniform(200, 4000), rng.choice([0, 0.1, 1, 10])
+    back, jumps = rng.uniform(0, 0.6), sorted(rng.random() ** 2 * length * 2 for _ in range(rng.randint(3, 12)))
+    found = []
+    for step in range(steps):
+        loaded = height * min(1, step / length) - (height * back if step > length else 0)
+        found.append(loaded + 40 * sum(step >= jump for jump in jumps) + rng.gauss(0, scatter))
+    return _bytes(found)
+
+
+def loading(rng: Random, steps: int) -> list[int]:
+    """A data set is read in shards of many sizes during the first 5 to 45 % of the steps, beside a cache that fills and
+    is emptied."""
+    length, shard, cache = rng.uniform(0.05, 0.45) * steps, rng.uniform(5, 100), rng.uniform(0, 50)
+    period = rng.randint(3, max(4, steps // 10))
+    total, found = 0.0, []
+    for step in range(steps):
+        total += shard * rng.lognormvariate(0, 0.7) if step < length else 0
+        found.append(total + cache * (step % period) / period + rng.gauss(0, 0.5))
+    return _bytes(found)
+
+
+def mapped(rng: Random, steps: int) -> list[int]:
+    """A mapped file is read in bursts and taken off by samples that come every so many steps: what is left over is how
+    far the true figure lies from the line between two of them."""
+    every, burst, chance = rng.randint(2, 20), rng.uniform(1, 200), rng.uniform(0.05, 1)
+    read, total = [], 0.0
+    for _ in range(steps + every):
+        total += burst * rng.expovariate(1) if rng.random() < chance else 0
+        read.append(total)
+    found = []
+    for step in range(steps):
+        before = step - step % every
+        line = read[before] + (read[before + every] - read[before]) * (step - before) / every
+        found.append(read[step] - line + rng.gauss(0, 1))
+    return _bytes(found)
+
+
+def waves(rng: Random, steps: int) -> list[int]:
+    """Garbage of three generations: the young is collected often, the old in waves of up to a quarter of the steps."""
+    periods = rng.randint(2, 6), rng.randint(8, 20), rng.randint(max(8, steps // 12), max(9, steps // 4))
+    heights = rng.uniform(1, 20), rng.uniform(10, 100), rng.uniform(50, 900)
+    begins = [rng.randint(0, period) for period in periods]
+    found = []
+    for step in range(steps):
+        parts = zip(periods, heights, begins, strict=True)
+        wave = sum(height * ((step + begin) % period) / period for period, height, begin in parts)
+        found.append(wave + rng.gauss(0, 1))
+    return _bytes(found)
+
+
+def spikes(rng: Random, steps: int) -> list[int]:
+    """Evaluations of many sizes. What the first of them took stays in part: a resident set gives back only some."""
+    period, stays, height = rng.randint(8, max(9, steps // 4)), rng.uniform(0, 0.5), rng.uniform(100, 3000)
+    most, found = 0.0, []
+    for step in range(steps):
+        spike = height * rng.uniform(0.7, 1) if step % period == period - 1 else 0.0
+        most = max(most, spike)
+        found.append(max(spike, stays * most) + rng.gauss(0, 1))
+    return _bytes(found)
+
+
+def lengths(rng: Random, steps: int) -> list[int]:
+    """Sequences of many lengths up to what they are cut to, ever longer during the first 40 % of the steps: what the
+    longest so far took stays in part."""
+    middle, differ, stays = rng.uniform(50, 500), rng.uniform(0.2, 0.8), rng.uniform(0, 0.9)
+    curriculum = rng.choice([0, rng.uniform(0.05, 0.4) * steps])
+    most, found = 0.0, []
+    for step in range(steps):
+        longer = min(1, (step + 1) / curriculum) if curriculum else 1
+        size = middle * longer * min(math.exp(1.5 * differ), rng.lognormvariate(0, differ))
+        most = max(most, size)
+        found.append(max(size, stays * most) + rng.gauss(0, 1))
+    return _bytes(found)
+
+
+def filled_cache(rng: Random, steps: int) -> list[int]:
+    """A cache of entries of many sizes, drawn at random until nearly all are in it: `lru_cache`, tokenizers, plans."""
+    pace, size = rng.uniform(0.02, 0.2) * steps, rng.uniform(0.5, 10)
+    total, found = 0.0, []
+    for step in range(steps):
+        total += size * rng.lognormvariate(0, 1) if rng.random() < math.exp(-step / pace) else 0
+        found.append(total + rng.gauss(0, 0.2))
+    return _bytes(found)
+
+
+def arenas(rng: Random, steps: int) -> list[int]:
+    """Threads with arenas of their own, some of which begin late: each keeps the most that was ever in it, of needs
+    that differ by up to a half, and some is given back at times."""
+    usual, back = rng.uniform(2, 40), rng.choice([0, 0.02])
+    begins = [rng.choice([0, rng.uniform(0, 0.3) * steps]) for _ in range(rng.choice([2, 8, 32, 64]))]
+    most, found = [0.0] * len(begins), []
+    for step in range(steps):
+        for at, begin in enumerate(begins):
+            if step >= begin:
+                most[at] = max(most[at] * (1 - rng.random() * back), usual * rng.uniform(0.5, 1))
+        found.append(sum(most) + rng.gauss(0, 0.5))
+    return _bytes(found)
+
+
 def leaking(make: Make, mib_per_step: float) -> Make:
     """The same with a leak."""
 
@@ -156,6 +257,14 @@ HEALTHY: dict[str, Make] = {
     "first-in-first-out buffer that fills": fifo,
     "exponential saturation": saturating,
     "periodic evaluation": periodic,
+    "start-up": start_up,
+    "loading": loading,
+    "mapped files, taken off": mapped,
+    "waves of garbage": waves,
+    "evaluation spikes that stay in part": spikes,
+    "growing sequence lengths": lengths,
+    "filled caches": filled_cache,
+    "arenas": arenas,
 }
 LEAKING: dict[str, Make] = {
     "1 MiB per step": leaking(flat, 1),

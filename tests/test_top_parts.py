@@ -116,7 +116,7 @@ def test_a_cut_line_is_never_wider_than_it_may_be(width: int) -> None:
 def test_of_a_session_that_is_over_it_is_not_said_when_memory_will_be_full() -> None:
     found = Growth("host", True, ("step",), 100, 1e6, 9e5, 1.1e6, 1e9, 0.15, (), ())
     running, over = (lists.alert_lines([], [found], 100, 3, is_over)[0].text for is_over in (False, True))
-    assert "host grows" in running
+    assert "on the host grows" in running
     assert "full in 9.00 min" in running
-    assert "host grew" in over
+    assert "on the host grew" in over
     assert "full in" not in over

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from made_series import HEALTHY, LEAKING, MIB
+from phasescope.analysis.harmless import are_stairs, is_wave
 from phasescope.analysis.trend import MIN_STEPS, Series, trend
 
 pytestmark = pytest.mark.neutral
@@ -92,3 +93,27 @@ def test_growth_that_has_ended_is_none_even_where_it_went_on_for_most_of_the_run
     result = trend([MIB * min(step, 260) for step in range(STEPS)])
     assert result is not None
     assert not result.grows
+
+
+def test_a_climb_after_a_fall_is_a_wave_until_it_is_much_longer_than_the_one_before() -> None:
+    before = [*range(20), *range(100)]
+    assert is_wave(before)
+    assert not is_wave([*range(20), *range(200)])
+    assert not is_wave(range(100))
+    assert not is_wave([*range(100), 0])
+    assert not is_wave([7] * 100)
+
+
+def test_a_leak_after_a_start_that_gave_some_back_is_found_once_it_lasts() -> None:
+    started = [40 * MIB * step for step in range(20)]
+    leaking = [100 * MIB + MIB * step for step in range(1000)]
+    assert [trend([*started, *leaking[:steps]]).grows for steps in (80, 1000)] == [False, True]  # type: ignore[union-attr]
+
+
+def test_floors_that_rise_by_a_jump_or_two_are_stairs() -> None:
+    assert are_stairs([0, 0, 0, 0, 0, 90, 90, 91], 1)
+    assert are_stairs([0, 1, 1, 40, 41, 41, 90, 91], 1)
+    assert not are_stairs([0, 10, 20, 30, 40, 50, 60, 70], 1)
+    assert not are_stairs([0, 0, 30, 30, 60, 60, 90, 90], 1)
+    assert not are_stairs([0, 0, 0, 0, 0, 90, 90, 91], 30), "noise that high tells of no jump"
+    assert not are_stairs([0, 50, 10, 60, 20, 70, 30, 80], 1), "what is given back is noise as well"

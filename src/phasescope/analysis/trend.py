@@ -14,6 +14,8 @@ from array import array
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from .harmless import are_stairs, is_wave
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,6 +38,7 @@ _LASTING = 0.5  # the last third must grow at least at this part of the rate of 
 # of the average rate, or beyond doubt at a tenth of it.
 _COMPARABLE, _LEFT = 0.5, 0.1
 _ABOVE_SCATTER = 2.0  # and the whole rise be this often the scatter of the floors around it
+_WAVES = 256  # steps: fewer may all lie within one wave of garbage, or two
 _LEAST_RISE = 1 << 20  # and no less than this, in bytes: an interpreter's own memory moves by some pages
 
 
@@ -100,6 +103,8 @@ def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
         and whole.kendall() >= _RISES_OVERALL
         and lately.kendall() >= _RISES_LATELY
         and (slope >= _COMPARABLE * average or low >= _LEFT * average)
+        and not are_stairs(lately.floors, lately.spread)
+        and not (len(values) * steps_per_value < _WAVES and is_wave(values))
         and slope * len(kept) > max(_LEAST_RISE, _ABOVE_SCATTER * whole.scatter(slope))
         and _lasts(kept, slope)
     )
@@ -108,13 +113,17 @@ def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
 
 
 class _Floors:
-    """The floor of each of eight stretches of a series, and where its middle lies."""
+    """The floor of each of eight stretches of a series, and where its middle lies. `spread` is how far the floors
+    usually lie below the middle figures."""
 
     def __init__(self, values: Sequence[int]) -> None:
         edges = [round(block * len(values) / _BLOCKS) for block in range(_BLOCKS + 1)]
         stretches = [values[begin:end] for begin, end in pairwise(edges)]
         self.at = [(begin + end) / 2 for begin, end in pairwise(edges)]
-        self.floors = [sorted(stretch)[int(len(stretch) * _FLOOR)] for stretch in stretches]
+        ordered = [sorted(stretch) for stretch in stretches]
+        self.floors = [stretch[int(len(stretch) * _FLOOR)] for stretch in ordered]
+        above = sorted(stretch[len(stretch) // 2] - stretch[int(len(stretch) * _FLOOR)] for stretch in ordered)
+        self.spread = above[_BLOCKS // 2]
 
     def slopes(self) -> tuple[float, float, float]:
         """Theil and Sen's slope per value, and its bounds."""

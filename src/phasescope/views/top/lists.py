@@ -16,6 +16,7 @@ from phasescope.analysis.text import (
     size_text,
     text_width,
 )
+from phasescope.analysis.whereabouts import called, where_it_stays
 from phasescope.views.top.chart import clock
 from phasescope.views.top.lines import Line, cut, visible
 
@@ -209,13 +210,12 @@ def event_lines(marks: Sequence[Mark], width: int, height: int, scroll: int) -> 
 
 
 def _growth_line(found: Growth, is_over: bool) -> Line:
-    line = Line(("  ▲ ", "warn"), (f"{printable(found.device)} {'grew' if is_over else 'grows'} ", "warn"))
+    whose = printable(called(found))
+    line = Line(("  ▲ ", "warn"), (f"{whose[0].upper()}{whose[1:]} {'grew' if is_over else 'grows'} ", "warn"))
     line.add(f"by {size_text(round(found.bytes_per_step))} a {'sample' if found.per is None else 'step'}")
     if found.hours_until_full is not None and not is_over:
         line.add(f", full in {duration_text(int(min(found.hours_until_full, 1e6) * 3.6e12))}", "warn")
-    if found.phases:
-        line.add(f", kept in {', '.join(path_text(path) for path in found.phases[:3])}", "dim")
-    return line
+    return line.add(where_it_stays(found), "dim")
 
 
 def _mark_line(mark: Mark, width: int) -> Line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -168,10 +169,19 @@ def test_a_healthy_session_has_no_cause_and_no_advice() -> None:
 
 
 def test_a_session_that_was_killed_says_that_its_memory_was_not_short() -> None:
-    answer = healthy("dead")
+    answer = explain(evidence(steps(300).events, "dead"))
     assert answer.cause.kind == "killed"
     assert answer.cause.text == (
         "Its process is gone without a word: killed from outside, or crashed; its memory was not short."
+    )
+
+
+def test_of_a_host_that_nobody_looked_at_that_is_not_said() -> None:
+    answer = healthy("dead")
+    assert answer.cause.kind == "killed"
+    assert answer.cause.text == (
+        "Its process is gone without a word: killed from outside, or crashed; whether its memory was short is not "
+        "known."
     )
     assert "faulthandler" in answer.advice[0]
     assert any("who killed it, or whether it crashed" in line for line in answer.unknown)
@@ -436,6 +446,41 @@ def test_of_a_device_that_nobody_measured_only_what_the_error_says_is_known(
     answer = explain(evidence(session.events))
     assert answer.evidence.ending.kind == "device_out_of_memory"
     assert (answer.cause.kind, answer.cause.text) == (kind, text)
+
+
+def test_what_mps_says_of_a_device_that_nobody_measured_is_enough() -> None:
+    words = (
+        "MPS backend out of memory (MPS allocated: 9.50 GiB, other allocations: 17.25 GiB, max allowed: 27.20 GiB). "
+        "Tried to allocate 512.00 MiB on private pool."
+    )
+    with phasescope.start(backends=["cpu"], interval_ms=3_600_000) as session:
+        with pytest.raises(RuntimeError), phase("forward"):
+            raise RuntimeError(words)
+    with session.reader() as reader:
+        answer = explanation(reader)
+    assert answer.cause.kind == "outside_allocator"
+    assert answer.cause.text == (
+        "This process holds 17.2 GiB of a device outside of its allocator, beside 9.50 GiB of 27.2 GiB that are live: "
+        "too little is left for the 512 MiB that were asked for in forward."
+    )
+    assert "empty_cache" in answer.advice[0]
+
+
+def test_ages_do_not_count_the_time_that_reading_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with phasescope.start(backends=[FakeBackend()], interval_ms=100) as session, session.reader() as reader:
+        with phase("step"):
+            fold, now = reader.fold, time.time_ns
+
+            def slow(*arguments: Any) -> Any:
+                found = fold(*arguments)
+                monkeypatch.setattr(time, "time_ns", lambda: now() + 14_000_000_000)
+                return found
+
+            monkeypatch.setattr(reader, "fold", slow)
+            answer = explanation(reader)
+    assert answer.evidence.ending.kind == "running"
+    (open_phase,) = answer.evidence.ending.open_phases
+    assert (open_phase.open_ns or 0) < 10_000_000_000
 
 
 def test_one_request_for_more_than_the_host_has_is_a_wrong_shape() -> None:

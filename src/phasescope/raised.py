@@ -79,8 +79,10 @@ def linked(exc: BaseException | None) -> Iterator[tuple[str, BaseException]]:
     handled before the phase began that the exception leaves now is not in it: a training may go on for hours within an
     `except`.
     """
-    seen, frames = {id(exc)}, _frames(traceback_of(exc))
     waiting = _nearest(exc)
+    if not waiting:  # of nearly all; their frames need not be looked at
+        return
+    seen, frames = {id(exc)}, _frames(traceback_of(exc))
     while waiting and len(seen) <= _MAX_LINKED:
         how, found = waiting.pop(0)
         if id(found) in seen or (how == "while handling" and not _is_within(found, traceback_of(exc), frames)):

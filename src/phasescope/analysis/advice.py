@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import causes
+from .growing import hours_text
 from .growth import WORKERS
 from .hostlimits import exceeds_all, own_limit
 from .keepers import gatherers, keepers
 from .text import path_text, size_text
 from .usedup import MAPPINGS, OPEN_FILES, SHARED_MEMORY, WORKER_KILLED
+from .verdict import (
+    FRAGMENTATION,
+    GROWTH,
+    HOST_FULL,
+    KILLED_OUTSIDE,
+    LIMIT,
+    OTHERS,
+    OUTSIDE_ALLOCATOR,
+    PHASE_RISES,
+    TOO_LARGE,
+    UNKNOWN,
+    WORKERS_GROW,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .causes import Cause
     from .evidence import Evidence, Shortage
+    from .verdict import Cause
 
 _TORCH = ("cuda", "rocm", "xpu")
 _MOST = 4
@@ -36,7 +49,7 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
         return []
     lines = keepers(growth, evidence.seen)
     if growth.hours_until_full is not None and not evidence.ending.is_over:
-        full = f"at this rate it is full in {causes.hours_text(growth.hours_until_full)}: save a checkpoint before"
+        full = f"at this rate it is full in {hours_text(growth.hours_until_full)}: save a checkpoint before"
         lines.insert(_MOST - 1, full)
     return lines
 
@@ -119,6 +132,17 @@ def _largest_phase(evidence: Evidence) -> str | None:
     return f"begin with {path_text(row.path)}: it adds {size_text(row.allocated_delta_mean_bytes)} each time"
 
 
+def _outside_allocator(cause: Cause, evidence: Evidence) -> list[str]:
+    lines = [
+        "another library of this process holds it: communication buffers (NCCL), workspaces, graphs, or a second "
+        "framework, which takes most of a GPU unless it is told not to (XLA_PYTHON_CLIENT_PREALLOCATE=false, "
+        "TF_FORCE_GPU_ALLOW_GROWTH=true)"
+    ]
+    if evidence.shortage is not None and evidence.shortage.device.backend == "mps":
+        lines = ["torch.mps.empty_cache() between phases, and smaller inputs: Metal's own buffers and graphs hold it"]
+    return [*lines, "a smaller batch, with gradient accumulation where its size matters"]
+
+
 def _limit(cause: Cause, evidence: Evidence) -> list[str]:
     asked, (_, limit) = cause.figures.get("requested_bytes"), own_limit(evidence.shortage)
     shape = (
@@ -199,20 +223,21 @@ def _killed(cause: Cause, evidence: Evidence) -> list[str]:
 
 
 _FOR = {
-    causes.GROWTH: _growth,
-    causes.WORKERS_GROW: _workers,
-    causes.PHASE_RISES: _rises,
-    causes.FRAGMENTATION: _fragmentation,
-    causes.OTHERS: _others,
-    causes.TOO_LARGE: _too_large,
-    causes.LIMIT: _limit,
-    causes.HOST_FULL: _host_full,
-    causes.UNKNOWN: _unknown,
+    GROWTH: _growth,
+    WORKERS_GROW: _workers,
+    PHASE_RISES: _rises,
+    FRAGMENTATION: _fragmentation,
+    OTHERS: _others,
+    TOO_LARGE: _too_large,
+    OUTSIDE_ALLOCATOR: _outside_allocator,
+    LIMIT: _limit,
+    HOST_FULL: _host_full,
+    UNKNOWN: _unknown,
     WORKER_KILLED: _worker_killed,
     SHARED_MEMORY: _shared_memory,
     MAPPINGS: _mappings,
     OPEN_FILES: _open_files,
-    causes.KILLED_OUTSIDE: _killed,
+    KILLED_OUTSIDE: _killed,
 }
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .advice import advice
-from .causes import Cause, cause, hours_text, is_growth_known
+from .causes import cause, is_growth_known
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
+from .growing import hours_text
 from .hostlimits import LIMITS, own_limit
 from .text import change_text, count_text, duration_text, elide, path_text, plural, printable, size_text
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .evidence import Evidence
     from .growth import Growth
     from .rise import Rise
+    from .verdict import Cause
 
 SCHEMA_VERSION = 1
 """Of `Explanation.to_dict()`; a key may be added without a new version."""

@@ -35,8 +35,10 @@ def keepers(growth: Growth, seen: Seen) -> list[str]:
             "tracemalloc shows which line makes them",
         ]
     lines = [f"look in {where} for what is kept from step to step: {_possible(growth, seen)}"]
-    if any(seen.has(library) for library in _TENSORS):
-        lines.append(_NUMBERS_OF_TORCH if seen.has("torch") else "keep numbers, not tensors: `float(loss)`")
+    others = any(library in (seen.libraries or ()) for library in _TENSORS)
+    if others or seen.libraries is None or growth.device != _HOST:
+        is_torch = seen.has("torch") or not others
+        lines.append(_NUMBERS_OF_TORCH if is_torch else "keep numbers, not tensors: `float(loss)`")
     return [*lines, *_finding(growth, seen)]
 
 

@@ -2,6 +2,7 @@
 # make test      set up, then run every check and every test
 # make test-ecosystem  timm, TRL and stable-baselines3, alone and under run, in an environment of some 6 GB
 # make check     lint, format, types, import rules
+# make test-versions  the core's tests on every Python here, with the oldest dependencies and the newest; a table
 # make bench     set up an environment with the peers, measure them and us in one run, rewrite docs/benchmarks.md
 # make pictures  make the README's pictures again, from a real run
 # make clean     remove the environments and caches
@@ -13,7 +14,7 @@ BENCH := .venv-bench
 ECOSYSTEM := .venv-ecosystem
 PIP := pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-ecosystem check bench pictures browser clean
+.PHONY: demo test test-ecosystem test-versions check bench pictures browser clean
 
 demo: $(ENV)/ready-for-demo
 	$(BIN)/phasescope demo
@@ -28,6 +29,9 @@ test: check browser
 
 test-ecosystem: $(ECOSYSTEM)/ready
 	cd tests && ../$(ECOSYSTEM)/bin/python -m programs ecosystem/
+
+test-versions:
+	$(PYTHON) scripts/test_versions.py -n 2 --dist loadfile --timeout 120
 
 check: $(ENV)/ready-for-test
 	$(BIN)/ruff check
@@ -51,7 +55,7 @@ browser:
 	else echo "no chromium or no tmux here: the tests that need them are skipped, and say so"; fi
 
 clean:
-	rm -rf $(ENV) $(BENCH) $(ECOSYSTEM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf $(ENV) $(BENCH) $(ECOSYSTEM) .venv-versions build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(ENV)

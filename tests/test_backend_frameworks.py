@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,6 +14,11 @@ import pytest
 
 from fakes.processes import in_new_python
 from phasescope import validate_event
+
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "tensorflow", "jax")),
+    reason="the script imports torch, TensorFlow and JAX",
+)
 
 MIB = 2**20
 SCRIPT = Path(__file__).parent / "scripts" / "three_frameworks.py"

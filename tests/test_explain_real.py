@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,7 +12,13 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and workers as Linux has them")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="limits and workers as Linux has them"),
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("torch", "tensorflow")),
+        reason="the scripts train with torch and TensorFlow",
+    ),
+]
 
 SCRIPT = Path(__file__).parent / "scripts" / "explained.py"
 NAMES = (

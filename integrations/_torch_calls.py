@@ -8,6 +8,7 @@ instead of these.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +18,7 @@ from ._scopes import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 _CALL_NAMES = ("_compiled_call_impl", "_call_impl")  # all that torch's own `Module.__call__` touches
 
@@ -45,6 +47,21 @@ class Marker(Protocol):
     def call_ends(self, scope: Any, error: BaseException | None, /) -> None: ...
     def backward_begins(self) -> Any: ...
     def backward_ends(self, scope: Any, error: BaseException | None, /) -> None: ...
+
+
+_codes: set[Any] = set()  # of the functions that stand around torch's, and have set `busy` where they run
+
+
+def settle() -> None:
+    """After an exception in the middle of a mark (Ctrl-C) a thread may seem to be in a call that it has left."""
+    if not here.busy:
+        return
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code in _codes:
+            return
+        frame = frame.f_back
+    here.busy = here.in_backward = False
 
 
 def is_traced() -> bool:
@@ -116,6 +133,7 @@ def around(
 def _unseen_by_compilers(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
     """Have `torch.compile` go into `theirs` where it comes upon `ours`, and never compile `ours` by itself."""
     ours._torchdynamo_inline = theirs  # type: ignore[attr-defined]
+    _codes.add(ours.__code__)
     _leave_uncompiled(ours, and_what_it_calls=False)
     return ours
 
@@ -201,6 +219,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.marks: dict[int, Marker] = {}
+        self.before_choosing: list[Callable[[], None]] = []
         self._choosing: list[Marker] = []
         self._everywhere: Marker | None = None
         self._placed: dict[str, tuple[Any, Any]] = {}  # by name: torch's own, and what stands there now
@@ -217,6 +236,8 @@ class Calls:
 
     def add(self, marker: Marker) -> None:
         """From now on the modules in `marks` are marked, and backward passes by the marker that came last."""
+        for call in self.before_choosing:
+            call()
         self._choosing.append(marker)
         self._place_all()
 

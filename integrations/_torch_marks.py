@@ -61,6 +61,11 @@ class Forwards:
         if not name or ident not in calls.marks:  # else it is a model of its own to somebody
             calls.marks[ident] = self
 
+    def is_of(self, module: torch.nn.Module) -> bool:
+        """Whether it is this model that is marked, and not as a part of one."""
+        the_module, name = self._modules[id(module)]
+        return the_module() is module and not name
+
     def remove(self, error: BaseException | None) -> None:
         """Mark nothing any more, and close what is open in the calling thread."""
         calls.remove(self)
@@ -104,6 +109,12 @@ class Forwards:
         """Close it."""
         here.in_backward = False
         leave(scope, error)
+
+
+def is_instrumented(model: torch.nn.Module) -> bool:
+    """Whether this model, and not only one that it is a part of, is marked."""
+    marker = calls.marks.get(id(model))
+    return isinstance(marker, Forwards) and marker.is_of(model)
 
 
 class Steps:

@@ -16,7 +16,7 @@ import phasescope
 from phasescope import phase, track
 
 from ._scopes import FitSession, leave
-from ._torch_calls import calls, guarded, guarded_method, here, is_below_autograd, is_traced
+from ._torch_calls import calls, guarded, guarded_method, here, is_below_autograd, is_traced, settle
 from ._torch_loops import Loop
 from ._torch_marks import ended_with
 from ._torch_optimizers import OptimizerClasses, is_around_another
@@ -48,6 +48,7 @@ class _Threads(threading.local):
 
     stepping = False  # an optimizer that steps another one, or its parent's `step`, is one step
     fetching = False
+    session_id: str | None = None
 
     def __init__(self) -> None:
         self.loop = Loop(_roles.optimizers)
@@ -55,6 +56,16 @@ class _Threads(threading.local):
 
 _roles = Roles()
 _threads = _Threads()
+
+
+def _loop() -> Loop:
+    """The loop of the calling thread. In another session than the last time nothing of it is open."""
+    session = phasescope.current()
+    session_id = None if session is None else session.session_id
+    if _threads.session_id != session_id:
+        _threads.loop.leave_all(None)
+        _threads.session_id = session_id
+    return _threads.loop
 
 
 class Everything:
@@ -69,6 +80,7 @@ class Everything:
         calls.watch_everything(self)
         _tell_of_optimizers(self.optimizer_made)
         FitSession.before_any.append(self.leave_loops)
+        calls.before_choosing.append(self.leave_loops)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=begin_anew)
         iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
@@ -91,7 +103,7 @@ class Everything:
         if role.name is None:
             return None
         if self._has_loops and not _threads.stepping:
-            _threads.loop.forward_begins(module, role.is_trained)
+            _loop().forward_begins(module, role.is_trained)
         scope = phase(role.name)
         scope.__enter__()
         here.busy = True
@@ -112,7 +124,7 @@ class Everything:
         if not is_silent():
             self._optimizers.look_around()
             if self._has_loops and not (was_busy or _threads.stepping):
-                _threads.loop.backward_begins()
+                _loop().backward_begins()
             scope = phase("backward")
             scope.__enter__()
         return scope, was_busy
@@ -142,7 +154,7 @@ class Everything:
             _threads.loop.optimizer_stepped(key)
             return None
         if self._has_loops and not here.busy:
-            _threads.loop.optimizer_begins(key)
+            _loop().optimizer_begins(key)
         _threads.stepping = True
         scope = phase("optimizer")
         scope.__enter__()
@@ -176,10 +188,11 @@ class Everything:
 
     @guarded_method
     def _fetch_begins(self, iterator: Any) -> Any:
+        settle()
         if _threads.fetching or is_silent():
             return None
         if self._has_loops and not here.busy:
-            _threads.loop.fetch_begins(iterator)
+            _loop().fetch_begins(iterator)
         scope = phase("data")
         scope.__enter__()
         _threads.fetching = True

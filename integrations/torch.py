@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 else:
     torch = framework("torch", "torch", pip="torch")
 
-from ._torch_marks import Forwards, Steps
+from ._torch_marks import Forwards, Steps, is_instrumented
 
 __all__ = ["Instrumented", "instrument"]
 
@@ -66,7 +66,7 @@ def instrument(
     if loader is not None and not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise TypeError(f"loader must be iterable, not a {type(loader).__name__}")
     optimizers = _optimizers(optimizer)
-    if model in _instrumented:
+    if is_instrumented(model):
         raise ValueError("model is instrumented already: call undo() on what instrument() returned for it first")
     return Instrumented(model, optimizers, loader, depth)
 
@@ -94,16 +94,12 @@ class Instrumented:
         self._over = False
         self.loader = None if loader is None else TrackedLoader(loader, before)
         """The loader, each fetch from it a phase; its attributes are the original's. None where none was given."""
-        _instrumented.add(model)
 
     def undo(self, error: BaseException | None = None) -> None:
         """Mark nothing any more. A second time does nothing. A phase that is open ends; with an error, as of that."""
         if self._over:
             return
         self._over = True
-        model = self._model()
-        if model is not None:
-            _instrumented.discard(model)
         self._forwards.remove(error)
         for steps in self._steps:
             steps.release()
@@ -144,9 +140,6 @@ class TrackedLoader(track[T]):
         if name == "_loader":  # of a copy that is being made
             raise AttributeError(name)
         return getattr(self._loader, name)
-
-
-_instrumented: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 
 def _optimizers(given: Any) -> list[torch.optim.Optimizer]:

@@ -62,6 +62,15 @@ TREES = {
         "step[data forward backward data forward backward optimizer] evaluate[data x 2 forward data forward]] x 2"
     ),
     "generated": f"{BY_HAND} x 2 evaluate[forward x 3]",
+    "after_an_interrupt_in_the_middle_of_a_mark": f"epoch[{STEP} {END}]",
+    "instrumented_in_the_middle": f"epoch[{STEP} {END}] forward backward optimizer {BY_HAND}",
+    "another_session": f"epoch[{STEP}]",
+    "a_model_that_compares_and_hashes_as_it_likes": f"{BY_HAND} x 2",
+    "a_network_that_comes_later": (
+        "step[forward backward optimizer forward (Generator) forward (Discriminator) backward optimizer] "
+        "step[forward (Generator) backward optimizer forward (Generator) forward (Discriminator) backward optimizer] "
+        "step[forward (Generator) backward optimizer]"
+    ),
 }
 
 

@@ -20,7 +20,7 @@ from phasescope.integrations import _auto
 _auto.instrument_imports()
 
 import torch
-from phasescope.integrations import _torch_run
+from phasescope.integrations import _torch_calls, _torch_run
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -44,7 +44,7 @@ def loop(function: Callable[[], Any]) -> Callable[[], Any]:
             error = None
             try:
                 function()
-            except BaseException as raised:
+            except KeyboardInterrupt as raised:
                 error = raised
             _auto.script_ended(error)
             return phases(session), notes(session)
@@ -546,6 +546,64 @@ def generated() -> None:
         optimizer.step()
     model.eval()
     model.generate(tokens, max_new_tokens=3, do_sample=False, eos_token_id=None, pad_token_id=0)
+
+
+@loop
+def after_an_interrupt_in_the_middle_of_a_mark() -> None:
+    _torch_calls.here.busy = True
+    model, optimizer = trained()
+    for inputs in data(2):
+        step(model, optimizer, inputs)
+
+
+@loop
+def instrumented_in_the_middle() -> None:
+    from phasescope.integrations.torch import instrument
+
+    model, optimizer = trained()
+    for inputs in data(2):
+        step(model, optimizer, inputs)
+    with instrument(model, optimizer):
+        step(model, optimizer, inputs)
+    step(model, optimizer, inputs)
+
+
+@scenario
+def another_session() -> Any:
+    """The script ends the session that runs, and begins one."""
+    _torch_run._roles.__init__()
+    model, optimizer = trained()
+    batches = iter(data())
+    with phasescope.start():
+        step(model, optimizer, next(batches))
+    with phasescope.start() as session:
+        step(model, optimizer, next(batches))
+        _auto.script_ended(None)
+        return phases(session), notes(session)
+
+
+@loop
+def a_model_that_compares_and_hashes_as_it_likes() -> None:
+    class Odd(Net):
+        __hash__ = nn.Module.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError("asked")
+
+    model, optimizer = trained(Odd())
+    for _ in range(2):
+        step(model, optimizer, torch.randn(2, 4))
+
+
+@loop
+def a_network_that_comes_later() -> None:
+    """Names are decided anew when an optimizer is made for other parameters, and stay else."""
+    generator, of_g = trained(Generator())
+    step(generator, of_g, torch.randn(2, 4))
+    discriminator, of_d = trained(Discriminator())
+    for _ in range(2):
+        step(discriminator, of_d, generator(torch.randn(2, 4)).detach())
+        step(generator, of_g, torch.randn(2, 4))
 
 
 tell_all()

@@ -18,6 +18,7 @@ import multiprocessing.util
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background (`nohup make test &`) the tests ignore Ctrl-C by inheritance, and so would their
+        # children. A process with a handler of Python's gives its children the default.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     system = config.getoption("--without")
     if system is None:
         return

@@ -121,7 +121,7 @@ class TestExtra:
         }
 
     def test_a_process_that_also_draws_counts_once(self, driver: FakeDriver) -> None:
-        driver.gpus[0].drawing = {1: 4 * GIB, os.getppid(): GIB}
+        driver.gpus[0].drawing = {1: 4 * GIB, os.getpid() + 1: GIB}
         assert Nvml().extra(DeviceIdentity(FIRST))["other_processes_bytes"] == 5 * GIB
 
     def test_what_windows_does_not_say_is_not_said(self, driver: FakeDriver) -> None:

@@ -264,6 +264,17 @@ def test_an_epoch_is_no_step_where_steps_are_inside_of_it() -> None:
     assert found.phases == (("epoch", "step"),)
 
 
+def test_an_entry_that_only_found_the_end_is_no_step() -> None:
+    session = MadeSession()
+    for number in range(STEPS):
+        session.run("step", change=MIB)
+        if number % 10 == 9:
+            session.run("step", exhausted=True)
+    found = only(session)
+    assert found.steps == STEPS
+    assert found.bytes_per_step == pytest.approx(MIB)
+
+
 def test_epochs_without_steps_inside_are_steps() -> None:
     session = MadeSession()
     for _ in range(60):

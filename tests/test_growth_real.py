@@ -76,3 +76,10 @@ def test_workers_that_are_left_behind_are_counted(tmp_path: Path) -> None:
     growing = next(growth for growth in answer["growth"] if growth["device"] == "workers")
     assert growing["children"]["left_behind"]
     assert (growing["children"]["alive"], growing["children"]["starts"]) == (12, 6)
+
+
+def test_an_evaluation_that_gathers_all_it_predicts_is_named_although_it_has_no_steps(tmp_path: Path) -> None:
+    answer, exit_code = explained("evaluating", tmp_path)
+    assert exit_code == 4
+    assert "evaluate was open" in answer["cause"]["text"]
+    assert not any(growth["grows"] for growth in answer["growth"])

@@ -127,6 +127,8 @@ class GrowthFold:
         allocated = size_or_none(event.get("allocator_allocated_bytes"))
         if label is None or allocated is None or "allocator_allocated_bytes" in unavailable(event):
             return
+        if event["metadata"].get("exhausted") is True:  # it only found that there are no more steps
+            return
         delta = int_or_none(scope.fields.get("allocated_delta_bytes"))
         time_ns = int_or_none(event.get("timestamp_ns"))
         self.ended(label, scope.path, allocated, delta, time_ns, size_or_none(scope.fields.get("duration_ns")))

@@ -313,6 +313,18 @@ def test_a_mapped_file_that_is_read_is_no_growth() -> None:
     assert not found.grows
 
 
+def test_what_ended_after_the_last_sample_is_not_judged_and_that_is_said() -> None:
+    session = MadeSession()
+    host_sample(session, GIB, shared_bytes=MIB)
+    for number in range(STEPS):
+        session.allocated = GIB + number * MIB
+        session.run("step")
+        session.events[-1].update(device_id=-1)
+        session.events[-1]["metadata"]["backend"] = "cpu"
+    assert growth(session.events) == []
+    assert why_not(session) == "no sample of the host says how much of it is mapped from files"
+
+
 def test_a_file_that_is_read_in_bursts_is_no_growth() -> None:
     (found,) = mapping(lambda step: step // 37 * 150 * MIB, lambda _step: 0, ms=10)
     assert not found.grows

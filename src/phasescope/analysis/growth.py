@@ -195,6 +195,8 @@ class GrowthFold:
         if self.result():
             return None
         most = [found for phases in self._phases.values() if (found := phases.most()) is not None]
+        if self._held.waiting >= MIN_STEPS:
+            return "no sample of the host says how much of it is mapped from files"
         if not most:
             return "no phase has ended so far" if self._entered else "no phase was entered"
         path, ends = max(most, key=lambda found: (found[1].count, found[1].total_ns))

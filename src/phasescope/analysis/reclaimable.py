@@ -62,6 +62,11 @@ class Held:
         """Whether any sample said how much is mapped."""
         return self._last is not None
 
+    @property
+    def waiting(self) -> int:
+        """How many are not told of yet."""
+        return len(self._waiting)
+
     def add(self, end: End) -> None:
         """A phase has ended."""
         self._waiting.append(end)

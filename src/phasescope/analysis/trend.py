@@ -100,6 +100,7 @@ def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
     average = whole.average()
     grows = (
         whole.slopes()[1] > 0
+        and values[-1] >= whole.floors[0]  # it was not all given back just now
         and whole.kendall() >= _RISES_OVERALL
         and lately.kendall() >= _RISES_LATELY
         and (slope >= _COMPARABLE * average or low >= _LEFT * average)

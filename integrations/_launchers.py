@@ -1,4 +1,4 @@
-"""For `phasescope run`: ranks that a framework starts by a command line of its own, and ranks told late."""
+"""For `phasescope run`: ranks that Lightning or Ray starts by ways of their own, and ranks that are told late."""
 
 from __future__ import annotations
 
@@ -20,11 +20,42 @@ _LIGHTNING = (
 )
 
 
-def watch(command: Callable[[list[str]], list[str]], rank_is_known: Callable[[], None]) -> None:
-    """Have `command` make the command lines of Lightning's ranks, and `rank_is_known` called once torch knows its."""
+def watch(
+    command: Callable[[list[str]], list[str]],
+    rank_is_known: Callable[[], None],
+    carried: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> None:
+    """Have `command` make the command lines of Lightning's ranks, and `carried` the loop that is sent to Ray's.
+
+    `rank_is_known` is called once torch knows its.
+    """
     with_commands = functools.partial(_make_commands, command=command)
     begins = functools.partial(_after_init, then=rank_is_known)
-    when_imported({**dict.fromkeys(_LIGHTNING, with_commands), "torch.distributed.distributed_c10d": begins})
+    sent = functools.partial(_send_to_ray, carried=carried)
+    when_imported(
+        {
+            **dict.fromkeys(_LIGHTNING, with_commands),
+            "torch.distributed.distributed_c10d": begins,
+            "ray.train.v2.api.data_parallel_trainer": sent,
+        }
+    )
+
+
+def _send_to_ray(module: ModuleType, carried: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Ray's TorchTrainer and its like pack the loop into a function, which only its ranks unpack."""
+    trainer = module.DataParallelTrainer
+    pack = trainer._get_train_func
+
+    @functools.wraps(pack)
+    def _get_train_func(self: Any) -> Any:
+        loop = pack(self)
+        try:
+            return carried(loop)
+        except Exception as error:
+            logger.warning("Ray's ranks have no sessions (%s: %s)", type(error).__name__, error)
+            return loop
+
+    trainer._get_train_func = _get_train_func
 
 
 def _make_commands(module: ModuleType, command: Callable[[list[str]], list[str]]) -> None:

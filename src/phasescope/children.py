@@ -1,13 +1,15 @@
 """The processes of one `phasescope run`: each that trains has a session of its own, begun with its first phase.
 
 Nothing is left in the environment for others to inherit. A forked child is known by the hook of `fork`; one that
-multiprocessing spawns, or has a fork server make, by what its parent sends it to prepare itself with; one that a
-framework starts by its command line. Whatever fails here, the child runs on without a session, and says nothing.
+multiprocessing spawns, or has a fork server make, by what its parent sends it to prepare itself with; one that
+Lightning starts by its command line; one of Ray's by the loop that it is sent. Whatever fails here, the child runs on
+without a session, and says nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -30,6 +32,13 @@ _IN_CHILD = """
 try:
     from phasescope.children import begin
     begin(*{})
+except Exception:
+    pass
+"""
+_IN_WORKER = """
+try:
+    from phasescope.children import begin_around
+    loop = begin_around(loop, *{})
 except Exception:
     pass
 """
@@ -69,7 +78,7 @@ def expect(run: Run) -> None:
     fits = _integration("_scopes").FitSession
     fits.waits, fits.awaited = staticmethod(waits), staticmethod(awaited)
     if run.instrument:
-        _integration("_launchers").watch(command_of_child, rank_is_known)
+        _integration("_launchers").watch(command_of_child, rank_is_known, carried)
 
 
 def begin(*run: Any) -> None:
@@ -82,6 +91,28 @@ def begin(*run: Any) -> None:
 
 def _integration(name: str) -> Any:
     return importlib.import_module(f"phasescope.integrations.{name}")
+
+
+def begin_around(loop: Callable[..., Any], *run: Any) -> Callable[..., Any]:
+    """In a worker that may go on with other work: the same, and the session ends with the loop."""
+    begin(*run)
+
+    @functools.wraps(loop)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return loop(*args, **kwargs)
+        finally:
+            _script_ended()
+            with contextlib.suppress(Exception):
+                phases.set_recorder(None) if waits() else _stop()
+
+    return call
+
+
+def _stop() -> None:
+    from phasescope.session import stop
+
+    stop()
 
 
 def _wait_in_child() -> None:
@@ -216,6 +247,26 @@ class _Sent:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (exec, (_IN_CHILD.format(tuple(self._run)), {}))
+
+
+class Carried:
+    """A function that is sent to a worker of a cluster's. There it is itself again, begun around where we are."""
+
+    def __init__(self, loop: Callable[..., Any], run: Run) -> None:
+        self._loop, self._run = loop, run
+        functools.update_wrapper(self, loop)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._loop(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        code = _IN_WORKER.format(tuple(self._run))
+        return (eval, ("exec(code, there) or there['loop']", {"code": code, "there": {"loop": self._loop}}))
+
+
+def carried(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """For ranks that Ray starts: the loop as it is sent to them."""
+    return loop if _run is None else Carried(loop, _run)
 
 
 def _send_along(spawn: ModuleType) -> None:

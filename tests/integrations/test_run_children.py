@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import os
+import pickle
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import phasescope
+from phasescope.children import Carried, Run
 from scenarios import SCRIPTS, phases_in
 
 if TYPE_CHECKING:
@@ -160,6 +163,34 @@ def test_a_child_that_can_have_no_session_runs_on_in_silence(tmp_path: Path, met
         [sys.executable, *command, str(tmp_path / "rings")], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+
+
+SENT = """
+import base64, pickle, sys
+loop = pickle.loads(base64.b64decode(sys.argv[1]))
+print(loop('a', 'b'), 'phasescope' in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("has_phasescope", [True, False])
+def test_a_loop_that_is_sent_to_a_cluster_begins_a_session_there_where_it_can(
+    tmp_path: Path, has_phasescope: bool
+) -> None:
+    """As Ray sends it to its ranks: pickled, and taken to be the loop itself."""
+    base: str = getattr(sys, "_base_executable")  # noqa: B009
+    if not has_phasescope and sys.prefix == sys.base_prefix:
+        pytest.skip("there is no Python beside that of the virtual environment")
+    sent = Carried(os.path.join, Run("run-of-ray", str(tmp_path / "rings"), 100, False))
+    text = base64.b64encode(pickle.dumps(sent)).decode()
+    done = subprocess.run(
+        [sys.executable if has_phasescope else base, "-c", SENT, text],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"a/b {has_phasescope}\n"
 
 
 @pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="needs a Python beside that of the virtual environment")

@@ -135,6 +135,18 @@ def test_of_a_session_that_runs_it_is_told_and_nothing_is_wrong() -> None:
     assert answer.phases[0].endswith("+5.86 GiB on host since it began, rising all the time")
 
 
+def test_what_gathers_by_making_all_of_it_anew_is_seen_beside_its_copies() -> None:
+    """As transformers' Trainer does: each batch is joined to all before, so it takes twice as much for a moment, and
+    ever longer."""
+    session = trained()
+    entered = session.enter("evaluate")
+    for number in range(1, 200):
+        gathered = GIB + int(number**0.5 * 27 * MIB)
+        session.allocated = gathered + (gathered - GIB if number % 3 == 0 else 0)
+        sampled(session, 0.1, 0, inside=entered)
+    assert explained(session).cause.kind == "phase_rises"
+
+
 def test_garbage_that_comes_and_goes_is_no_rise() -> None:
     blamed = 0
     for seed in range(200):
@@ -145,3 +157,21 @@ def test_garbage_that_comes_and_goes_is_no_rise() -> None:
             sampled(session, 0.1, 0, inside=entered)
         blamed += explained(session).cause.kind == "phase_rises"
     assert blamed <= 2
+
+
+def test_an_evaluation_whose_steps_are_seen_is_not_told_of_by_the_training_before() -> None:
+    session = MadeSession(backend="cpu", device_id=-1)
+    session.allocated = GIB
+    for _ in range(100):
+        entered = session.enter("epoch", "step")
+        session.run("epoch", "step", "forward", ms=5)
+        entered.exit()
+        sampled(session, 0.1, 0)
+    for _ in range(120):
+        session.run("epoch", "evaluate", "forward", ms=100, change=2 * MIB)
+        sampled(session, 0.1, 0)
+    answer = explained(session)
+    assert answer.cause.kind == "growth"
+    assert "per entry of epoch/evaluate/forward" in answer.cause.text
+    assert "epoch/step" not in str(answer)
+    assert answer.advice[0].startswith("look in all of epoch/evaluate/forward, and around it, for what it gathers")

@@ -148,6 +148,9 @@ class Phases:
         judged, rates = self.judged(), self._kept.rates()
         if judged is None or rates is None or self._beat is None:
             return None
+        span, beats_span = judged[1].span_ns, self._beat.span_ns
+        if span is not None and beats_span is not None and beats_span[1] < span[0]:
+            return None  # what was noted is of a loop that was over before these steps began
         beats = self._beat.count / judged[1].count
         return Rates(rates.level * beats, [own * beats for own in rates.own])
 

@@ -21,6 +21,7 @@ _FEWEST_NEW = 3  # so many more of them in the second half of the time are no st
 _BYTES_PER_BLOCK = 64
 _SMALL_SHARE = 0.3  # of the growth, that small objects account for
 _NUMBERS_OF_TORCH = "keep numbers, not tensors: `loss.item()` or `loss.detach()`, else each one keeps its whole graph"
+_EVALUATIONS = frozenset({"evaluate", "evaluation", "validate", "validation", "predict", "test"})
 _TENSORS = ("torch", "tensorflow", "keras", "jax")
 
 
@@ -34,6 +35,9 @@ def keepers(growth: Growth, seen: Seen) -> list[str]:
             f"look in {where} for lists and dicts of small Python objects: by their number those are most of it",
             "tracemalloc shows which line makes them",
         ]
+    is_evaluation = growth.per is not None and bool(_EVALUATIONS & set(growth.per))
+    if is_evaluation:
+        return [*_gathered(where, growth.device, seen), *_finding(growth, seen)]
     lines = [f"look in {where} for what is kept from step to step: {_possible(growth, seen)}"]
     others = any(library in (seen.libraries or ()) for library in _TENSORS)
     if others or seen.libraries is None or growth.device != _HOST:
@@ -54,11 +58,15 @@ def _possible(growth: Growth, seen: Seen) -> str:
 
 def gatherers(rise: Rise, seen: Seen) -> list[str]:
     """The same of a phase that gathers for as long as it runs."""
+    return _gathered(path_text(rise.path), rise.device, seen)
+
+
+def _gathered(where: str, device: str, seen: Seen) -> list[str]:
     lines = [
-        f"look in {path_text(rise.path)} for what it gathers: outputs, logits or predictions of all batches in a list; "
-        "keep sums and counts instead, or write each batch away"
+        f"look in {where} for what it gathers: outputs, logits or predictions of all batches in a list; keep sums and "
+        "counts instead, or write each batch away"
     ]
-    on_host = rise.device == _HOST
+    on_host = device == _HOST
     if seen.has("transformers"):
         moves = "`batch_eval_metrics=True`" if on_host else "`eval_accumulation_steps`, which moves it to the host"
         lines.append(

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _MOST_LEVELS = 2048
 _MAX_DEVICES = 64
 _MAX_LEFT = 64
-_FEWEST_SAMPLES = 16
+_FEWEST_SAMPLES = 48
 _QUARTERS = 4
 _RISING = 2  # of the three steps between them
-_QUARTER_SHARE = 0.08  # of the whole rise, of a quarter in which it rises
-_STAYS_SHARE = 0.5  # of the whole rise, of the last quarter's least
+_QUARTER_SHARE = 0.08  # of what stays, of a step up
+_STAYS_SHARE = 0.33  # of the whole rise, of the last quarter's least
 _LEAST_BYTES = 64 << 20
 _LEAST_SHARE = 0.2  # of what is allocated in the end
 _MOST_OF_IT = 0.8  # the innermost phase in which so much of the rise came about is the one
@@ -156,7 +156,7 @@ def _rises(before: int, levels: Sequence[int]) -> bool:
     bounds = [quarter * len(levels) // _QUARTERS for quarter in range(_QUARTERS + 1)]
     lows = [min(levels[begin:end]) for begin, end in itertools.pairwise(bounds)]
     steps = [after - at for at, after in zip([before, *lows], lows, strict=False)]
-    whole = max(levels) - before
-    least = _QUARTER_SHARE * whole
+    stays = lows[-1] - before
+    least = _QUARTER_SHARE * stays
     rising = [step >= least > 0 for step in steps[1:]]
-    return sum(rising) >= _RISING and rising[-1] and lows[-1] - before >= _STAYS_SHARE * whole
+    return sum(rising) >= _RISING and rising[-1] and stays >= _STAYS_SHARE * (max(levels) - before)

@@ -88,6 +88,8 @@ def suspects(growth: Growth) -> str:
         return path_text(found) if found else "the loop, outside of any phase,"
     shows = enclosing(growth.phases)
     around = shows[:-1] if len(growth.phases) == 1 else shows
+    if not growth.retained_bytes and growth.per is not None:
+        return f"all of {path_text(growth.per)}, and around it,"
     if not around:
         return "all of the loop, in its phases and between them,"
     alone = f" not in {path_text(shows)} alone," if shows != around else ""

@@ -174,4 +174,5 @@ def test_an_evaluation_whose_steps_are_seen_is_not_told_of_by_the_training_befor
     assert answer.cause.kind == "growth"
     assert "per entry of epoch/evaluate/forward" in answer.cause.text
     assert "epoch/step" not in str(answer)
-    assert answer.advice[0].startswith("look in all of epoch/evaluate/forward, and around it, for what it gathers")
+    assert answer.advice[0].startswith("look in all of epoch/evaluate")
+    assert "for what it gathers: outputs, logits or predictions" in answer.advice[0]

@@ -42,6 +42,7 @@ CONSTANTS_OFFSET = 128
 _MAX_CONSTANTS = 1 << 20
 
 _RECORD = struct.Struct("=IIQ")
+_WORD = struct.Struct("=Q")
 _PAD = b"\xff\xff\xff\xff"  # in the place of a length: the segment holds no more
 _PATIENCE = 1 << 18  # places looked at behind damage, in all: each may cost a checksum where a file is made to be slow
 _LOOKS = 5  # at what never becomes whole; more than the chances that a record below the head gets
@@ -145,7 +146,7 @@ class RingWriter:
         stores = [(self._at, _PAD)] if self._limit - self._at >= len(_PAD) else []
         oldest = self._limit + self._base + self.layout.segment - self.layout.capacity
         if oldest > self._begun:
-            stores.append((8 * OLDEST, struct.pack("=Q", oldest)))
+            stores.append((8 * OLDEST, _WORD.pack(oldest)))
         return stores
 
     def _put(self, at: int, data: bytes) -> None:

@@ -33,6 +33,7 @@ class Batches:
         self.trains: bool | None = None
         self.fetches = 0
         self.is_exhausted = False
+        self.is_unsorted = False  # the first was fetched, and nothing spoke for either
         self.was_looked_at = False  # there was a forward without gradients since the last fetch
 
 
@@ -90,6 +91,7 @@ class Loop:
         begins = not batches.fetches or batches.is_exhausted
         batches.fetches = 1 if begins else batches.fetches + 1
         batches.is_exhausted = batches.was_looked_at = False
+        batches.is_unsorted = begins and trains is None
         self._last = batches
         if batches.trains is None and batches not in self._unproven:
             self._unproven.append(batches)
@@ -144,17 +146,20 @@ class Loop:
     def _fetch_for_training(self, batches: Batches, begins: bool) -> None:
         self._scopes.leave("evaluate")
         if "epoch" not in self._scopes or (begins and self._is_new_epoch(batches)):
-            self._leave_step()
-            self._scopes.leave("epoch")
-            self._scopes.enter("epoch", n=self._epochs)
-            self._epochs += 1
-            self._of_epoch = batches
+            self._begin_epoch(batches)
         elif self._step is not None and self._is_over_at_a_fetch(self._step):
             self._leave_step()
         if self._step is None:
             self._enter_step(batches)
         elif self._step.batches is None:
             self._step.batches = batches
+
+    def _begin_epoch(self, batches: Batches) -> None:
+        self._leave_step()
+        self._scopes.leave("epoch")
+        self._scopes.enter("epoch", n=self._epochs)
+        self._epochs += 1
+        self._of_epoch = batches
 
     def _is_new_epoch(self, batches: Batches) -> bool:
         """Whether these begin one: not if they come beside those of the epoch, or each iterator is for one batch."""
@@ -204,6 +209,11 @@ class Loop:
         self._scopes.leave("evaluate")
         if self._step is not None and self._is_by_hand(self._step) and self._is_over(self._step):
             self._leave_step()
+        last = self._last
+        if self._step is None and last is not None and last.is_unsorted:
+            last.is_unsorted = False
+            if "epoch" in self._scopes and self._is_new_epoch(last):
+                self._begin_epoch(last)
         if self._step is None:
             self._enter_step(None)
         assert self._step is not None

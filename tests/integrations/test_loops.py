@@ -66,6 +66,14 @@ TREES = {
     "instrumented_in_the_middle": f"epoch[{STEP} {END}] forward backward optimizer {BY_HAND}",
     "another_session": f"epoch[{STEP}]",
     "a_model_that_compares_and_hashes_as_it_likes": f"{BY_HAND} x 2",
+    "new_data_for_each_epoch": (
+        f"epoch[{STEP} x 2 {END} data] epoch[{BY_HAND} {STEP} {END} data] epoch[{BY_HAND} {STEP} {END}]"
+    ),
+    "a_penalty_on_gradients": (
+        "epoch[step[data forward (Generator) forward (Discriminator) x 3 backward optimizer] "
+        "step[data forward (Generator) forward (Discriminator) x 3 backward optimizer "
+        f"forward (Generator) {GAN}] {END}]"
+    ),
     "a_network_that_comes_later": (
         "step[forward backward optimizer forward (Generator) forward (Discriminator) backward optimizer] "
         "step[forward (Generator) backward optimizer forward (Generator) forward (Discriminator) backward optimizer] "

@@ -606,4 +606,30 @@ def a_network_that_comes_later() -> None:
         step(generator, of_g, torch.randn(2, 4))
 
 
+@loop
+def new_data_for_each_epoch() -> None:
+    model, optimizer = trained()
+    for loader in [data(), data(), data()]:
+        for inputs in loader:
+            step(model, optimizer, inputs)
+
+
+@loop
+def a_penalty_on_gradients() -> None:
+    """As WGAN-GP, whose generator steps every other batch."""
+    generator, discriminator = Generator(), Discriminator()
+    of_g, of_d = torch.optim.Adam(generator.parameters()), torch.optim.Adam(discriminator.parameters())
+    for n, real in enumerate(data()):
+        fake = generator(torch.randn(2, 4)).detach()
+        between = (real + fake).requires_grad_()
+        (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+        of_d.zero_grad()
+        (discriminator(fake).mean() - discriminator(real).mean() + gradient.pow(2).sum()).backward()
+        of_d.step()
+        if n == 1:
+            of_g.zero_grad()
+            (-discriminator(generator(torch.randn(2, 4))).mean()).backward()
+            of_g.step()
+
+
 tell_all()

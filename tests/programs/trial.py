@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 KINDS = ("harm", "loops", "growth", "reliability")
-_LIMIT_S = 240.0
+_LIMIT_S = 600.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,6 +36,7 @@ def test_two_epochs_with_validation_are_the_documented_tree(told: dict[str, Any]
     assert not still_wrapped
 
 
+@pytest.mark.skipif(importlib.util.find_spec("pytorch_lightning") is None, reason="needs pytorch-lightning")
 def test_the_other_package_is_marked_alike(told: dict[str, Any], tmp_path: Path) -> None:
     other = told_by("lightning_fits.py", tmp_path, "pytorch_lightning", "two_epochs_with_validation", "weights")
     assert other["two_epochs_with_validation"] == told["two_epochs_with_validation"]

@@ -12,7 +12,10 @@ from scenarios import documented, told_by, tree
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("transformers", "accelerate", "torch")),
+    reason="needs transformers[torch]",
+)
 
 STEP = ["data", "step", "step/forward", "step/backward", "step/optimizer"]
 

@@ -17,7 +17,7 @@ import pytest
 
 import phasescope
 from fakes.mounts import mounted
-from fakes.processes import in_forked_child
+from fakes.processes import in_forked_child, in_new_python
 from fakes.rings import let_go, new_file, read_all, ring_of
 from phasescope import system
 
@@ -231,3 +231,38 @@ def test_where_a_ring_can_be_shortened_the_kernel_stores(
     unprotected = place == "disk" or system.user_id() == 0
     assert type(file.writer).__name__ == ("GuardedWriter" if unprotected else "RingWriter")
     let_go(file)
+
+
+RECORDED = """
+import os, threading
+import phasescope
+
+session = phasescope.start(capacity_bytes=1 << 20, interval_ms=10, directory={directory!r}, record={recording!r})
+seen = threading.Semaphore(0)
+
+def see(record):
+    if record.event_type == "phase_exit":
+        seen.release()
+
+subscription = session.subscribe(see)
+for n in range(300):
+    with phasescope.phase("step", n=n):
+        pass
+    assert seen.acquire(timeout=60)
+    if n % 100 == 50:
+        os.truncate(session.path, 1000)
+session.stop()
+print(subscription.missed, subscription.errors)
+"""
+
+
+def test_a_recording_and_a_subscriber_go_on_where_the_ring_file_is_shortened(tmp_path: Path) -> None:
+    """What they had not read by then is lost with the file."""
+    recording = tmp_path / "run.jsonl"
+    said = in_new_python(RECORDED.format(directory=str(tmp_path / "rings"), recording=str(recording)))
+    assert said.split()[1] == "0"
+    with phasescope.attach(recording) as reader:
+        steps = [event["metadata"]["phase_scope"] for event in reader.events() if event["event_type"] == "phase_exit"]
+    numbers = [step["attributes"]["n"] for step in steps]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-48:] == list(range(252, 300))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PYTHONS, help="this Python, and no other")
     parser.add_argument("--again", action="store_true", help="make the environments anew")
     known, pytest_arguments = parser.parse_known_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests send it; what is started with `&` ignores it
     if known.again:
         shutil.rmtree(ENVIRONMENTS, ignore_errors=True)
     wanted = known.only or PYTHONS

@@ -1,0 +1,27 @@
+r"""Keep 2 MiB in each step, under batches that take up to 30 MiB in forward and give it back in backward: a leak.
+
+needs: numpy
+verdict: growth
+never: keeps [0-9.]+ GiB|forward keeps \+[1-9][0-9]
+tree:
+  step ×300
+    forward ×300
+    backward ×300
+"""
+
+import random
+
+import numpy as np
+
+from phasescope import phase
+
+random.seed(0)
+kept = []
+for _ in range(300):
+    with phase("step"):
+        with phase("forward"):
+            batch = np.ones(random.randrange(2**19, 2**22))
+        with phase("backward"):
+            del batch
+        kept.append(np.ones(2**18))
+print(len(kept))

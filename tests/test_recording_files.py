@@ -10,8 +10,10 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +29,6 @@ from phasescope.recording.recorder import Recorder, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NOBODY = 65534
 OF_ANOTHER = b'{"of": "somebody else"}\n' * 1000
@@ -127,26 +128,34 @@ def test_a_path_goes_on_to_mean_the_same_file_after_a_change_of_directory(tmp_pa
         assert reader.state == "stopped"
 
 
-def as_nobody(folder: Path) -> None:
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A directory for `as_nobody`, in none that is root's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        folder = Path(name) / "closed"
+        folder.mkdir()
+        if os.getuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        yield folder
+        folder.chmod(0o700)
+
+
+def as_nobody() -> None:
     """For a forked child: root may list whatever there is."""
     if os.getuid() == 0:
-        for above in (folder, *folder.parents):
-            if not above.stat().st_mode & stat.S_IXOTH and above.stat().st_uid == 0:
-                above.chmod(above.stat().st_mode | stat.S_IXOTH)
-        os.chown(folder, NOBODY, NOBODY)
         os.setgid(NOBODY)
         os.setuid(NOBODY)
 
 
-def test_where_a_directory_can_not_be_listed_no_part_replaces_another(tmp_path: Path) -> None:
-    folder = tmp_path / "closed"
-    folder.mkdir()
+def test_where_a_directory_can_not_be_listed_no_part_replaces_another(closed: Path) -> None:
+    folder = closed
     (folder / "run.1.jsonl").write_bytes(OF_ANOTHER)
     path = folder / "run.jsonl"
     events = steps(2000)
 
     def record(acknowledged: memoryview) -> None:
-        as_nobody(folder)
+        as_nobody()
         folder.chmod(0o300)
         write(path, events, max_bytes=10**7, part_bytes=80_000)
         acknowledged[0] = 1
@@ -159,12 +168,11 @@ def test_where_a_directory_can_not_be_listed_no_part_replaces_another(tmp_path: 
     assert read(path) == events
 
 
-def test_the_bound_holds_where_a_directory_can_not_be_listed(tmp_path: Path) -> None:
-    folder = tmp_path / "closed"
-    folder.mkdir()
+def test_the_bound_holds_where_a_directory_can_not_be_listed(closed: Path) -> None:
+    folder = closed
 
     def record(acknowledged: memoryview) -> None:
-        as_nobody(folder)
+        as_nobody()
         folder.chmod(0o300)
         write(folder / "run.jsonl", steps(4000), max_bytes=400_000, part_bytes=80_000)
         acknowledged[0] = 1

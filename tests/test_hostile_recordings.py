@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import random
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -184,3 +187,58 @@ def test_no_word_of_a_command_line_is_given_to_the_terminal_as_an_order(
     assert cli.main(words) in (cli.NOT_FOUND, cli.WRONG_USAGE)
     out, err = capsys.readouterr()
     assert not set(out + err) & {"\x1b", "\x07", "\x9b"}
+
+
+def named(kind: str, name: str, event: Event) -> Event:
+    """The event with this name in some place that readers keep."""
+    event = copy.deepcopy(event)
+    scope = event["metadata"]["phase_scope"]
+    if kind == "device":
+        event["metadata"]["backend"] = name
+    elif kind == "session":
+        event["session_id"] = name
+    elif kind == "phase":
+        scope.update(name=name, path=[name])
+    else:
+        scope[kind] = name
+    return event
+
+
+PEAK = """
+import resource, sys
+from phasescope import cli
+cli.main(["summary", sys.argv[1]])
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+@pytest.mark.parametrize("kind", ["phase", "device", "scope_id"])
+def test_a_small_file_with_long_names_takes_no_large_memory(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "run.jsonl.gz"
+    enter = steps(1)[0]
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for number in range(250):
+            event = named(kind, f"{number}{'x' * 300_000}", enter)
+            file.write(json.dumps({**event, "timestamp_ns": enter["timestamp_ns"] - 250 + number}).encode() + b"\n")
+        for event in steps(3):
+            file.write(json.dumps(event).encode() + b"\n")
+    assert path.stat().st_size < 3 << 20
+    done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 90  # MiB; the names are 75
+    with attach(path) as reader:
+        assert reader.events() == steps(3)
+        assert reader.damaged == 250
+        assert "a name of 3000" in str(reader.problems[0]) or "a name of 300001" in str(reader.problems[0])
+
+
+def test_of_very_many_sessions_the_first_are_named_and_all_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    events = steps(2)
+    others = [{**events[0], "session_id": f"other {number}"} for number in range(3000)]
+    path.write_text("".join(json.dumps(event) + "\n" for event in (*others, *events)))
+    with attach(path) as reader:
+        assert reader.events() == events
+        assert len(reader.others) == 1001
+        assert sum(reader.others.values()) == 3000
+        assert reader.others["further sessions"] == 2000

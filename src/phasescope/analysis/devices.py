@@ -11,7 +11,7 @@ from .spans import int_or_none, size_or_none, unavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MAX_DEVICES = 4096
+_MAX_DEVICES = 256
 _HOST = -1
 _ANY = "device"
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_PATHS = 4096
 MAX_DEPTH = 64
+_MAX_DEVICES = 256
 """What goes beyond either is counted together in one last row, whose path is empty."""
 
 
@@ -164,6 +165,8 @@ class _Node:
 
     def saw(self, device: str, boundary: bool, allocated_bytes: int | None) -> None:
         """What an event says of the device, or several at once the most of it."""
+        if device not in self.seen and len(self.seen) + len(self.devices) >= _MAX_DEVICES:
+            return
         if boundary:
             self.devices[device] = None
         if allocated_bytes is not None and allocated_bytes > self.seen.get(device, -1):

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import gc
 import os
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from phasescope.reader import Reader
     from phasescope.recording.convert import Converted
 
-_MOST_PROBLEMS = 10
+_MOST_PROBLEMS = _MOST_OTHERS = 10
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -88,6 +89,6 @@ def _report(target: str, done: Converted, readers: Sequence[Reader]) -> None:
     for reader in readers:
         for problem in reader.problems[:_MOST_PROBLEMS]:
             out.line(printable(str(problem)), "yellow")
-        for session_id, count in reader.others.items():
+        for session_id, count in islice(reader.others.items(), _MOST_OTHERS):
             text = f"{plural(count, 'event')} of session {session_id} left out; {reader.path}#{session_id} names it"
             out.line(printable(text), "yellow")

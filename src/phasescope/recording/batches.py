@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from phasescope.recording.source import JsonlSource
 
 _MAX_KNOWN = 4096
+_MAX_BATCH_BYTES = 1 << 25  # rows may be few and long
 _METADATA = b'"metadata":'
 _BACKEND, _PATH = REPEATED.index("backend"), REPEATED.index("phase_path")
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +36,7 @@ class Batches:
         self.full: list[Rows] = []
         self.rows = Rows(())
         self.number = 1  # of these rows
+        self.size_bytes = 0  # of what they were made of, about
 
     def begin(self, common: Row) -> None:
         """New rows."""
@@ -42,6 +44,7 @@ class Batches:
             self.full.append(self.rows)
         self.rows = Rows(common)
         self.number += 1
+        self.size_bytes = 0
 
     def add(self, event: Mapping[str, Any]) -> None:
         """A whole event."""
@@ -214,6 +217,7 @@ class _LineBatches(Batches):
 
     def add_lines(self, lines: Lines) -> None:
         """The next lines."""
+        self.size_bytes += len(lines.data)
         common: Row = ()
         pid = interval_ms = -2
         for text, found in zip(lines, self._unpack.boundaries(lines), strict=True):
@@ -238,7 +242,7 @@ class _LineBatches(Batches):
             rows.phases.append(phase)
             metadata = text[at + len(_METADATA) : -1]
             rows.metadata.append(_encode(_decode(metadata)) if b"\\" in metadata else metadata)  # a table has UTF-8
-        if len(self.rows) >= ROWS:
+        if len(self.rows) >= ROWS or self.size_bytes >= _MAX_BATCH_BYTES:
             self.begin(self.rows.common)
 
     def _add_line(self, line: bytes, packed: tuple[bytes, bytes] | None = None) -> None:

@@ -57,6 +57,16 @@ _decode = msgspec.json.Decoder(Line).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
+MAX_NAME = 1024
+"""Characters in a name: of a session, a host, a device, a thread, … Readers keep those, so they are bounded."""
+
+_MAX_PATH = 16 * 1024  # of a phase; more than the profiler writes
+_SHORT_LINE_BYTES = 2048  # what it holds is bounded by that
+
+_NAMES = ("session_id", "event_type", "collector", "host", "job_id")
+_NAMES_OF_PHASES = ("scope_id", "parent_scope_id", "thread_name", "error_type", "status", "action")
+
+
 def parse(line: bytes) -> dict[str, Any]:
     """The event that a line holds. Raises InvalidEventError, whose text says what is wrong with the line."""
     try:
@@ -68,6 +78,8 @@ def parse(line: bytes) -> dict[str, Any]:
         event = {key: value for key, value in event.items() if value is not unset}
     if not _holds_together(event):
         validate_event(event)
+    if len(line) > _SHORT_LINE_BYTES:
+        _check_names(event)
     return event if "backend" in event["metadata"] else _with_backend(event)
 
 
@@ -89,6 +101,21 @@ def _holds_together(event: dict[str, Any]) -> bool:
     )
 
 
+def _check_names(event: dict[str, Any]) -> None:
+    """A file can hold any number of names of any length, compressed to nothing: who reads it must not keep them all.
+    Raises InvalidEventError."""
+    metadata = event["metadata"]
+    named = [(key, event.get(key), MAX_NAME) for key in _NAMES] + [("backend", metadata.get("backend"), MAX_NAME)]
+    scope = metadata.get("phase_scope")
+    if isinstance(scope, dict):
+        named += [(key, scope.get(key), MAX_NAME) for key in _NAMES_OF_PHASES]
+        path = scope.get("path")
+        named.append(("path", "/".join(map(str, path)) if isinstance(path, list) else scope.get("name"), _MAX_PATH))
+    for key, name, most in named:
+        if isinstance(name, str) and len(name) > most:
+            raise InvalidEventError(key, f"a name of {len(name)} characters, over {most}")
+
+
 def _any(line: bytes) -> Any:
     try:
         return _decode_any(line)
@@ -106,6 +133,7 @@ def upgraded(record: Any) -> dict[str, Any]:
     elif version == 4 and type(version) is int:
         record = _from_v4(record)
     validate_event(record)
+    _check_names(record)
     return record if "backend" in record["metadata"] else _with_backend(record)
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
-MAX_LINE_BYTES = 4 * 2**20
-"""No event is as long; what is longer is passed over without keeping it."""
+MAX_LINE_BYTES = 512 * 2**10
+"""No event is as long, nor what a session says of itself; what is longer is passed over without keeping it."""
 
 _CHUNK = 1 << 16  # what it becomes on the way stays in the processor's cache
 _MAX_OUTPUT = 1 << 20

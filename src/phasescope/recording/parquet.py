@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from phasescope.recording.columns import Rows
 
 _ROW_GROUP = 16 * columns.ROWS
+_MAX_GROUP_BYTES = 1 << 28
 _LONGEST_TEXT = 200
 _NEW = frozenset({"timestamp_ns", "metadata"})  # different in each event
 _ONCE = frozenset({"context", "metadata"})  # texts that seldom repeat
@@ -66,7 +67,7 @@ def write(batches: Iterable[Rows], path: str | os.PathLike[str], note: Callable[
                 table = _table_of_fitting(pyarrow, schema, rows)
                 tables.append(table)
                 count, unfit = count + len(table), unfit + len(rows) - len(table)
-                if sum(map(len, tables)) >= _ROW_GROUP:
+                if sum(map(len, tables)) >= _ROW_GROUP or sum(table.nbytes for table in tables) >= _MAX_GROUP_BYTES:
                     if written is not None:
                         written.result()
                     # Writing compresses, which needs no Python: meanwhile the next rows are made.

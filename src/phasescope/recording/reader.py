@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from phasescope.recording.source import Source
 
 _TAIL_BYTES = 1 << 18
+_MAX_TAIL_BYTES = 1 << 26
 _TAIL_EVENTS = 256
+_MAX_SESSIONS = 10_000
 
 
 class SessionInFile(NamedTuple):
@@ -124,10 +126,10 @@ class RecordingReader(Reader):
 
     @property
     def sessions(self) -> list[SessionInFile]:
-        """All sessions of the file, in the order in which they begin."""
+        """The sessions of the file, in the order in which they begin; of very many the first."""
         found: dict[str, SessionInFile] = {}
         for event in self._open_source().events(lambda _: None):
-            if not is_note(event):
+            if not is_note(event) and (event["session_id"] in found or len(found) < _MAX_SESSIONS):
                 session_id, time_ns = event["session_id"], event["timestamp_ns"]
                 known = found.get(session_id)
                 found[session_id] = (
@@ -198,7 +200,7 @@ class RecordingReader(Reader):
 
     def _last(self, count: int) -> list[dict[str, Any]]:
         size = _TAIL_BYTES
-        while count > 0:
+        while count > 0 and size <= _MAX_TAIL_BYTES:
             tail = self._open_source().tail(size)
             if tail is None:
                 break

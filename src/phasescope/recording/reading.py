@@ -8,7 +8,7 @@ import msgspec
 
 from phasescope.analysis.packed import PackedFold
 from phasescope.event import InvalidEventError
-from phasescope.recording.events import parse
+from phasescope.recording.events import MAX_NAME, parse
 from phasescope.recording.notes import is_note, note_in
 from phasescope.recording.source import MAX_PROBLEMS
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from phasescope.recording.lines import Lines
     from phasescope.recording.notes import Note
     from phasescope.recording.source import JsonlSource, Problem
+
+MAX_OTHERS = 1000
+FURTHER = "further sessions"
+"""Under what the events of the sessions beyond so many are counted."""
 
 
 class Reading:
@@ -42,7 +46,10 @@ class Reading:
         note = is_note(event)
         if event["session_id"] != self.session_id:
             if not note:
-                self.others[event["session_id"]] = self.others.get(event["session_id"], 0) + 1
+                other = event["session_id"]
+                if other not in self.others and len(self.others) >= MAX_OTHERS:
+                    other = FURTHER
+                self.others[other] = self.others.get(other, 0) + 1
             return False
         if note:
             self.note = note_in(event) or self.note
@@ -175,7 +182,7 @@ _LINE_KEYS = {
 _MAX_INT = 2**63 - 1
 _Size = Annotated[int, msgspec.Meta(ge=0, le=_MAX_INT)]
 _Change = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _COMMON = ("session_id", "collector", "host", "job_id", "rank", "local_rank", "world_size")
 _MAX_LEARNED = 64
 _ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}

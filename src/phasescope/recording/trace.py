@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COUNTERS = ("allocated_bytes", "reserved_bytes", "used_bytes")
 _SILENT = ("sample", "phase_enter", "phase_exit")
 _MAX_OPEN = 65_536
+_MAX_FIGURES = 4096
 
 
 class Process(NamedTuple):
@@ -161,6 +162,8 @@ class Tracer:
     def _lane_for(self, scope: Scope, time_ns: int) -> _Lane:
         """Where the phase lies on top: on its parent's lane if nothing else does, else on a lane that is empty."""
         thread_id = int_or_none(scope.fields.get("thread_id")) or 0
+        if thread_id not in self._lanes and len(self._lanes) >= _MAX_OPEN:
+            thread_id = 0
         parent = scope.fields.get("parent_scope_id")
         lanes = self._lanes.setdefault(thread_id, [])
         for lane in lanes:
@@ -182,7 +185,10 @@ class Tracer:
     def _counters(self, row: DeviceRow, time_ns: int) -> Iterator[Counter]:
         for name in COUNTERS:
             value = getattr(row, name)
-            if value is not None and self._figures.get((row.label, name)) != value:
+            known = self._figures.get((row.label, name))
+            if known is None and len(self._figures) >= _MAX_FIGURES:
+                continue
+            if value is not None and known != value:
                 self._figures[row.label, name] = value
                 yield Counter(self._process, row.label, name, time_ns, value)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import ring, system
-from phasescope.guarded import GuardedWriter
+from phasescope.guarded import CheckedWriter, GuardedWriter
 
 if TYPE_CHECKING:
     import mmap
@@ -260,12 +260,13 @@ def _create_file(directory: str, name: str, layout: ring.Layout, constants: byte
 
 def _writer(path: str, fd: int, buffer: mmap.mmap, layout: ring.Layout, constants: bytes) -> ring.RingWriter:
     """One that stores into the pages itself only where they are the file's own and nobody can take them away."""
-    if system.file_system(fd) == "tmpfs" and _is_sealed(path, fd):
+    in_memory = system.file_system(fd) == "tmpfs"
+    if in_memory and _is_sealed(path, fd):
         return ring.RingWriter(buffer, layout, constants)
-    try:
-        return GuardedWriter(buffer, layout, constants, fd)
-    except NotImplementedError:
-        return ring.RingWriter(buffer, layout, constants)
+    for kind in (CheckedWriter, GuardedWriter) if in_memory else (GuardedWriter,):
+        with contextlib.suppress(NotImplementedError):
+            return kind(buffer, layout, constants, fd)
+    return ring.RingWriter(buffer, layout, constants)
 
 
 def _is_sealed(path: str, fd: int) -> bool:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-versions"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "jsonschema", "httpx", "numpy")
+TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "jsonschema", "httpx", "numpy", "perfetto")
 CORE: tuple[str, ...] = (
     "tests",
     "--ignore=tests/integrations",

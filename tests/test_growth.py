@@ -313,6 +313,19 @@ def test_a_mapped_file_that_is_read_is_no_growth() -> None:
     assert not found.grows
 
 
+def test_a_file_that_is_mapped_and_read_and_closed_between_two_samples_is_no_growth() -> None:
+    session = MadeSession()
+    host_sample(session, GIB, shared_bytes=MIB)
+    for number in range(STEPS):
+        session.allocated = GIB + number * MIB
+        session.run("step")
+        session.events[-1].update(device_id=-1)
+        session.events[-1]["metadata"]["backend"] = "cpu"
+    host_sample(session, GIB, shared_bytes=MIB)
+    (found,) = growth(session.events)
+    assert not found.grows
+
+
 def test_what_ended_after_the_last_sample_is_not_judged_and_that_is_said() -> None:
     session = MadeSession()
     host_sample(session, GIB, shared_bytes=MIB)

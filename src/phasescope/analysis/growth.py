@@ -14,7 +14,7 @@ from .crews import Crews
 from .devices import device_label, device_row
 from .ends import Phases, Timed
 from .kept import accounting_for, is_outside
-from .reclaimable import End, Files, Held
+from .reclaimable import End, Files, Held, Own
 from .spans import Scope, int_or_none, scope_of, size_or_none, unavailable
 from .text import count_text, path_text
 from .trend import MIN_STEPS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .trend import Trend
 
 _MAX_DEVICES = 64
+_SEEN_BY_SAMPLES = 0.25  # of what the ends of phases say, the samples must see so much
 
 HOST = "host"
 WORKERS = "workers"
@@ -104,6 +105,7 @@ class GrowthFold:
         self._entered = False
         self._crews = Crews()
         self._files = Files()
+        self._own = Own()
         self._held = Held(lambda end: self._ended(HOST, *end))
         self.mapped_bytes: int | None = None
 
@@ -156,6 +158,7 @@ class GrowthFold:
             phases = self._phases[label] = Phases()
         if phases.ended(path, allocated, delta, time_ns, duration_ns):
             self._sampled.clear()  # the steps begin here
+            self._own.begin()
 
     def _sample(self, event: Mapping[str, Any]) -> None:
         label = _label(event)
@@ -165,6 +168,8 @@ class GrowthFold:
         time_ns = int_or_none(event.get("timestamp_ns"))
         off = self._to_take_off(event, time_ns) if label == HOST else 0
         if row.allocated_bytes is not None:
+            if label == HOST:
+                self._own.sample(row.allocated_bytes - off)
             self._sampled.setdefault(label, Timed()).add(max(0, row.allocated_bytes - off), time_ns)
         if row.free_bytes is not None:
             self._rooms[label] = row.free_bytes
@@ -211,6 +216,10 @@ class GrowthFold:
             return None
         step, ends = found
         trend = ends.levels.series.trend()
+        if trend is not None and label == HOST and self._held.is_known:
+            # Between two samples a file may be mapped, read and closed: what stays is there at the samples as well.
+            stays = self._own.risen() >= _SEEN_BY_SAMPLES * trend.slope * trend.steps
+            trend = trend._replace(grows=trend.grows and stays)
         return None if trend is None else self._growth(label, trend, ends.levels, step, phases)
 
     def _by_time(self, label: str, timed: Timed) -> Growth | None:

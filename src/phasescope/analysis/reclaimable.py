@@ -7,6 +7,7 @@ that was swapped out, and shared memory, which no file could give back.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .spans import size_or_none
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _MOST_HELD = 4096
+_FEW = 8
 
 
 class Files:
@@ -46,6 +48,29 @@ class End(NamedTuple):
     delta: int
     time_ns: int | None
     duration_ns: int
+
+
+class Own:
+    """What the process had of its own at the samples: the first few since the steps began, and the last few."""
+
+    def __init__(self) -> None:
+        self._first: list[int] = []
+        self._last: deque[int] = deque(maxlen=_FEW)
+
+    def sample(self, size: int) -> None:
+        """The next sample's, in bytes."""
+        if len(self._first) < _FEW:
+            self._first.append(size)
+        self._last.append(size)
+
+    def begin(self) -> None:
+        """The steps begin: the sample before them is the first."""
+        self._first = list(self._last)[-1:]
+
+    def risen(self) -> int:
+        """By how much it rose at most, as far as the samples tell."""
+        half = (len(self._first) + 1) // 2
+        return max(list(self._last)[-half:], default=0) - min(self._first[:half], default=0)
 
 
 class Held:

@@ -2,7 +2,6 @@
 
 needs: timm torchvision
 launcher: -W ignore
-
 tree:
   epoch ×2
     step ×6

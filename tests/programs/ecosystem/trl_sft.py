@@ -3,7 +3,6 @@
 needs: trl datasets
 launcher: -W ignore
 stderr: progress and times
-
 tree:
   train ×1
     setup ×1

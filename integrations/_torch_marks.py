@@ -51,6 +51,8 @@ class Forwards:
         ident = id(module)
 
         def gone(_reference: Any) -> None:
+            if not calls:  # the interpreter has emptied this module already
+                return
             self._modules.pop(ident, None)
             if calls.marks.get(ident) is self:
                 del calls.marks[ident]

@@ -1,0 +1,10 @@
+"""End with an exit code of its own, after some output; no phase was left with it.
+
+exit: 3
+verdict: none
+"""
+
+import sys
+
+print("done what could be done")
+sys.exit(3)

@@ -1,0 +1,9 @@
+"""End with a text as the exit code: Python prints it and exits with 1.
+
+exit: 1
+verdict: none
+"""
+
+import sys
+
+sys.exit("no data: nothing to train")

@@ -147,6 +147,38 @@ def test_what_gathers_by_making_all_of_it_anew_is_seen_beside_its_copies() -> No
     assert explained(session).cause.kind == "phase_rises"
 
 
+def runs_out(session: MadeSession, entered: MadePhase, **told: object) -> Explanation:
+    entered.exit(status="error", error_type="MemoryError")
+    what = {"error_type": "MemoryError", "out_of_memory": True, "memory": "host", "settings": {}, **told}
+    session.event(
+        "error",
+        context="MemoryError",
+        metadata={"phase_scope": entered.scope(), **what},
+        device_total_bytes=64 * GIB,
+        device_used_bytes=session.allocated + GIB,
+    )
+    session.event("stop", context="the interpreter exited after MemoryError")
+    return explained(session, "stopped")
+
+
+@pytest.mark.parametrize(("asked", "kind"), [(2048 * GIB, "too_large"), (GIB, "unknown")])
+def test_it_is_not_blamed_for_a_wrong_shape_or_where_there_was_room(asked: int, kind: str) -> None:
+    session = trained()
+    entered = session.enter("evaluate")
+    sampled(session, 30, 200 * MIB, inside=entered)
+    assert runs_out(session, entered, requested_bytes=asked).cause.kind == kind
+
+
+def test_imports_and_loading_at_the_start_are_no_rise() -> None:
+    session = MadeSession(backend="cpu", device_id=-1)
+    session.allocated = 100 * MIB
+    session.event("start")
+    entered = session.enter("train")
+    sampled(session, 20, 30 * MIB, inside=entered)
+    answer = explained(session)
+    assert (answer.cause.kind, answer.evidence.rises) == ("killed", ())
+
+
 def test_garbage_that_comes_and_goes_is_no_rise() -> None:
     blamed = 0
     for seed in range(200):

@@ -13,7 +13,7 @@ from . import ranout
 from .ending import DEVICE_OUT_OF_MEMORY, EXCEPTION, HOST_OUT_OF_MEMORY, INTERRUPT, KILLED
 from .growing import of_growth, of_rise, per, rise_behind
 from .growth import WORKERS
-from .hostlimits import LIMITS, are_mappings_used_up, mappings, own_limit
+from .hostlimits import LIMITS, are_mappings_used_up, exceeds_all, has_room, mappings, own_limit
 from .text import change_text, count_text, elide, printable, size_text
 from .usedup import MAPPINGS, OPEN_FILES, no_mapping_text, used_up_by
 from .verdict import FAILED, HOST_FULL, KILLED_OUTSIDE, NONE, UNKNOWN, Cause, known
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .ending import Ending
     from .evidence import Evidence, Shortage
     from .growth import Growth
+    from .rise import Rise
 
 _GREW_SHARE = 0.3  # growth is the cause where it accounts for this much of what is allocated, or for what was asked for
 
@@ -161,14 +162,27 @@ def _times(count: int) -> str:
 def _of_shortage(evidence: Evidence) -> Cause:
     shortage = evidence.shortage
     on_host = evidence.ending.kind != DEVICE_OUT_OF_MEMORY
+    if shortage is not None and exceeds_all(shortage):  # whatever was there besides
+        return ranout.on_host(shortage) if on_host else ranout.on_device(shortage)
     grown, risen = _growth_behind(evidence, on_host), rise_behind(evidence, None if on_host else shortage, on_host)
-    if risen is not None and (grown is None or risen.risen_bytes > grown.bytes_per_step * grown.steps):
+    if (
+        risen is not None
+        and _has_filled(risen, shortage)
+        and (grown is None or risen.risen_bytes > grown.bytes_per_step * grown.steps)
+    ):
         return _until_the_limit(of_rise(risen, evidence), shortage)
     if grown is not None:
         return _until_the_limit(of_growth(grown), shortage)
     if shortage is None:
         return _host_full(evidence) if evidence.ending.error_type is None else _outside(evidence.ending)
     return ranout.on_host(shortage) if on_host else ranout.on_device(shortage)
+
+
+def _has_filled(rise: Rise, shortage: Shortage | None) -> bool:
+    """Whether such a phase can be why memory ran out: not where there was room, or most was there before."""
+    if shortage is not None and shortage.on_host and own_limit(shortage)[1] is None and has_room(shortage):
+        return False
+    return rise.risen_bytes >= _GREW_SHARE * rise.highest_bytes
 
 
 def _growth_behind(evidence: Evidence, on_host: bool) -> Growth | None:

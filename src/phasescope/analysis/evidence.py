@@ -104,9 +104,10 @@ class EvidenceFold:
         open_spans = fold.open_spans()
         ending = self._ending.ending(state, open_spans, heartbeat_ns=heartbeat_ns, now_ns=now_ns)
         shortage = None if last is None else _shortage(last, fold.device_rows())
+        summary = fold.summary(*missed)
         return Evidence(
             ending=ending,
-            summary=fold.summary(*missed),
+            summary=summary,
             growth=tuple(self._growth.result()),
             shortage=shortage if shortage is not None and _bears_on(ending, shortage) else None,
             shortages=self._shortages,
@@ -114,7 +115,12 @@ class EvidenceFold:
             settings={} if last is None else _settings(last["metadata"]),
             not_judged=self._growth.why_not_judged(),
             seen=self._seen.result(),
-            rises=self._rise.result(open_spans, ending.path, ending.last_ns if ending.is_over else now_ns),
+            rises=self._rise.result(
+                open_spans,
+                ending.path,
+                ending.last_ns if ending.is_over else now_ns,
+                (row.path for row in summary.rows if row.count),
+            ),
         )
 
 

@@ -28,6 +28,7 @@ _RISING = 2  # of the three steps between them
 _QUARTER_SHARE = 0.08  # of what stays, of a step up
 _STAYS_SHARE = 0.33  # of the whole rise, of the last quarter's least
 _LEAST_BYTES = 64 << 20
+_LEAST_AT_START_BYTES = 1 << 30
 _LEAST_SHARE = 0.2  # of what is allocated in the end
 _MOST_OF_IT = 0.8  # the innermost phase in which so much of the rise came about is the one
 _HOST = "host"
@@ -61,6 +62,7 @@ class RiseFold:
     def __init__(self) -> None:
         self._levels: dict[str, _Levels] = {}
         self._left: list[Span] = []
+        self._ended: tuple[tuple[str, ...], ...] = ()
         self._files = Files()
         self._off = 0
 
@@ -86,9 +88,16 @@ class RiseFold:
         if allocated is not None and (label in self._levels or len(self._levels) < _MAX_DEVICES):
             self._levels.setdefault(label, _Levels()).add(time_ns, allocated)
 
-    def result(self, open_spans: Iterable[Span], path: Sequence[str] | None, until_ns: int | None) -> tuple[Rise, ...]:
+    def result(
+        self,
+        open_spans: Iterable[Span],
+        path: Sequence[str] | None,
+        until_ns: int | None,
+        ended: Iterable[tuple[str, ...]] = (),
+    ) -> tuple[Rise, ...]:
         """One for each device on which it rose in a phase that is open, or that was when what ended the session came
-        out of `path`; the largest first."""
+        out of `path`; the largest first. `ended` are the phases that have ended at all."""
+        self._ended = tuple(ended)
         spans = [span for span in open_spans if span.entered and span.start_ns is not None]
         if not spans and path is not None:
             spans = self._left_with(tuple(path))
@@ -110,8 +119,14 @@ class RiseFold:
         whole = max(rises, key=lambda rise: rise.risen_bytes)
         inner = [rise for rise in rises if rise.risen_bytes >= _MOST_OF_IT * whole.risen_bytes]
         found = max(inner, key=lambda rise: len(rise.path))
-        is_large = found.risen_bytes >= max(_LEAST_BYTES, _LEAST_SHARE * found.highest_bytes)
-        return found if is_large else None
+        least = max(_LEAST_BYTES, _LEAST_SHARE * found.highest_bytes)
+        if not self._is_after_start(found.path):
+            least = max(least, _LEAST_AT_START_BYTES)
+        return found if found.risen_bytes >= least else None
+
+    def _is_after_start(self, path: tuple[str, ...]) -> bool:
+        """Whether any phase outside of this one has ended: else it may be imports and loading that rise."""
+        return any(ended[: len(path)] != path for ended in self._ended)
 
     def _of(self, label: str, span: Span, until_ns: int | None) -> Rise | None:
         start_ns = span.start_ns

@@ -27,6 +27,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import psutil
 import pytest
 
@@ -57,6 +58,11 @@ _listdir, _readlink = os.listdir, os.readlink
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--without", choices=sorted(LACKING), help="take away the calls that this system lacks")
+
+
+# A machine that is busy with other work is no failure: no example is timed.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.hookimpl(tryfirst=True)

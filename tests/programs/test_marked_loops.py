@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from programs.trying import test_of
+from programs.trying import trials_of
 
-test_program = test_of("loops")
+test_program = trials_of("loops")

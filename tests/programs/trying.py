@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_of(kind: str) -> Callable[..., None]:
+def trials_of(kind: str) -> Callable[..., None]:
     """The test that tries each program of a kind, and hands its row to the table."""
 
     @pytest.mark.parametrize("program", programs(kind), ids=lambda program: program.stem)

@@ -49,8 +49,8 @@ def blocks(name: str, rounds: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def _session(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     import phasescope
-    from phasescope import choice
     from phasescope.backends import BACKENDS
+    from phasescope.capture import backend_selection
 
     with contextlib.ExitStack() as stack:
         if name != "cpu":
@@ -61,11 +61,11 @@ def _session(name: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
             monkeypatch = pytest.MonkeyPatch()
             stack.callback(monkeypatch.undo)
-            monkeypatch.setattr(choice, "DEVICE_SOURCES", {})  # this machine's drivers know no such device
+            monkeypatch.setattr(backend_selection, "DEVICE_SOURCES", {})  # this machine's drivers know no such device
             vendors.install(name, monkeypatch)
         directory = stack.enter_context(scratch_directory())
         # As an object: by its name a framework must be installed, and the fake is no package.
-        backend = choice.load(BACKENDS[name])
+        backend = backend_selection.load(BACKENDS[name])
         backend.asked_for = True
         session = stack.enter_context(phasescope.start(backends=[backend], directory=directory, **options))
         with phasescope.phase("warm"):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import Series, ratio
 from benchmarks.report import Result, Row
-from phasescope import ring, sessions
-from phasescope.codec import Raw, encode, encode_device
+from phasescope.wire import ring, ring_files
+from phasescope.wire.codec import Raw, encode, encode_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,7 +148,7 @@ def _ring(folder: Path) -> Path:
         "command": ["train.py"],
     }
     (folder / "rings").mkdir(mode=0o700)
-    file = sessions.create(json.dumps(constants).encode(), 300 * EVENTS, str(folder / "rings"), "node-07-4242-1")
+    file = ring_files.create(json.dumps(constants).encode(), 300 * EVENTS, str(folder / "rings"), "node-07-4242-1")
     for payload in _payloads():
         file.writer.append(payload)
     file.writer.stop()

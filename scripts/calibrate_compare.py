@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from made_times import STEADINESS, summary_of  # noqa: E402
-from phasescope.analysis.compare import compare  # noqa: E402
+from phasescope.analysis.comparison.comparison import compare  # noqa: E402
 
 if TYPE_CHECKING:
     from made_times import Make

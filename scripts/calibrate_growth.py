@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from made_series import HEALTHY, LEAKING  # noqa: E402
-from phasescope.analysis.trend import trend  # noqa: E402
+from phasescope.analysis.statistics.trend import trend  # noqa: E402
 
 if TYPE_CHECKING:
     from made_series import Make

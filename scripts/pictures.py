@@ -97,7 +97,7 @@ def picture_of_top(directory: str, seconds: float) -> str:
     """The terminal view after so many seconds, as SVG."""
     from phasescope.views.catalogue import Catalogue
     from phasescope.views.top.app import TopApp
-    from phasescope.views.top.watch import Watch
+    from phasescope.views.top.session_list import Watch
 
     async def look() -> str:
         app = TopApp(Watch(Catalogue([directory])))

@@ -134,7 +134,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: py
     files = _open_files(tmp_path)
     yield
     request.node.funcargs.clear()  # what the fixtures gave is over: a session keeps its own reader until it is gone
-    session = sys.modules.get("phasescope.session")
+    session = sys.modules.get("phasescope.capture.session")
     left = []
     if session is not None and session.current() is not None:
         left.append(f"a session: {session.current()}")

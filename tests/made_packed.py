@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fakes.rings import CONSTANTS, MemoryRing
 from made_events import MadeSession
 from made_recordings import steps
-from phasescope.codec import encode
-from phasescope.reader import Reader
-from phasescope.recording.recorder import line_of
+from phasescope.readers.reader import Reader
+from phasescope.recordings.recorder import line_of
+from phasescope.wire.codec import encode
 
 BIG = 2**63
 LINES = [line_of(event) for event in steps(400)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from made_events import SESSION_ID, MadeSession
-from phasescope.recording.jsonl import Writer
-from phasescope.recording.notes import Note
-from phasescope.recording.recorder import line_of
+from phasescope.recordings.jsonl_writer import Writer
+from phasescope.recordings.notes import Note
+from phasescope.recordings.recorder import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

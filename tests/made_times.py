@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.phasetree import PhaseTree
-from phasescope.analysis.summary import SCHEMA_VERSION
+from phasescope.analysis.summary.phase_tree import PhaseTree
+from phasescope.analysis.summary.summary import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 import phasescope
 from phasescope import phase, track
-from phasescope.attributes import MAX_ATTRIBUTES, MAX_TEXT, clean_attributes, clean_name, clean_value
+from phasescope.capture.attributes import (
+    MAX_ATTRIBUTES,
+    MAX_TEXT,
+    clean_attributes,
+    clean_name,
+    clean_value,
+)
 from phasescope.testing import FakeBackend, FakeClock
 from reading import events_of, scopes
 

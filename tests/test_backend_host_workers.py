@@ -15,11 +15,11 @@ import pytest
 import phasescope
 from fakes.processes import in_forked_child, in_new_python
 from phasescope import phase
+from phasescope.backends.child_processes import Names, descendants
 from phasescope.backends.cpu import Cpu
-from phasescope.backends.host_extra import HostExtra
+from phasescope.backends.host_details import HostExtra
 from phasescope.backends.host_peak import HighWater
 from phasescope.backends.host_private import PrivateSets
-from phasescope.backends.host_workers import Names, descendants
 from reading import events_of, exit_of
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class TestExtra:
         assert abs(extra["swap_bytes"] - memory.swap) < 8 * MIB
 
     def test_without_children_nobody_walks_the_page_tables(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("phasescope.backends.host_extra.descendants", lambda _proc: [])
+        monkeypatch.setattr("phasescope.backends.host_details.descendants", lambda _proc: [])
         assert "proportional_bytes" not in Cpu().extra()
 
     def test_the_proportional_set_is_measured_only_as_often_as_it_is_cheap(self, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ class TestExtra:
         self, works_ms: int, waits_ms: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = Clocks(waits_ms)
-        monkeypatch.setattr("phasescope.backends.host_extra.descendants", clock.waiting)
+        monkeypatch.setattr("phasescope.backends.host_details.descendants", clock.waiting)
         host = HostExtra("/nowhere", monotonic_ns=clock.monotonic_ns, cpu_ns=clock.working(works_ms))
         assert [bool(host.read()) for _ in clock.at(0, 49, 56)] == [True, False, True]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from phasescope.backends import processes
-from phasescope.backends.processes import shares
+from phasescope.backends import driver_processes
+from phasescope.backends.driver_processes import shares
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def proc(tmp_path: Path) -> Path:
 @pytest.fixture
 def on_the_machine(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inode = (proc / "self" / "ns" / "pid").stat().st_ino
-    monkeypatch.setattr(processes, "_MACHINES_PID_NAMESPACE", inode)
+    monkeypatch.setattr(driver_processes, "_MACHINES_PID_NAMESPACE", inode)
 
 
 @pytest.mark.usefixtures("on_the_machine")

@@ -11,7 +11,7 @@ import pytest
 from fakes.fake_cuda import FakeCuda, without_torch
 from fakes.fake_nvml import FakeDriver, FakeGpu
 from fakes.processes import in_forked_child
-from phasescope.backends import torch_absent
+from phasescope.backends import torch_diagnosis
 from phasescope.backends.torch_cuda import Cuda, Rocm
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class TestWhyNot:
             monkeypatch.delenv(variable, raising=False)
         node = tmp_path / "kfd"
         node.touch()
-        monkeypatch.setattr(torch_absent, "_AMD_NODE", node)
-        monkeypatch.setattr(torch_absent, "_NVIDIA_NODES", (tmp_path / "missing",))
+        monkeypatch.setattr(torch_diagnosis, "_AMD_NODE", node)
+        monkeypatch.setattr(torch_diagnosis, "_NVIDIA_NODES", (tmp_path / "missing",))
         monkeypatch.setattr(sys, "platform", "linux")
         return FakeDriver([FakeGpu()]).install(monkeypatch)
 
@@ -116,7 +116,7 @@ class TestWhyNot:
         cuda.initialised = False
         machine.fail("NVML_ERROR_LIBRARY_NOT_FOUND")
         (tmp_path / "nvmap").touch()
-        monkeypatch.setattr(torch_absent, "_NVIDIA_NODES", (tmp_path / "nvmap",))
+        monkeypatch.setattr(torch_diagnosis, "_NVIDIA_NODES", (tmp_path / "nvmap",))
         assert Cuda().why_not() is None
 
     def test_the_driver_sees_no_device(self, cuda: FakeCuda, machine: FakeDriver) -> None:
@@ -132,5 +132,5 @@ class TestWhyNot:
 
     def test_there_is_no_amd_driver(self, rocm: FakeCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         rocm.initialised = False
-        monkeypatch.setattr(torch_absent, "_AMD_NODE", tmp_path / "missing")
+        monkeypatch.setattr(torch_diagnosis, "_AMD_NODE", tmp_path / "missing")
         assert "no AMD driver" in self.reason(Rocm())

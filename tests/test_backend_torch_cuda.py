@@ -15,7 +15,7 @@ import pytest
 
 from fakes.fake_cuda import GIB, UUIDS, FakeCuda, without_torch
 from fakes.processes import in_forked_child, in_new_python
-from phasescope.backends import torch_time
+from phasescope.backends import torch_timing
 from phasescope.backends.protocol import DeviceCounters, DeviceIdentity
 from phasescope.backends.torch_cuda import Cuda, Rocm
 
@@ -209,7 +209,7 @@ class TestDeviceTime:
     @pytest.fixture(autouse=True)
     def driver(self, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
         libraries = {"libcuda.so.1": {"cuThreadExchangeStreamCaptureMode": cuda.exchange_capture_mode}}
-        monkeypatch.setattr(torch_time, "load_library", libraries.__getitem__)
+        monkeypatch.setattr(torch_timing, "load_library", libraries.__getitem__)
 
     def test_it_is_what_the_device_took_and_unknown_until_then(self, cuda: FakeCuda) -> None:
         backend = Cuda()
@@ -253,7 +253,7 @@ class TestDeviceTime:
         def no_library(name: str) -> Any:
             raise OSError(f"{name}: cannot open shared object file")
 
-        monkeypatch.setattr(torch_time, "load_library", no_library)
+        monkeypatch.setattr(torch_timing, "load_library", no_library)
         with pytest.raises(NotImplementedError, match="not to be found"):
             Cuda().time_mark(0)
         assert cuda.events_made == 0

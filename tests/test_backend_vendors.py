@@ -31,7 +31,7 @@ WITH_PEAKS = ("cuda", "rocm", "xpu", "mps", "tensorflow")
 @pytest.fixture(autouse=True)
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine's own drivers know none of these devices, and would say so."""
-    monkeypatch.setattr("phasescope.choice.DEVICE_SOURCES", {})
+    monkeypatch.setattr("phasescope.capture.backend_selection.DEVICE_SOURCES", {})
 
 
 @pytest.fixture(params=vendors.VENDORS)
@@ -169,7 +169,7 @@ def test_what_a_driver_knows_besides_is_joined_to_it(monkeypatch: pytest.MonkeyP
             return {"device_reserved_bytes": 7}
 
     vendor = vendors.install("cuda", monkeypatch)
-    monkeypatch.setattr("phasescope.choice.choose", lambda _names: ([Cuda(), Cpu()], [Driver()]))
+    monkeypatch.setattr("phasescope.capture.backend_selection.choose", lambda _names: ([Cuda(), Cpu()], [Driver()]))
     with phasescope.start(clock=clock, interval_ms=3_600_000) as session:
         metadata = of(session, vendor, "sample")[0]["metadata"]
     assert (metadata["device_reserved_bytes"], metadata["num_ooms"]) == (7, 0)

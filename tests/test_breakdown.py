@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from made_events import MIB, MadeSession
 from phasescope.analysis.breakdown import LABELS, Breakdown, breakdown
 from phasescope.analysis.devices import Devices
-from phasescope.analysis.report import holders
-from phasescope.analysis.summary import summarize
+from phasescope.analysis.summary.summary import summarize
+from phasescope.analysis.text.summary_text import holders
 
 pytestmark = pytest.mark.neutral
 

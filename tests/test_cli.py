@@ -18,7 +18,12 @@ import pytest
 import phasescope
 from made_events import MadeSession
 from phasescope import cli
-from phasescope.cli import demo, tail, target, terminal
+from phasescope.cli import (
+    _output,
+    _session_args,
+    demo,
+    tail,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,9 +210,17 @@ def test_importing_the_command_loads_no_command_and_nothing_heavy() -> None:
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
-    heavy = {"torch", "msgspec", "psutil", "pynvml", "dataclasses", "phasescope.session", "phasescope.reader"}
+    heavy = {
+        "torch",
+        "msgspec",
+        "psutil",
+        "pynvml",
+        "dataclasses",
+        "phasescope.capture.session",
+        "phasescope.readers.reader",
+    }
     assert not loaded & heavy
-    assert {name for name in loaded if name.startswith("phasescope.")} == {"phasescope.cli", "phasescope.version"}
+    assert {name for name in loaded if name.startswith("phasescope.")} == {"phasescope.cli", "phasescope._version"}
 
 
 # Sessions
@@ -271,16 +284,16 @@ def test_ls_tells_the_stopped_from_the_killed(
     other = Training(directory)
     other.close()
     training.stop()
-    sessions = {session["pid"]: session for session in json.loads(run("ls", "--json")[1])}
-    assert (sessions[training.pid]["state"], sessions[training.pid]["phase"]) == ("stopped", None)
-    assert (sessions[other.pid]["state"], sessions[other.pid]["phase"]) == ("dead", ["epoch", "validation"])
+    ring_files = {session["pid"]: session for session in json.loads(run("ls", "--json")[1])}
+    assert (ring_files[training.pid]["state"], ring_files[training.pid]["phase"]) == ("stopped", None)
+    assert (ring_files[other.pid]["state"], ring_files[other.pid]["phase"]) == ("dead", ["epoch", "validation"])
 
 
 @needs_files
 def test_a_session_that_is_not_heard_of_is_silent(
     training: Training, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "_SILENT_NS", 0)
+    monkeypatch.setattr(_session_args, "_SILENT_NS", 0)
     os.kill(training.pid, signal.SIGSTOP)
     time.sleep(0.3)  # thirty of its sampling intervals
     (session,) = json.loads(run("ls", "--json")[1])
@@ -294,8 +307,8 @@ def test_a_session_that_is_not_heard_of_is_silent(
 def test_a_session_without_a_beat_for_five_seconds_is_not_yet_silent(training: Training, directory: Path) -> None:
     with phasescope.attach(training.pid, directory=directory) as reader:
         beat_ns = reader.heartbeat_ns
-        assert target.health(reader, beat_ns + 4_900_000_000).silent_ns is None
-        assert target.state_text(target.health(reader, beat_ns + 42_000_000_000)).startswith("silent 4")
+        assert _session_args.health(reader, beat_ns + 4_900_000_000).silent_ns is None
+        assert _session_args.state_text(_session_args.health(reader, beat_ns + 42_000_000_000)).startswith("silent 4")
 
 
 @needs_files
@@ -562,7 +575,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n\x9b31m\u202e"
 @needs_files
 def test_a_hostile_file_reaches_no_terminal(directory: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     """Whoever can write a ring file chooses its names, its command line and its texts."""
-    from phasescope import codec, sessions
+    from phasescope.wire import codec, ring_files
 
     constants = {
         "session_id": HOSTILE,
@@ -574,7 +587,7 @@ def test_a_hostile_file_reaches_no_terminal(directory: Path, run: Callable[..., 
         "rank": 0,
         "world_size": 1,
     }
-    made = sessions.create(json.dumps(constants).encode(), 64 * 1024, str(directory), "hostile-1-1")
+    made = ring_files.create(json.dumps(constants).encode(), 64 * 1024, str(directory), "hostile-1-1")
     device = codec.DeviceWire(backend=HOSTILE, device_id=0, used=7, free=None, total=None, unavailable=0)
     for event_type, time_ns in (("phase_enter", 5), ("phase_exit", 2**63), ("error", 10**18), (HOSTILE, 6)):
         event = codec.Wire(event_type, time_ns, device, 5, 6, None, None, 0)
@@ -625,7 +638,7 @@ def test_doctor_says_what_answers_and_why_the_rest_does_not(directory: Path) -> 
 def test_doctor_exits_with_1_where_no_directory_works(
     directory: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phasescope.session.diagnose", list)  # the sources are not what is asked here
+    monkeypatch.setattr("phasescope.capture.session.diagnose", list)  # the sources are not what is asked here
     directory.chmod(0o755)
     own = directory / f"phasescope-{os.getuid()}"
     own.mkdir()
@@ -705,17 +718,17 @@ def test_colour_only_on_a_terminal_that_wants_it(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     screen: Any = Screen("utf-8", on_terminal)
-    terminal.Terminal(screen).line("title", "bold")
+    _output.Terminal(screen).line("title", "bold")
     assert screen.text == ("\x1b[1mtitle\x1b[0m\n" if coloured else "title\n")
 
 
 @pytest.mark.neutral
 def test_signs_that_an_encoding_lacks_have_a_plain_form() -> None:
     screen: Any = Screen("ascii", False)
-    terminal.Terminal(screen).line("≥1.00 µs – a…b ×2")
+    _output.Terminal(screen).line("≥1.00 µs – a…b ×2")
     assert screen.text == ">=1.00 us - a~b x2\n"
     screen = Screen("ascii", False)
-    terminal.Terminal(screen).line("±5 ms ▲ worse ▼ better")
+    _output.Terminal(screen).line("±5 ms ▲ worse ▼ better")
     assert screen.text == "+/-5 ms ^ worse v better\n"
 
 
@@ -724,8 +737,8 @@ def test_a_line_is_as_wide_as_the_terminal_and_in_a_pipe_as_it_likes(monkeypatch
     monkeypatch.setenv("COLUMNS", "73")
     screen: Any = Screen("utf-8", True)
     pipe: Any = Screen("utf-8", False)
-    assert terminal.Terminal(screen).width == 73
-    assert terminal.Terminal(pipe).width is None
+    assert _output.Terminal(screen).width == 73
+    assert _output.Terminal(pipe).width is None
 
 
 @needs_files
@@ -740,7 +753,7 @@ def test_an_ascii_locale_breaks_nothing(training: Training) -> None:
 
 @pytest.mark.neutral
 def test_json_is_valid_whatever_is_in_it() -> None:
-    shown = terminal.json_text({"a": [float("nan"), float("inf"), 1.5], "b": HOSTILE})
+    shown = _output.json_text({"a": [float("nan"), float("inf"), 1.5], "b": HOSTILE})
     assert shown.isascii()
     assert shown.isprintable()
     assert json.loads(shown) == {"a": [None, None, 1.5], "b": HOSTILE}

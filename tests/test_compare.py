@@ -13,9 +13,9 @@ import pytest
 
 from made_events import MIB, MadeSession
 from made_times import STEADINESS, summary_of
-from phasescope.analysis.budget import broken, rule
-from phasescope.analysis.compare import Comparison, compare
-from phasescope.analysis.summary import summarize
+from phasescope.analysis.comparison.comparison import Comparison, compare
+from phasescope.analysis.comparison.fail_rules import broken, rule
+from phasescope.analysis.summary.summary import summarize
 from phasescope.cli import main
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from made_events import MIB, MadeSession
-from phasescope.analysis.crews import Crews
-from phasescope.analysis.growth import WORKERS, growth
-from phasescope.analysis.whereabouts import called, where_it_stays
+from phasescope.analysis.diagnosis.child_processes import Crews
+from phasescope.analysis.diagnosis.growth import WORKERS, growth
+from phasescope.analysis.diagnosis.growth_text import called, where_it_stays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from phasescope.analysis.crews import Grown
-    from phasescope.analysis.growth import Growth
+    from phasescope.analysis.diagnosis.child_processes import Grown
+    from phasescope.analysis.diagnosis.growth import Growth
 
 pytestmark = pytest.mark.neutral
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import phasescope
-from phasescope import notices, phase
+from phasescope import _log, phase
 from phasescope.testing import FakeBackend, FakeClock
 from reading import events_of, paths, scopes
 
@@ -126,7 +126,7 @@ def test_builtins_partials_and_callable_objects(session: Session) -> None:
 def test_what_can_not_be_decorated_stays_as_it_is_with_one_log_line(
     session: Session, thing: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(_log, "_said", set())
     with caplog.at_level(logging.WARNING):
         assert phase("no")(thing) is thing
         assert phase("no")(thing) is thing

@@ -8,7 +8,7 @@ import pytest
 
 import phasescope
 from phasescope import phase
-from phasescope.measures import MAX_PENDING, DeviceTimer
+from phasescope.capture.measurements import MAX_PENDING, DeviceTimer
 from phasescope.testing import FakeBackend
 from reading import events_of, scopes
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakes.made_rings import MIB, MadeRing, made_ring
-from phasescope.analysis import ending, usedup, verdict
+from phasescope.analysis.diagnosis import cause, ending, exhausted_limits
 from phasescope.cli import main
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def test_the_kinds_of_a_cause_and_of_an_ending_are_documented() -> None:
     text = DOCS.read_text(encoding="utf-8")
     for module, known in (
         (ending, "device_out_of_memory"),
-        (verdict, "fragmentation"),
-        (usedup, "worker_killed"),
+        (cause, "fragmentation"),
+        (exhausted_limits, "worker_killed"),
     ):
         constants = [value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)]
         kinds = {value for value in constants if re.fullmatch(r"[a-z_]+", value)}

@@ -16,13 +16,14 @@ from fakes.fake_amd import FakeSmi, FakeSysfs
 from fakes.fake_cuda import UUIDS, FakeCuda
 from fakes.fake_nvml import GIB, FakeGpu
 from fakes.fake_nvml import FakeDriver as FakeNvml
-from phasescope import BackendUnavailableError, choice, phase
+from phasescope import BackendUnavailableError, phase
 from phasescope.analysis.breakdown import breakdown
 from phasescope.backends import DRIVERS_ALONE, amd_smi
-from phasescope.backends.driver_alone import DriverAlone
+from phasescope.backends.driver_only import DriverAlone
 from phasescope.backends.protocol import DeviceCounters, DeviceIdentity
-from phasescope.cli import devices as doctors_devices
-from phasescope.sources import Sources
+from phasescope.capture import backend_selection
+from phasescope.capture.collectors import Sources
+from phasescope.cli import _driver_devices as doctors_devices
 from reading import events_of
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class TestChoosing:
             phasescope.start(backends=["nvml"])
 
     def test_auto_starts_no_driver_that_no_framework_needs(self, nvml: FakeNvml, smi: FakeSmi) -> None:
-        chosen, _ = choice.choose("auto")
+        chosen, _ = backend_selection.choose("auto")
         assert not {backend.name for backend in chosen} & set(DRIVERS_ALONE)
         with phasescope.start():
             pass
@@ -395,7 +396,7 @@ class TestDoctor:
     ) -> Callable[[], str]:
         from phasescope.cli import main
 
-        monkeypatch.setattr("phasescope.session.diagnose", list)
+        monkeypatch.setattr("phasescope.capture.session.diagnose", list)
 
         def run() -> str:
             main(["doctor", "--dir", str(tmp_path)])
@@ -412,6 +413,6 @@ class TestDoctor:
 
 def test_every_driver_alone_is_a_backend() -> None:
     for path in DRIVERS_ALONE.values():
-        backend = choice.load(path)
+        backend = backend_selection.load(path)
         assert isinstance(backend, DriverAlone)
-        choice._check(backend)
+        backend_selection._check(backend)

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 import phasescope
 from made_events import MIB, MS, MadeSession
 from phasescope import phase
-from phasescope.analysis.live import SessionView
+from phasescope.analysis.session_view import SessionView
 from phasescope.testing import FakeBackend
 from test_spans import odd_events
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from phasescope.analysis.ending import Ending
+    from phasescope.analysis.diagnosis.ending import Ending
 
 GIB = 1024 * MIB
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasescope.envelope import (
+from phasescope.wire.envelope import (
     TELEMETRY_PROJECTION_SCHEMA_VERSION,
     ProjectedTelemetryRecord,
     project_owned_event,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasescope.event import (
+from phasescope.wire.event import (
     COUNTERS,
     EVENT_KEYS,
     OPTIONAL_KEYS,

@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasescope.event import EVENT_KEYS, REQUIRED_KEYS, InvalidEventError, validate_event
+from phasescope.wire.event import (
+    EVENT_KEYS,
+    REQUIRED_KEYS,
+    InvalidEventError,
+    validate_event,
+)
 
 pytestmark = pytest.mark.neutral
 

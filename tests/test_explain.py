@@ -11,14 +11,14 @@ import pytest
 import phasescope
 from made_events import MIB, MadeSession
 from phasescope import phase
-from phasescope.analysis.evidence import evidence
-from phasescope.analysis.explain import explain
+from phasescope.analysis.diagnosis.evidence import evidence
+from phasescope.analysis.diagnosis.explanation import explain
 from phasescope.backends.protocol import DeviceCounters
 from phasescope.cli.explain import explanation
 from phasescope.testing import FakeBackend, FakeClock
 
 if TYPE_CHECKING:
-    from phasescope.analysis.explain import Explanation
+    from phasescope.analysis.diagnosis.explanation import Explanation
 
 pytestmark = pytest.mark.neutral
 

@@ -13,7 +13,7 @@ import pytest
 
 import phasescope
 from phasescope import phase
-from phasescope.failures import (
+from phasescope.capture.exception_info import (
     is_from_signal_handler,
     is_out_of_memory,
     one_line,

@@ -9,17 +9,17 @@ import pytest
 
 import phasescope
 from fakes.made_rings import MIB, MadeRing, made_ring
-from phasescope.analysis.evidence import EvidenceFold, evidence
-from phasescope.analysis.explain import explain
+from phasescope.analysis.diagnosis.evidence import EvidenceFold, evidence
+from phasescope.analysis.diagnosis.explanation import explain
 from phasescope.cli import main
-from phasescope.recording import reading
-from phasescope.recording.events import parse
+from phasescope.recordings import session_pass
+from phasescope.recordings.event_parser import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from phasescope.reader import Reader
+    from phasescope.readers.reader import Reader
 
 MAIN, LOADER = [1, "MainThread"], [2, "loader"]
 
@@ -139,7 +139,7 @@ def test_lines_of_plain_boundaries_are_not_made_events_of(
         parsed.append(line)
         return parse(line)
 
-    monkeypatch.setattr(reading, "parse", counted)
+    monkeypatch.setattr(session_pass, "parse", counted)
     with phasescope.attach(str(tmp_path / "run.jsonl")) as reader:
         assert reader.summary().rows[0].count == 500
     assert len(parsed) < 20

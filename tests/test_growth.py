@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from made_events import MIB, MadeSession
-from phasescope.analysis.growth import WORKERS, Growth, GrowthFold, growth
-from phasescope.analysis.kept import accounting_for
-from phasescope.analysis.whereabouts import where_it_stays
+from phasescope.analysis.diagnosis.growth import (
+    WORKERS,
+    Growth,
+    GrowthFold,
+    growth,
+)
+from phasescope.analysis.diagnosis.growth_text import where_it_stays
+from phasescope.analysis.diagnosis.kept_memory import accounting_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ import pytest
 from made_events import MadeSession
 from made_recordings import SESSION, Event, steps, write
 from phasescope import attach, cli
-from phasescope.recording.notes import Note
+from phasescope.recordings.notes import Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -144,7 +144,10 @@ print(session.latest()["event_type"], phasescope.current())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal here")
-@pytest.mark.parametrize("module", ["phasescope.choice", "phasescope.phases", "phasescope.backends.cpu", "hashlib"])
+@pytest.mark.parametrize(
+    "module",
+    ["phasescope.capture.backend_selection", "phasescope.capture.phases", "phasescope.backends.cpu", "hashlib"],
+)
 def test_stop_in_a_signal_handler_while_a_module_is_loaded(module: str) -> None:
     """Of the package itself, of a backend that start() looks for, and one that reading needs."""
     said = in_new_python(STOPPED_BY_A_SIGNAL.format(module=module)).splitlines()

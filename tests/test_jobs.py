@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from made_events import MIB, MS, MadeSession
-from phasescope.analysis.clocks import Boundaries, compare
-from phasescope.analysis.grouping import group
-from phasescope.analysis.jobs import Job, Member, job
-from phasescope.analysis.live import SessionView
+from phasescope.analysis.jobs.clock_skew import Boundaries, compare
+from phasescope.analysis.jobs.grouping import group
+from phasescope.analysis.jobs.job import Job, Member, job
+from phasescope.analysis.session_view import SessionView
 from phasescope.analysis.spans import scope_of
 
 pytestmark = pytest.mark.neutral

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from made_events import MIB, MadeSession
-from phasescope.analysis.evidence import evidence
-from phasescope.analysis.explain import Explanation, explain
-from phasescope.backends.libraries import Libraries
+from phasescope.analysis.diagnosis.evidence import evidence
+from phasescope.analysis.diagnosis.explanation import Explanation, explain
+from phasescope.backends.library_counters import Libraries
 
 SCRIPT = Path(__file__).parent / "scripts" / "keeping.py"
 GIB = 1024 * MIB

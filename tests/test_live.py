@@ -13,12 +13,12 @@ import phasescope
 from fakes.made_rings import GIB, MS, made_ring
 from made_events import MIB, MadeSession
 from phasescope import cli
-from phasescope.analysis.live import SessionView
-from phasescope.analysis.summary import summarize
-from phasescope.analysis.timeline import timeline
+from phasescope.analysis.session_view import SessionView
+from phasescope.analysis.summary.summary import summarize
+from phasescope.analysis.timeline.timeline import timeline
 from phasescope.views.catalogue import Catalogue, key_of
-from phasescope.views.following import Followed
-from phasescope.views.gathering import gather
+from phasescope.views.job_loader import gather
+from phasescope.views.live_session import Followed
 
 needs_files = pytest.mark.skipif(
     not hasattr(os, "getuid"), reason="sessions lie in files only where they can be locked"

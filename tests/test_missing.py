@@ -10,10 +10,10 @@ import pytest
 
 import phasescope
 from made_events import MadeSession
-from phasescope.analysis.missing import missing_phases
-from phasescope.analysis.summary import summarize
-from phasescope.views.following import Followed
-from phasescope.views.payload import phases as of_page
+from phasescope.analysis.missing_phases import missing_phases
+from phasescope.analysis.summary.summary import summarize
+from phasescope.views.live_session import Followed
+from phasescope.views.page.page_data import phases as of_page
 
 if TYPE_CHECKING:
     from pathlib import Path

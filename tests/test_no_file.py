@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import phasescope
-from phasescope import system
+from phasescope import _os_compat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(not system.CAN_SHARE_FILES, reason="here rings lie in memory only")
+pytestmark = pytest.mark.skipif(not _os_compat.CAN_SHARE_FILES, reason="here rings lie in memory only")
 
 STEPS = 300
 TRAINING = """
@@ -134,11 +134,14 @@ def _a_link(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (_own_folder_open_to_others, f"/phasescope-{system.user_id()} is open to others (mode 0770); run: chmod 700 "),
+        (
+            _own_folder_open_to_others,
+            f"/phasescope-{_os_compat.user_id()} is open to others (mode 0770); run: chmod 700 ",
+        ),
         pytest.param(
             _somebody_elses,
             " belongs to user 65534; name another directory (PHASESCOPE_DIR, or start(directory=...))",
-            marks=pytest.mark.skipif(system.user_id() != 0, reason="only root can give a directory away"),
+            marks=pytest.mark.skipif(_os_compat.user_id() != 0, reason="only root can give a directory away"),
         ),
         (_a_link, " is a symbolic link; name the directory itself, or remove the link"),
         (Path.touch, " is no directory; name another directory"),
@@ -305,7 +308,9 @@ def test_a_tmpfs_that_fills_up_while_it_runs_stops_no_event_and_kills_nobody(sma
 def test_a_shared_memory_that_is_too_small_is_passed_over_for_the_next_place(small_tmpfs: Path, result: str) -> None:
     """It has room for the ring, but the training's data loaders need it as well."""
     code = (
-        "import os, phasescope.sessions as sessions; sessions.places = lambda directory=None: os.environ['T'].split()"
+        "import os\n"
+        "from phasescope.wire import ring_files\n"
+        "ring_files.places = lambda directory=None: os.environ['T'].split()"
     )
     second = small_tmpfs.parent / "second"
     told = run(code, options=f"capacity_bytes={2**20}", T=f"{small_tmpfs / 'rings'} {second}")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import phasescope
-from phasescope import oom, phase
+from phasescope import phase
 from phasescope.backends.protocol import DeviceCounters
+from phasescope.capture import oom_message
 from phasescope.testing import FakeBackend
 from reading import events_of
 
@@ -46,21 +47,21 @@ class OutOfMemoryError(RuntimeError):
     ],
 )
 def test_what_was_asked_for(text: str, size: int | None) -> None:
-    assert oom.requested_bytes(text) == size
+    assert oom_message.requested_bytes(text) == size
 
 
 def test_what_was_asked_for_of_numpy() -> None:
     numpy = pytest.importorskip("numpy")
     with pytest.raises(MemoryError) as caught:
         numpy.empty((2**40, 1024), dtype="int64")
-    assert oom.requested_by_numpy(caught.value) == 2**53
-    assert oom.requested_by_numpy(MemoryError((3,), None)) is None
-    assert oom.requested_by_numpy(None) is None
+    assert oom_message.requested_by_numpy(caught.value) == 2**53
+    assert oom_message.requested_by_numpy(MemoryError((3,), None)) is None
+    assert oom_message.requested_by_numpy(None) is None
 
 
 def test_the_settings_in_force_are_named() -> None:
     environ = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "PATH": "/bin", "TF_GPU_ALLOCATOR": "x" * 999}
-    found = {name: value for name, value in oom.settings(environ).items() if name.isupper()}
+    found = {name: value for name, value in oom_message.settings(environ).items() if name.isupper()}
     assert found == {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "TF_GPU_ALLOCATOR": "x" * 200}
 
 
@@ -126,11 +127,13 @@ def test_the_figures_of_torchs_message_are_read() -> None:
         "slack_bytes": 500 * 2**20,
     }
     others = {"process_used_bytes": 39 * GIB, "other_processes_bytes": 40 * GIB}
-    assert oom.told(TORCH.format(processes=OURS)) == {**known, **others}
+    assert oom_message.told(TORCH.format(processes=OURS)) == {**known, **others}
     # In a container this process is listed under a number that it does not know.
-    assert oom.told(TORCH.format(processes="Process 7 has 40.00 GiB memory in use. ")) == known
-    assert oom.told("CUDA error: out of memory") == {"backend": "cuda"}
-    assert oom.told("GPU 99999999999999999999 has a total capacity of 9.9.9 GiB, of which 1e9 GiB is free") == {}
+    assert oom_message.told(TORCH.format(processes="Process 7 has 40.00 GiB memory in use. ")) == known
+    assert oom_message.told("CUDA error: out of memory") == {"backend": "cuda"}
+    assert (
+        oom_message.told("GPU 99999999999999999999 has a total capacity of 9.9.9 GiB, of which 1e9 GiB is free") == {}
+    )
 
 
 def test_a_device_that_no_backend_knows_ran_out_and_not_the_host() -> None:
@@ -157,9 +160,9 @@ def test_a_device_that_came_into_use_within_the_phase_is_looked_at(backend: Fake
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counted as Linux shows them")
 def test_mappings_are_counted_where_there_are_such_figures(tmp_path: Path) -> None:
-    found = oom.mappings()
+    found = oom_message.mappings()
     assert 10 < found["mappings"] < found["mappings_limit"]
-    assert oom.mappings(str(tmp_path)) == {}
+    assert oom_message.mappings(str(tmp_path)) == {}
     (tmp_path / "sys/vm").mkdir(parents=True)
     (tmp_path / "sys/vm/max_map_count").write_text("many\n")
-    assert oom.mappings(str(tmp_path)) == {}
+    assert oom_message.mappings(str(tmp_path)) == {}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import phasescope
-from phasescope.options import Options
+from phasescope.capture.options import Options
 from phasescope.testing import FakeBackend, FakeClock
 
 pytestmark = pytest.mark.neutral

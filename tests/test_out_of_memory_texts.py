@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from out_of_memory_texts import OUT_OF_MEMORY, SOMETHING_ELSE, Text
-from phasescope import oom
-from phasescope.failures import Shortage, is_out_of_memory, one_line, shortage_in, whose_memory
+from phasescope.capture import oom_message
+from phasescope.capture.exception_info import (
+    Shortage,
+    is_out_of_memory,
+    one_line,
+    shortage_in,
+    whose_memory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +39,7 @@ def test_out_of_memory_is_read_right(text: Text) -> None:
     error = text.made()
     assert is_out_of_memory(type(error), error)
     assert whose_memory(Shortage(type(error), error)) == text.whose
-    assert oom.requested_bytes(text.text) == text.asked
+    assert oom_message.requested_bytes(text.text) == text.asked
 
 
 @pytest.mark.parametrize("text", SOMETHING_ELSE, ids=named)
@@ -53,7 +59,7 @@ def raised_by(function: Callable[[], object]) -> BaseException:
 def read(error: BaseException) -> tuple[str | None, int | None]:
     shortage = shortage_in(type(error), error)
     assert shortage is not None, one_line(type(error), error)
-    return whose_memory(shortage), oom.requested_bytes(one_line(shortage.exc_type, shortage.exc))
+    return whose_memory(shortage), oom_message.requested_bytes(one_line(shortage.exc_type, shortage.exc))
 
 
 def test_tensorflows_own_classes() -> None:
@@ -95,7 +101,7 @@ def test_numpys_and_arrows_own_classes() -> None:
 
     error = raised_by(lambda: numpy.empty((2**40, 1024), dtype="int64"))
     assert read(error)[0] == "host"
-    assert oom.requested_by_numpy(error) == 2**53
+    assert oom_message.requested_by_numpy(error) == 2**53
     assert read(raised_by(lambda: pyarrow.allocate_buffer(2**50))) == ("host", 2**50)
 
 
@@ -107,15 +113,15 @@ def test_a_command_that_was_killed_says_so() -> None:
 
 def test_figures_that_make_no_sense_are_not_known() -> None:
     for words in ("9" * 25 + " bytes", "1.2.3 GiB", "9" * 30 + "E", ",,. GiB"):
-        assert oom.requested_bytes(f"Tried to allocate {words}") is None
+        assert oom_message.requested_bytes(f"Tried to allocate {words}") is None
     shape = ",".join(["9999999"] * 40)
-    assert oom.requested_bytes(f"OOM when allocating tensor with shape[{shape}] and type float") is None
+    assert oom_message.requested_bytes(f"OOM when allocating tensor with shape[{shape}] and type float") is None
 
 
 def test_the_older_wording_of_torch_and_that_of_mps_have_figures() -> None:
     mib = 2**20
     by_library = {text.library: text.text for text in reversed(OUT_OF_MEMORY)}
-    assert oom.told(by_library["torch 1.13"]) == {
+    assert oom_message.told(by_library["torch 1.13"]) == {
         "backend": "cuda",
         "device_id": 0,
         "total_bytes": int(10.76 * 1024 * mib),
@@ -123,7 +129,7 @@ def test_the_older_wording_of_torch_and_that_of_mps_have_figures() -> None:
         "allocated_bytes": int(9.42 * 1024 * mib),
         "slack_bytes": int(9.57 * 1024 * mib) - int(9.42 * 1024 * mib),
     }
-    told = oom.told(by_library["torch MPS"])
+    told = oom_message.told(by_library["torch MPS"])
     assert (told["backend"], told["total_bytes"]) == ("mps", int(27.2 * 1024 * mib))
     assert told["allocated_bytes"] == int(11.25 * 1024 * mib)
     assert told["process_used_bytes"] == int(11.25 * 1024 * mib) + int(15.6 * 1024 * mib)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import phasescope
 from phasescope import phase
-from phasescope.measures import PeakTrack
+from phasescope.capture.measurements import PeakTrack
 from phasescope.testing import FakeBackend
 from reading import scopes
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import phasescope
-from phasescope import paths as path_module
-from phasescope import phase, sampler
-from phasescope.attributes import MAX_TEXT
+from phasescope import phase
+from phasescope.capture import phase_paths as path_module
+from phasescope.capture import sampler
+from phasescope.capture.attributes import MAX_TEXT
 from phasescope.testing import FakeBackend, FakeClock
 from reading import events_of, exit_of, only, paths, scopes
 
@@ -266,9 +267,9 @@ def test_a_phase_closed_earlier_is_not_named_as_one_still_inside(session: Sessio
     outer, inner = phase("outer"), phase("inner")
     outer.__enter__()
     inner.__enter__()
-    phases_current = phasescope.phases._get_current()
+    phases_current = phasescope.capture.phases._get_current()
     inner.__exit__(None, None, None)
-    phasescope.phases._set_current(phases_current)  # as in a context that did not see the closing
+    phasescope.capture.phases._set_current(phases_current)  # as in a context that did not see the closing
     outer.__exit__(None, None, None)
     assert notes(session) == {"outer/inner": None, "outer": None}
 

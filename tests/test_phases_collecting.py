@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import phasescope
-from phasescope import collecting, phase, phases
+from phasescope import phase
+from phasescope.capture import gc_guard, phases
 from phasescope.testing import FakeBackend
 from reading import paths
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from phasescope import Session
 
-in_the_middle = pytest.mark.skipif(not collecting.IS_NEEDED, reason="this Python's collector waits for a safe point")
+in_the_middle = pytest.mark.skipif(not gc_guard.IS_NEEDED, reason="this Python's collector waits for a safe point")
 
 OFTEN = """
 import contextvars, gc, sys
@@ -98,7 +99,7 @@ def test_the_interpreter_survives_phases_in_all_that_the_collector_calls() -> No
     assert done.returncode == 0, done.stderr
     said, steps, dropped = done.stdout.split()
     assert (said, int(steps) > 0) == ("steps:", True)
-    if collecting.IS_NEEDED:  # else the phases that were never left are more than are kept
+    if gc_guard.IS_NEEDED:  # else the phases that were never left are more than are kept
         assert int(dropped) == 0
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import phasescope
-from phasescope import collecting, phase, phases
+from phasescope import phase
+from phasescope.capture import gc_guard, phases
 from phasescope.testing import FakeBackend
 from reading import paths
 
@@ -39,7 +40,7 @@ class Inheriting(threading.Thread):
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     with phasescope.start(backends=[FakeBackend()]) as session:
-        monkeypatch.setattr(collecting, "IS_NEEDED", False)  # never on the same Python
+        monkeypatch.setattr(gc_guard, "IS_NEEDED", False)  # never on the same Python
         phases._collections.unwatch()
         monkeypatch.setattr(phases, "_get_current", phases._get_own)
         monkeypatch.setattr(threading, "Thread", Inheriting)

@@ -13,10 +13,10 @@ import pytest
 from fakes.made_rings import made_ring
 from made_events import MIB, MS, MadeSession
 from made_recordings import SESSION, write
-from phasescope.analysis.imbalance import Ranks, ranks
-from phasescope.analysis.jobs import Member
-from phasescope.analysis.live import SessionView
+from phasescope.analysis.jobs.imbalance import Ranks, ranks
+from phasescope.analysis.jobs.job import Member
 from phasescope.analysis.rankreport import rank_report
+from phasescope.analysis.session_view import SessionView
 from phasescope.cli import main
 
 if TYPE_CHECKING:

@@ -15,7 +15,15 @@ import pytest
 
 import phasescope
 from fakes import rings as made
-from phasescope import Reader, RingError, SessionNotFoundError, attach, phase, system, validate_event
+from phasescope import (
+    Reader,
+    RingError,
+    SessionNotFoundError,
+    _os_compat,
+    attach,
+    phase,
+    validate_event,
+)
 from phasescope.testing import FakeBackend
 from reading import check_order, until
 
@@ -557,7 +565,7 @@ def test_closing_a_reader_ends_a_follower_in_another_thread(session: Session) ->
 def test_where_another_machines_lock_may_not_be_seen_its_heartbeat_tells(
     kind: str, state: str, rings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system, "file_system", lambda fd: kind)
+    monkeypatch.setattr(_os_compat, "file_system", lambda fd: kind)
     file = made.new_file(rings)  # it says that its host is node-07
     file.writer.beat(time.time_ns() - 5_000_000_000, 0)
     made.let_go(file)

@@ -18,11 +18,11 @@ from fakes.rings import forked
 from made_events import MIB, SESSION_ID, MadeSession
 from made_recordings import ENDINGS, SESSION, Event, steps, write
 from phasescope import attach, validate_event
-from phasescope.recording.files import find, parts
-from phasescope.recording.jsonl import NotARecordingError, RecordingInUseError, Writer
-from phasescope.recording.notes import COLLECTOR, Note
-from phasescope.recording.reader import RecordingReader
-from phasescope.recording.recorder import Recorder, line_of
+from phasescope.recordings.formats import find, parts
+from phasescope.recordings.jsonl_writer import NotARecordingError, RecordingInUseError, Writer
+from phasescope.recordings.notes import COLLECTOR, Note
+from phasescope.recordings.reader import RecordingReader
+from phasescope.recordings.recorder import Recorder, line_of
 
 if TYPE_CHECKING:
     from pathlib import Path

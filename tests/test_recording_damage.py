@@ -16,9 +16,9 @@ import phasescope
 from made_events import MadeSession
 from made_recordings import ENDINGS, steps, write
 from phasescope import attach, validate_event
-from phasescope.recording.files import compression_of
-from phasescope.recording.lines import MAX_LINE_BYTES, read_lines
-from phasescope.recording.recorder import line_of
+from phasescope.recordings.formats import compression_of
+from phasescope.recordings.line_stream import MAX_LINE_BYTES, read_lines
+from phasescope.recordings.recorder import line_of
 
 EVENTS = steps(60)
 OFTEN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -21,11 +21,11 @@ import pytest
 import phasescope
 from fakes.rings import forked
 from made_recordings import ENDINGS, SESSION, Event, steps, write
-from phasescope import attach, system
-from phasescope.recording.files import parts
-from phasescope.recording.jsonl import NotARecordingError, Writer
-from phasescope.recording.notes import Note
-from phasescope.recording.recorder import Recorder, line_of
+from phasescope import _os_compat, attach
+from phasescope.recordings.formats import parts
+from phasescope.recordings.jsonl_writer import NotARecordingError, Writer
+from phasescope.recordings.notes import Note
+from phasescope.recordings.recorder import Recorder, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def test_a_daemon_that_closes_all_descriptors_keeps_its_checkpoints_and_its_reco
     code = """
         import os, sys, time
         import phasescope
-        from phasescope.recording.reader import RecordingReader
+        from phasescope.recordings.reader import RecordingReader
 
         path = sys.argv[1]
         session = phasescope.start(backends=["cpu"], record=path, peaks=True)
@@ -427,8 +427,8 @@ def test_where_the_file_system_has_no_locks_it_is_recorded_all_the_same(
 
     path = tmp_path / "run.jsonl"
     with monkeypatch.context() as patched:  # Lustre mounted without -o flock
-        patched.setattr(system, "lock", refuse)
-        patched.setattr(system, "is_locked", refuse)
+        patched.setattr(_os_compat, "lock", refuse)
+        patched.setattr(_os_compat, "is_locked", refuse)
         writer = new_writer(path)
         writer.write(line_of(steps(1)[0]))
         with attach(path) as reader:
@@ -440,7 +440,7 @@ def test_where_the_file_system_has_no_locks_it_is_recorded_all_the_same(
 def test_a_start_behind_a_large_recording_does_not_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "run.jsonl", steps(50))
     taken: list[Any] = []
-    monkeypatch.setattr("phasescope.recording.source.parse", lambda line: taken.append(line))
+    monkeypatch.setattr("phasescope.recordings.source.parse", lambda line: taken.append(line))
     with phasescope.start(backends=["cpu"], record=path):
         pass
     assert not taken

@@ -15,10 +15,10 @@ import phasescope
 from made_events import MS, START_NS, MadePhase, MadeSession
 from made_recordings import steps, write
 from phasescope import attach
-from phasescope.reader import SessionNotFoundError
-from phasescope.recording.batches import of_events
-from phasescope.recording.convert import convert
-from phasescope.recording.files import UnknownFormatError, format_of
+from phasescope.readers.reader import SessionNotFoundError
+from phasescope.recordings.convert import convert
+from phasescope.recordings.formats import UnknownFormatError, format_of
+from phasescope.recordings.row_batches import of_events
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,18 +15,23 @@ from hypothesis import strategies as st
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing
 from made_packed import LINES, packed_events, recordings, with_wrong_bytes
-from phasescope.codec import Raw, encode
-from phasescope.reader import Reader
-from phasescope.recording import batches
-from phasescope.recording.batches import of_events, of_ring
-from phasescope.recording.columns import COMMON, MEASURED, PHASE, REPEATED
-from phasescope.recording.reader import RecordingReader
-from phasescope.recording.recorder import line_of
+from phasescope.readers.reader import Reader
+from phasescope.recordings import row_batches
+from phasescope.recordings.columns import (
+    COMMON,
+    MEASURED,
+    PHASE,
+    REPEATED,
+)
+from phasescope.recordings.reader import RecordingReader
+from phasescope.recordings.recorder import line_of
+from phasescope.recordings.row_batches import of_events, of_ring
+from phasescope.wire.codec import Raw, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from phasescope.recording.columns import Rows
+    from phasescope.recordings.columns import Rows
 
 SLOWLY = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -118,9 +123,9 @@ def test_events_of_one_session_that_differ_in_what_it_has_in_common(tmp_path: Pa
 
 def test_few_events_are_made_of_a_real_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    kept = batches.Batches.add
+    kept = row_batches.Batches.add
 
-    def counted(self: batches.Batches, event: dict[str, Any]) -> None:
+    def counted(self: row_batches.Batches, event: dict[str, Any]) -> None:
         made.append(event)
         kept(self, event)
 
@@ -135,7 +140,7 @@ def test_few_events_are_made_of_a_real_session(tmp_path: Path, monkeypatch: pyte
     with session.reader() as ring, RecordingReader.open(path) as recording:
         check_ring(ring)
         check_recording(path)
-        monkeypatch.setattr(batches.Batches, "add", counted)
+        monkeypatch.setattr(row_batches.Batches, "add", counted)
         for found in (of_ring(ring), recording.iter_rows()):
             made.clear()
             assert len(rows_of(found)) > 2000

@@ -15,9 +15,9 @@ import phasescope
 from browser import Watched, needs_browser, running_browser
 from fakes.made_rings import GIB, MS, MadeRing, an_hour, made_ring
 from phasescope import cli
-from phasescope.views.following import Followed
-from phasescope.views.payload import MAX_BANDS, snapshot
-from phasescope.views.report import embedded_json
+from phasescope.views.live_session import Followed
+from phasescope.views.page.html_page import embedded_json
+from phasescope.views.page.page_data import MAX_BANDS, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,7 +229,7 @@ def assert_harmless(watched: Watched) -> None:
 
 
 def test_a_followed_session_that_grows_tells_what_is_new(rings: Path) -> None:
-    from phasescope.views.payload import delta
+    from phasescope.views.page.page_data import delta
 
     with made_ring(rings) as ring:
         ring.run(["step"], 10)

@@ -12,8 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.rings import CONSTANTS, MemoryRing, oldest_kept, payload_of, read_all, reader_of
-from phasescope import ring
-from phasescope.ring import MAX_PAYLOAD_BYTES, MIN_CAPACITY_BYTES, RingError, RingReader
+from phasescope.wire import ring
+from phasescope.wire.ring import (
+    MAX_PAYLOAD_BYTES,
+    MIN_CAPACITY_BYTES,
+    RingError,
+    RingReader,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

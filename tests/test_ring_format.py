@@ -23,7 +23,13 @@ import msgspec
 import pytest
 
 import phasescope
-from phasescope import codec, ring, session, sessions, sweeping
+from phasescope.capture import session
+from phasescope.wire import (
+    codec,
+    ring,
+    ring_files,
+    ring_sweep,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -388,11 +394,11 @@ def test_the_constants_that_are_needed_are_those_of_the_code() -> None:
 @pytest.mark.neutral
 def test_the_limits_of_sweeping_and_of_room_are_those_of_the_code() -> None:
     words = re.sub(r"\s+", " ", TEXT)
-    assert f"The {sweeping.KEEP_DEAD_FILES} that lived last stay" in words
-    assert f"up to {sweeping.KEEP_DEAD_BYTES // 2**20} MiB together" in words
-    assert f"older than {sweeping.KEEP_DEAD_SECONDS // 86400} days" in words
-    assert f"after {sweeping._UNFINISHED_SECONDS} seconds" in words
-    assert sessions._TMPFS_SHARE == 8
+    assert f"The {ring_sweep.KEEP_DEAD_FILES} that lived last stay" in words
+    assert f"up to {ring_sweep.KEEP_DEAD_BYTES // 2**20} MiB together" in words
+    assert f"older than {ring_sweep.KEEP_DEAD_SECONDS // 86400} days" in words
+    assert f"after {ring_sweep._UNFINISHED_SECONDS} seconds" in words
+    assert ring_files._TMPFS_SHARE == 8
     assert "eight times its size free" in words
     assert f"up to {session._MAX_ARGUMENTS} arguments of up to {session._MAX_ARGUMENT} characters" in words
 

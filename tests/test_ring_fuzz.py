@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing, payload_of, read_all, reader_of
-from phasescope import RingError, codec, projected_record_to_dict, ring, sweeping
-from phasescope.reader import Reader
+from phasescope import RingError, projected_record_to_dict
+from phasescope.readers.reader import Reader
+from phasescope.wire import codec, ring, ring_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -626,8 +627,8 @@ def test_what_is_no_plain_file_is_refused_at_once(rings: Path, tmp_path: Path) -
                 phasescope.attach(device)
         with pytest.raises(phasescope.SessionNotFoundError):
             phasescope.attach(directory=rings)
-        sweeping.sweep(rings)
-        assert sweeping.clean(rings) == []
+        ring_sweep.sweep(rings)
+        assert ring_sweep.clean(rings) == []
     assert len(list(rings.iterdir())) == 6
 
 

@@ -15,8 +15,9 @@ import pytest
 
 import phasescope
 from fakes.rings import HEADER_BYTES, forked, let_go, new_file, oldest_kept, payload_of, read_all, ring_of
-from phasescope import phase, ring, sessions, sweeping, validate_event
+from phasescope import phase, validate_event
 from phasescope.testing import FakeBackend
+from phasescope.wire import ring, ring_files, ring_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,11 +124,11 @@ def test_a_killed_session_holds_every_phase_whose_call_had_returned(directory: P
             boundaries = [scope for event in events if "action" in (scope := event["metadata"].get("phase_scope", {}))]
             assert writer.acknowledged[0] <= boundaries[-1]["sequence"] <= writer.acknowledged[0] + 1
             check_boundaries(boundaries)
-        assert sweeping.clean(directory) == [reader.path]
+        assert ring_sweep.clean(directory) == [reader.path]
 
 
 def the_only_session(directory: Path) -> Reader:
-    (path,) = sessions.find(directory)
+    (path,) = ring_files.find(directory)
     return phasescope.attach(path)
 
 
@@ -182,7 +183,7 @@ def test_a_killed_session_holds_what_each_of_its_threads_had_written(directory: 
                 # In a ring that wrapped, a thread that was not given its turn may have nothing left.
                 assert done == list(range(done[0], done[-1] + 1)) if done else reader.missed
                 assert not done or returned <= done[-1] <= returned + 1
-        sweeping.clean(directory)
+        ring_sweep.clean(directory)
 
 
 def test_sessions_that_are_killed_while_they_begin_and_end_leave_whole_files_only(directory: Path) -> None:
@@ -200,8 +201,8 @@ def test_sessions_that_are_killed_while_they_begin_and_end_leave_whole_files_onl
         writer.wait_for(1)
         some_time(random_)
         writer.kill()
-        newest, *others = sessions.find(directory)
-        assert len(others) + 1 >= min(writer.acknowledged[0], sweeping.KEEP_DEAD_FILES)
+        newest, *others = ring_files.find(directory)
+        assert len(others) + 1 >= min(writer.acknowledged[0], ring_sweep.KEEP_DEAD_FILES)
         for path in (newest, *others):
             with phasescope.attach(path) as reader:
                 assert reader.state in (("dead", "stopped") if path == newest else ("stopped",))

@@ -19,7 +19,7 @@ import phasescope
 from fakes.mounts import mounted
 from fakes.processes import in_forked_child, in_new_python
 from fakes.rings import let_go, new_file, read_all, ring_of
-from phasescope import system
+from phasescope import _os_compat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,7 +197,7 @@ def test_a_ring_file_that_is_harmed_ends_no_training(
             assert (reader.state, reader.events()[-1]["event_type"]) == ("stopped", "stop"), "it came back to its file"
 
 
-@pytest.mark.skipif(system.user_id() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(_os_compat.user_id() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("harm", [shortened, cut_in_half, copied_over, copied_over_by_less])
 def test_on_a_tmpfs_a_users_ring_can_not_be_shortened(harm: Callable[[Path], None]) -> None:
     """So that it can be stored into directly, at the least cost."""
@@ -228,7 +228,7 @@ def test_where_a_ring_can_be_shortened_the_kernel_stores(
 ) -> None:
     directory = request.getfixturevalue("tmpfs") if place == "tmpfs" else tmp_path / "disk"
     file = new_file(directory / "rings")
-    on_tmpfs = ("CheckedWriter", "GuardedWriter") if system.user_id() == 0 else ("RingWriter",)
+    on_tmpfs = ("CheckedWriter", "GuardedWriter") if _os_compat.user_id() == 0 else ("RingWriter",)
     assert type(file.writer).__name__ in (("GuardedWriter",) if place == "disk" else on_tmpfs)
     let_go(file)
 

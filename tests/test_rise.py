@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from made_events import MIB, MS, MadePhase, MadeSession
-from phasescope.analysis.evidence import evidence
-from phasescope.analysis.explain import explain
+from phasescope.analysis.diagnosis.evidence import evidence
+from phasescope.analysis.diagnosis.explanation import explain
 
 if TYPE_CHECKING:
-    from phasescope.analysis.explain import Explanation
+    from phasescope.analysis.diagnosis.explanation import Explanation
 
 pytestmark = pytest.mark.neutral
 

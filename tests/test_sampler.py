@@ -13,7 +13,7 @@ import pytest
 import phasescope
 from fakes.failing import FailingBackend
 from fakes.processes import in_forked_child
-from phasescope import notices, phase
+from phasescope import _log, phase
 from phasescope.testing import FakeBackend
 from reading import events_of, until
 
@@ -200,7 +200,7 @@ def test_a_backend_that_holds_the_thread_does_not_hold_up_stop(clock: FakeClock)
 def test_without_a_thread_the_session_goes_on_without_samples(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(_log, "_said", set())
 
     def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -16,7 +16,13 @@ import pytest
 import phasescope
 from fakes.failing import FailingBackend
 from fakes.processes import in_forked_child, in_new_python, new_python
-from phasescope import PhasescopeWarning, ProjectedTelemetryRecord, Session, phase, projected_record_to_dict
+from phasescope import (
+    PhasescopeWarning,
+    ProjectedTelemetryRecord,
+    Session,
+    phase,
+    projected_record_to_dict,
+)
 from phasescope.testing import FakeBackend
 from reading import events_of, only, paths, scopes, until
 

@@ -20,14 +20,15 @@ import phasescope
 from fakes.mounts import mounted
 from fakes.processes import in_forked_child
 from fakes.rings import CONSTANTS, forked, let_go, new_file, read_all, ring_of
-from phasescope import ring, sessions, sweeping, system
-from phasescope.sessions import DirectoryError
+from phasescope import _os_compat
+from phasescope.wire import ring, ring_files, ring_sweep
+from phasescope.wire.ring_files import DirectoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(not system.CAN_SHARE_FILES, reason="here rings lie in memory only")
-as_root = pytest.mark.skipif(system.user_id() != 0, reason="only root can give a file away")
+pytestmark = pytest.mark.skipif(not _os_compat.CAN_SHARE_FILES, reason="here rings lie in memory only")
+as_root = pytest.mark.skipif(_os_compat.user_id() != 0, reason="only root can give a file away")
 
 NOBODY = 65534
 DAY_S = 24 * 3600
@@ -39,7 +40,7 @@ def mode_of(path: Path | str) -> int:
 
 def create_in(directory: Path | str, name: str = "node-1-1") -> Path:
     """A ring as a session that was killed leaves it."""
-    file = sessions.create(CONSTANTS, ring.MIN_CAPACITY_BYTES, str(directory), name)
+    file = ring_files.create(CONSTANTS, ring.MIN_CAPACITY_BYTES, str(directory), name)
     let_go(file)
     assert file.path is not None
     return Path(file.path)
@@ -48,7 +49,7 @@ def create_in(directory: Path | str, name: str = "node-1-1") -> Path:
 def refused(directory: Path | str) -> str:
     """What `create` says of a directory that it refuses; nothing is left in it."""
     with pytest.raises(DirectoryError) as caught:
-        sessions.create(CONSTANTS, ring.MIN_CAPACITY_BYTES, str(directory), "node-1-1")
+        ring_files.create(CONSTANTS, ring.MIN_CAPACITY_BYTES, str(directory), "node-1-1")
     return str(caught.value)
 
 
@@ -74,9 +75,9 @@ def in_shared_memory() -> list[str]:
 def test_the_users_run_time_directory_comes_before_shared_memory_and_that_before_the_temporary_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sessions.places() == [*in_shared_memory(), in_temporary()]
+    assert ring_files.places() == [*in_shared_memory(), in_temporary()]
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert sessions.places() == [str(tmp_path / "phasescope"), *in_shared_memory(), in_temporary()]
+    assert ring_files.places() == [str(tmp_path / "phasescope"), *in_shared_memory(), in_temporary()]
 
 
 def test_what_start_says_comes_before_the_environment_and_each_is_the_only_place(
@@ -84,16 +85,16 @@ def test_what_start_says_comes_before_the_environment_and_each_is_the_only_place
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("PHASESCOPE_DIR", str(tmp_path / "environment"))
-    assert sessions.places() == [str(tmp_path / "environment")]
-    assert sessions.places(tmp_path / "argument") == [str(tmp_path / "argument")]
+    assert ring_files.places() == [str(tmp_path / "environment")]
+    assert ring_files.places(tmp_path / "argument") == [str(tmp_path / "argument")]
     assert create_in("").parent == tmp_path / "environment"
 
 
 def test_a_home_and_a_relative_path_are_spelled_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert sessions.places("~/rings") == sessions.places("rings") == sessions.places("./x/../rings")
-    assert sessions.places("rings") == [str(tmp_path / "rings")]
+    assert ring_files.places("~/rings") == ring_files.places("rings") == ring_files.places("./x/../rings")
+    assert ring_files.places("rings") == [str(tmp_path / "rings")]
 
 
 @pytest.mark.usefixtures("nothing_said")
@@ -106,14 +107,14 @@ def test_a_run_time_directory_that_is_not_this_users_own_is_no_place(
     if runtime == "theirs":
         os.chown(tmp_path / "theirs", NOBODY, NOBODY)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / runtime) if runtime else "")
-    assert sessions.places() == [*in_shared_memory(), in_temporary()]
+    assert ring_files.places() == [*in_shared_memory(), in_temporary()]
 
 
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Three places, none of which exists yet, instead of the machine's."""
     found = [tmp_path / name for name in ("first", "second", "third")]
-    monkeypatch.setattr(sessions, "places", lambda directory=None: [str(path) for path in found])
+    monkeypatch.setattr(ring_files, "places", lambda directory=None: [str(path) for path in found])
     return found
 
 
@@ -162,9 +163,9 @@ def test_sessions_are_found_in_every_place_the_newest_first(three: list[Path]) -
         create_in("", name)
         three.append(three.pop(0))
     assert all(place.is_dir() for place in three)
-    assert [path.name for path in sessions.find()] == ["node-2-7.ring", "node-3-6.ring", "node-1-5.ring"]
+    assert [path.name for path in ring_files.find()] == ["node-2-7.ring", "node-3-6.ring", "node-1-5.ring"]
     three[1].chmod(0o755)  # others could have put theirs there
-    assert [path.name for path in sessions.find()] == ["node-3-6.ring", "node-1-5.ring"]
+    assert [path.name for path in ring_files.find()] == ["node-3-6.ring", "node-1-5.ring"]
 
 
 # Whose they are
@@ -192,10 +193,10 @@ def test_in_a_directory_that_others_enter_rings_lie_in_a_folder_of_the_users_own
     path = create_in(rings)
     assert path.parent == rings / f"phasescope-{os.getuid()}"
     assert (mode_of(path.parent) & 0o777, mode_of(rings)) == (0o700, mode), "the directory is the user's to change"
-    assert sessions.find(rings) == [path]
-    assert sessions.not_looked_into(rings) == []
-    assert sessions.describe_directory(rings) == [(str(path.parent), True, "")]
-    assert sweeping.clean(rings) == [path]
+    assert ring_files.find(rings) == [path]
+    assert ring_files.not_looked_into(rings) == []
+    assert ring_files.describe_directory(rings) == [(str(path.parent), True, "")]
+    assert ring_sweep.clean(rings) == [path]
 
 
 def test_rings_are_found_on_where_their_directory_is_closed_to_others_later(rings: Path) -> None:
@@ -204,15 +205,15 @@ def test_rings_are_found_on_where_their_directory_is_closed_to_others_later(ring
     rings.chmod(0o700)
     after = create_in(rings, "node-2-2")
     assert after.parent == rings
-    assert sessions.find(rings) == [after, before]
+    assert ring_files.find(rings) == [after, before]
 
 
 def test_rings_in_a_directory_that_was_opened_to_others_are_not_shown_and_this_is_said(rings: Path) -> None:
     """Others could have put theirs there."""
     create_in(rings)
     rings.chmod(0o755)
-    assert sessions.find(rings) == []
-    (reason,) = sessions.not_looked_into(rings)
+    assert ring_files.find(rings) == []
+    (reason,) = ring_files.not_looked_into(rings)
     assert reason == f"{rings} is open to others (mode 0755); run: chmod 700 {rings}"
     with pytest.raises(phasescope.SessionNotFoundError, match="is open to others"):
         phasescope.attach(directory=rings)
@@ -229,7 +230,7 @@ def test_a_folder_of_the_users_own_that_is_open_to_others_is_refused_with_the_co
     assert f"{own} is open to others (mode {mode:04o})" in refused(rings)
     assert list(own.iterdir()) == []
     assert mode_of(own) == mode, "it is the user's to change"
-    assert sessions.describe_directory(rings)[0].ok is False
+    assert ring_files.describe_directory(rings)[0].ok is False
 
 
 @as_root
@@ -241,11 +242,11 @@ def test_users_who_share_a_directory_each_have_their_own_folder_in_it(mode: int,
     def child() -> list[str]:
         os.setuid(NOBODY)
         create_in(for_anyone, "node-1-1")
-        return [str(path) for path in sessions.find(for_anyone)]
+        return [str(path) for path in ring_files.find(for_anyone)]
 
     mine = create_in(for_anyone, "node-1-1")
     assert in_forked_child(child) == [str(for_anyone / f"phasescope-{NOBODY}" / "node-1-1.ring")]
-    assert sessions.find(for_anyone) == [mine]
+    assert ring_files.find(for_anyone) == [mine]
 
 
 @as_root
@@ -300,7 +301,7 @@ def test_a_symbolic_link_in_the_place_of_the_directory_is_refused(rings: Path, t
     assert list(rings.iterdir()) == []
     assert not (tmp_path / "missing").exists()
     create_in(rings)
-    assert sessions.find(tmp_path / "link") == []
+    assert ring_files.find(tmp_path / "link") == []
 
 
 @as_root
@@ -308,7 +309,7 @@ def test_a_directory_of_another_user_is_refused(rings: Path) -> None:
     os.chown(rings, NOBODY, NOBODY)
     assert f"{rings} belongs to user {NOBODY}; name another directory" in refused(rings)
     assert list(rings.iterdir()) == []
-    assert sessions.find(rings) == []
+    assert ring_files.find(rings) == []
 
 
 def test_what_is_no_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -341,7 +342,7 @@ def test_a_directory_without_the_right_to_write_is_refused(inside: bool, for_any
     def child() -> list[str]:
         if os.getuid() == 0:
             os.setuid(NOBODY)
-        described = sessions.describe_directory(place)[0]
+        described = ring_files.describe_directory(place)[0]
         assert not described.ok
         return [refused(place), described.reason]
 
@@ -357,8 +358,8 @@ def test_another_users_file_is_neither_swept_nor_cleaned_and_only_root_reads_it(
     path = create_in(place)
     os.chown(path, NOBODY, NOBODY)
     os.utime(path, (0, 0))
-    sweeping.sweep(place)
-    assert sweeping.clean(place) == []
+    ring_sweep.sweep(place)
+    assert ring_sweep.clean(place) == []
     assert path.exists()
     os.chown(path, 0, 0)
     path.chmod(0o644)
@@ -367,7 +368,7 @@ def test_another_users_file_is_neither_swept_nor_cleaned_and_only_root_reads_it(
     def child() -> str:
         os.setuid(NOBODY)
         with pytest.raises(PermissionError) as caught:
-            sessions.open_ring(path)
+            ring_files.open_ring(path)
         return str(caught.value)
 
     assert in_forked_child(child) == f"{path}: belongs to user 0"
@@ -383,7 +384,7 @@ def test_a_name_that_is_taken_is_not_taken_away(rings: Path) -> None:
     names = [create_in(rings).name for _ in range(2)]
     assert names == ["node-1-1.2.ring", "node-1-1.3.ring"]
     assert (rings / "node-1-1.ring").read_text() == "somebody's"
-    assert [path.name for path in sessions.find(rings)][:2] == names[::-1]
+    assert [path.name for path in ring_files.find(rings)][:2] == names[::-1]
 
 
 def _not_permitted(*_: str) -> None:
@@ -413,7 +414,7 @@ def test_where_links_are_none_the_file_is_renamed_and_nothing_replaced(
 
 def test_where_others_do_not_see_the_lock_there_is_no_file(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would take a live session for dead, and sweep its file away."""
-    monkeypatch.setattr(system, "is_locked", lambda fd: False)
+    monkeypatch.setattr(_os_compat, "is_locked", lambda fd: False)
     assert f"a lock in {rings} is not seen by other processes; name another directory" in refused(rings)
     assert list(rings.iterdir()) == []
 
@@ -445,9 +446,9 @@ def limited_file(path: Path, size: int) -> list[int]:
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-    fd = system.create_file(str(path))
+    fd = _os_compat.create_file(str(path))
     try:
-        system.allocate(fd, size)
+        _os_compat.allocate(fd, size)
     except OSError as error:
         return [error.errno or 0]
     return [0, os.fstat(fd).st_size, os.fstat(fd).st_blocks * 512]
@@ -494,7 +495,7 @@ def test_a_creation_that_fails_anywhere_leaves_no_file_and_no_descriptor(
     def fail(*_: object) -> bool:
         raise OSError(errno.EIO, "the disk is on fire")
 
-    monkeypatch.setattr(sessions if failing.startswith("_") else system, failing, fail)
+    monkeypatch.setattr(ring_files if failing.startswith("_") else _os_compat, failing, fail)
     assert "the disk is on fire; name another directory" in refused(rings)
     assert list(rings.iterdir()) == []
 
@@ -507,21 +508,21 @@ def with_constants(pid: int) -> bytes:
 
 
 def test_a_pid_that_was_given_to_another_process_does_not_bring_a_session_back_to_life(rings: Path) -> None:
-    file = sessions.create(with_constants(os.getpid()), ring.MIN_CAPACITY_BYTES, str(rings), "node-1-1")
+    file = ring_files.create(with_constants(os.getpid()), ring.MIN_CAPACITY_BYTES, str(rings), "node-1-1")
     with phasescope.attach(file.path or "") as reader:
         assert reader.state == "running"
         let_go(file)
         assert reader.constants["pid"] == os.getpid(), "a process of that number lives"
         assert reader.state == "dead"
-    assert [str(path) for path in sweeping.clean(rings)] == [file.path]
+    assert [str(path) for path in ring_sweep.clean(rings)] == [file.path]
 
 
 def test_a_session_whose_pid_nobody_knows_here_is_running_while_its_lock_is_held(rings: Path) -> None:
     """In another container's namespace pids are others."""
-    file = sessions.create(with_constants(2**22 + 5), ring.MIN_CAPACITY_BYTES, str(rings), "node-1-1")
+    file = ring_files.create(with_constants(2**22 + 5), ring.MIN_CAPACITY_BYTES, str(rings), "node-1-1")
     with phasescope.attach(file.path or "") as reader:
         assert reader.state == "running"
-        assert sweeping.clean(rings) == []
+        assert ring_sweep.clean(rings) == []
     let_go(file)
 
 
@@ -565,25 +566,25 @@ def aged(path: Path, seconds: float, beat: bool = True) -> Path:
 
 
 def test_the_last_so_many_dead_ones_stay(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "KEEP_DEAD_FILES", 3)
+    monkeypatch.setattr(ring_sweep, "KEEP_DEAD_FILES", 3)
     # Started in this order; but the first lived on until just now.
     paths = [aged(create_in(rings, f"node-{n}-{n}"), 100 - n) for n in range(6)]
     aged(paths[0], 1)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert set(rings.iterdir()) == {paths[0], paths[4], paths[5]}
 
 
 def test_as_many_stay_as_are_promised(rings: Path) -> None:
-    for n in range(sweeping.KEEP_DEAD_FILES + 2):
+    for n in range(ring_sweep.KEEP_DEAD_FILES + 2):
         create_in(rings, f"node-{n}-{n}")
-    sweeping.sweep(rings)
-    assert len(list(rings.iterdir())) == sweeping.KEEP_DEAD_FILES
+    ring_sweep.sweep(rings)
+    assert len(list(rings.iterdir())) == ring_sweep.KEEP_DEAD_FILES
 
 
 def test_no_more_bytes_stay_than_were_promised(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [aged(create_in(rings, f"node-{n}-{n}"), 100 - n) for n in range(4)]
-    monkeypatch.setattr(sweeping, "KEEP_DEAD_BYTES", 2 * paths[0].stat().st_blocks * 512)
-    sweeping.sweep(rings)
+    monkeypatch.setattr(ring_sweep, "KEEP_DEAD_BYTES", 2 * paths[0].stat().st_blocks * 512)
+    ring_sweep.sweep(rings)
     assert set(rings.iterdir()) == set(paths[2:])
 
 
@@ -593,26 +594,26 @@ def test_what_gave_its_last_sign_too_long_ago_goes(rings: Path) -> None:
     os.utime(written)  # the file was changed since, whatever its heartbeat says
     beaten = aged(create_in(rings, "node-3-3"), 7 * DAY_S - 60)
     os.utime(beaten, (0, 0))  # writing through memory leaves this as it was
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert not old.exists()
     assert set(rings.iterdir()) == {written, beaten}
 
 
 def test_a_live_one_stays_however_old_it_looks(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "KEEP_DEAD_FILES", 0)
+    monkeypatch.setattr(ring_sweep, "KEEP_DEAD_FILES", 0)
     file = new_file(rings)
     path = aged(Path(file.path or ""), 30 * DAY_S)
-    sweeping.sweep(rings)
-    assert sweeping.clean(rings) == []
+    ring_sweep.sweep(rings)
+    assert ring_sweep.clean(rings) == []
     assert path.exists()
     let_go(file)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert not path.exists()
 
 
 def test_what_is_not_ours_stays_whatever_its_name(rings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "KEEP_DEAD_FILES", 0)
-    monkeypatch.setattr(sweeping, "KEEP_DEAD_SECONDS", 0)
+    monkeypatch.setattr(ring_sweep, "KEEP_DEAD_FILES", 0)
+    monkeypatch.setattr(ring_sweep, "KEEP_DEAD_SECONDS", 0)
     ring_elsewhere = create_in(tmp_path / "elsewhere")
     (rings / "notes.txt").write_text("mine")
     (rings / "node-1-1.ring").write_text("no ring at all, but with its name, and " + "long " * 50)
@@ -624,7 +625,7 @@ def test_what_is_not_ours_stays_whatever_its_name(rings: Path, tmp_path: Path, m
     before = set(rings.iterdir())
     for path in before:
         os.utime(path, (0, 0), follow_symlinks=False)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert set(rings.iterdir()) == before
     assert ring_elsewhere.exists()
 
@@ -635,19 +636,19 @@ def test_what_a_killed_creation_left_goes_after_a_minute(content: bytes, rings: 
     for path, age_s in ((fresh, 30), (old, 90)):
         path.write_bytes(content)
         aged(path, age_s, beat=False)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert list(rings.iterdir()) == [fresh]
 
 
 def test_one_that_is_being_made_for_long_is_left_to_it(rings: Path) -> None:
     path = rings / ".node-1-1-1.ring.tmp"
-    fd = system.create_file(str(path))
-    assert system.lock(fd)
+    fd = _os_compat.create_file(str(path))
+    assert _os_compat.lock(fd)
     aged(path, 3600, beat=False)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert path.exists()
     os.close(fd)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert not path.exists()
 
 
@@ -661,9 +662,9 @@ def test_the_lock_of_one_that_is_just_being_made_is_not_even_tried(
         tried.append(fd)
         return False
 
-    monkeypatch.setattr(system, "is_locked", is_locked)
+    monkeypatch.setattr(_os_compat, "is_locked", is_locked)
     (rings / ".node-1-1-1.ring.tmp").touch()
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert tried == []
 
 
@@ -672,22 +673,22 @@ def test_processes_that_start_and_sweep_at_once_all_get_their_files(rings: Path)
     def work(acknowledged: memoryview) -> None:
         acknowledged[0] = 1
         for n in range(40):
-            sweeping.sweep(rings)
+            ring_sweep.sweep(rings)
             let_go(new_file(rings, name=f"node-{os.getpid()}-{n}"))
 
     for writer in [forked(work) for _ in range(4)]:
         writer.join()
     assert {path.suffix for path in rings.iterdir()} == {".ring"}
-    sweeping.sweep(rings)
-    assert len(list(rings.iterdir())) == sweeping.KEEP_DEAD_FILES
+    ring_sweep.sweep(rings)
+    assert len(list(rings.iterdir())) == ring_sweep.KEEP_DEAD_FILES
 
 
 def test_sweeping_a_directory_that_is_not_there_or_refused_does_nothing(rings: Path, tmp_path: Path) -> None:
-    sweeping.sweep(tmp_path / "missing")
+    ring_sweep.sweep(tmp_path / "missing")
     path = aged(create_in(rings), 30 * DAY_S)
     rings.chmod(0o755)
-    sweeping.sweep(rings)
-    assert sweeping.clean(rings) == []
+    ring_sweep.sweep(rings)
+    assert ring_sweep.clean(rings) == []
     assert path.exists()
 
 
@@ -708,8 +709,8 @@ def allocated(path: Path) -> int:
 def test_a_dead_ring_gives_back_what_its_writer_never_came_to(rings: Path) -> None:
     short, lapped, empty = killed_in(rings, 100), killed_in(rings, 5000, "node-2-2"), killed_in(rings, 0, "node-3-3")
     before = [path.stat().st_size for path in (short, lapped, empty)]
-    sweeping.sweep(rings)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
+    ring_sweep.sweep(rings)
     assert allocated(short) <= 2**17
     assert allocated(empty) <= 2**13
     assert allocated(lapped) >= 2**22
@@ -725,7 +726,7 @@ def test_a_dead_ring_gives_back_what_its_writer_never_came_to(rings: Path) -> No
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux makes holes")
 def test_a_live_ring_gives_nothing_back(rings: Path) -> None:
     file = new_file(rings, 2**22)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert allocated(Path(str(file.path))) >= 2**22
     let_go(file)
 
@@ -739,10 +740,10 @@ def test_dead_rings_take_an_eighth_of_their_file_system_and_the_last_one_stays_w
         f_frsize, f_blocks, f_bavail = 1, 8 * (2 * allocated(paths[0]) + 2**16), 2**40
 
     monkeypatch.setattr(os, "statvfs", lambda path: Room)
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert set(rings.iterdir()) == set(paths[2:])
     Room.f_blocks = 8
-    sweeping.sweep(rings)
+    ring_sweep.sweep(rings)
     assert set(rings.iterdir()) == {paths[3]}
 
 
@@ -751,14 +752,20 @@ def test_of_another_machine_only_a_ring_whose_lock_would_be_seen_is_swept(
     kind: str, rings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a directory that machines share, a lock may be kept by each for itself."""
-    monkeypatch.setattr(sweeping, "KEEP_DEAD_FILES", 0)
-    monkeypatch.setattr(system, "file_system", lambda fd: kind)
+    monkeypatch.setattr(ring_sweep, "KEEP_DEAD_FILES", 0)
+    monkeypatch.setattr(_os_compat, "file_system", lambda fd: kind)
     other = create_in(rings)  # says that its host is node-07
-    mine = sessions.create(CONSTANTS.replace(b"node-07", system.host_name().encode()), 2**16, str(rings), "mine-2-2")
+    mine = ring_files.create(
+        CONSTANTS.replace(b"node-07", _os_compat.host_name().encode()), 2**16, str(rings), "mine-2-2"
+    )
     let_go(mine)
     old = aged(create_in(rings, "node-3-3"), 8 * DAY_S)
-    assert set(sweeping.clean(rings, dry_run=True)) == {Path(str(mine.path)), old, *([other] if kind == "ext4" else [])}
-    sweeping.sweep(rings)
+    assert set(ring_sweep.clean(rings, dry_run=True)) == {
+        Path(str(mine.path)),
+        old,
+        *([other] if kind == "ext4" else []),
+    }
+    ring_sweep.sweep(rings)
     assert list(rings.iterdir()) == ([] if kind == "ext4" else [other])
 
 
@@ -771,7 +778,7 @@ def test_sixteen_ranks_that_start_at_once_leave_the_room_that_one_would(tmp_path
         acknowledged[0] = 1
         while acknowledged[1] == 0:
             time.sleep(0.001)
-        file = sessions.create(CONSTANTS, size, None, f"node-{os.getpid()}-1")
+        file = ring_files.create(CONSTANTS, size, None, f"node-{os.getpid()}-1")
         acknowledged[2] = 1
         while acknowledged[3] == 0:
             time.sleep(0.001)
@@ -780,7 +787,7 @@ def test_sixteen_ranks_that_start_at_once_leave_the_room_that_one_would(tmp_path
     first, second = tmp_path / "first", tmp_path / "second"
     with mounted("tmpfs", tmp_path) as shared, pytest.MonkeyPatch.context() as patch:
         first = shared / "rings"
-        patch.setattr(sessions, "places", lambda directory=None: [str(first), str(second)])
+        patch.setattr(ring_files, "places", lambda directory=None: [str(first), str(second)])
         patch.delenv("PHASESCOPE_DIR")
         ranks = [forked(work) for _ in range(16)]
         for slot, value in ((0, 1), (2, 1)):
@@ -805,8 +812,8 @@ def test_clean_removes_all_that_are_over_and_says_which(rings: Path) -> None:
     dead = [create_in(rings, f"node-{n}-{n}") for n in range(3)]
     (rings / "notes.txt").touch()
     file = new_file(rings, name="node-9-9")
-    assert set(sweeping.clean(rings, dry_run=True)) == set(dead)
+    assert set(ring_sweep.clean(rings, dry_run=True)) == set(dead)
     assert all(path.exists() for path in dead)
-    assert set(sweeping.clean(rings)) == set(dead)
+    assert set(ring_sweep.clean(rings)) == set(dead)
     assert set(rings.iterdir()) == {Path(file.path or ""), rings / "notes.txt"}
     let_go(file)

@@ -10,10 +10,11 @@ import pytest
 
 import phasescope
 from fakes.failing import FailingBackend, FakeDriver
-from phasescope import BackendUnavailableError, choice, notices, phase
+from phasescope import BackendUnavailableError, _log, phase
 from phasescope.backends.protocol import DeviceCounters, DeviceIdentity
-from phasescope.source import ALLOCATED_UNKNOWN, Health
-from phasescope.sources import Sources
+from phasescope.capture import backend_selection
+from phasescope.capture.collector import ALLOCATED_UNKNOWN, Health
+from phasescope.capture.collectors import Sources
 from phasescope.testing import FakeBackend
 from reading import events_of, exit_of, only, scopes
 
@@ -233,7 +234,7 @@ def test_each_cause_is_one_log_line(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(_log, "_said", set())
     with caplog.at_level(logging.WARNING, "phasescope"):
         for _ in range(20):
             backend.failing = {"allocator"}
@@ -257,14 +258,14 @@ def test_a_log_handler_that_raises_harms_nobody(session: Session, backend: Faili
         pass
 
     handler = Handler()
-    notices.logger.addHandler(handler)
+    _log.logger.addHandler(handler)
     try:
         backend.failing = {"allocator", "device"}
         with phase("step"):
             pass
         session._sampler.tick(0)
     finally:
-        notices.logger.removeHandler(handler)
+        _log.logger.removeHandler(handler)
     assert exit_of(session, "step")["metadata"]["unavailable"] == ALLOCATOR
     assert session.dropped == 0
 
@@ -495,14 +496,14 @@ def test_the_host_for_real(clock: FakeClock) -> None:
 
 def test_a_source_that_can_not_be_imported_is_left_out_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no descriptor left, or half an installation, a session must still begin."""
-    real = choice.load
+    real = backend_selection.load
 
     def load(path: str) -> Any:
         if "torch_cuda" in path or "nvml" in path:
             raise OSError(24, "Too many open files")
         return real(path)
 
-    monkeypatch.setattr(choice, "load", load)
+    monkeypatch.setattr(backend_selection, "load", load)
     with phasescope.start() as session:
         assert "cuda" not in session.reader().constants["backends"]
         assert "cpu" in session.reader().constants["backends"]

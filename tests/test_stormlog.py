@@ -17,7 +17,13 @@ from typing import Any
 import pytest
 
 import phasescope
-from phasescope import attach, phase, project_telemetry_mapping, projected_record_to_dict, validate_event
+from phasescope import (
+    attach,
+    phase,
+    project_telemetry_mapping,
+    projected_record_to_dict,
+    validate_event,
+)
 from phasescope.analysis.spans import spans
 
 VERSIONS = ("0.3.7", "0.4.3")

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_events import MIB, MS, SESSION_ID, START_NS, MadeSession
-from phasescope.analysis import phasetree, quantiles
-from phasescope.analysis.summary import Row, Summary, summarize
-from phasescope.analysis.text import text_width
+from phasescope.analysis.formatting import text_width
+from phasescope.analysis.statistics import quantiles
+from phasescope.analysis.summary import phase_tree
+from phasescope.analysis.summary.summary import Row, Summary, summarize
 from test_spans import odd_events
 
 pytestmark = pytest.mark.neutral
@@ -212,14 +213,14 @@ def test_an_event_that_measured_nothing_does_not_wipe_out_a_device() -> None:
 
 def test_paths_beyond_the_limit_are_counted_in_one_last_row() -> None:
     session = MadeSession()
-    for number in range(phasetree.MAX_PATHS + 50):
+    for number in range(phase_tree.MAX_PATHS + 50):
         session.run(f"phase {number}")
-    session.run(*["deep"] * (phasetree.MAX_DEPTH + 1))
+    session.run(*["deep"] * (phase_tree.MAX_DEPTH + 1))
     summary = summarize(session.events)
-    assert len(summary.rows) == phasetree.MAX_PATHS + 1
+    assert len(summary.rows) == phase_tree.MAX_PATHS + 1
     rest = summary.rows[-1]
     assert rest.path == ()
-    assert sum(row.count for row in summary.rows) == phasetree.MAX_PATHS + 51
+    assert sum(row.count for row in summary.rows) == phase_tree.MAX_PATHS + 51
     assert "(more phases)" in str(summary)
 
 

@@ -17,11 +17,11 @@ from fakes.rings import CONSTANTS, MemoryRing
 from made_packed import BIG, LINES, packed_events, recordings, with_wrong_bytes
 from made_recordings import ENDINGS
 from phasescope import attach
-from phasescope.analysis.summary import Summary, summarize
-from phasescope.codec import Raw, encode
-from phasescope.reader import Reader
-from phasescope.recording.reader import RecordingReader
-from phasescope.recording.recorder import line_of
+from phasescope.analysis.summary.summary import Summary, summarize
+from phasescope.readers.reader import Reader
+from phasescope.recordings.reader import RecordingReader
+from phasescope.recordings.recorder import line_of
+from phasescope.wire.codec import Raw, encode
 
 
 def by_events(reader: Reader) -> Summary:

@@ -13,9 +13,14 @@ from hypothesis import strategies as st
 import phasescope
 from made_events import MIB, MS, START_NS, MadeSession
 from phasescope import phase
-from phasescope.analysis import bands, series
-from phasescope.analysis.series import Buckets, Range, Series, thinned
-from phasescope.analysis.timeline import MAX_MARKS, Timeline, timeline
+from phasescope.analysis.timeline import bands, time_series
+from phasescope.analysis.timeline.time_series import (
+    Buckets,
+    Range,
+    Series,
+    thinned,
+)
+from phasescope.analysis.timeline.timeline import MAX_MARKS, Timeline, timeline
 from phasescope.testing import FakeBackend
 from test_spans import odd_events
 
@@ -29,7 +34,7 @@ def line_of(folded: Timeline, label: str = "cuda:0") -> Any:
     return line
 
 
-def peak_of(points: list[series.Point]) -> int:
+def peak_of(points: list[time_series.Point]) -> int:
     return max(point.allocated_bytes.max or 0 for point in points)
 
 
@@ -67,7 +72,7 @@ def test_a_spike_of_one_event_is_there_after_hours_and_after_thinning() -> None:
         spike = at == 77_777
         whole.add(START_NS + at * 100 * MS, (900 * MIB if spike else 10 * MIB, None, None, None))
     points = whole.points()
-    assert len(points) <= series.WHOLE_BUCKETS + series.RECENT_BUCKETS
+    assert len(points) <= time_series.WHOLE_BUCKETS + time_series.RECENT_BUCKETS
     assert peak_of(points) == peak_of(thinned(points, 100)) == 900 * MIB
     assert len(thinned(points, 100)) <= 100
     assert [point.timestamp_ns for point in points] == sorted({point.timestamp_ns for point in points})
@@ -81,7 +86,7 @@ def test_the_last_minutes_are_finer_than_the_hours_before() -> None:
     steps = [after.timestamp_ns - before.timestamp_ns for before, after in itertools.pairwise(points)]
     assert steps[-1] <= 300 * MS
     assert steps[0] > SECOND
-    assert len(whole.recent()) == series.RECENT_BUCKETS
+    assert len(whole.recent()) == time_series.RECENT_BUCKETS
     since = START_NS + 3599 * SECOND
     assert [point.timestamp_ns >= since for point in whole.points(since)] == [True] * len(whole.recent(since))
 

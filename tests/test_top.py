@@ -21,7 +21,7 @@ from fakes.processes import in_new_python
 from fakes.trainings import training
 from phasescope import cli
 from phasescope.views.top import palette
-from phasescope.views.top.drawing import Drawing
+from phasescope.views.top.widget import Drawing
 from topping import Driven, watching
 
 if TYPE_CHECKING:
@@ -412,10 +412,10 @@ def test_an_export_is_json_for_this_user_alone_and_it_is_said_where(
 def test_a_name_from_a_ring_does_not_choose_where_an_export_goes(rings: Path, tmp_path: Path) -> None:
     folder = tmp_path / "exports"
     folder.mkdir()
-    from phasescope.reader import attach
+    from phasescope.readers.reader import attach
     from phasescope.views.catalogue import Entry
     from phasescope.views.top.export import export
-    from phasescope.views.top.watched import Watched
+    from phasescope.views.top.shown_session import Watched
 
     with made_ring(rings) as ring, attach(ring.path) as reader:
         constants = {**reader.constants, "pid": "../../elsewhere"}

@@ -7,13 +7,20 @@ import pytest
 pytest.importorskip("textual")
 
 from made_events import MIB, MadeSession
-from phasescope.analysis.growth import Growth
-from phasescope.analysis.series import Point, Range
-from phasescope.analysis.summary import summarize
-from phasescope.analysis.text import text_width
-from phasescope.views.top import bars, chart, layout, lines, lists, palette
-from phasescope.views.top.lines import Line
-from phasescope.views.top.steps import step_shares
+from phasescope.analysis.diagnosis.growth import Growth
+from phasescope.analysis.formatting import text_width
+from phasescope.analysis.summary.summary import summarize
+from phasescope.analysis.timeline.time_series import Point, Range
+from phasescope.views.top import (
+    bars,
+    chart,
+    layout,
+    palette,
+    panels,
+    styled_line,
+)
+from phasescope.views.top.step_shares import step_shares
+from phasescope.views.top.styled_line import Line
 
 S = 1_000_000_000
 GIB = 1024 * MIB
@@ -109,13 +116,13 @@ def test_where_nothing_is_around_them_it_is_of_one_round_of_them() -> None:
 @pytest.mark.parametrize("width", range(30))
 def test_a_cut_line_is_never_wider_than_it_may_be(width: int) -> None:
     line = Line(("epoch/前向き計算", "text"), ("  12.3 GiB", "dim"), (" e\u0301" * 9, "text"))
-    assert lines.cut(line, width).width <= width
-    assert text_width(lists.clipped("python 訓練する.py --lr 1", width)) <= width
+    assert styled_line.cut(line, width).width <= width
+    assert text_width(panels.clipped("python 訓練する.py --lr 1", width)) <= width
 
 
 def test_of_a_session_that_is_over_it_is_not_said_when_memory_will_be_full() -> None:
     found = Growth("host", True, ("step",), 100, 1e6, 9e5, 1.1e6, 1e9, 0.15, (), ())
-    running, over = (lists.alert_lines([], [found], 100, 3, is_over)[0].text for is_over in (False, True))
+    running, over = (panels.alert_lines([], [found], 100, 3, is_over)[0].text for is_over in (False, True))
     assert "on the host grows" in running
     assert "full in 9.00 min" in running
     assert "on the host grew" in over

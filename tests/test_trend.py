@@ -7,8 +7,8 @@ import random
 import pytest
 
 from made_series import HEALTHY, LEAKING, MIB
-from phasescope.analysis.harmless import are_stairs, is_wave
-from phasescope.analysis.trend import MIN_STEPS, Series, trend
+from phasescope.analysis.statistics.harmless_rises import are_stairs, is_wave
+from phasescope.analysis.statistics.trend import MIN_STEPS, Series, trend
 
 pytestmark = pytest.mark.neutral
 

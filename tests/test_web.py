@@ -596,7 +596,7 @@ import json, sys, time
 from phasescope.views.catalogue import Catalogue
 from phasescope.views.web import app
 from phasescope.views.web.hub import Hub
-from phasescope.views.payload import snapshot
+from phasescope.views.page.page_data import snapshot
 
 hub = Hub(Catalogue([sys.argv[1]]))
 key = hub.newest()

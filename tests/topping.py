@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.views.catalogue import Catalogue
 from phasescope.views.top.app import PARTS, TopApp
-from phasescope.views.top.drawing import Drawing
-from phasescope.views.top.watch import Watch
+from phasescope.views.top.session_list import Watch
+from phasescope.views.top.widget import Drawing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

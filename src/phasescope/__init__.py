@@ -4,8 +4,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as `typing` has it, which alone would cost more than all else here
 if TYPE_CHECKING:
-    from phasescope.choice import BackendUnavailableError
-    from phasescope.envelope import (
+    from phasescope._log import PhasescopeWarning
+    from phasescope._version import VERSION as __version__
+    from phasescope.capture.backend_selection import BackendUnavailableError
+    from phasescope.capture.phases import phase
+    from phasescope.capture.session import (
+        Session,
+        current,
+        start,
+        stop,
+    )
+    from phasescope.capture.track import track
+    from phasescope.readers.reader import Reader, SessionNotFoundError, attach
+    from phasescope.wire.envelope import (
         TELEMETRY_PROJECTION_SCHEMA_VERSION,
         ProjectedTelemetryRecord,
         project_telemetry_mapping,
@@ -13,37 +24,31 @@ if TYPE_CHECKING:
         unique_projected_correlations,
         unique_projected_resources,
     )
-    from phasescope.event import InvalidEventError, validate_event
-    from phasescope.notices import PhasescopeWarning
-    from phasescope.phases import phase
-    from phasescope.reader import Reader, SessionNotFoundError, attach
-    from phasescope.ring import RingError
-    from phasescope.session import Session, current, start, stop
-    from phasescope.tracking import track
-    from phasescope.version import VERSION as __version__
+    from phasescope.wire.event import InvalidEventError, validate_event
+    from phasescope.wire.ring import RingError
 
 # Loaded at first use: `import phasescope` itself costs a fraction of a millisecond.
 _HOMES = {
-    "BackendUnavailableError": "choice",
-    "InvalidEventError": "event",
-    "PhasescopeWarning": "notices",
-    "ProjectedTelemetryRecord": "envelope",
-    "Reader": "reader",
-    "RingError": "ring",
-    "Session": "session",
-    "SessionNotFoundError": "reader",
-    "TELEMETRY_PROJECTION_SCHEMA_VERSION": "envelope",
-    "attach": "reader",
-    "current": "session",
-    "phase": "phases",
-    "project_telemetry_mapping": "envelope",
-    "projected_record_to_dict": "envelope",
-    "start": "session",
-    "stop": "session",
-    "track": "tracking",
-    "unique_projected_correlations": "envelope",
-    "unique_projected_resources": "envelope",
-    "validate_event": "event",
+    "BackendUnavailableError": "capture.backend_selection",
+    "InvalidEventError": "wire.event",
+    "PhasescopeWarning": "_log",
+    "ProjectedTelemetryRecord": "wire.envelope",
+    "Reader": "readers.reader",
+    "RingError": "wire.ring",
+    "Session": "capture.session",
+    "SessionNotFoundError": "readers.reader",
+    "TELEMETRY_PROJECTION_SCHEMA_VERSION": "wire.envelope",
+    "attach": "readers.reader",
+    "current": "capture.session",
+    "phase": "capture.phases",
+    "project_telemetry_mapping": "wire.envelope",
+    "projected_record_to_dict": "wire.envelope",
+    "start": "capture.session",
+    "stop": "capture.session",
+    "track": "capture.track",
+    "unique_projected_correlations": "wire.envelope",
+    "unique_projected_resources": "wire.envelope",
+    "validate_event": "wire.event",
 }
 
 _BEFORE_A_SESSION = ("current", "stop")
@@ -76,7 +81,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from phasescope.version import VERSION
+        from phasescope._version import VERSION
 
         return VERSION
     home = _HOMES.get(name)

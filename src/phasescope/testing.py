@@ -12,7 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters, DeviceIdentity
+from phasescope.backends.protocol import (
+    HOST_DEVICE,
+    AllocatorCounters,
+    DeviceCounters,
+    DeviceIdentity,
+)
 
 if TYPE_CHECKING:
     import threading

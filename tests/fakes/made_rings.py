@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from phasescope import codec, sessions
+from phasescope.wire import codec, ring_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ class MadeRing:
         }
         directory.mkdir(mode=0o700, exist_ok=True)
         name = f"node-{told['pid']}-{told['started_ns'] // MS}"
-        self._ring = sessions.create(json.dumps(told).encode(), capacity_bytes, str(directory), name)
+        self._ring = ring_files.create(json.dumps(told).encode(), capacity_bytes, str(directory), name)
         self._sequence = 0
         self._closed = False
         self.now_ns = START_NS

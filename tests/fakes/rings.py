@@ -13,7 +13,7 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from phasescope import ring, sessions
+from phasescope.wire import ring, ring_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,9 +132,9 @@ def _run(function: Callable[[memoryview], Any], shared: memoryview) -> NoReturn:
 
 def new_file(
     directory: Path, capacity_bytes: int = ring.MIN_CAPACITY_BYTES, name: str = "node-1-1"
-) -> sessions.RingFile:
+) -> ring_files.RingFile:
     """A real ring file."""
-    return sessions.create(CONSTANTS, capacity_bytes, str(directory), name)
+    return ring_files.create(CONSTANTS, capacity_bytes, str(directory), name)
 
 
 @contextlib.contextmanager
@@ -147,7 +147,7 @@ def ring_of(path: Path | str) -> Iterator[ring.RingReader]:
         os.close(fd)
 
 
-def let_go(file: sessions.RingFile) -> None:
+def let_go(file: ring_files.RingFile) -> None:
     """What a process that ends does to its ring."""
     file.writer.release()
     file.buffer.close()

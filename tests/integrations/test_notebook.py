@@ -14,8 +14,8 @@ import phasescope
 from fakes.processes import in_new_python, new_python
 from made_events import MIB, MS, MadeSession
 from phasescope import phase
-from phasescope.analysis.html import summary_html
-from phasescope.analysis.summary import summarize
+from phasescope.analysis.summary.summary import summarize
+from phasescope.analysis.text.summary_html import summary_html
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import phasescope
-from phasescope.children import Carried, Run
+from phasescope.capture.child_sessions import Carried, Run
 from scenarios import SCRIPTS, phases_in
 
 if TYPE_CHECKING:

@@ -73,12 +73,12 @@ def worker_leak() -> None:
     """The loop is healthy; a DataLoader worker is not."""
     import torch
 
-    from phasescope import sources
-    from phasescope.backends import host_extra, host_private
+    from phasescope.backends import host_details, host_private
+    from phasescope.capture import collectors
 
     # Workers are looked at once a second, and less often where that takes long; a test has no minute to wait.
-    sources._EXTRA_PERIOD_NS = 30_000_000
-    host_extra._AT_MOST = host_extra._WAITING_AT_MOST = host_private._AT_MOST = 1
+    collectors._EXTRA_PERIOD_NS = 30_000_000
+    host_details._AT_MOST = host_details._WAITING_AT_MOST = host_private._AT_MOST = 1
     torch.set_num_threads(1)
     dataset: Any = Leaking()
     loader = torch.utils.data.DataLoader(dataset, batch_size=8, num_workers=1)

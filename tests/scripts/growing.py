@@ -86,11 +86,11 @@ def varying() -> None:
 
 def look_often() -> None:
     """Children are looked at once a second, within a budget; a test has no minute to wait."""
-    from phasescope import sources
-    from phasescope.backends import host_extra, host_private
+    from phasescope.backends import host_details, host_private
+    from phasescope.capture import collectors
 
-    sources._EXTRA_PERIOD_NS = 30_000_000
-    host_extra._AT_MOST = host_extra._WAITING_AT_MOST = host_private._AT_MOST = 1
+    collectors._EXTRA_PERIOD_NS = 30_000_000
+    host_details._AT_MOST = host_details._WAITING_AT_MOST = host_private._AT_MOST = 1
 
 
 class Labels:

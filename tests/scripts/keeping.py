@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 import phasescope
-from phasescope import phase, sources
-from phasescope.backends import libraries
+from phasescope import phase
+from phasescope.backends import library_counters
+from phasescope.capture import collectors
 
 STEPS = 200
 kept: list[Any] = []
@@ -63,6 +64,6 @@ def figures() -> None:
 
 if __name__ == "__main__":
     # What libraries count is asked once a second, and less often where that takes long; a test has no minute to wait.
-    sources._EXTRA_PERIOD_NS = 30_000_000
-    libraries._AT_MOST = 1
+    collectors._EXTRA_PERIOD_NS = 30_000_000
+    library_counters._AT_MOST = 1
     globals()[sys.argv[1]]()

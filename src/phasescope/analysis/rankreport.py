@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .jobreport import missing_ranks, rank_cells
-from .text import (
+from phasescope.analysis.text.job_text import missing_ranks, rank_cells
+
+from .formatting import (
     UNKNOWN,
     Column,
     change_text,
@@ -22,8 +23,8 @@ from .text import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .imbalance import Imbalance, Outlier, Ranks
-    from .jobs import RankRow
+    from phasescope.analysis.jobs.imbalance import Imbalance, Outlier, Ranks
+    from phasescope.analysis.jobs.job import RankRow
 
 _RANKS = (
     Column("rank"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from .trend import MIN_STEPS
+from phasescope.analysis.statistics.trend import MIN_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,8 +21,8 @@ DEVICE_SOURCES = {
 """Drivers, as `module:class`. The first one that knows a device speaks for it."""
 
 DRIVERS_ALONE = {
-    "nvml": "phasescope.backends.driver_alone:NvmlAlone",
-    "amdsmi": "phasescope.backends.driver_alone:AmdSmiAlone",
-    "amd_sysfs": "phasescope.backends.driver_alone:AmdSysfsAlone",
+    "nvml": "phasescope.backends.driver_only:NvmlAlone",
+    "amdsmi": "phasescope.backends.driver_only:AmdSmiAlone",
+    "amd_sysfs": "phasescope.backends.driver_only:AmdSysfsAlone",
 }
 """The same as backends, for processes without a framework. Only by name, never in "auto"."""

@@ -12,8 +12,13 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
-from phasescope.backends import pci, processes
-from phasescope.backends.protocol import DeviceCounters, DeviceIdentity, Present, Unavailable
+from phasescope.backends import driver_processes, pci
+from phasescope.backends.protocol import (
+    DeviceCounters,
+    DeviceIdentity,
+    Present,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +79,7 @@ class AmdSmi:
         except self._smi.AmdSmiException:  # not for this user, or not by this version
             return {}
         held = {process["pid"]: process["memory_usage"]["vram_mem"] for process in listed}
-        return processes.shares(held, in_use=self._in_use)
+        return driver_processes.shares(held, in_use=self._in_use)
 
     def present(self) -> Sequence[Present]:
         """Every device, in AMD SMI's order."""

@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from phasescope.backends import pci
-from phasescope.backends.protocol import DeviceCounters, DeviceIdentity, Present, Unavailable
+from phasescope.backends.protocol import (
+    DeviceCounters,
+    DeviceIdentity,
+    Present,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

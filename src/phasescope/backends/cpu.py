@@ -10,9 +10,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from phasescope.backends.cgroup import KernelFile, MemoryCgroup
-from phasescope.backends.host_extra import HostExtra
+from phasescope.backends.host_details import HostExtra
 from phasescope.backends.host_peak import HighWater
-from phasescope.backends.libraries import Libraries
+from phasescope.backends.library_counters import Libraries
 from phasescope.backends.meminfo import MachineMemory
 from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters
 

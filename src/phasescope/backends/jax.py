@@ -11,7 +11,7 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from phasescope.backends import cuda_driver, here
+from phasescope.backends import cuda_driver, this_process
 from phasescope.backends.protocol import DeviceCounters, Unavailable
 
 if TYPE_CHECKING:
@@ -31,18 +31,20 @@ class Jax:
     name = "jax"
 
     def __init__(self) -> None:
-        self._here = here.process
+        self._here = this_process.process
         self._client: Any = None
         self._devices: dict[int, Any] = {}
         self._knows_reserved = False
 
     def why_not(self) -> Unavailable | None:
         """Whether JAX is installed with support for anything but the host. Imports and initialises nothing."""
-        if not here.is_installed("jax"):
+        if not this_process.is_installed("jax"):
             return Unavailable("JAX is not installed", _INSTALL)
         client = getattr(_modules.get(_BRIDGE), "_default_backend", None)
         if client is None:
-            used = bool(metadata.entry_points(group="jax_plugins")) or here.is_installed("jax_plugins", "libtpu")
+            used = bool(metadata.entry_points(group="jax_plugins")) or this_process.is_installed(
+                "jax_plugins", "libtpu"
+            )
         else:
             used = self.ready()
         return None if used else Unavailable("JAX runs on the host here, and keeps no statistics of it", _INSTALL)
@@ -59,9 +61,9 @@ class Jax:
         if bridge is None:
             return False
         client = getattr(bridge, "_default_backend", None)
-        if client is not self._client and self._here is here.process:
+        if client is not self._client and self._here is this_process.process:
             self._find_devices(bridge, client)
-        return bool(self._devices) and self._here is here.process
+        return bool(self._devices) and self._here is this_process.process
 
     def devices(self) -> Sequence[int]:
         """Those that keep statistics."""

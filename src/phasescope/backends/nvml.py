@@ -7,13 +7,13 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from phasescope.backends import nvml_calls, processes
+from phasescope.backends import driver_processes, nvml_queries
 from phasescope.backends.protocol import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from phasescope.backends.nvml_calls import Found
+    from phasescope.backends.nvml_queries import Found
     from phasescope.backends.protocol import DeviceCounters, DeviceIdentity, Present
 
     T = TypeVar("T")
@@ -52,7 +52,7 @@ class Nvml:
         into MIG slices of which the identity names none. Raises `pynvml.NVMLError` otherwise; the device is then
         looked up anew at the next call.
         """
-        return self._ask(identity, nvml_calls.memory)
+        return self._ask(identity, nvml_queries.memory)
 
     def extra(self, identity: DeviceIdentity) -> dict[str, int]:
         """`device_reserved_bytes`, what the driver keeps for itself; `process_used_bytes` and
@@ -64,14 +64,14 @@ class Nvml:
 
     def present(self) -> Sequence[Present]:
         """Every GPU by NVML's index; where one is cut into MIG slices, the slices in its place."""
-        return self._guarded(nvml_calls.present)
+        return self._guarded(nvml_queries.present)
 
     def visible(self) -> Sequence[Present]:
         """What `CUDA_VISIBLE_DEVICES` leaves of them. Its numbers count GPUs in PCI order, as CUDA itself does on a
         machine with GPUs of one kind, or where `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`. Of a GPU that is cut into
         slices it is the first one, which is what CUDA would take.
         """
-        return self._guarded(nvml_calls.visible)
+        return self._guarded(nvml_queries.visible)
 
     def _guarded(self, question: Callable[[Any], T]) -> T:
         nvml = self._started()
@@ -84,7 +84,7 @@ class Nvml:
 
     def _ask(self, identity: DeviceIdentity, question: Callable[[Any, Found], T]) -> T | None:
         """The answer to a question about one device; None where NVML knows no such device."""
-        if identity not in self._found and nvml_calls.is_anothers(identity):
+        if identity not in self._found and nvml_queries.is_anothers(identity):
             self._found[identity] = None
         if identity in self._found and self._found[identity] is None:
             return None
@@ -93,7 +93,7 @@ class Nvml:
     def _ask_driver(self, nvml: Any, identity: DeviceIdentity, question: Callable[[Any, Found], T]) -> T | None:
         try:
             if identity not in self._found:
-                self._found[identity] = nvml_calls.find(nvml, identity)
+                self._found[identity] = nvml_queries.find(nvml, identity)
             found = self._found[identity]
             return None if found is None else question(nvml, found)
         except nvml.NVMLError:  # a lost device's handle never works again
@@ -104,12 +104,12 @@ class Nvml:
         if found.in_slices:
             return {}
         details = {}
-        reserved = nvml_calls.reserved(nvml, found.handle)
+        reserved = nvml_queries.reserved(nvml, found.handle)
         if reserved is not None:
             details["device_reserved_bytes"] = reserved
-        listed = nvml_calls.listed(nvml, found.handle)
+        listed = nvml_queries.listed(nvml, found.handle)
         if listed is not None:
-            details.update(processes.shares(listed, in_use=self._in_use))
+            details.update(driver_processes.shares(listed, in_use=self._in_use))
         return details
 
     def _started(self) -> Any:

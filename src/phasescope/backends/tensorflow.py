@@ -15,7 +15,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from phasescope.backends import cuda_driver, here
+from phasescope.backends import cuda_driver, this_process
 from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters, Unavailable
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ class Tensorflow:
 
     def __init__(self) -> None:
         self.asked_for = False
-        self._here = here.process
+        self._here = this_process.process
         self._context: Any = None
         self._names: dict[int, str] = {}
         self._ids: dict[tuple[str, str], int] = {}
 
     def why_not(self) -> Unavailable | None:
         """Whether TensorFlow is installed. Does not import it, which would take seconds."""
-        if not here.is_installed("tensorflow"):
+        if not this_process.is_installed("tensorflow"):
             return Unavailable("TensorFlow is not installed", "pip install tensorflow")
         return None
 
@@ -59,7 +59,7 @@ class Tensorflow:
         if module is None:
             return False
         context = getattr(module, "_context", None)
-        if context is None or not context._initialized or self._here is not here.process:
+        if context is None or not context._initialized or self._here is not this_process.process:
             return False
         if context is not self._context:
             self._find_devices(context)

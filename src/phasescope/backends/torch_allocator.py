@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.backends import here
+from phasescope.backends import this_process
 from phasescope.backends.protocol import DeviceCounters
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class CachingAllocator:
     def __init__(self) -> None:
         self.never = False
         self._torch: Functions | None = None
-        self._here = here.process
+        self._here = this_process.process
         self._used: set[int] = set()
         self._properties_of: dict[int, Any] = {}
 
@@ -69,7 +69,7 @@ class CachingAllocator:
             torch = self._bind()
             if torch is None:
                 return False
-        return torch.is_initialized() and self._here is here.process
+        return torch.is_initialized() and self._here is this_process.process
 
     def devices(self) -> Sequence[int]:
         """The devices on which this process has a context or, where torch can not tell, reserved memory.

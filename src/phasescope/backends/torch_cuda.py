@@ -7,14 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from phasescope.backends.protocol import DeviceIdentity
-from phasescope.backends.torch_absent import is_compiled, is_hip, why_not
 from phasescope.backends.torch_allocator import CachingAllocator, Functions
+from phasescope.backends.torch_diagnosis import is_compiled, is_hip, why_not
 from phasescope.backends.torch_snapshot import History
-from phasescope.backends.torch_time import Marks
+from phasescope.backends.torch_timing import Marks
 
 if TYPE_CHECKING:
     from phasescope.backends.protocol import Unavailable
-    from phasescope.backends.torch_time import Mark
+    from phasescope.backends.torch_timing import Mark
 
 
 class Cuda(CachingAllocator):

@@ -11,10 +11,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.backends import here
+from phasescope.backends import this_process
 from phasescope.backends.protocol import DeviceCounters, Unavailable
-from phasescope.backends.torch_absent import import_torch
 from phasescope.backends.torch_allocator import is_importing
+from phasescope.backends.torch_diagnosis import import_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ class Mps:
         self.never = not _is_apple_silicon()
         self._torch: _Torch | None = None
         self._used = False
-        self._here = here.process
+        self._here = this_process.process
 
     def why_not(self) -> Unavailable | None:
         """Why this process can never use the device, or None. Imports torch."""
@@ -66,7 +66,7 @@ class Mps:
 
     def ready(self) -> bool:
         """Whether torch holds memory on the device by now, or did before. Never imports torch."""
-        if self.never or "torch" not in _modules or self._here is not here.process:
+        if self.never or "torch" not in _modules or self._here is not this_process.process:
             return False
         torch = self._torch or self._bind()
         if torch is not None and not self._used:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from phasescope.backends.protocol import Unavailable
-from phasescope.backends.torch_absent import import_torch
 from phasescope.backends.torch_allocator import CachingAllocator, Functions
+from phasescope.backends.torch_diagnosis import import_torch
 
 _INSTALL = "install a build with XPU support: https://pytorch.org/get-started/locally/"
 

@@ -15,7 +15,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, NoReturn
 
-from phasescope.version import VERSION
+from phasescope._version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,14 +65,19 @@ class _Parser(argparse.ArgumentParser):
     """argparse repeats what it does not understand, with whatever a terminal would obey in it."""
 
     def error(self, message: str) -> NoReturn:
-        from phasescope.analysis.text import printable
+        from phasescope.analysis.formatting import printable
 
         super().error("\n".join(map(printable, message.split("\n"))))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. A closed pipe ends it silently."""
-    from phasescope.cli.terminal import OutputError, complain, flush_output, forget_output
+    from phasescope.cli._output import (
+        OutputError,
+        complain,
+        flush_output,
+        forget_output,
+    )
 
     try:
         done = _run(list(sys.argv[1:] if argv is None else argv))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.text import plural, printable
+from phasescope.analysis.formatting import plural, printable
 from phasescope.cli import OK
-from phasescope.cli.target import add_directory
-from phasescope.cli.terminal import Terminal, json_text
+from phasescope.cli._output import Terminal, json_text
+from phasescope.cli._session_args import add_directory
 
 if TYPE_CHECKING:
     import argparse
@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope import sweeping
+    from phasescope.wire import ring_sweep
 
-    removed = [str(path) for path in sweeping.clean(arguments.dir, dry_run=arguments.dry_run)]
+    removed = [str(path) for path in ring_sweep.clean(arguments.dir, dry_run=arguments.dry_run)]
     out = Terminal()
     if arguments.json:
         out.line(json_text({"removed": removed, "dry_run": arguments.dry_run}, indent=2))

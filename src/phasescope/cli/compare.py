@@ -14,9 +14,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.budget import broken, rule, unjudged
-from phasescope.analysis.compare import BETTER, GONE, METRICS, NEW, WORSE, compare
-from phasescope.analysis.text import (
+from phasescope.analysis.comparison.comparison import (
+    BETTER,
+    GONE,
+    METRICS,
+    NEW,
+    WORSE,
+    compare,
+)
+from phasescope.analysis.comparison.fail_rules import broken, rule, unjudged
+from phasescope.analysis.formatting import (
     Column,
     change_text,
     count_text,
@@ -27,15 +34,20 @@ from phasescope.analysis.text import (
     size_text,
     table,
 )
-from phasescope.cli import NOT_COMPARABLE, OK, PROBLEM, CommandError
-from phasescope.cli.target import add_directory, opened
-from phasescope.cli.terminal import Terminal, json_text, verdict_stands
+from phasescope.cli import (
+    NOT_COMPARABLE,
+    OK,
+    PROBLEM,
+    CommandError,
+)
+from phasescope.cli._output import Terminal, json_text, verdict_stands
+from phasescope.cli._session_args import add_directory, opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from phasescope.analysis.budget import Rule
-    from phasescope.analysis.compare import Change, Comparison
+    from phasescope.analysis.comparison.comparison import Change, Comparison
+    from phasescope.analysis.comparison.fail_rules import Rule
 
 _LONGEST_NAME = 40
 _MARKS = {WORSE: "▲", BETTER: "▼"}
@@ -97,7 +109,7 @@ def _summary(target: str, directory: str | None) -> Mapping[str, Any]:
 
 
 def _saved(path: Path, *, is_page: bool) -> Mapping[str, Any]:
-    from phasescope.views.report import summary_of
+    from phasescope.views.page.html_page import summary_of
 
     try:
         text = path.read_text(encoding="utf-8")

@@ -15,17 +15,22 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.text import plural, printable, size_text
-from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
-from phasescope.cli.target import add_directory, opened
-from phasescope.cli.terminal import Terminal
+from phasescope.analysis.formatting import plural, printable, size_text
+from phasescope.cli import (
+    MISSING_DEPENDENCY,
+    OK,
+    WRONG_USAGE,
+    CommandError,
+)
+from phasescope.cli._output import Terminal
+from phasescope.cli._session_args import add_directory, opened
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from phasescope.reader import Reader
-    from phasescope.recording.convert import Converted
+    from phasescope.readers.reader import Reader
+    from phasescope.recordings.convert import Converted
 
 _MOST_PROBLEMS = _MOST_OTHERS = 10
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -38,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.recording.convert import convert
-    from phasescope.ring import RingError
+    from phasescope.recordings.convert import convert
+    from phasescope.wire.ring import RingError
 
     folder = Path(arguments.target).absolute().parent
     if not folder.is_dir():

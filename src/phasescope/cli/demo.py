@@ -16,9 +16,9 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.text import elide
+from phasescope.analysis.formatting import elide
 from phasescope.cli import MISSING_DEPENDENCY, OK, CommandError
-from phasescope.cli.terminal import Terminal
+from phasescope.cli._output import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

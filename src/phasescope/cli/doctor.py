@@ -12,11 +12,18 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.text import Column, pad, plural, printable, size_text, table
-from phasescope.cli import NOT_FOUND, OK, devices
-from phasescope.cli.target import add_directory
-from phasescope.cli.terminal import Terminal, json_text
-from phasescope.version import VERSION
+from phasescope._version import VERSION
+from phasescope.analysis.formatting import (
+    Column,
+    pad,
+    plural,
+    printable,
+    size_text,
+    table,
+)
+from phasescope.cli import NOT_FOUND, OK, _driver_devices
+from phasescope.cli._output import Terminal, json_text
+from phasescope.cli._session_args import add_directory
 
 if TYPE_CHECKING:
     import argparse
@@ -41,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine(directory: str | None) -> dict[str, Any]:
     """What the JSON output holds."""
-    from phasescope import sessions
-    from phasescope.session import diagnose
+    from phasescope.capture.session import diagnose
+    from phasescope.wire import ring_files
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a framework has to say when it is imported is not asked here
@@ -61,12 +68,12 @@ def examine(directory: str | None) -> dict[str, Any]:
             }
             for source in sources
         ],
-        "devices": devices.found(),
+        "devices": _driver_devices.found(),
         "directories": [
             {"path": path, "works": ok, "reason": reason, "free_bytes": _free_bytes(path)}
-            for path, ok, reason in sessions.describe_directory(directory)
+            for path, ok, reason in ring_files.describe_directory(directory)
         ],
-        "sessions": len(sessions.find(directory)),
+        "sessions": len(ring_files.find(directory)),
     }
 
 
@@ -91,7 +98,7 @@ def _show(found: dict[str, Any]) -> None:
         out.line(line, "green" if source["works"] else "")
         if not source["works"] and source["remedy"]:
             out.line(f"  → {printable(source['remedy'])}", "dim")
-    devices.show(out, found["devices"])
+    _driver_devices.show(out, found["devices"])
     out.line()
     out.line("where live sessions lie", "bold")
     _show_places(out, found["directories"])

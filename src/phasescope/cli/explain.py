@@ -12,18 +12,24 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.text import elide, printable
+from phasescope.analysis.formatting import elide, printable
 from phasescope.cli import OK, PROBLEM
-from phasescope.cli.target import add_target, command_line, moment, number, opened
-from phasescope.cli.terminal import Terminal, json_text, verdict_stands
+from phasescope.cli._output import Terminal, json_text, verdict_stands
+from phasescope.cli._session_args import (
+    add_target,
+    command_line,
+    moment,
+    number,
+    opened,
+)
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from phasescope.analysis.explain import Explanation
-    from phasescope.cli.jobmates import FailedRank
-    from phasescope.reader import Reader
+    from phasescope.analysis.diagnosis.explanation import Explanation
+    from phasescope.cli._failed_ranks import FailedRank
+    from phasescope.readers.reader import Reader
 
 _LONGEST_COMMAND = 120
 _LONGEST_LINE = 400
@@ -36,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.cli.jobmates import failed_ranks
+    from phasescope.cli._failed_ranks import failed_ranks
 
     target = arguments.target or _newest(arguments.dir)
     with opened(target, arguments.dir) as reader:
@@ -71,8 +77,8 @@ def _rank_lines(others: Sequence[FailedRank]) -> Iterator[str]:
 
 def explanation(reader: Reader) -> Explanation:
     """The explanation of a reader's session, as it stands now."""
-    from phasescope.analysis.evidence import EvidenceFold
-    from phasescope.analysis.explain import explain
+    from phasescope.analysis.diagnosis.evidence import EvidenceFold
+    from phasescope.analysis.diagnosis.explanation import explain
 
     at = moment(reader)
     watch = EvidenceFold()
@@ -91,22 +97,22 @@ def explanation(reader: Reader) -> Explanation:
 
 def _oom_kills(reader: Reader) -> int | None:
     """How many the kernel has killed in the session's control group since it began; None where that is not known."""
-    from phasescope import system
+    from phasescope import _os_compat
 
     path, before = reader.constants.get("oom_kills_path"), number(reader.constants.get("oom_kills"))
-    if not isinstance(path, str) or before is None or reader.constants.get("host") != system.host_name():
+    if not isinstance(path, str) or before is None or reader.constants.get("host") != _os_compat.host_name():
         return None
-    now = system.oom_kills_of(path)
+    now = _os_compat.oom_kills_of(path)
     return None if now is None else max(0, now - before)
 
 
 def _newest(directory: str | None) -> str | None:
     """The session that began last, of those that can be read."""
-    from phasescope import sessions
-    from phasescope.reader import Reader
-    from phasescope.ring import RingError
+    from phasescope.readers.reader import Reader
+    from phasescope.wire import ring_files
+    from phasescope.wire.ring import RingError
 
-    for path in sessions.find(directory):
+    for path in ring_files.find(directory):
         with contextlib.suppress(OSError, RingError):
             Reader.open(path).close()
             return str(path)

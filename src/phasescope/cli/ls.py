@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.text import (
+from phasescope.analysis.formatting import (
     UNKNOWN,
     Column,
     duration_text,
@@ -23,8 +23,14 @@ from phasescope.analysis.text import (
     table,
 )
 from phasescope.cli import NOT_FOUND, OK
-from phasescope.cli.target import add_directory, command_line, health, number, state_text
-from phasescope.cli.terminal import Terminal, errors, json_text
+from phasescope.cli._output import Terminal, errors, json_text
+from phasescope.cli._session_args import (
+    add_directory,
+    command_line,
+    health,
+    number,
+    state_text,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -53,17 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope import sessions
+    from phasescope.wire import ring_files
 
-    found = [describe(path) for path in sessions.find(arguments.dir)]
+    found = [describe(path) for path in ring_files.find(arguments.dir)]
     if arguments.json:
         Terminal().line(json_text([_data(session) for session in found], indent=2))
     elif found:
         _show(found)
     else:
-        places = ", ".join(sessions.places(arguments.dir))
+        places = ", ".join(ring_files.places(arguments.dir))
         Terminal().line(f"no sessions in {printable(places)}; `phasescope.start()` begins one")
-    for reason in sessions.not_looked_into(arguments.dir):
+    for reason in ring_files.not_looked_into(arguments.dir):
         errors().line(f"not looked into: {printable(reason)}", "yellow")
     return OK if found else NOT_FOUND
 
@@ -71,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
 def describe(path: Path) -> dict[str, Any]:
     """One ring file as the JSON output shows it, and for the table `health`; a file that can not be read:
     `error`."""
-    from phasescope.reader import attach
-    from phasescope.ring import RingError
+    from phasescope.readers.reader import attach
+    from phasescope.wire.ring import RingError
 
     try:
         with attach(path) as reader:

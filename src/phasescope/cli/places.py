@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasescope.cli import CommandError
-from phasescope.cli.target import number, opened
-from phasescope.cli.terminal import complain
+from phasescope.cli._output import complain
+from phasescope.cli._session_args import number, opened
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from phasescope.reader import Reader
+    from phasescope.readers.reader import Reader
 
 
 def add_directories(parser: argparse.ArgumentParser) -> None:

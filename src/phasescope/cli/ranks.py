@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.text import plural, printable
+from phasescope.analysis.formatting import plural, printable
 from phasescope.cli import OK, CommandError
-from phasescope.cli.target import number
-from phasescope.cli.terminal import Terminal, json_text
+from phasescope.cli._output import Terminal, json_text
+from phasescope.cli._session_args import number
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from phasescope.analysis.imbalance import Ranks
+    from phasescope.analysis.jobs.imbalance import Ranks
     from phasescope.views.catalogue import Entry
 
 _MOST_OTHERS = 5
@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.analysis.imbalance import ranks
+    from phasescope.analysis.jobs.imbalance import ranks
     from phasescope.views.folders import Folders
-    from phasescope.views.gathering import members
+    from phasescope.views.job_loader import members
 
     places = [*arguments.places, *arguments.dir]
     try:

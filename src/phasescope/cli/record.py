@@ -15,16 +15,16 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.text import plural, printable, size_text
+from phasescope.analysis.formatting import plural, printable, size_text
 from phasescope.cli import OK, WRONG_USAGE, CommandError
-from phasescope.cli.target import add_target, number, opened
-from phasescope.cli.terminal import Terminal, complain
+from phasescope.cli._output import Terminal, complain
+from phasescope.cli._session_args import add_target, number, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from phasescope.recording.recorder import Recorder
+    from phasescope.recordings.recorder import Recorder
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?i?)b?", re.IGNORECASE)
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.recording.files import JSONL, UnknownFormatError, format_of
-    from phasescope.recording.recorder import Recorder
+    from phasescope.recordings.formats import JSONL, UnknownFormatError, format_of
+    from phasescope.recordings.recorder import Recorder
 
     try:
         if format_of(arguments.output) != JSONL:

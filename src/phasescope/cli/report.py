@@ -10,17 +10,22 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.text import printable, size_text
-from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
+from phasescope.analysis.formatting import printable, size_text
+from phasescope.cli import (
+    MISSING_DEPENDENCY,
+    OK,
+    WRONG_USAGE,
+    CommandError,
+)
+from phasescope.cli._output import Terminal
+from phasescope.cli._session_args import add_session
 from phasescope.cli.places import add_directories, opened_among
-from phasescope.cli.target import add_session
-from phasescope.cli.terminal import Terminal
-from phasescope.recording.files import for_its_user_alone
+from phasescope.recordings.formats import for_its_user_alone
 
 if TYPE_CHECKING:
     import argparse
 
-    from phasescope.reader import Reader
+    from phasescope.readers.reader import Reader
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.views.report import PlotlyMissingError
+    from phasescope.views.page.html_page import PlotlyMissingError
 
     with opened_among(arguments.target, arguments.dir) as reader:
         path = Path(arguments.output or f"phasescope-{reader.constants.get('pid')}.html")
@@ -69,10 +74,10 @@ def _write(path: Path, text: str, *, is_new: bool) -> None:
 def make(reader: Reader, directories: list[str]) -> str:
     """The page of a session, and of its job where other ranks' sessions lie beside it. Raises PlotlyMissingError."""
     from phasescope.views.catalogue import Catalogue, key_of
-    from phasescope.views.following import Followed
-    from phasescope.views.gathering import gather
-    from phasescope.views.payload import snapshot
-    from phasescope.views.report import page
+    from phasescope.views.job_loader import gather
+    from phasescope.views.live_session import Followed
+    from phasescope.views.page.html_page import page
+    from phasescope.views.page.page_data import snapshot
 
     followed = Followed(reader)
     followed.catch_up()

@@ -20,14 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phasescope.cli import WRONG_USAGE, CommandError
-from phasescope.cli.program import at_the_end, end_as_begun, hide, program
-from phasescope.cli.terminal import complain
+from phasescope.cli._output import complain
+from phasescope.cli.program import (
+    at_the_end,
+    end_as_begun,
+    hide,
+    program,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from phasescope.reader import Reader
-    from phasescope.session import Session
+    from phasescope.capture.session import Session
+    from phasescope.readers.reader import Reader
 
 _WITH_VALUE = ("--dir", "--interval-ms", "--child-of")
 
@@ -91,7 +96,7 @@ def _begin(arguments: argparse.Namespace) -> None:
 
 def _begin_child(arguments: argparse.Namespace) -> None:
     """A rank that a framework starts, of another's run: that one speaks for all of them."""
-    from phasescope.children import begin
+    from phasescope.capture.child_sessions import begin
 
     _hide_integrations()
     begin(arguments.child_of, arguments.dir, arguments.interval_ms, not arguments.no_instrument)
@@ -101,8 +106,8 @@ def _begin_child(arguments: argparse.Namespace) -> None:
 
 def _instrument(arguments: argparse.Namespace, session: Session) -> None:
     """Have what the script imports marked, in the processes that it starts too."""
-    from phasescope.analysis.missing import job_of
-    from phasescope.children import Run, expect
+    from phasescope.analysis.missing_phases import job_of
+    from phasescope.capture.child_sessions import Run, expect
 
     _hide_integrations()
     instrument = not arguments.no_instrument
@@ -119,8 +124,8 @@ def _hide_integrations() -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raises CommandError for an option that is wrong: that is the caller's to mend, before anything runs."""
-    from phasescope.options import Options
-    from phasescope.session import start
+    from phasescope.capture.options import Options
+    from phasescope.capture.session import start
 
     try:
         Options.checked(**{**(start.__kwdefaults__ or {}), **_options(arguments)})
@@ -147,7 +152,7 @@ def _told(error: BaseException) -> str:
 @contextlib.contextmanager
 def _warnings_as_complaints() -> Iterator[None]:
     """A warning names the line that called `start`; here that is one of ours, and says nothing to the user."""
-    from phasescope.notices import PhasescopeWarning
+    from phasescope._log import PhasescopeWarning
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PhasescopeWarning)  # also under `-W error` or `-W ignore`
@@ -161,12 +166,13 @@ def _warnings_as_complaints() -> Iterator[None]:
 
 def _latest(session: Session) -> Reader:
     """The session itself, or where the script stopped that and began others, the last of those."""
-    from phasescope import current, sessions
-    from phasescope.reader import attach
+    from phasescope import current
+    from phasescope.readers.reader import attach
+    from phasescope.wire import ring_files
 
     running = current()
     if running is None and session.path is not None:
-        mine = (path for path in sessions.find(Path(session.path).parent) if f"-{session.pid}-" in path.name)
+        mine = (path for path in ring_files.find(Path(session.path).parent) if f"-{session.pid}-" in path.name)
         newest = next(mine, None)
         if newest is not None:
             return attach(newest)
@@ -178,9 +184,9 @@ def _sum_up(session: Session) -> None:
     if os.getpid() != session.pid:
         return
     with contextlib.suppress(Exception):
-        from phasescope import children
-        from phasescope.cli.terminal import errors
-        from phasescope.views.missing import missing_in
+        from phasescope.capture import child_sessions
+        from phasescope.cli._output import errors
+        from phasescope.views.missing_phases import missing_in
 
         with _latest(session) as reader:
             if reader.constants.get("rank"):
@@ -189,7 +195,7 @@ def _sum_up(session: Session) -> None:
             out = errors()
             out.line()
             out.line(f"phasescope: pid {session.pid}; again with: phasescope summary {session.pid}", "bold")
-            if reader.constants["session_id"] not in (session.session_id, children.session_with_rank):
+            if reader.constants["session_id"] not in (session.session_id, child_sessions.session_with_rank):
                 out.line("of the session that the script itself began last; `phasescope ls` has the earlier", "dim")
             summed = reader.summary()
             well = getattr(sys, "last_type", None) is None

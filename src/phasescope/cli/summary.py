@@ -10,22 +10,33 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.analysis.jobreport import job_report
-from phasescope.analysis.text import duration_text, elide, plural, printable
+from phasescope.analysis.formatting import (
+    duration_text,
+    elide,
+    plural,
+    printable,
+)
+from phasescope.analysis.text.job_text import job_report
 from phasescope.cli import OK
+from phasescope.cli._output import Terminal, json_text
+from phasescope.cli._session_args import (
+    add_session,
+    command_line,
+    health,
+    moment,
+    number,
+)
 from phasescope.cli.places import add_directories, opened_among
-from phasescope.cli.target import add_session, command_line, health, moment, number
-from phasescope.cli.terminal import Terminal, json_text
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from phasescope.analysis.ending import Ending
-    from phasescope.analysis.jobs import Job
-    from phasescope.analysis.summary import Summary
-    from phasescope.cli.target import Health
-    from phasescope.reader import Reader
+    from phasescope.analysis.diagnosis.ending import Ending
+    from phasescope.analysis.jobs.job import Job
+    from phasescope.analysis.summary.summary import Summary
+    from phasescope.cli._session_args import Health
+    from phasescope.readers.reader import Reader
 
 _LONGEST_COMMAND = 120
 _MOST_PROBLEMS = 10
@@ -39,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.analysis.ending import EndingFold
-    from phasescope.views.missing import missing_in
+    from phasescope.analysis.diagnosis.ending import EndingFold
+    from phasescope.views.missing_phases import missing_in
 
     with opened_among(arguments.target, arguments.dir) as reader:
         at = moment(reader)
@@ -73,7 +84,7 @@ def _job(reader: Reader, directories: Sequence[str]) -> Job | None:
     if reader.path is None or (number(reader.constants.get("world_size")) or 1) < 2:
         return None
     from phasescope.views.catalogue import Catalogue, key_of
-    from phasescope.views.gathering import gather
+    from phasescope.views.job_loader import gather
 
     return gather(Catalogue(directories, [reader.path]), key_of(reader.path))
 

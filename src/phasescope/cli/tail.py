@@ -15,8 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.devices import device_row
-from phasescope.analysis.spans import int_or_none, scope_of, size_or_none
-from phasescope.analysis.text import (
+from phasescope.analysis.formatting import (
     change_text,
     duration_text,
     elide,
@@ -26,15 +25,26 @@ from phasescope.analysis.text import (
     printable,
     size_text,
 )
+from phasescope.analysis.spans import int_or_none, scope_of, size_or_none
 from phasescope.cli import OK
-from phasescope.cli.target import add_target, command_line, number, opened
-from phasescope.cli.terminal import Terminal, complain, errors, json_text
-from phasescope.event import EVENT_TYPES
+from phasescope.cli._output import (
+    Terminal,
+    complain,
+    errors,
+    json_text,
+)
+from phasescope.cli._session_args import (
+    add_target,
+    command_line,
+    number,
+    opened,
+)
+from phasescope.wire.event import EVENT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from phasescope.reader import Reader
+    from phasescope.readers.reader import Reader
 
 _SHORTEST_PATH, _PATH_WIDTH, _LONGEST_PATH = 16, 20, 40
 _LONGEST_REMARK = 200

@@ -14,15 +14,20 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
+from phasescope.cli import (
+    MISSING_DEPENDENCY,
+    OK,
+    WRONG_USAGE,
+    CommandError,
+)
+from phasescope.cli._session_args import add_session, number
 from phasescope.cli.places import add_directories, note_missing, opened_among
-from phasescope.cli.target import add_session, number
 
 if TYPE_CHECKING:
     import argparse
     from typing import TextIO
 
-    from phasescope.views.top.watch import Watch
+    from phasescope.views.top.session_list import Watch
 
 _NICER = 5
 
@@ -40,12 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(
             "top needs a terminal for input, output and errors; `phasescope summary` prints once", WRONG_USAGE
         )
-    from phasescope import sessions
     from phasescope.views.top.app import TopApp
+    from phasescope.wire import ring_files
 
     _give_way()
     _end_with_terminal()
-    TopApp(watch, [place for directory in arguments.dir or (None,) for place in sessions.places(directory)]).run()
+    TopApp(watch, [place for directory in arguments.dir or (None,) for place in ring_files.places(directory)]).run()
     return OK
 
 
@@ -58,7 +63,7 @@ def _end_with_terminal() -> None:
 def _watch(target: str | None, directories: list[str]) -> Watch:
     """What can be looked at, the session that was named chosen. Ends the command where there is none of that name."""
     from phasescope.views.catalogue import Catalogue
-    from phasescope.views.top.watch import Watch
+    from phasescope.views.top.session_list import Watch
 
     if target is None:
         note_missing(directories)

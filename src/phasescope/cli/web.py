@@ -14,10 +14,15 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
+from phasescope.cli import (
+    MISSING_DEPENDENCY,
+    OK,
+    WRONG_USAGE,
+    CommandError,
+)
+from phasescope.cli._output import Terminal
+from phasescope.cli._session_args import add_session
 from phasescope.cli.places import add_directories, note_missing, opened_among
-from phasescope.cli.target import add_session
-from phasescope.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from phasescope.views.catalogue import Catalogue

@@ -8,15 +8,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope import sessions
-from phasescope.analysis.grouping import group
-from phasescope.reader import SessionNotFoundError, attach
-from phasescope.ring import RingError
+from phasescope.analysis.jobs.grouping import group
+from phasescope.readers.reader import SessionNotFoundError, attach
+from phasescope.wire import ring_files
+from phasescope.wire.ring import RingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phasescope.reader import Reader
+    from phasescope.readers.reader import Reader
 
 MOST = 256
 """So many sessions are listed at most, the newest first."""
@@ -83,7 +83,7 @@ class Catalogue:
     def _files(self) -> list[Path]:
         found = {os.path.realpath(path): Path(path) for path in self._named}
         for directory in self._directories:
-            for path in sessions.find(directory):
+            for path in ring_files.find(directory):
                 if len(found) < MOST:
                     found.setdefault(os.path.realpath(path), path)
         return list(found.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phasescope.recording.files import find
+from phasescope.recordings.formats import find
 from phasescope.views.catalogue import Catalogue
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from textual.binding import Binding
 from textual.theme import Theme
 
 from phasescope.views.top import palette as palettes
-from phasescope.views.top.drawing import Drawing
 from phasescope.views.top.export import export
-from phasescope.views.top.keys import BINDINGS
+from phasescope.views.top.key_bindings import BINDINGS
 from phasescope.views.top.screen import PANELS, Picture
+from phasescope.views.top.widget import Drawing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from phasescope.views.top.palette import Palette
-    from phasescope.views.top.watch import Watch
+    from phasescope.views.top.session_list import Watch
 
 TICK_S = 0.25
 LOOK_S = 0.5

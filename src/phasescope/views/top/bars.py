@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.text import UNKNOWN, elide, pad, printable, size_text, text_width
-from phasescope.views.top.lines import Line
+from phasescope.analysis.formatting import (
+    UNKNOWN,
+    elide,
+    pad,
+    printable,
+    size_text,
+    text_width,
+)
+from phasescope.views.top.styled_line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,14 +7,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from phasescope.analysis.text import size_text
-from phasescope.views.top.lines import Line
+from phasescope.analysis.formatting import size_text
+from phasescope.views.top.styled_line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from phasescope.analysis.series import Point
-    from phasescope.analysis.timeline import Mark
+    from phasescope.analysis.timeline.time_series import Point
+    from phasescope.analysis.timeline.timeline import Mark
     from phasescope.views.top.palette import Palette
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasescope.views.finite import finite
+from phasescope._json import finite
 
 if TYPE_CHECKING:
-    from phasescope.analysis.jobs import Job
-    from phasescope.views.top.watched import Watched
+    from phasescope.analysis.jobs.job import Job
+    from phasescope.views.top.shown_session import Watched
 
 SCHEMA_VERSION = 1
 """Of the file; a key may be added without a new version."""

@@ -7,21 +7,21 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phasescope.views.missing import missing_in
+from phasescope.views.missing_phases import missing_in
 from phasescope.views.top.chart import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from phasescope.analysis.devices import DeviceRow
-    from phasescope.analysis.ending import Ending
-    from phasescope.analysis.growth import Growth
-    from phasescope.analysis.series import Point
+    from phasescope.analysis.diagnosis.ending import Ending
+    from phasescope.analysis.diagnosis.growth import Growth
     from phasescope.analysis.spans import Span
-    from phasescope.analysis.summary import Summary
-    from phasescope.analysis.timeline import DeviceLine, Mark
+    from phasescope.analysis.summary.summary import Summary
+    from phasescope.analysis.timeline.time_series import Point
+    from phasescope.analysis.timeline.timeline import DeviceLine, Mark
     from phasescope.views.catalogue import Entry
-    from phasescope.views.top.watched import Watched
+    from phasescope.views.top.shown_session import Watched
 
 _AUTOMATIC_S = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300)
 SPANS_S = (15, 30, 60, 120, 300, 900, 3600, 4 * 3600, 12 * 3600, 48 * 3600)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from phasescope.analysis.text import printable
-from phasescope.views.top.lines import Line, spread
+from phasescope.analysis.formatting import printable
+from phasescope.views.top.styled_line import Line, spread
 
 KEYS = (
     ("↑ ↓", "choose the session or job"),

@@ -5,20 +5,33 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.text import printable
-from phasescope.views.top import bars, chart, heading, layout, lists, phases
-from phasescope.views.top.frame import Frame, View, frame_of, points_of, within
+from phasescope.analysis.formatting import printable
+from phasescope.views.top import (
+    bars,
+    chart,
+    header,
+    layout,
+    panels,
+    phase_table,
+)
+from phasescope.views.top.frame import (
+    Frame,
+    View,
+    frame_of,
+    points_of,
+    within,
+)
 from phasescope.views.top.help import help_lines, keys_line, waiting_lines
-from phasescope.views.top.lines import Line, cut, spread
+from phasescope.views.top.styled_line import Line, cut, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from phasescope.analysis.growth import Growth
-    from phasescope.analysis.jobs import Job
-    from phasescope.analysis.series import Point
+    from phasescope.analysis.diagnosis.growth import Growth
+    from phasescope.analysis.jobs.job import Job
+    from phasescope.analysis.timeline.time_series import Point
     from phasescope.views.top.palette import Palette
-    from phasescope.views.top.watch import Watch
+    from phasescope.views.top.session_list import Watch
 
 PHASES, RANKS, EVENTS = "phases", "ranks", "events"
 PANELS = (PHASES, RANKS, EVENTS)
@@ -41,7 +54,7 @@ class Picture:
         self.device: str | None = None
         self.view = View()
         self.scale = chart.OWN
-        self.sort = phases.SORTS[0]
+        self.sort = phase_table.SORTS[0]
         self._watch = watch
         self._places = places
         self._clock = clock
@@ -122,7 +135,7 @@ class Picture:
         self.scale = chart.SCALES[(chart.SCALES.index(self.scale) + 1) % len(chart.SCALES)]
 
     def sort_by(self, by: int) -> None:
-        self.sort = phases.SORTS[(phases.SORTS.index(self.sort) + by) % len(phases.SORTS)]
+        self.sort = phase_table.SORTS[(phase_table.SORTS.index(self.sort) + by) % len(phase_table.SORTS)]
         self._scroll = 0
 
     def hold(self) -> None:
@@ -135,7 +148,7 @@ class Picture:
     @property
     def listed(self) -> list[str]:
         """The sessions of which the list shows something."""
-        return lists.shown_keys(self._watch, self._list_height)
+        return panels.shown_keys(self._watch, self._list_height)
 
     def heights(self, width: int, height: int) -> layout.Heights:
         """The lines of each part on a screen of this size; asked before the parts are drawn."""
@@ -154,10 +167,10 @@ class Picture:
     # The parts, each for a width and a height.
 
     def head(self, width: int, height: int) -> list[Line]:
-        return [] if self.frame is None else [heading.head(self.frame, width)]
+        return [] if self.frame is None else [header.head(self.frame, width)]
 
     def sessions(self, width: int, height: int) -> list[Line]:
-        return lists.session_list(self._watch, width, height)
+        return panels.session_list(self._watch, width, height)
 
     def status(self, width: int, height: int) -> list[Line]:
         frame = self.frame
@@ -167,7 +180,7 @@ class Picture:
         if self.view.back_ns and self._watch.chosen is not None:
             view = self._watch.chosen.view
             bands = view.timeline.bands(view.open_spans(), window.end_ns)
-        line, missing = heading.status(frame, bands, window, width), heading.losses(frame)
+        line, missing = header.status(frame, bands, window, width), header.losses(frame)
         return _low(spread(line, cut(missing, width // 2), width) if missing.parts else line, height)
 
     def bars(self, width: int, height: int) -> list[Line]:
@@ -187,7 +200,7 @@ class Picture:
         if frame is None:
             return []
         window = self._window
-        return _low(heading.chart_title(frame, self.device, self._last, window, width, self.palette), height)
+        return _low(header.chart_title(frame, self.device, self._last, window, width, self.palette), height)
 
     def chart(self, width: int, height: int) -> list[Line]:
         row = None if self.frame is None else self.frame.device(self.device)
@@ -213,26 +226,26 @@ class Picture:
         if self.panel_name == EVENTS:
             title = [Line((" events, the newest first", "dim"))]
             self._scroll = min(self._scroll, max(0, len(frame.marks) - height + 1))
-            return title + lists.event_lines(frame.marks, width, height - 1, self._scroll)
+            return title + panels.event_lines(frame.marks, width, height - 1, self._scroll)
         rows = frame.summary.rows
         self._scroll = min(self._scroll, max(0, len(rows) - height + 1))
         missing = [Line((f" {line}", "dim")) for line in frame.missing]
         if not rows:
             return missing[: max(1, height)]
-        shown = phases.table(rows, self.sort, self._scroll, width, height)
+        shown = phase_table.table(rows, self.sort, self._scroll, width, height)
         return shown + missing if len(shown) + len(missing) <= height else shown
 
     def _ranks(self, frame: Frame, width: int, height: int) -> list[Line]:
         if self._job is None:
             return [Line((" one rank only: there is nothing to compare", "dim"))]
         self._scroll = min(self._scroll, max(0, len(self._job.ranks) + len(self._job.phases) + 4 - height))
-        return lists.ranks_table(self._job, frame.entry.constants.get("pid"), width, height, self._scroll)
+        return panels.ranks_table(self._job, frame.entry.constants.get("pid"), width, height, self._scroll)
 
     def alerts(self, width: int, height: int) -> list[Line]:
         if self.frame is None:
             return []
         marks = [] if self.panel_name == EVENTS else self.frame.alerts
-        return lists.alert_lines(marks, self.frame.growth, width, height, self.frame.ending.is_over)
+        return panels.alert_lines(marks, self.frame.growth, width, height, self.frame.ending.is_over)
 
     def keys(self, width: int, height: int) -> list[Line]:
         if self._told is not None and self._clock() < self._told[1]:

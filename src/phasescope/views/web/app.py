@@ -12,8 +12,14 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from phasescope.views.payload import facts
-from phasescope.views.report import SCRIPTS, asset, embedded_json, page, plotly_script
+from phasescope.views.page.html_page import (
+    SCRIPTS,
+    asset,
+    embedded_json,
+    page,
+    plotly_script,
+)
+from phasescope.views.page.page_data import facts
 from phasescope.views.web.guard import Guard
 from phasescope.views.web.hub import Hub
 

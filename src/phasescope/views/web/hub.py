@@ -6,10 +6,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.jobs import Member, job
-from phasescope.ring import RingError
-from phasescope.views import payload
-from phasescope.views.following import Followed
+from phasescope.analysis.jobs.job import Member, job
+from phasescope.views.live_session import Followed
+from phasescope.views.page import page_data
+from phasescope.wire.ring import RingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class Hub:
             if followed is None:
                 return None
             _poll(followed, _CATCH_UP_S)
-            told = payload.snapshot(followed)
+            told = page_data.snapshot(followed)
             return told, Cursor(followed)
 
     def delta(self, key: str, cursor: Cursor) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ class Hub:
                 return None
             _poll(followed, _POLL_S)
             due = cursor.phases_are_due(followed, self._clock())
-            told = payload.delta(followed, cursor.last_ns, cursor.marked, with_phases=due)
+            told = page_data.delta(followed, cursor.last_ns, cursor.marked, with_phases=due)
             cursor.move(followed)
             return told
 

@@ -1,0 +1,1 @@
+"""Compare two sessions, with their noise, and judge rules about the difference."""

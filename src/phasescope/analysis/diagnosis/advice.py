@@ -1,0 +1,256 @@
+"""What to try first, for each cause: short, concrete, and knowing the settings that are in force already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from phasescope.analysis.formatting import path_text, size_text
+
+from .cause import (
+    FRAGMENTATION,
+    GROWTH,
+    HOST_FULL,
+    KILLED_OUTSIDE,
+    LIMIT,
+    OTHERS,
+    OUTSIDE_ALLOCATOR,
+    PHASE_RISES,
+    TOO_LARGE,
+    UNKNOWN,
+    WORKERS_GROW,
+)
+from .exhausted_limits import (
+    MAPPINGS,
+    OPEN_FILES,
+    SHARED_MEMORY,
+    WORKER_KILLED,
+)
+from .growth import WORKERS
+from .growth_advice import gatherers, keepers
+from .growth_causes import hours_text
+from .host_limits import exceeds_all, own_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .cause import Cause
+    from .evidence import Evidence, Shortage
+
+_TORCH = ("cuda", "rocm", "xpu")
+_MOST = 4
+
+
+def advice(cause: Cause, evidence: Evidence) -> tuple[str, ...]:
+    """At most four lines, the likeliest to help first."""
+    give = _FOR.get(cause.kind)
+    lines = give(cause, evidence) if give is not None else []
+    if cause.growth is not None and give not in (_growth, _workers):  # what may be behind it
+        lines = [*lines[: _MOST // 2], *(_workers if cause.growth.device == WORKERS else _growth)(cause, evidence)]
+    return tuple(lines[:_MOST])
+
+
+def _growth(cause: Cause, evidence: Evidence) -> list[str]:
+    growth = cause.growth
+    if growth is None:
+        return []
+    lines = keepers(growth, evidence.seen)
+    if growth.hours_until_full is not None and not evidence.ending.is_over:
+        full = f"at this rate it is full in {hours_text(growth.hours_until_full)}: save a checkpoint before"
+        lines.insert(_MOST - 1, full)
+    return lines
+
+
+def _rises(cause: Cause, evidence: Evidence) -> list[str]:
+    return [] if cause.rise is None else gatherers(cause.rise, evidence.seen)
+
+
+def _workers(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "look in the dataset's __getitem__, collate_fn and transforms for what they keep: caches, lists, open readers",
+        "large Python lists in a dataset are copied page by page into each worker: hold them as arrays instead",
+        "fewer workers (num_workers), or persistent_workers=False, so that they end with each epoch",
+    ]
+
+
+def _fragmentation(cause: Cause, evidence: Evidence) -> list[str]:
+    lines = []
+    if _is_torch(evidence):
+        conf = _allocator_settings(evidence.settings)
+        if "expandable_segments:true" not in conf.lower():
+            lines.append("PYTORCH_ALLOC_CONF=expandable_segments:True (before torch 2.9 PYTORCH_CUDA_ALLOC_CONF)")
+        else:
+            lines.append("expandable_segments is on already; what is left is in pools of their own (CUDA graphs, NCCL)")
+        if "max_split_size_mb" not in conf:
+            lines.append("or max_split_size_mb in the same variable, a little above the size of your large tensors")
+    lines.append("pad inputs to a few fixed lengths: sizes that change at every step are what breaks the memory up")
+    if evidence.shortage is not None and evidence.shortage.snapshot:
+        lines.append(f"the allocator's own picture: {evidence.shortage.snapshot}, in pytorch.org/memory_viz")
+    return lines
+
+
+def _others(cause: Cause, evidence: Evidence) -> list[str]:
+    lines = ["find them with nvidia-smi (or rocm-smi), and end those that are left over from earlier runs"]
+    if evidence.summary.world_size and evidence.summary.world_size > 1:
+        lines.append(
+            "ranks that open a context on a device that is not theirs: torch.cuda.set_device(local_rank) first"
+        )
+    lines.append("or take another device: CUDA_VISIBLE_DEVICES")
+    if "TF_FORCE_GPU_ALLOW_GROWTH" not in evidence.settings:
+        lines.append("a TensorFlow process takes all of a GPU unless TF_FORCE_GPU_ALLOW_GROWTH=true")
+    return lines
+
+
+def _too_large(cause: Cause, evidence: Evidence) -> list[str]:
+    shortage = evidence.shortage
+    if shortage is not None and exceeds_all(shortage):
+        return _oversized(shortage)
+    lines = ["a smaller batch, with gradient accumulation where its size matters"]
+    if shortage is not None and shortage.path:
+        largest = _largest_phase(evidence)
+        if largest is not None:
+            lines.append(largest)
+    lines.append("activation checkpointing, or mixed precision (bf16), where most of it is activations")
+    lines.append(
+        "sharding (FSDP, ZeRO) or an optimizer with less state, where most of it is there before the step begins"
+    )
+    return lines
+
+
+def _oversized(shortage: Shortage) -> list[str]:
+    """No batch is that large: a size was computed wrongly, or a whole data set is held at once."""
+    where = f" in {path_text(shortage.path)}" if shortage.path else ""
+    whose = "the whole host" if shortage.on_host else shortage.label
+    lines = [f"check the shape and the type of what is allocated{where}: {size_text(shortage.requested_bytes)} are"]
+    lines[0] += f" more than {whose} has ({size_text(shortage.device.total_bytes)})"
+    lines.append(
+        "an index or a length that is taken for a size, or a product that was to be a sum, makes such requests"
+    )
+    if shortage.on_host:
+        lines.append("if it is meant: memory mapping (np.memmap, safetensors), a sparse tensor, or a part at a time")
+    return lines
+
+
+def _largest_phase(evidence: Evidence) -> str | None:
+    known = [row for row in evidence.summary.rows if row.allocated_delta_mean_bytes and row.path]
+    row = max(known, key=lambda row: row.allocated_delta_mean_bytes or 0, default=None)
+    if row is None or (row.allocated_delta_mean_bytes or 0) <= 0:
+        return None
+    return f"begin with {path_text(row.path)}: it adds {size_text(row.allocated_delta_mean_bytes)} each time"
+
+
+def _outside_allocator(cause: Cause, evidence: Evidence) -> list[str]:
+    lines = [
+        "another library of this process holds it: communication buffers (NCCL), workspaces, graphs, or a second "
+        "framework, which takes most of a GPU unless it is told not to (XLA_PYTHON_CLIENT_PREALLOCATE=false, "
+        "TF_FORCE_GPU_ALLOW_GROWTH=true)"
+    ]
+    if evidence.shortage is not None and evidence.shortage.device.backend == "mps":
+        lines = ["torch.mps.empty_cache() between phases, and smaller inputs: Metal's own buffers and graphs hold it"]
+    return [*lines, "a smaller batch, with gradient accumulation where its size matters"]
+
+
+def _limit(cause: Cause, evidence: Evidence) -> list[str]:
+    asked, (_, limit) = cause.figures.get("requested_bytes"), own_limit(evidence.shortage)
+    shape = (
+        ["check the shape of what is allocated: it is more than the whole limit"] if (asked or 0) > (limit or 0) else []
+    )
+    return [
+        *shape,
+        "raise the limit (ulimit, resource.setrlimit), or find who set it: a shell, a batch system, a test",
+        "address space is not memory: libraries reserve much that they never use, so RLIMIT_AS must be generous",
+    ]
+
+
+def _unknown(cause: Cause, evidence: Evidence) -> list[str]:
+    shortage = evidence.shortage
+    if shortage is None or not shortage.on_host:
+        return []
+    where = f" in {path_text(shortage.path)}" if shortage.path else ""
+    return [
+        f"check the shape and the type of what is allocated{where}: one request may have been far too large",
+        "or the kernel refused memory that was there: look at vm.overcommit_memory and vm.max_map_count (sysctl)",
+        "or it was short for a moment only: `phasescope report` shows the host's memory over time",
+    ]
+
+
+def _host_full(cause: Cause, evidence: Evidence) -> list[str]:
+    lines = [
+        "fewer data workers, a smaller prefetch_factor, no pin_memory: each of them holds batches in the host's memory"
+    ]
+    if any(growth.device == WORKERS for growth in evidence.growth):
+        lines.append("phasescope followed the workers: `summary` shows what they hold")
+    lines.append("load with memory mapping (mmap, safetensors) instead of reading whole files")
+    lines.append("in a container, raise its memory limit; on Kubernetes or Slurm, ask for more")
+    return lines
+
+
+def _worker_killed(cause: Cause, evidence: Evidence) -> list[str]:
+    sent = "look who sent the signal: the batch system, an operator, a watchdog of memory (systemd-oomd, earlyoom)"
+    return [
+        *([sent] if evidence.oom_kills == 0 else []),
+        "fewer data workers, a smaller prefetch_factor, no pin_memory: each of them holds batches in the host's memory",
+        "`dmesg` has the process ids of those that the kernel killed for memory: look for the worker's",
+        "in a container, raise its memory limit; on Kubernetes or Slurm, ask for more",
+    ]
+
+
+def _shared_memory(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "a larger /dev/shm: `docker run --shm-size=8g` or --ipc=host; on Kubernetes an emptyDir of medium Memory there",
+        "fewer data workers (num_workers) or a smaller prefetch_factor: the batches of each wait in /dev/shm",
+        "`df -h /dev/shm` shows how large it is; what crashed processes left there can be removed",
+    ]
+
+
+def _mappings(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "fewer and larger pieces: many small tensors in one, numbers instead of tensors in what workers hand over",
+        "torch.multiprocessing.set_sharing_strategy('file_descriptor'), or num_workers=0, where workers share them",
+        "more of them: `sysctl -w vm.max_map_count=262144`, as root; a limit of address space (`ulimit -v`) does the "
+        "same harm",
+    ]
+
+
+def _open_files(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "look for what is opened in the loop and not closed: files, sockets, memory maps, data loaders made anew",
+        "torch.multiprocessing.set_sharing_strategy('file_system'): else each tensor that a worker hands over, and "
+        "that is kept, holds a descriptor; keep a copy of it (`.clone()`), or fewer",
+        "raise the limit: `ulimit -n 65536`, or resource.setrlimit(resource.RLIMIT_NOFILE, ...)",
+    ]
+
+
+def _killed(cause: Cause, evidence: Evidence) -> list[str]:
+    return [
+        "look for a crash in its output: `python -X faulthandler` shows where a segmentation fault or an abort struck",
+        "look for `os._exit` in what it calls: it ends the process with no words at all",
+        "look who sent a signal: the batch system's time limit, a preemption, an operator; `dmesg` names the kernel's",
+    ]
+
+
+_FOR = {
+    GROWTH: _growth,
+    WORKERS_GROW: _workers,
+    PHASE_RISES: _rises,
+    FRAGMENTATION: _fragmentation,
+    OTHERS: _others,
+    TOO_LARGE: _too_large,
+    OUTSIDE_ALLOCATOR: _outside_allocator,
+    LIMIT: _limit,
+    HOST_FULL: _host_full,
+    UNKNOWN: _unknown,
+    WORKER_KILLED: _worker_killed,
+    SHARED_MEMORY: _shared_memory,
+    MAPPINGS: _mappings,
+    OPEN_FILES: _open_files,
+    KILLED_OUTSIDE: _killed,
+}
+
+
+def _is_torch(evidence: Evidence) -> bool:
+    return evidence.shortage is not None and evidence.shortage.device.backend in _TORCH
+
+
+def _allocator_settings(settings: Mapping[str, Any]) -> str:
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+    return ",".join(str(settings[name]) for name in names if name in settings)

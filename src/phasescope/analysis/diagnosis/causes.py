@@ -1,0 +1,267 @@
+"""Why memory ran out, or will: one cause chosen from the evidence, with the figures that it stands on.
+
+What is named is the cause, not the victim: the phase that grew rather than the one whose allocation failed, the other
+process rather than this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.formatting import (
+    change_text,
+    count_text,
+    elide,
+    printable,
+    size_text,
+)
+
+from . import oom_causes
+from .cause import (
+    FAILED,
+    HOST_FULL,
+    KILLED_OUTSIDE,
+    NONE,
+    UNKNOWN,
+    Cause,
+    known,
+)
+from .ending import (
+    DEVICE_OUT_OF_MEMORY,
+    EXCEPTION,
+    HOST_OUT_OF_MEMORY,
+    INTERRUPT,
+    KILLED,
+)
+from .exhausted_limits import (
+    MAPPINGS,
+    OPEN_FILES,
+    no_mapping_text,
+    used_up_by,
+)
+from .growth import WORKERS
+from .growth_causes import (
+    of_growth,
+    of_rise,
+    per,
+    rise_behind,
+)
+from .growth_text import called
+from .host_limits import (
+    LIMITS,
+    are_mappings_used_up,
+    exceeds_all,
+    has_room,
+    mappings,
+    own_limit,
+)
+
+if TYPE_CHECKING:
+    from .ending import Ending
+    from .evidence import Evidence, Shortage
+    from .growth import Growth
+    from .open_phase_rise import Rise
+
+_GREW_SHARE = 0.3  # growth is the cause where it accounts for this much of what is allocated, or for what was asked for
+
+
+def cause(evidence: Evidence) -> Cause:
+    """The one cause. For a session that is healthy its kind is `none`."""
+    kind = evidence.ending.kind
+    if kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY):
+        return _of_shortage(evidence)
+    if kind == KILLED and evidence.oom_kills:
+        return _of_shortage(evidence)
+    growing = next((found for found in evidence.growth if found.grows), None)
+    if kind == EXCEPTION and evidence.ending.error_type != INTERRUPT:
+        return _of_exception(evidence, growing)
+    risen = rise_behind(evidence)
+    if kind == KILLED and risen is not None:
+        return of_rise(risen, evidence)
+    if growing is not None:
+        return of_growth(growing)
+    if kind == KILLED:
+        short = "its memory was not short" if _is_room_known(evidence) else "whether its memory was short is not known"
+        gone = f"Its process is gone without a word: killed from outside, or crashed; {short}."
+        return Cause(KILLED_OUTSIDE, gone, certain=False)
+    if kind == EXCEPTION:
+        return _of_exception(evidence, None)
+    return Cause(NONE, _healthy(evidence), certain=is_growth_known(evidence))
+
+
+def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
+    """What ended it is the headline; that memory grew comes behind it, where it can have to do with it."""
+    ending = evidence.ending
+    used_up = used_up_by(ending.context or "", evidence.oom_kills)
+    if used_up is not None:
+        return _and_grew(Cause(*used_up), None if used_up.kind == OPEN_FILES else growing)
+    if evidence.oom_kills and ending.error_type != INTERRUPT:
+        struck = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}"
+        figures: dict[str, int | float] = {"oom_kills": evidence.oom_kills}
+        return _and_grew(Cause(HOST_FULL, f"{struck}; it was {ending.text}.", figures=figures), growing)
+    text = f"It was {ending.text}; {_fared(evidence) if growing is None else _grew(ending, growing)}."
+    certain = ending.certain and is_growth_known(evidence)
+    related = growing if growing is not None and _can_follow_from_memory(ending) else None
+    return Cause(FAILED, text, certain=certain, growth=related)
+
+
+def _and_grew(cause: Cause, growing: Growth | None) -> Cause:
+    """The same, with a growth behind it that can have brought it about: one of the host's memory."""
+    if growing is None or growing.device not in ("host", WORKERS):
+        return cause
+    return replace(cause, text=f"{cause.text} {of_growth(growing).text}", growth=growing)
+
+
+_CLASSES_OF_THE_PROGRAM = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    FileExistsError,
+    FileNotFoundError,
+    FloatingPointError,
+    ImportError,
+    IndentationError,
+    IndexError,
+    IsADirectoryError,
+    KeyError,
+    LookupError,
+    ModuleNotFoundError,
+    NameError,
+    NotADirectoryError,
+    NotImplementedError,
+    OverflowError,
+    PermissionError,
+    RecursionError,
+    SyntaxError,
+    TabError,
+    TypeError,
+    UnboundLocalError,
+    UnicodeDecodeError,
+    UnicodeEncodeError,
+    UnicodeError,
+    ValueError,
+    ZeroDivisionError,
+)
+_OF_THE_PROGRAM = {"JSONDecodeError"} | {cls.__name__ for cls in _CLASSES_OF_THE_PROGRAM}
+"""Exceptions that no lack of memory brings about, by all that is known."""
+
+
+def _can_follow_from_memory(ending: Ending) -> bool:
+    return ending.error_type not in _OF_THE_PROGRAM
+
+
+def _grew(ending: Ending, growing: Growth) -> str:
+    rate = change_text(round(growing.bytes_per_step))
+    told = f"{called(growing)} grew before, {rate} {per(growing)}"
+    if _can_follow_from_memory(ending):
+        return f"{told}; whether that has to do with it is not known"
+    return f"{told}, which has nothing to do with it as far as it says"
+
+
+def _is_room_known(evidence: Evidence) -> bool:
+    """Whether the host was looked at; that it was short would be an ending of its own."""
+    return any(row.label == "host" and row.used_bytes is not None for row in evidence.summary.devices)
+
+
+def is_growth_known(evidence: Evidence) -> bool:
+    """Whether there are steps enough to tell of any device whether its memory grows."""
+    return any(growth.device != WORKERS for growth in evidence.growth)
+
+
+def _healthy(evidence: Evidence) -> str:
+    is_known, caught = is_growth_known(evidence), evidence.shortages
+    if caught:
+        grows = "it does not grow" if is_known else "whether it grows is not known: too few steps"
+        return f"Memory ran out {_times(caught)} and was caught; {grows}."
+    if is_known:
+        return "Its memory does not grow and did not run out."
+    return "Nothing went wrong, as far as can be told; whether its memory grows is not known: too few steps."
+
+
+def _fared(evidence: Evidence) -> str:
+    """How memory fared in a training that something else ended. Libraries raise what they like when memory runs out:
+    only of Ctrl-C it is sure that it did not."""
+    is_known, caught = is_growth_known(evidence), evidence.shortages
+    ran_out = "did not run out" if evidence.ending.error_type == INTERRUPT else "is not known to have run out"
+    if caught:
+        grew = "and did not grow" if is_known else "and whether it grew is not known: too few steps"
+        return f"memory ran out {_times(caught)} before and was caught, {grew}"
+    if is_known:
+        return f"its memory did not grow and {ran_out}"
+    return f"its memory {ran_out}, and whether it grew is not known: too few steps"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count_text(count)} times"
+
+
+def _of_shortage(evidence: Evidence) -> Cause:
+    shortage = evidence.shortage
+    on_host = evidence.ending.kind != DEVICE_OUT_OF_MEMORY
+    if shortage is not None and exceeds_all(shortage):  # whatever was there besides
+        return oom_causes.on_host(shortage) if on_host else oom_causes.on_device(shortage)
+    grown, risen = _growth_behind(evidence, on_host), rise_behind(evidence, None if on_host else shortage, on_host)
+    if (
+        risen is not None
+        and _has_filled(risen, shortage)
+        and (grown is None or risen.risen_bytes > grown.bytes_per_step * grown.steps)
+    ):
+        return _until_the_limit(of_rise(risen, evidence), shortage)
+    if grown is not None:
+        return _until_the_limit(of_growth(grown), shortage)
+    if shortage is None:
+        return _host_full(evidence) if evidence.ending.error_type is None else _outside(evidence.ending)
+    return oom_causes.on_host(shortage) if on_host else oom_causes.on_device(shortage)
+
+
+def _has_filled(rise: Rise, shortage: Shortage | None) -> bool:
+    """Whether such a phase can be why memory ran out: not where there was room, or most was there before."""
+    if shortage is not None and shortage.on_host and own_limit(shortage)[1] is None and has_room(shortage):
+        return False
+    return rise.risen_bytes >= _GREW_SHARE * rise.highest_bytes
+
+
+def _growth_behind(evidence: Evidence, on_host: bool) -> Growth | None:
+    """The growth that filled the memory, if it was one: not every little growth is the reason."""
+    shortage = evidence.shortage
+    for found in evidence.growth:
+        is_there = (found.device in ("host", WORKERS)) == on_host
+        if found.grows and is_there and (on_host or shortage is None or found.device == shortage.label):
+            if shortage is None or found.device == WORKERS:
+                return found
+            grown = found.bytes_per_step * found.steps
+            asked = shortage.requested_bytes or shortage.device.allocated_bytes or 0
+            if grown >= _GREW_SHARE * (shortage.device.allocated_bytes or 0) or grown >= asked > 0:
+                return found
+    return None
+
+
+def _until_the_limit(cause: Cause, shortage: Shortage | None) -> Cause:
+    """The same, with the limit that the growth came to, where the process had one of its own."""
+    if are_mappings_used_up(shortage):
+        mapped, most = mappings(shortage)
+        figures = {**cause.figures, **known(mappings=mapped, mappings_limit=most)}
+        return replace(cause, kind=MAPPINGS, text=f"{no_mapping_text(mapped, most)} {cause.text}", figures=figures)
+    name, limit = own_limit(shortage)
+    device = cause.rise.device if cause.rise is not None else cause.growth.device if cause.growth is not None else ""
+    if limit is None or device != "host":
+        return cause
+    text = f"{cause.text} So it ran into its own limit of {size_text(limit)} ({LIMITS[name]})."
+    return replace(cause, text=text, figures={**cause.figures, name: limit})
+
+
+def _outside(ending: Ending) -> Cause:
+    """Only the name of the exception is known."""
+    where = "the host" if ending.kind == HOST_OUT_OF_MEMORY else "a device"
+    name = elide(printable(ending.error_type or ""), 80)
+    return Cause(UNKNOWN, f"Memory ran out on {where}, outside of any phase ({name}): its figures are not known.")
+
+
+def _host_full(evidence: Evidence) -> Cause:
+    """The kernel killed something in this control group, or the host was nearly full when the ring ends."""
+    if evidence.oom_kills:
+        text = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}."
+        return Cause(HOST_FULL, text, figures={"oom_kills": evidence.oom_kills})
+    return Cause(HOST_FULL, f"It was {evidence.ending.text}.")

@@ -1,0 +1,176 @@
+"""The child processes of a session, DataLoader workers above all: which of them grow, and which are left behind.
+
+They are followed by what each holds for itself alone. Those that were started together are a crew, and it is judged by
+its sum, while all of them live: what comes and goes (the workers of an epoch, a compiler) is no growth. Many crews that
+none has ended of are: a loader with persistent workers that is made anew in each epoch leaves its workers behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from phasescope.analysis.spans import int_or_none, size_or_none
+
+from .phase_ends import Timed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from phasescope.analysis.statistics.trend import Trend
+
+_MAX_CREWS = 64
+_TOGETHER = 3  # started within so many samples
+_LEFT_BEHIND = 4  # crews of data workers: three loaders, for training, validation and test, are nothing unusual
+_GROWN_SHARE = 0.5  # a worker grows where it took this part of what each of the crew took on average
+
+
+class Worker(NamedTuple):
+    """One child as a sample tells of it: what it has for itself, in bytes."""
+
+    pid: int
+    size: int
+    is_data_worker: bool
+
+
+class Grown(NamedTuple):
+    """What is to be said of the children. `trend` is that of those that grow most, or of all where none of many crews
+    ended; `timed` its series. `alive` and `crews` are how many there are and how often some were started."""
+
+    trend: Trend
+    timed: Timed
+    alive: int
+    crews: int
+    are_data_workers: bool
+    growing: tuple[int, ...]
+    left_behind: bool
+
+
+class _Crew:
+    """Children that were started together and are of one kind."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self.are_data_workers = workers[0].is_data_worker
+        self.first = {worker.pid: worker.size for worker in workers}
+        self.latest = {worker.pid: worker for worker in workers}
+        self.timed = Timed()
+
+    @property
+    def samples(self) -> int:
+        return self.timed.series.steps
+
+    def growing(self) -> tuple[int, ...]:
+        rises = {pid: worker.size - self.first[pid] for pid, worker in self.latest.items()}
+        least = _GROWN_SHARE * sum(rises.values()) / len(rises)
+        return tuple(pid for pid, rise in rises.items() if rise >= max(1, least))
+
+
+class Crews:
+    """Takes the samples of the host, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._crews: list[_Crew] = []
+        self._ended: list[_Crew] = []  # since some were started last
+        self._left: Grown | None = None  # what was to be said of them when the first of those ended
+        self._all = Timed()  # together, since the first of those that are there now
+        self._resident = Timed()  # where no more is told than the sum of their resident sets
+        self._count: int | None = None
+        self._alive = 0
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """A sample of the host."""
+        metadata, time_ns = event["metadata"], int_or_none(event.get("timestamp_ns"))
+        count = size_or_none(metadata.get("children"))
+        self._alive = count or self._alive
+        told = metadata.get("children_private_bytes", metadata.get("children_unshared_bytes"))
+        if told is not None:
+            self._take_each({worker.pid: worker for worker in _workers(told)}, time_ns)
+        elif count == 0:
+            self._take_each({}, time_ns)
+        resident = size_or_none(metadata.get("children_resident_bytes"))
+        if resident:  # 0 is that there are none just now, between two epochs say, and nothing about those there are
+            if count != self._count:
+                self._resident, self._count = Timed(), count
+            self._resident.add(resident, time_ns)
+
+    def _take_each(self, found: dict[int, Worker], time_ns: int | None) -> None:
+        self._let_go(found)
+        known = {pid for crew in self._crews for pid in crew.latest}
+        for kind in (True, False):
+            self._join([new for pid, new in found.items() if pid not in known and new.is_data_worker is kind])
+        for crew in self._crews:
+            crew.latest = {pid: found[pid] for pid in crew.latest}
+            crew.timed.add(sum(worker.size for worker in crew.latest.values()), time_ns)
+        if not self._crews:
+            self._all = Timed()
+        elif found:
+            self._all.add(sum(worker.size for worker in found.values()), time_ns)
+
+    def _let_go(self, found: Mapping[int, Worker]) -> None:
+        """Of those that have ended. What is to be said of them stays until others are started: at the end of a session
+        they end first."""
+        still = [(crew, _still(crew, found)) for crew in self._crews]
+        ended = [crew for crew, kept in still if kept is not crew]
+        if ended:
+            self._left = self._left or self._left_behind()
+            self._ended = [*self._ended, *ended][-_MAX_CREWS:]
+            self._crews = [kept for _, kept in still if kept is not None]
+
+    def _join(self, new: list[Worker]) -> None:
+        """The children that were not there before: they belong to those that were started just now, if any."""
+        if not new:
+            return
+        self._ended, self._left = [], None
+        for crew in self._crews[-2:]:
+            if crew.samples <= _TOGETHER and crew.are_data_workers is new[0].is_data_worker:
+                self._crews.remove(crew)
+                new += crew.latest.values()
+        if len(self._crews) < _MAX_CREWS:
+            self._crews.append(_Crew(new))
+
+    def grown(self) -> Grown | None:
+        """Those that grow, else those of which most can be told; None where that is nothing."""
+        crews = [*self._crews, *self._ended]
+        told = [(trend, crew) for crew in crews if (trend := crew.timed.series.trend()) is not None]
+        growing = [(trend, crew) for trend, crew in told if trend.grows]
+        left = self._left_behind() or self._left
+        if left is not None and not growing:
+            return left
+        if not told:
+            return None if crews else self._by_resident_sets()
+        trend, crew = max(growing or told, key=lambda entry: entry[0].slope)
+        pids = crew.growing() if trend.grows else ()
+        alive = max(self._alive, len(crew.latest))
+        return Grown(trend, crew.timed, alive, len(crews), crew.are_data_workers, pids, False)
+
+    def _left_behind(self) -> Grown | None:
+        left, trend = [crew for crew in self._crews if crew.are_data_workers], self._all.series.trend()
+        if len(left) < _LEFT_BEHIND or trend is None:
+            return None
+        rate = (self._all.series.last - sum(left[0].first.values())) / self._all.series.steps
+        trend = trend._replace(slope=rate, low=min(rate, trend.low), high=max(rate, trend.high), grows=rate > 0)
+        return Grown(trend, self._all, sum(len(crew.latest) for crew in left), len(left), True, (), trend.grows)
+
+    def _by_resident_sets(self) -> Grown | None:
+        trend = self._resident.series.trend()
+        return None if trend is None else Grown(trend, self._resident, self._alive, 1, False, (), False)
+
+
+def _still(crew: _Crew, found: Mapping[int, Worker]) -> _Crew | None:
+    """The crew as it was while all of it lives; those that are left of it begin anew, and so do those that turn out to
+    be of the other kind: a data worker is called so only once it has begun."""
+    left = [found[pid] for pid in crew.latest if pid in found and found[pid].is_data_worker is crew.are_data_workers]
+    if len(left) == len(crew.latest):
+        return crew
+    return _Crew(left) if left else None
+
+
+def _workers(told: object) -> list[Worker]:
+    """What of it is well-formed."""
+    entries = told if isinstance(told, (list, tuple)) else ()
+    found = []
+    for entry in entries:
+        if isinstance(entry, (list, tuple)) and len(entry) >= 2:
+            pid, size = size_or_none(entry[0]), size_or_none(entry[1])
+            if pid is not None and size is not None:
+                found.append(Worker(pid, size, entry[2:] in ([True], (True,))))
+    return found

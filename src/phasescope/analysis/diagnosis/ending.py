@@ -1,0 +1,270 @@
+"""How a session ended, as far as its events, its state and its heartbeat tell; for one that runs, that it runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from phasescope.analysis.formatting import (
+    duration_text,
+    elide,
+    path_text,
+    printable,
+    size_text,
+)
+from phasescope.analysis.spans import int_or_none
+
+from .exception_tracker import Raised, Unwinding
+from .host_pressure import HostRoom
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from phasescope.analysis.spans import Scope, Span
+
+__all__ = ["Ending", "EndingFold", "OpenPhase"]
+
+RUNNING, SILENT = "running", "silent"
+FINISHED, EXCEPTION, KILLED = "finished", "exception", "killed"
+UNKNOWN = "unknown"
+DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY = "device_out_of_memory", "host_out_of_memory"
+
+_SILENT_INTERVALS = 10
+_SILENT_NS = 5_000_000_000
+_MAX_OPEN = 64
+_LONGEST_TEXT = 300
+_LONGEST_WORDS = 180  # of an exception; `context` has more of them
+_LONGEST_PATH = 80
+_AFTER = " after "
+_EXITS = ("SystemExit", "GeneratorExit")
+_OF_EXIT = "SystemExit: "
+INTERRUPT = "KeyboardInterrupt"
+_OF_HOST, _OF_DEVICE = ("MemoryError", "_ArrayMemoryError"), ("OutOfMemoryError",)
+_CLEAN = (None, "", "the interpreter exited")  # of a session: nothing was on its way out of it
+_UNSURE = "stopped after "  # in an `except` or a `finally`
+
+
+@dataclass(frozen=True)
+class OpenPhase:
+    """A phase that was open at the end, or is now. `open_ns` is for how long, as far as that is known."""
+
+    path: tuple[str, ...]
+    open_ns: int | None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a session fares or ended. Wall clock and durations in ns; None is: not known.
+
+    `kind` is `running`, `silent` (it is there, and was not heard of for `silent_ns`), `finished`, `exception`,
+    `killed`, `device_out_of_memory`, `host_out_of_memory` or `unknown` (a recording that ends in the middle).
+    `certain` is False where it is inferred, not written. `text` says it on one line for a person. `last_ns` is the
+    last sign of life.
+    """
+
+    kind: str
+    certain: bool
+    text: str
+    last_ns: int | None
+    silent_ns: int | None
+    error_type: str | None
+    context: str | None
+    path: tuple[str, ...] | None
+    requested_bytes: int | None
+    open_phases: tuple[OpenPhase, ...]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.kind not in (RUNNING, SILENT)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing tells that it went wrong."""
+        return self.kind in (RUNNING, FINISHED, UNKNOWN)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON types."""
+        return {
+            **asdict(self),
+            "path": None if self.path is None else list(self.path),
+            "open_phases": [{"path": list(phase.path), "open_ns": phase.open_ns} for phase in self.open_phases],
+        }
+
+
+class EndingFold:
+    """Takes events as they come and keeps, in bounded memory, what the end is told by."""
+
+    ended = None  # of exits that went well nothing is wanted
+
+    def __init__(self) -> None:
+        self._last_ns: int | None = None
+        self._interval_ms: int | None = None
+        self._stopped_with: str | None = None
+        self._is_stopped = False
+        self._abandoned: list[OpenPhase] = []
+        self._unwinding = Unwinding()
+        self._host = HostRoom()
+
+    @property
+    def raised(self) -> Mapping[object, object]:
+        """While there is anything in it, every event is to be taken; else what ended well may be left out."""
+        return self._unwinding.raised
+
+    def note_time(self, time_ns: int) -> None:
+        """Of an event that is left out."""
+        if self._last_ns is None or time_ns > self._last_ns:
+            self._last_ns = time_ns
+
+    def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
+        """The next event with its `scope_of` and the span that it ends, if any."""
+        time_ns = int_or_none(event.get("timestamp_ns"))
+        if time_ns is not None:
+            self.note_time(time_ns)
+        self._unwinding.take(event, scope, span)
+        event_type = event.get("event_type")
+        if event_type == "sample":
+            self._host.take(event)
+        elif event_type == "stop":
+            self._is_stopped = True
+            context = event.get("context")
+            self._stopped_with = context if isinstance(context, str) else None
+        elif span is not None and span.status == "abandoned" and len(self._abandoned) < _MAX_OPEN:
+            self._abandoned.append(OpenPhase(span.path, span.duration_ns))
+        if self._interval_ms is None:
+            self._interval_ms = int_or_none(event.get("sampling_interval_ms"))
+
+    def ending(
+        self, state: str, open_spans: Iterable[Span] = (), *, heartbeat_ns: int | None = None, now_ns: int | None = None
+    ) -> Ending:
+        """What is known now. `state` is the reader's: `running`, `stopped`, `dead`, or of a recording `unknown`."""
+        last_ns = max(filter(None, (self._last_ns, heartbeat_ns)), default=None)
+        open_phases = self._open_phases(state, open_spans, now_ns if state == "running" else last_ns)
+        silent_ns = self._silent_ns(state, heartbeat_ns, now_ns)
+        kind, certain, text, raised = self._cause(state, silent_ns)
+        return Ending(
+            kind=kind,
+            certain=certain,
+            text=text,
+            last_ns=last_ns,
+            silent_ns=silent_ns,
+            error_type=None if raised is None else raised.error_type,
+            context=None if raised is None or raised.context is None else raised.context[:_LONGEST_TEXT],
+            path=None if raised is None else raised.path,
+            requested_bytes=None if raised is None else raised.requested_bytes,
+            open_phases=open_phases,
+        )
+
+    def _open_phases(self, state: str, open_spans: Iterable[Span], until_ns: int | None) -> tuple[OpenPhase, ...]:
+        if state == "stopped" and self._abandoned:
+            return tuple(sorted(self._abandoned, key=lambda phase: len(phase.path)))
+        found = []
+        for span in open_spans:
+            known = span.start_ns is not None and until_ns is not None
+            found.append(OpenPhase(span.path, max(0, until_ns - span.start_ns) if known else None))  # type: ignore[operator]
+        return tuple(found[-_MAX_OPEN:])
+
+    def _silent_ns(self, state: str, heartbeat_ns: int | None, now_ns: int | None) -> int | None:
+        if state != "running" or not heartbeat_ns or now_ns is None or not self._interval_ms:
+            return None
+        since_ns = now_ns - heartbeat_ns
+        return since_ns if since_ns > max(_SILENT_NS, _SILENT_INTERVALS * self._interval_ms * 1_000_000) else None
+
+    def _cause(self, state: str, silent_ns: int | None) -> tuple[str, bool, str, Raised | None]:
+        if state == "running":
+            if silent_ns is not None:
+                return SILENT, True, f"running, but silent for {duration_text(silent_ns)}", None
+            return RUNNING, True, "running", None
+        raised, ran_out = self._unwinding.last(), self._unwinding.ran_out()
+        if state == "stopped":
+            return self._stopped(raised, ran_out)
+        if raised is not None and raised.out_of_memory:
+            return _out_of_memory(raised, True)
+        if raised is None and ran_out is not None:
+            return _nothing_after(ran_out, "; then its process ended without a stop")
+        if raised is not None:
+            return EXCEPTION, False, f"{_exception_text(raised)}; then its process ended without a stop", raised
+        if state != "dead":
+            return UNKNOWN, True, "its events end here; whether the session did is not to be seen", None
+        room = self._host.is_short()
+        if room is not None:
+            text = f"killed, probably for want of memory on the host: {room} at the last sample"
+            return HOST_OUT_OF_MEMORY, False, text, None
+        return KILLED, True, "killed or crashed: its process is gone without a stop", None
+
+    def _stopped(self, raised: Raised | None, ran_out: Raised | None) -> tuple[str, bool, str, Raised | None]:
+        context = self._stopped_with or ""
+        named = context.partition(_AFTER)[2] or None
+        is_sure = named is not None and not context.startswith(_UNSURE)
+        exits = (named or (None if raised is None else raised.error_type)) in _EXITS
+        is_clean = named is None and (raised is None or (self._is_stopped and self._stopped_with in _CLEAN))
+        if ran_out is not None and (exits or is_clean):  # caught further out, and then it was over
+            return _nothing_after(ran_out, _exit_text(None if raised is None else raised.exit_code))
+        if exits:
+            return _exited(named or "", raised, is_sure)
+        if is_clean:  # what left phases before was caught
+            return FINISHED, self._is_stopped, "finished" + (f": {_short(context)}" if context else ""), None
+        if raised is not None and named in (None, raised.error_type):
+            # Without those words it is the last phase that says so: what came after it the ring does not tell.
+            if raised.out_of_memory:
+                return _out_of_memory(raised, is_sure)
+            return EXCEPTION, is_sure, _exception_text(raised), raised
+        return _named(named or "", ran_out if raised is None else raised, is_sure)
+
+
+def _named(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
+    """An exception of which the stop has the class only; `raised` is another one, that had left the phases before."""
+    outside = Raised((), name, None, name in (*_OF_HOST, *_OF_DEVICE), name in _OF_HOST, None, None)
+    if outside.out_of_memory:
+        return _out_of_memory(outside, is_sure)
+    if raised is not None and raised.out_of_memory and name != INTERRUPT:
+        return _out_of_memory(raised, False)  # raised anew as one of the program's own, most likely
+    return EXCEPTION, is_sure, _exception_text(outside), outside
+
+
+def _exited(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
+    """By `sys.exit`, seen where it left the phases, or by its name in the stop only."""
+    if raised is None or raised.error_type not in _EXITS:
+        return FINISHED, True, f"finished with {_short(name)}", None
+    if raised.exit_code:
+        words = _short((raised.context or "").partition(_OF_EXIT)[2], _LONGEST_WORDS).rstrip(". ")
+        text = f"ended with exit code {raised.exit_code}{': ' if words else ''}{words}{_in(raised)}"
+        return EXCEPTION, is_sure, text, raised
+    return FINISHED, True, f"finished with {_short(raised.error_type or '')}{_in(raised)}", raised
+
+
+def _nothing_after(ran_out: Raised, then: str) -> tuple[str, bool, str, Raised | None]:
+    """Memory ran out, whatever caught it began nothing more, and the end came without an exception: by all signs it
+    was the end of the training."""
+    kind, _, text, _ = _out_of_memory(ran_out, False)
+    return kind, False, f"{text}; nothing was begun after it{then}", ran_out
+
+
+def _exit_text(code: int | None) -> str:
+    return "; the exit code is not known" if code is None else f"; exit code {code}"
+
+
+def _out_of_memory(raised: Raised, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
+    return HOST_OUT_OF_MEMORY if raised.on_host else DEVICE_OUT_OF_MEMORY, is_sure, _memory_text(raised), raised
+
+
+def _exception_text(raised: Raised) -> str:
+    if raised.error_type == INTERRUPT:
+        return f"interrupted with Ctrl-C{_in(raised)}"
+    words = _short(raised.context or raised.error_type or "unknown", _LONGEST_WORDS).rstrip(". ")
+    return f"ended by an exception: {words}{_in(raised)}"
+
+
+def _memory_text(raised: Raised) -> str:
+    where = "the host" if raised.on_host else raised.device or ("the device" if raised.path else "a device")
+    within = _in(raised) or ", outside of any phase"
+    asked = f"; {size_text(raised.requested_bytes)} more were asked for" if raised.requested_bytes is not None else ""
+    return f"out of memory on {printable(where)}{within}{asked}"
+
+
+def _in(raised: Raised) -> str:
+    return f", in {elide(path_text(raised.path), _LONGEST_PATH)}" if raised.path else ""
+
+
+def _short(text: str, longest: int = _LONGEST_TEXT) -> str:
+    return elide(printable(text), longest)

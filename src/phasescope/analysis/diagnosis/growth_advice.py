@@ -1,0 +1,141 @@
+"""What may keep memory that grows from step to step, and how to find it: by what is seen, else what is possible, the
+commonest first, and saying that it is not known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.formatting import count_text, path_text
+
+from .growth_text import suspects
+from .library_counts import (
+    BLOCKS,
+    COMPILED,
+    FIGURES,
+    TRACED,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .growth import Growth
+    from .library_counts import Seen
+    from .open_phase_rise import Rise
+
+_HOST = "host"
+_FEWEST_NEW = 3  # so many more of them in the second half of the time are no start-up
+_BYTES_PER_BLOCK = 64
+_SMALL_SHARE = 0.3  # of the growth, that small objects account for
+_NUMBERS_OF_TORCH = "keep numbers, not tensors: `loss.item()` or `loss.detach()`, else each one keeps its whole graph"
+_EVALUATIONS = frozenset({"evaluate", "evaluation", "validate", "validation", "predict", "test"})
+_TENSORS = ("torch", "tensorflow", "keras", "jax")
+
+
+def keepers(growth: Growth, seen: Seen) -> list[str]:
+    """Lines of advice, the likeliest first."""
+    found, where = list(_seen(seen)), suspects(growth)
+    if found:
+        return [*found, f"look for where that comes from in {where.rstrip(',')}"]
+    if _is_small(growth, seen):
+        return [
+            f"look in {where} for lists and dicts of small Python objects: by their number those are most of it",
+            "tracemalloc shows which line makes them",
+        ]
+    is_evaluation = growth.per is not None and bool(_EVALUATIONS & set(growth.per))
+    if is_evaluation:
+        return [*_gathered(where, growth.device, seen), *_finding(growth, seen)]
+    lines = [f"look in {where} for what is kept from step to step: {_possible(growth, seen)}"]
+    others = any(library in (seen.libraries or ()) for library in _TENSORS)
+    if others or seen.libraries is None or growth.device != _HOST:
+        is_torch = seen.has("torch") or not others
+        lines.append(_NUMBERS_OF_TORCH if is_torch else "keep numbers, not tensors: `float(loss)`")
+    return [*lines, *_finding(growth, seen)]
+
+
+def _possible(growth: Growth, seen: Seen) -> str:
+    kept = ["losses and outputs with their graphs", "batches", "cached results"]
+    kept += ["metrics' states that are never reset"] if seen.has("torchmetrics") or seen.has("keras") else []
+    if growth.device == _HOST:
+        kept += ["figures that stay open"] if seen.has("matplotlib") and FIGURES not in seen.counts else []
+        kept += ["functions compiled or traced anew"] if _may_compile(seen) else []
+        kept += ["exceptions with their tracebacks"]
+    return f"{', '.join(kept)}; which of these it is is not known"
+
+
+def gatherers(rise: Rise, seen: Seen) -> list[str]:
+    """The same of a phase that gathers for as long as it runs."""
+    return _gathered(path_text(rise.path), rise.device, seen)
+
+
+def _gathered(where: str, device: str, seen: Seen) -> list[str]:
+    lines = [
+        f"look in {where} for what it gathers: outputs, logits or predictions of all batches in a list; keep sums and "
+        "counts instead, or write each batch away"
+    ]
+    on_host = device == _HOST
+    if seen.has("transformers"):
+        moves = "`batch_eval_metrics=True`" if on_host else "`eval_accumulation_steps`, which moves it to the host"
+        lines.append(
+            "with transformers' Trainer, which gathers logits: `preprocess_logits_for_metrics` (their argmax alone), "
+            f"`prediction_loss_only`, or {moves}"
+        )
+    if not on_host:
+        lines.append("results of a batch to the host, without their graph: `.detach().cpu()`, under torch.no_grad()")
+    if seen.has("torchmetrics"):
+        lines.append(
+            "metrics that keep every prediction until they are computed (AUROC, CatMetric): with thresholds=..."
+        )
+    return lines
+
+
+def _seen(seen: Seen) -> Iterator[str]:
+    """What is counted and rises."""
+    if _rises(seen, FIGURES):
+        count = count_text(seen.counts[FIGURES].last)
+        yield f"matplotlib has {count} figures open, and ever more: `plt.close(figure)` once one is saved or shown"
+    if _rises(seen, TRACED):
+        yield (
+            f"TensorFlow has traced {count_text(seen.counts[TRACED].last)} functions, and goes on: one for each new "
+            "Python number, shape, or tf.function made in the loop; give it tensors, an input_signature or "
+            "reduce_retracing=True, and make it once"
+        )
+    if _rises(seen, COMPILED):
+        yield (
+            f"torch has compiled {count_text(seen.counts[COMPILED].last)} graphs, and goes on: TORCH_LOGS=recompiles "
+            "says why; torch.compile(dynamic=True), or inputs padded to a few shapes"
+        )
+
+
+def _rises(seen: Seen, name: str) -> bool:
+    count = seen.counts.get(name)
+    return count is not None and count.lately >= _FEWEST_NEW
+
+
+def _may_compile(seen: Seen) -> bool:
+    """Of JAX nobody counts; of TensorFlow it is known that it does not, where it is counted and does not rise."""
+    return seen.has("jax") or (seen.has("tensorflow") and TRACED not in seen.counts)
+
+
+def _finding(growth: Growth, seen: Seen) -> Iterator[str]:
+    """How to find which line it is: tracemalloc sees what Python and numpy allocate, and no tensor."""
+    if growth.device != _HOST:
+        return
+    if any(seen.has(library) for library in _TENSORS):
+        yield (
+            "tracemalloc shows the Python line of lists, bytes and numpy arrays, but no tensors: where nothing grows "
+            "there, it is tensors or a C library"
+        )
+    else:
+        yield "tracemalloc shows which Python line holds it; what grows without showing there is in a C library"
+    if seen.mmap_threshold_bytes is None:
+        yield (
+            "to see which phase it is, run with MALLOC_MMAP_THRESHOLD_=65536 (glibc): what is freed then goes back at "
+            "once, and no phase grows in another's place"
+        )
+
+
+def _is_small(growth: Growth, seen: Seen) -> bool:
+    blocks = seen.counts.get(BLOCKS)
+    if growth.device != _HOST or blocks is None or not blocks.hours or not growth.bytes_per_hour:
+        return False
+    return blocks.lately * _BYTES_PER_BLOCK / blocks.hours >= _SMALL_SHARE * growth.bytes_per_hour

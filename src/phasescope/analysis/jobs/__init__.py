@@ -1,0 +1,1 @@
+"""Put the sessions of one job side by side."""

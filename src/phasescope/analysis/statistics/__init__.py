@@ -1,0 +1,1 @@
+"""Quantiles, trends and the bounds of both."""

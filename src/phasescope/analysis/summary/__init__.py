@@ -1,0 +1,1 @@
+"""Fold a session's events into one table of phases and devices."""

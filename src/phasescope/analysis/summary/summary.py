@@ -1,0 +1,211 @@
+"""A session in one table: what each phase took, in time and in memory, and how the devices stand.
+
+`summarize` is one pass over the events in bounded memory; `Summary` is the result as plain data, and its
+`str()` is the table for a person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from phasescope.analysis.devices import DeviceRow, Devices
+from phasescope.analysis.spans import (
+    SpanBuilder,
+    device_times,
+    int_or_none,
+    scope_of,
+    size_or_none,
+)
+
+from .phase_tree import PhaseTree, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from phasescope.analysis.spans import Scope, Span
+
+__all__ = ["DeviceRow", "Row", "Summary", "SummaryFold", "summarize"]
+
+SCHEMA_VERSION = 1
+"""Of `Summary.to_dict()`; a key may be added without a new version."""
+
+_MAX_TYPES = 64
+_OTHER_TYPES = "(other)"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One session as its events tell it. Times in ns, memory in bytes; None is: not known.
+
+    `rows` stand in tree order, children under their parents. `errors`, `abandoned` and `open` count phases:
+    those that ended in an exception, that were open when the session stopped, and that are open now. `missed`
+    events were overwritten before they could be read, `damaged` places of the ring hold no true record.
+    """
+
+    session_id: str | None
+    pid: int | None
+    host: str | None
+    rank: int | None
+    world_size: int | None
+    first_timestamp_ns: int | None
+    last_timestamp_ns: int | None
+    events: int
+    events_by_type: Mapping[str, int]
+    missed: int
+    damaged: int
+    errors: int
+    abandoned: int
+    open: int
+    rows: tuple[Row, ...]
+    devices: tuple[DeviceRow, ...]
+
+    @property
+    def observed_ns(self) -> int | None:
+        """Wall time from the first event to the last."""
+        return _observed_ns(self.first_timestamp_ns, self.last_timestamp_ns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON types; the shape is described with `phasescope summary --json`."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **_members(self, leave_out=("rows", "devices")),
+            "observed_ns": self.observed_ns,
+            "phases": [{**_members(row), "path": list(row.path), "devices": list(row.devices)} for row in self.rows],
+            "devices": [asdict(device) for device in self.devices],
+        }
+
+    def table(self, width: int | None = 80, missing: Sequence[str] | None = None) -> str:
+        """The table for a person, at most `width` columns wide where that is possible; None: as wide as it
+        likes. `missing` are lines about phases that are missing, by default what the events alone tell of them."""
+        from phasescope.analysis.text.summary_text import report
+
+        return report(self, width, missing)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from phasescope.analysis.text.summary_html import summary_html
+
+        return summary_html(self)
+
+
+def summarize(events: Iterable[Mapping[str, Any]], *, missed: int = 0, damaged: int = 0) -> Summary:
+    """The summary of one session's events, oldest first: TelemetryEvent v3 mappings, however few are left of
+    them.
+
+    `missed` and `damaged` are what the reader counted. Raises nothing for an odd event: it is left out, or a
+    figure is.
+    """
+    fold = SummaryFold()
+    for event in events:
+        fold.add(event)
+    return fold.summary(missed, damaged)
+
+
+class SummaryFold:
+    """A summary that grows with the events: `add` them as they come, ask for the `summary` as often as needed."""
+
+    def __init__(self, prefix: str = "") -> None:
+        """`prefix` as of `SpanBuilder`."""
+        self._identity: dict[str, Any] = {}
+        self._events = 0
+        self._by_type: dict[str, int] = {}
+        self._first_ns: int | None = None
+        self._last_ns: int | None = None
+        self._spans = SpanBuilder(prefix)
+        self._tree = PhaseTree()
+        self._devices = Devices()
+
+    def add(self, event: Mapping[str, Any]) -> tuple[Scope | None, Span | None]:
+        """Take the next event. What it says of a phase is returned, and the span that it ends, if any."""
+        if not self._events:
+            self._identity = _identity(event)
+        self._events += 1
+        event_type = event.get("event_type")
+        self._count_type(event_type if isinstance(event_type, str) else "?")
+        self._note_time(size_or_none(event.get("timestamp_ns")))
+        device, allocated_bytes = self._devices.see(event)
+        if event_type == "device_time":
+            for path, duration_ns in device_times(event):
+                self._tree.add_device_time(path, duration_ns)
+        scope = scope_of(event)
+        if scope is None:
+            return None, None
+        span = self._spans.feed(event, scope)
+        self._tree.see(scope.path, scope.action is not None, device, allocated_bytes)
+        if span is not None:
+            self._tree.end(span, device)
+        return scope, span
+
+    @property
+    def events(self) -> int:
+        """How many were added."""
+        return self._events
+
+    def device_rows(self) -> tuple[DeviceRow, ...]:
+        """How the devices stand."""
+        return self._devices.rows()
+
+    def open_spans(self) -> list[Span]:
+        """The phases that are open now, the outer before the inner."""
+        return self._spans.open_spans()
+
+    def _count_type(self, event_type: str, count: int = 1) -> None:
+        if event_type not in self._by_type and len(self._by_type) >= _MAX_TYPES:
+            event_type = _OTHER_TYPES
+        self._by_type[event_type] = self._by_type.get(event_type, 0) + count
+
+    def _note_time(self, time_ns: int | None) -> None:
+        """Threads may be written a little out of order, so the range is what counts."""
+        if time_ns is None:
+            return
+        if self._first_ns is None or self._last_ns is None:
+            self._first_ns = self._last_ns = time_ns
+        elif time_ns > self._last_ns:
+            self._last_ns = time_ns
+        elif time_ns < self._first_ns:
+            self._first_ns = time_ns
+
+    def summary(self, missed: int = 0, damaged: int = 0) -> Summary:
+        """All that was added so far, and what the reader counted."""
+        open_spans = self._spans.open_spans()
+        observed_ns = _observed_ns(self._first_ns, self._last_ns)
+        rows = self._tree.rows(open_spans, self._last_ns, observed_ns)
+        identity = {key: self._identity.get(key) for key in ("session_id", "pid", "host", "rank", "world_size")}
+        return Summary(
+            **identity,
+            first_timestamp_ns=self._first_ns,
+            last_timestamp_ns=self._last_ns,
+            events=self._events,
+            events_by_type=dict(self._by_type),
+            missed=missed,
+            damaged=damaged,
+            errors=sum(row.errors for row in rows),
+            abandoned=sum(row.abandoned for row in rows),
+            open=len(open_spans),
+            rows=rows,
+            devices=self._devices.rows(),
+        )
+
+
+def _identity(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Who wrote these events; what an event may leave out has its value from the specification."""
+    session_id, host = event.get("session_id"), event.get("host")
+    return {
+        "session_id": session_id if isinstance(session_id, str) else None,
+        "host": host if isinstance(host, str) else None,
+        "pid": int_or_none(event.get("pid")),
+        "rank": int_or_none(event.get("rank", 0)),
+        "world_size": int_or_none(event.get("world_size", 1)),
+    }
+
+
+def _observed_ns(first_ns: int | None, last_ns: int | None) -> int | None:
+    return None if first_ns is None or last_ns is None else last_ns - first_ns
+
+
+def _members(record: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__ if name not in leave_out}

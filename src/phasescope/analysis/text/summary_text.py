@@ -1,0 +1,205 @@
+"""A summary as text for a person."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, NamedTuple
+
+from phasescope.analysis.formatting import (
+    Column,
+    change_text,
+    count_text,
+    duration_text,
+    elide,
+    path_text,
+    plural,
+    printable,
+    share_text,
+    size_text,
+    table,
+)
+from phasescope.analysis.missing_phases import missing_phases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from phasescope.analysis.breakdown import Breakdown
+    from phasescope.analysis.devices import DeviceRow
+    from phasescope.analysis.summary.phase_tree import Row
+    from phasescope.analysis.summary.summary import Summary
+
+_PHASES = (
+    Column("phase", right=False, flexible=True),
+    Column("count"),
+    Column("total"),
+    Column("mean"),
+    Column("p50"),
+    Column("p95"),
+    Column("net alloc"),
+    Column("peak"),
+    Column("share"),
+)
+_ON_DEVICE = Column("on device")  # only where it was asked for
+_DEVICES = (
+    Column("device", right=False, flexible=True),
+    Column("allocated"),
+    Column("reserved"),
+    Column("by others"),
+    Column("used"),
+    Column("free"),
+    Column("total"),
+)
+_MAX_INDENT = 12
+_MAX_NAMED = 3  # a line of remarks names so many phases and counts the others
+_LONGEST_NAME, _LONGEST_CELL = 40, 120
+_NARROWEST = 40
+_MORE_PHASES = "(more phases)"
+
+
+class Parts(NamedTuple):
+    """A summary as texts, for whoever lays them out. Names are harmless on a terminal, but no HTML yet."""
+
+    header: list[str]
+    columns: tuple[Column, ...]
+    phases: list[list[str]]
+    remarks: list[str]
+    device_columns: tuple[Column, ...]
+    devices: list[list[str]]
+
+
+def parts(summary: Summary) -> Parts:
+    """What a report shows, cell by cell. A phase's name is indented by its depth."""
+    timed = any(row.device_time_ns is not None for row in summary.rows)
+    columns = (*_PHASES, _ON_DEVICE) if timed else _PHASES
+    return Parts(
+        list(_header(summary)),
+        columns,
+        [_phase_cells(row)[: len(columns)] for row in summary.rows],
+        list(_remarks(summary.rows)),
+        _DEVICES,
+        [_device_cells(device) for device in summary.devices],
+    )
+
+
+def report(summary: Summary, width: int | None, missing: Sequence[str] | None = None) -> str:
+    """The whole summary; lines stay within `width` columns where that is possible.
+
+    `missing` is what is to be said of phases that are missing; by default what the summary itself tells.
+    """
+    shown = parts(summary)
+    missing = missing_from(summary) if missing is None else missing
+    lines = [*_fitted(shown.header, width), ""]
+    if shown.phases:
+        lines += table(shown.columns, shown.phases, width)
+        lines += _fitted(shown.remarks, width)
+        lines += ["", *missing] if missing else []
+    else:
+        lines += missing
+    if shown.devices:
+        lines += ["", *table(shown.device_columns, shown.devices, width)]
+        held_by = list(holders(((row.label, row.breakdown) for row in summary.devices), width))
+        lines += ["", *held_by] if held_by else []
+    return "\n".join(lines)
+
+
+def missing_from(summary: Summary) -> list[str]:
+    """What is to be said of missing phases where nothing is known but the events."""
+    return missing_phases(summary.rows, is_over="stop" in summary.events_by_type, missed=summary.missed)
+
+
+def holders(devices: Iterable[tuple[str, Breakdown | None]], width: int | None) -> Iterator[str]:
+    """Who holds each device's memory, a paragraph a device; parts that are empty are left out."""
+    for label, found in devices:
+        parts = list(_part_texts(found)) if found is not None else []
+        if parts:
+            text = f"{elide(printable(label), _LONGEST_NAME)}: {', '.join(parts)}"
+            yield from textwrap.wrap(text, max(width or _LONGEST_CELL, _NARROWEST), subsequent_indent="  ")
+
+
+def _part_texts(found: Breakdown) -> Iterator[str]:
+    for part in found.parts:
+        if part.size_bytes:
+            of_it = f" ({size_text(found.fragmented_bytes)} of it fragmented)" if found.fragmented_bytes else ""
+            yield f"{part.label} {size_text(part.size_bytes)}{of_it if part.name == 'slack' else ''}"
+
+
+def _fitted(lines: Iterable[str], width: int | None) -> Iterable[str]:
+    return lines if width is None else (elide(line, max(width, _NARROWEST)) for line in lines)
+
+
+def _header(summary: Summary) -> Iterator[str]:
+    if summary.events:
+        yield f"session {printable(summary.session_id)}"
+        yield ", ".join(_whereabouts(summary))
+    else:
+        yield "no events"
+    if summary.missed:
+        yield f"{plural(summary.missed, 'older event')} overwritten, not in these figures"
+    if summary.damaged:
+        yield f"{plural(summary.damaged, 'damaged place')} in what was read: what stood there is lost"
+    degraded = summary.events_by_type.get("collector_degraded", 0)
+    if degraded:
+        yield f"a source of counters stopped answering ({plural(degraded, 'time')})"
+
+
+def _whereabouts(summary: Summary) -> Iterator[str]:
+    if summary.pid is not None and summary.pid >= 0:
+        yield f"pid {summary.pid} on {elide(printable(summary.host), _LONGEST_NAME)}"
+    if (summary.world_size or 1) > 1:
+        yield f"rank {summary.rank} of {summary.world_size}"
+    yield f"observed for {duration_text(summary.observed_ns)}"
+    yield plural(summary.events, "event")
+
+
+def _remarks(rows: Sequence[Row]) -> Iterator[str]:
+    if any(row.peak_allocated_bytes is not None and not row.peak_is_exact for row in rows):
+        yield "≥ the largest figure seen; between two looks it may have been higher"
+    for title, named in (
+        ("still open", [_open_phase(row) for row in rows if row.open]),
+        ("ended in an exception", [f"{_name(row)} ({count_text(row.errors)})" for row in rows if row.errors]),
+        (
+            "open when the session stopped",
+            [f"{_name(row)} ({count_text(row.abandoned)})" for row in rows if row.abandoned],
+        ),
+    ):
+        if named:
+            more = f" and {count_text(len(named) - _MAX_NAMED)} more" if len(named) > _MAX_NAMED else ""
+            yield f"{title}: {', '.join(named[:_MAX_NAMED])}{more}"
+
+
+def _open_phase(row: Row) -> str:
+    times = f" ×{count_text(row.open)}" if row.open > 1 else ""
+    return f"{_name(row)}{times}" + (f" for {duration_text(row.open_ns)}" if row.open_ns is not None else "")
+
+
+def _name(row: Row) -> str:
+    return elide(path_text(row.path), _LONGEST_NAME) or _MORE_PHASES
+
+
+def _phase_cells(row: Row) -> list[str]:
+    mark = "" if row.peak_is_exact or row.peak_allocated_bytes is None else "≥"
+    name = elide(printable(row.path[-1]), _LONGEST_CELL) if row.path else _MORE_PHASES
+    return [
+        " " * min(2 * max(0, row.depth - 1), _MAX_INDENT) + name,
+        count_text(row.count),
+        duration_text(row.total_ns),
+        duration_text(row.mean_ns),
+        duration_text(row.p50_ns),
+        duration_text(row.p95_ns),
+        change_text(row.allocated_delta_bytes),
+        mark + size_text(row.peak_allocated_bytes),
+        share_text(row.share),
+        duration_text(row.device_time_ns),
+    ]
+
+
+def _device_cells(device: DeviceRow) -> list[str]:
+    figures = (
+        device.allocated_bytes,
+        device.reserved_bytes,
+        device.used_by_others_bytes,
+        device.used_bytes,
+        device.free_bytes,
+        device.total_bytes,
+    )
+    return [elide(printable(device.label), _LONGEST_CELL), *map(size_text, figures)]

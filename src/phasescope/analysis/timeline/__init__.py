@@ -1,0 +1,1 @@
+"""A session over time, as plots need it."""

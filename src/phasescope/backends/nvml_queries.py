@@ -1,0 +1,171 @@
+"""The questions that are asked of NVML, each with its answer where a device, driver or user is not made for it.
+
+`nvml` is pynvml throughout, started. What is not said to be None or empty raises `pynvml.NVMLError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from phasescope.backends import cuda_visible_devices, pci
+from phasescope.backends.protocol import DeviceCounters, DeviceIdentity, Present
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Found(NamedTuple):
+    """A device by NVML's handle. `in_slices`: it is cut into MIG slices, and which one is meant is not known."""
+
+    handle: Any
+    in_slices: bool = False
+
+
+def is_anothers(identity: DeviceIdentity) -> bool:
+    """Whether the kernel says that the device is not NVIDIA's: then its absence here is no failure of NVML."""
+    if identity.uuid is not None or identity.pci_bus_id is None:
+        return False
+    return pci.vendor(identity.pci_bus_id) not in (None, pci.NVIDIA)
+
+
+def find(nvml: Any, identity: DeviceIdentity) -> Found | None:
+    """By UUID, a MIG slice's too, else by PCI bus id. Raises `pynvml.NVMLError` but for "no such device"."""
+    for look_up, key in (
+        (nvml.nvmlDeviceGetHandleByUUID, identity.uuid),
+        (nvml.nvmlDeviceGetHandleByPciBusId, identity.pci_bus_id),
+    ):
+        handle = None if key is None else _or_none(nvml, look_up, key)
+        if handle is None:
+            continue
+        if (key is not None and key.startswith("MIG-")) or not _is_sliced(nvml, handle):
+            return Found(handle)
+        slices = list(_slices(nvml, handle))
+        return Found(slices[0]) if len(slices) == 1 else Found(handle, in_slices=True)
+    return None
+
+
+def _or_none(nvml: Any, look_up: Callable[[str], Any], key: str) -> Any:
+    try:
+        return look_up(key)
+    except (nvml.NVMLError_NotFound, nvml.NVMLError_InvalidArgument):
+        return None
+
+
+def _is_sliced(nvml: Any, handle: Any) -> bool:
+    """Whether MIG is on: a process then uses one slice, and the whole device's figures would mislead."""
+    try:
+        current, _pending = nvml.nvmlDeviceGetMigMode(handle)
+    except nvml.NVMLError:
+        return False  # no such mode on this device, or an older driver
+    return bool(current == nvml.NVML_DEVICE_MIG_ENABLE)
+
+
+def _slices(nvml: Any, handle: Any) -> Iterator[Any]:
+    """The handles of a GPU's MIG slices, as far as this process may see them."""
+    try:
+        most = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
+    except nvml.NVMLError:
+        return
+    for index in range(most):
+        try:
+            yield nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
+        except nvml.NVMLError:  # no slice at this place, or not for this user
+            continue
+
+
+def memory(nvml: Any, found: Found) -> DeviceCounters:
+    """Used, free and total; every figure None where the device has none of its own, or a slice's are not these."""
+    if found.in_slices:
+        return DeviceCounters()
+    try:
+        figures = nvml.nvmlDeviceGetMemoryInfo(found.handle)
+    except nvml.NVMLError_NotSupported:
+        return DeviceCounters()
+    return DeviceCounters(figures.total - figures.free, figures.free, figures.total)
+
+
+def reserved(nvml: Any, handle: Any) -> int | None:
+    """What the driver and its firmware keep for themselves, in bytes; None where it does not say (before 510)."""
+    version = getattr(nvml, "nvmlMemory_v2", None)
+    if version is None:
+        return None
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle, version).reserved)
+    except _untold(nvml):
+        return None
+
+
+def listed(nvml: Any, handle: Any) -> dict[int, int | None] | None:
+    """What each process holds, in bytes, by its number; None where the driver does not list them."""
+    held: dict[int, int | None] = {}
+    try:
+        for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            before, used = held.get(process.pid, 0), process.usedGpuMemory
+            held[process.pid] = None if used is None or before is None else before + used
+    except _untold(nvml):
+        return None
+    for name in ("nvmlDeviceGetGraphicsRunningProcesses", "nvmlDeviceGetMPSComputeRunningProcesses"):
+        try:
+            for process in getattr(nvml, name)(handle):
+                held.setdefault(process.pid, process.usedGpuMemory)  # the same figure where it is in both lists
+        except _untold(nvml):
+            continue
+    return held
+
+
+def _untold(nvml: Any) -> tuple[type[Exception], ...]:
+    """What NVML raises where this one question has no answer here: device, driver or user are not made for it."""
+    names = ("NotSupported", "FunctionNotFound", "NoPermission", "ArgumentVersionMismatch")
+    found = [getattr(nvml, f"NVMLError_{name}", None) for name in names]
+    found.append(getattr(nvml, "NVMLLibraryMismatchError", None))
+    return (AttributeError, *(error for error in found if error is not None))
+
+
+def present(nvml: Any) -> list[Present]:
+    """Every GPU by NVML's index; where one is cut into slices that this process may see, those in its place."""
+    return [part for handle in _handles(nvml) for part in _shown(nvml, handle)]
+
+
+def visible(nvml: Any) -> list[Present]:
+    """What `CUDA_VISIBLE_DEVICES` leaves, in its order; of a GPU that is cut into slices the first one."""
+    whole = {nvml.nvmlDeviceGetUUID(handle): handle for handle in _handles(nvml)}
+    entries = cuda_visible_devices.wanted()
+
+    def exists(uuid: str) -> bool:
+        return _or_none(nvml, nvml.nvmlDeviceGetHandleByUUID, uuid) is not None
+
+    chosen = list(whole) if entries is None else cuda_visible_devices.chosen(entries, list(whole), exists)
+    return [
+        _shown(nvml, whole[uuid])[0] if uuid in whole else _present(nvml, nvml.nvmlDeviceGetHandleByUUID(uuid))
+        for uuid in chosen
+    ]
+
+
+def _handles(nvml: Any) -> Iterator[Any]:
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            yield nvml.nvmlDeviceGetHandleByIndex(index)
+        except (nvml.NVMLError_NoPermission, nvml.NVMLError_GpuIsLost):
+            continue  # not passed into this container, or fallen off the bus
+
+
+def _shown(nvml: Any, handle: Any) -> list[Present]:
+    slices = list(_slices(nvml, handle)) if _is_sliced(nvml, handle) else []
+    return [_present(nvml, part) for part in slices or [handle]]
+
+
+def _present(nvml: Any, handle: Any) -> Present:
+    try:
+        name = nvml.nvmlDeviceGetName(handle)
+    except nvml.NVMLError:
+        name = None
+    try:
+        bus_id = pci.normal(_text(nvml.nvmlDeviceGetPciInfo(handle).busId))
+    except nvml.NVMLError:  # a slice has none of its own
+        bus_id = None
+    return Present(name, DeviceIdentity(nvml.nvmlDeviceGetUUID(handle), bus_id))
+
+
+def _text(value: str | bytes) -> str:
+    """Older versions of pynvml leave the fields of structures as the bytes that they are."""
+    return value if isinstance(value, str) else value.decode("ascii", "replace")

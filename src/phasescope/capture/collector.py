@@ -1,0 +1,224 @@
+"""One backend of a session: its health, its devices, and what a phase boundary reads of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
+from phasescope.capture.exception_info import is_from_signal_handler
+from phasescope.wire.codec import Raw, encode_device, mask_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phasescope.backends.protocol import Backend, DeviceIdentity, DeviceSource
+    from phasescope.capture.measurements import Measures
+
+_ALLOCATOR = ("allocator_allocated_bytes", "allocator_reserved_bytes")
+_ALLOCATOR_ALL = (*_ALLOCATOR, "allocator_active_bytes", "allocator_inactive_bytes", "allocator_change_bytes")
+_DEVICE = ("device_used_bytes", "device_free_bytes", "device_total_bytes")
+
+ALLOCATED_UNKNOWN = mask_of(_ALLOCATOR[:1])
+_NO_ALLOCATOR = mask_of(_ALLOCATOR_ALL)
+
+_FIRST_RETRY_NS = 1_000_000_000
+_LAST_RETRY_NS = 60_000_000_000
+
+
+class Health:
+    """Whether something answers, and when to ask again: after 1 s, 2 s, 4 s … up to a minute.
+
+    The pauses start anew only after a minute without failure: what fails and answers by turns is heard of ever less.
+    """
+
+    __slots__ = ("_up_since_ns", "_wait_ns", "down", "retry_at_ns")
+
+    def __init__(self) -> None:
+        self.down = False
+        self.retry_at_ns = 0
+        self._wait_ns = _FIRST_RETRY_NS
+        self._up_since_ns: int | None = None
+
+    def fail(self, now_ns: int) -> bool:
+        """Note a failure; True where it is the first of its kind."""
+        first, self.down = not self.down, True
+        if first and (self._up_since_ns is None or now_ns - self._up_since_ns >= _LAST_RETRY_NS):
+            self._wait_ns = _FIRST_RETRY_NS
+        self.retry_at_ns = now_ns + self._wait_ns
+        self._wait_ns = min(self._wait_ns * 2, _LAST_RETRY_NS)
+        return first
+
+    def recover(self, now_ns: int) -> bool:
+        """Note an answer; True where there was a failure before."""
+        was_down, self.down = self.down, False
+        if was_down:
+            self._up_since_ns = now_ns
+        return was_down
+
+    def due(self, now_ns: int) -> bool:
+        """Whether to ask now."""
+        return not self.down or now_ns >= self.retry_at_ns
+
+
+class DeviceState:
+    """One device of one source: what an event about it needs besides the counters that were just read."""
+
+    __slots__ = (
+        "_told",
+        "device_id",
+        "encoded",
+        "extra",
+        "extra_at_ns",
+        "figures",
+        "last_allocated",
+        "mask",
+        "measures",
+        "seen_by",
+        "source",
+    )
+
+    def __init__(self, source: Source, device_id: int) -> None:
+        self.source = source
+        self.device_id = device_id
+        self.measures = source.measures(device_id)
+        self.last_allocated = -1  # of the event before; -1 where there is none to compare with
+        self.extra: dict[str, Any] = {}  # what the next sample has besides the counters
+        self.extra_at_ns: int | None = None
+        self.seen_by: tuple[Driver, DeviceIdentity] | None = None
+        self._told = DeviceCounters()
+        self.set_figures(DeviceCounters())
+
+    def set_figures(self, figures: DeviceCounters) -> None:
+        """Take over the driver's figures. One that is negative or contradicts the total is no measurement."""
+        if figures is self._told:  # the same as before: a source need not look every time
+            return
+        self._told = figures
+        used, free, total = (None if figure is not None and figure < 0 else figure for figure in figures)
+        if total is not None:
+            used = None if used is not None and used > total else used
+            free = None if free is not None and free > total else free
+        self.figures = DeviceCounters(used, free, total)
+        self.remask()
+
+    def take_extra(self) -> dict[str, Any]:
+        """What the sample that is being written has besides the counters; it is given once."""
+        extra, self.extra = self.extra, {}
+        return extra
+
+    def remask(self) -> None:
+        """Bring what an event says of the device up to date."""
+        unknown = [key for key, value in zip(_DEVICE, self.figures, strict=True) if value is None]
+        self.mask = self.source.mask | mask_of(unknown)
+        self.encoded = self.encoded_with(self.mask)
+
+    def encoded_with(self, mask: int) -> Raw:
+        """The device as a part of a payload, with these counters unavailable."""
+        used, free, total = self.figures
+        return encode_device(self.source.name, self.device_id, used or 0, free, total, mask)
+
+
+class Source:
+    """One backend and its health. `read(device)` never raises: after a failure it answers with nothing at all."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        failed: Callable[[Source, Exception], None],
+        measures: Callable[[Backend, int], Measures | None] = lambda _backend, _device: None,
+    ) -> None:
+        self.backend = backend
+        self.measures = partial(measures, backend)
+        self.name = backend.name
+        self.health = Health()
+        self.figures_health = Health()
+        self.extra_health = Health()
+        self.extra: Callable[[int], dict[str, Any]] | None = getattr(backend, "extra", None)
+        self.glance: Callable[[int], dict[str, Any]] | None = getattr(backend, "glance", None)
+        self.states: dict[int, DeviceState] = {}
+        self.read: Callable[[int], AllocatorCounters] = backend.allocator
+        self.current_device: Callable[[], int] = backend.current_device
+        self.leads = True
+        self._failed = failed
+        self._own_mask = mask_of(backend.unavailable)
+
+    def admitted(self) -> None:
+        """The backend is ready: only now it knows what it can not measure, and whether phases may speak of it."""
+        try:
+            self._own_mask = mask_of(self.backend.unavailable)
+            self.leads = bool(getattr(self.backend, "leads", _yes)())
+        except Exception as error:  # it is asked for its devices next, and a failure is told then
+            if is_from_signal_handler(error):
+                raise
+            self.leads = False
+        self._remask()
+
+    @property
+    def mask(self) -> int:
+        """The allocator counters that can not be had now."""
+        return _NO_ALLOCATOR if self.health.down else self._own_mask
+
+    def state(self, device: int) -> DeviceState:
+        """What is known of one device, made at its first use."""
+        return self.states.get(device) or self.states.setdefault(device, DeviceState(self, device))
+
+    def any_state(self) -> DeviceState:
+        """A device for an event that is about the source as a whole."""
+        return next(iter(self.states.values()), None) or self.state(self._first_device)
+
+    @property
+    def _first_device(self) -> int:
+        return HOST_DEVICE if self.name == "cpu" else 0
+
+    def read_failed(self, error: Exception) -> AllocatorCounters:
+        """Answer for a read that raised, and stop asking until the sampler has tried again."""
+        if is_from_signal_handler(error):
+            raise error
+        self.read = _no_counters
+        self._failed(self, error)
+        self._remask()
+        return _no_counters(0)
+
+    def current_device_failed(self, error: Exception) -> int:
+        """The same for the current device: until the sampler has tried again it is the last one seen."""
+        self.read_failed(error)
+        last_device = next(reversed(list(self.states)), self._first_device)
+        self.current_device = lambda: last_device
+        return last_device
+
+    def recovered(self) -> None:
+        """Ask the backend itself again."""
+        self.read = self.backend.allocator
+        self.current_device = self.backend.current_device
+        self._remask()
+
+    def _remask(self) -> None:
+        for state in list(self.states.values()):
+            state.last_allocated = -1
+            state.remask()
+            if state.measures is not None and not self.health.down:
+                state.measures.retry()
+
+
+def _yes() -> bool:
+    return True
+
+
+def _no_counters(_device: int) -> AllocatorCounters:
+    return 0, 0, None, None
+
+
+class Driver:
+    """One `DeviceSource`, and its health with each device: one that is lost must not hide the others."""
+
+    def __init__(self, driver: DeviceSource) -> None:
+        self.driver = driver
+        self.name = driver.name
+        self.extra: Callable[[DeviceIdentity], dict[str, Any]] | None = getattr(driver, "extra", None)
+        self.extra_health = Health()
+        self.healths: dict[DeviceIdentity, Health] = {}
+        self.said: set[str] = set()  # since it last answered for every device
+
+    def health(self, identity: DeviceIdentity) -> Health:
+        """Its health with one device."""
+        return self.healths.setdefault(identity, Health())

@@ -1,0 +1,309 @@
+"""Where every event of a session gets its order and is written: one lock, one ring.
+
+Everything here runs inside the training, most of it at every phase boundary, so calls are few and nothing is looked up
+twice. The lock is reentrant and guarded by `_state`: a signal handler or the garbage collector may close a phase while
+this very thread is writing an event. Such an event waits in `_deferred` until the one being written is done.
+
+Ctrl-C may land between any two calls. `open` therefore changes right behind the write, with no call in between: a phase
+is in there from its enter's being written to its exit's, so whoever clears up knows what is left to write.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from phasescope.capture.collector import ALLOCATED_UNKNOWN
+from phasescope.capture.exception_info import is_from_signal_handler
+from phasescope.wire import codec, ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phasescope.backends.protocol import AllocatorCounters
+    from phasescope.capture.collector import DeviceState
+    from phasescope.capture.collectors import Sources
+    from phasescope.capture.phases import phase
+
+_FREE, _BUSY, _CLOSED = range(3)
+_MAX_DEFERRED = 1000
+_CLOCK_JUMP_NS = 10_000_000
+"""By less than this the wall clock is not followed: a thread that had to wait would look like a jump."""
+
+
+class Recorder:
+    """Writes events into the ring. Times are monotonic ns; `offset_ns` turns them into wall-clock time.
+
+    Methods may raise only what a caller inside the package catches: callers facing the training guard every call.
+    """
+
+    __slots__ = (
+        "_append",
+        "_deferred",
+        "_flushing",
+        "_sequence",
+        "_state",
+        "_wall_ns",
+        "dropped",
+        "irregular",
+        "lock",
+        "now",
+        "offset_ns",
+        "open",
+        "report_exceptions",
+        "reported",
+        "ring",
+        "sources",
+    )
+
+    sources: Sources
+
+    def __init__(self, writer: ring.RingWriter, now: Callable[[], int], wall_ns: Callable[[], int]) -> None:
+        self.ring = writer
+        self.now = now
+        self.offset_ns = wall_ns() - now()
+        self.open: dict[phase, None] = {}
+        self.dropped = 0
+        self.irregular = 0
+        self.report_exceptions: tuple[type[BaseException], ...] = ()
+        self.reported: dict[tuple[int, int], tuple[int, int]] = {}
+        self.lock = threading.RLock()
+        self._append = writer.append
+        self._deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._flushing = False
+        self._sequence = 0
+        self._state = _FREE
+        self._wall_ns = wall_ns
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._state == _CLOSED
+
+    def enter(
+        self,
+        scope: phase,
+        now_ns: int,
+        counters: AllocatorCounters,
+        encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
+    ) -> None:
+        """Write a phase's `phase_enter`."""
+        with self.lock:
+            if self._state:
+                self._not_now(self.enter, (scope, now_ns, counters))
+                if self._state == _BUSY:
+                    self.open[scope] = None
+                return
+            try:
+                self._state = _BUSY
+                device = scope._device
+                allocated, reserved, active, inactive = counters
+                last = device.last_allocated
+                device.last_allocated = allocated
+                self._sequence = scope._sequence = sequence = self._sequence + 1
+                parent = scope._parent
+                measures = device.measures
+                if measures is not None:
+                    measures.enter(scope, allocated, not self.open)
+                fields = (
+                    "phase_enter",
+                    now_ns + self.offset_ns,
+                    device.encoded,
+                    allocated,
+                    reserved,
+                    active,
+                    inactive,
+                    allocated - last if last >= 0 else 0,
+                    None,
+                    None,
+                    sequence,
+                    None,
+                    parent._sequence if parent is not None else None,
+                    scope._thread.encoded,
+                    scope._path.encoded,
+                    scope._attributes,
+                )
+                append = self._append
+                try:
+                    append(encode(fields))
+                except Exception as error:
+                    self._write_shortened(fields, error)
+                self.open[scope] = None
+            finally:
+                self._state = _FREE
+                if self._deferred:
+                    self._write_deferred()
+
+    def exit(
+        self,
+        scope: phase,
+        now_ns: int,
+        counters: AllocatorCounters,
+        status: str,
+        error_type: str | None,
+        note: str | None,
+        extra: dict[str, Any] | None,
+        encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
+    ) -> None:
+        """Write a phase's `phase_exit`, unless another thread was quicker to."""
+        with self.lock:
+            if self._state:
+                self._not_now(self.exit, (scope, now_ns, counters, status, error_type, note, extra))
+                return
+            if scope not in self.open:
+                return
+            try:
+                self._state = _BUSY
+                device = scope._device
+                allocated, reserved, active, inactive = counters
+                last = device.last_allocated
+                device.last_allocated = allocated
+                self._sequence = sequence = self._sequence + 1
+                parent = scope._parent
+                measures = device.measures
+                fields = (
+                    "phase_exit",
+                    now_ns + self.offset_ns,
+                    device.encoded,
+                    allocated,
+                    reserved,
+                    active,
+                    inactive,
+                    allocated - last if last >= 0 else 0,
+                    note,
+                    extra,
+                    sequence,
+                    scope._sequence,
+                    parent._sequence if parent is not None else None,
+                    scope._thread.encoded,
+                    scope._path.encoded,
+                    scope._attributes,
+                    now_ns - scope._entered_ns,
+                    status,
+                    error_type,
+                    None if (device.mask | scope._mask) & ALLOCATED_UNKNOWN else allocated - scope._allocated,
+                    None if measures is None else measures.exit(scope, allocated),
+                )
+                append = self._append
+                try:
+                    append(encode(fields))
+                except Exception as error:
+                    self._write_shortened(fields, error)
+                del self.open[scope]
+            finally:
+                self._state = _FREE
+                if self._deferred:
+                    self._write_deferred()
+
+    def note(
+        self,
+        event_type: str,
+        device: DeviceState,
+        counters: AllocatorCounters | None,
+        scope: phase | None = None,
+        context: str | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        """Write any other event about a device; `counters` None where they were not measured for it."""
+        with self.lock:
+            if self._state:
+                self._not_now(self.note, (event_type, device, counters, scope, context, extra))
+                return
+            try:
+                self._state = _BUSY
+                self._write_note(event_type, device, counters, scope, context, extra)
+            finally:
+                self._state = _FREE
+                if self._deferred:
+                    self._write_deferred()
+
+    def _write_note(
+        self,
+        event_type: str,
+        device: DeviceState,
+        counters: AllocatorCounters | None,
+        scope: phase | None,
+        context: str | None,
+        extra: dict[str, Any] | None,
+    ) -> None:
+        change, encoded = 0, device.encoded
+        if counters is None:
+            counters = (0, 0, None, None)
+            encoded = device.encoded_with(device.mask | codec.NO_ALLOCATOR)
+        else:
+            if device.last_allocated >= 0:
+                change = counters[0] - device.last_allocated
+            device.last_allocated = counters[0]
+        time_ns = self.now() + self.offset_ns
+        fields: tuple[Any, ...] = (event_type, time_ns, encoded, *counters, change, context, extra)
+        if scope is not None and scope._sequence:
+            parent = scope._parent
+            fields += (scope._sequence, None, parent._sequence if parent is not None else None)
+            fields += (scope._thread.encoded, scope._path.encoded, scope._attributes)
+        try:
+            self._append(codec.encode(fields))
+        except Exception as error:
+            self._write_shortened(fields, error)
+
+    def _write_shortened(self, fields: tuple[Any, ...], error: Exception) -> None:
+        """An event that has no place as it is: without what the user gave it, and if that fails too, not at all."""
+        if is_from_signal_handler(error):
+            raise error
+        try:
+            self._append(codec.encode(codec.shortened(fields)))
+        except Exception:
+            self.dropped += 1
+
+    def _not_now(self, method: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self._state == _CLOSED or len(self._deferred) >= _MAX_DEFERRED:
+            self.dropped += 1
+        else:
+            self._deferred.append((method, arguments))
+
+    def _write_deferred(self) -> None:
+        if self._flushing:  # further out on this stack
+            return
+        self._flushing = True
+        try:
+            while self._deferred and self._state == _FREE:
+                method, arguments = self._deferred.popleft()
+                try:
+                    method(*arguments)
+                except Exception as error:
+                    self.dropped += 1
+                    if is_from_signal_handler(error):
+                        raise
+        finally:
+            self._flushing = False
+
+    def beat(self) -> None:
+        """Tell readers that this session is alive, and follow the wall clock where it jumps."""
+        with self.lock:
+            if self._state == _FREE:
+                before = self.now()
+                wall_ns = self._wall_ns()
+                after = self.now()
+                offset_ns = wall_ns - before
+                # Where this thread had to wait in between, the two clocks were not read at one moment.
+                if after - before < _CLOCK_JUMP_NS < abs(offset_ns - self.offset_ns):
+                    self.offset_ns = offset_ns
+                self.ring.beat(wall_ns, self.dropped)
+
+    def close(self, then: Callable[[], None]) -> None:
+        """Write nothing any more, and call `then` once. Where this call interrupts a write of its own thread, both
+        come about as soon as that is done."""
+        with self.lock:
+            if self._state == _BUSY:
+                self._deferred.append((self.close, (then,)))
+            elif self._state == _FREE:
+                self._write_deferred()
+                self.beat()
+                self._state = _CLOSED
+                self.ring.stop()
+                then()
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: never write, whatever another thread of the parent was doing with the lock."""
+        self.lock = threading.RLock()
+        self._state = _CLOSED

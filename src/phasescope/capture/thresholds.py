@@ -1,0 +1,83 @@
+"""Warning and critical: a device whose memory runs full is said so once per crossing, not once per sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from phasescope.backends.protocol import AllocatorCounters, DeviceCounters
+    from phasescope.capture.collector import DeviceState
+
+HYSTERESIS = 0.05
+"""A threshold that was passed is armed again once the figure is so much, of the threshold, below it."""
+
+_LEVELS = ("critical", "warning")
+
+
+class Crossing(NamedTuple):
+    """One threshold passed: the event's type, a line for a person, and its metadata."""
+
+    event_type: str
+    context: str
+    extra: dict[str, Any]
+
+
+class Thresholds:
+    """The thresholds of a session, and which of them each device is above.
+
+    What is compared is the device's memory in use by all processes; where that is not known, what this process's
+    allocator reserved. A share is of the device's total, and never passed where the total is unknown.
+    """
+
+    def __init__(self, shares: tuple[float | None, float | None], sizes: tuple[int | None, int | None]) -> None:
+        """`shares` and `sizes` (bytes): of critical, then of warning; None is none."""
+        self._limits = [
+            (level, share, size)
+            for level, share, size in zip(_LEVELS, shares, sizes, strict=True)
+            if share is not None or size is not None
+        ]
+        self._above: set[tuple[str, int, str]] = set()
+        self._judged: dict[DeviceState, DeviceCounters] = {}
+
+    def crossed(self, state: DeviceState, counters: AllocatorCounters) -> Crossing | None:
+        """The most severe threshold that this device has passed since it was last asked about, if any."""
+        used, total = state.figures.used_bytes, state.figures.total_bytes
+        if used is not None:
+            if self._judged.get(state) is state.figures:
+                return None
+            self._judged[state] = state.figures
+        source = "device_used_bytes"
+        if used is None:
+            used, source = counters[1], "allocator_reserved_bytes"
+        passed = None
+        for level, share, size in self._limits:
+            limit = _limit(share, size, total)
+            if limit is not None and self._passes((state.source.name, state.device_id, level), used, limit):
+                passed = passed or _crossing(level, used, limit, total, source)
+        return passed
+
+    def _passes(self, key: tuple[str, int, str], used: int, limit: int) -> bool:
+        if used >= limit:
+            new = key not in self._above
+            self._above.add(key)
+            return new
+        if used < limit * (1 - HYSTERESIS):
+            self._above.discard(key)
+        return False
+
+
+def _limit(share: float | None, size: int | None, total: int | None) -> int | None:
+    """In bytes; of a share and a size the lower one."""
+    limits = [] if size is None else [size]
+    if share is not None and total:
+        limits.append(int(share * total))
+    return min(limits, default=None)
+
+
+def _crossing(level: str, used: int, limit: int, total: int | None, source: str) -> Crossing:
+    of = f" of {total / 2**30:.1f} GiB" if total else ""
+    return Crossing(
+        level,
+        f"{used / 2**30:.1f} GiB{of} in use, above {limit / 2**30:.1f} GiB",
+        {"threshold_bytes": limit, "figure": source, "figure_bytes": used},
+    )

@@ -1,0 +1,1 @@
+"""Look into a ring, live or after its process ended. Nothing here writes."""

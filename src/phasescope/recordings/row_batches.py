@@ -1,0 +1,300 @@
+"""A session's events in batches of rows. No event is made of a plain phase boundary: that saves most of the time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from phasescope.recordings.columns import (
+    REPEATED,
+    ROWS,
+    Rows,
+    common_of,
+    repeated_of,
+)
+from phasescope.recordings.session_pass import LineUnpack, batches_of
+from phasescope.wire.codec import PayloadError
+from phasescope.wire.event import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from phasescope.readers.reader import Reader
+    from phasescope.recordings.columns import Row
+    from phasescope.recordings.line_stream import Lines
+    from phasescope.recordings.session_pass import Line, Phase, Reading
+    from phasescope.recordings.source import JsonlSource
+    from phasescope.wire.codec import Boundary
+
+_MAX_KNOWN = 4096
+_MAX_BATCH_BYTES = 1 << 25  # rows may be few and long
+_METADATA = b'"metadata":'
+_BACKEND, _PATH = REPEATED.index("backend"), REPEATED.index("phase_path")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Batches:
+    """Rows in the making. `full` are those that will not be added to."""
+
+    def __init__(self) -> None:
+        self.full: list[Rows] = []
+        self.rows = Rows(())
+        self.number = 1  # of these rows
+        self.size_bytes = 0  # of what they were made of, about
+
+    def begin(self, common: Row) -> None:
+        """New rows."""
+        if len(self.rows):
+            self.full.append(self.rows)
+        self.rows = Rows(common)
+        self.number += 1
+        self.size_bytes = 0
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """A whole event."""
+        common = common_of(event)
+        if common != self.rows.common or len(self.rows) >= ROWS:
+            self.begin(common)
+        self.rows.add(event)
+
+    def taken(self) -> list[Rows]:
+        """What is full, and here no longer."""
+        full, self.full = self.full, []
+        return full
+
+    def rest(self) -> list[Rows]:
+        """All that is left."""
+        self.begin(())
+        return self.taken()
+
+
+def of_events(events: Iterable[Mapping[str, Any]]) -> Iterator[Rows]:
+    """Of any events."""
+    batches = Batches()
+    for event in events:
+        batches.add(event)
+        if batches.full:
+            yield from batches.taken()
+    yield from batches.rest()
+
+
+def of_ring(reader: Reader) -> Iterator[Rows]:
+    """What `of_events` makes of a ring's events."""
+    batches = _RingBatches(reader)
+    for payloads in reader.iter_payloads():
+        batches.add_packed(payloads)
+        yield from batches.taken()
+    reader.damaged += batches.damaged
+    yield from batches.rest()
+
+
+def of_lines(source: JsonlSource, reading: Reading) -> Iterator[Rows]:
+    """What `of_events` makes of the lines of a session."""
+    unpack = LineUnpack(reading)
+    batches = _LineBatches(unpack)
+    for lines in batches_of(source, reading, unpack):
+        batches.add_lines(lines)
+        yield from batches.taken()
+    yield from batches.rest()
+
+
+class _Kind:
+    """Boundaries that differ in numbers only: made of the first of them, which is an event.
+
+    `head` and `between` are the text of their metadata up to the phase's number, and from the parent's id up to the
+    boundary's number. `place` is that in the rows of this `batch`.
+    """
+
+    __slots__ = ("batch", "between", "head", "place", "repeated")
+
+    def __init__(self, event: Mapping[str, Any], prefix: str) -> None:
+        self.repeated: Row = repeated_of(event)
+        text = _encode(event["metadata"]).decode()
+        # A quote within a text is escaped: what looks like a key is one, and the first of each is the phase's own.
+        at = text.index('"scope_id":') + len('"scope_id":')
+        self.head = text[:at] + prefix
+        at = text.index(',"thread_id":', at)
+        self.between = text[at : text.index('"sequence":', at) + len('"sequence":')]
+        self.batch = self.place = 0
+
+
+_Kinds = dict[bytes, _Kind]
+
+
+class _RingBatches(Batches):
+    """From a ring's packed events."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self.damaged = 0
+        self._decoder = reader.decoder
+        self._prefix = _encode(f"{reader.constants['session_id']}:").decode()[:-1]  # as JSON, open at its end
+        self._kinds: dict[tuple[bytes, bytes], tuple[_Kinds, _Kinds]] = {}
+        self._learned = 0
+
+    def add_packed(self, payloads: list[bytes]) -> None:
+        """The next events. One long loop without calls that can be spared, as in a summary."""
+        prefix, number = self._prefix, 0
+        device: bytes | None = None
+        thread: object = None
+        parent: int | None = None
+        parent_text = "null"
+        for payload, found in zip(payloads, self._decoder.boundaries(payloads), strict=True):
+            if found is None or not _is_plain(found[0]):
+                self._add_payload(payload)
+                continue
+            boundary, _, packed = found
+            if packed is not device or boundary.thread != thread:
+                device, thread = packed, boundary.thread
+                entered, ended = self._kinds_of(device, bytes(thread))
+            duration, sequence = boundary.duration, boundary.sequence
+            kinds, path = entered if duration is None else ended, bytes(boundary.path)
+            kind = kinds.get(path)
+            if kind is None:
+                self._add_payload(payload, kinds, path)
+                continue
+            if number != self.number:
+                rows, number = self.rows, self.number
+                places, metadata, measured, phases = rows.places, rows.metadata, rows.measured, rows.phases
+            if kind.batch != number:
+                kind.batch, kind.place = number, rows.place(kind.repeated)
+            if boundary.parent != parent:
+                parent = boundary.parent
+                parent_text = "null" if parent is None else f'{prefix}{parent}"'
+            places.append(kind.place)
+            measured.append(boundary)
+            phases.append(boundary)
+            if duration is None:
+                metadata.append(f'{kind.head}{sequence}","parent_scope_id":{parent_text}{kind.between}{sequence}}}}}')
+                continue
+            scope, delta, peak = boundary.scope, boundary.allocated_delta, boundary.peak_allocated
+            metadata.append(
+                f'{kind.head}{sequence if scope is None else scope}","parent_scope_id":{parent_text}{kind.between}'
+                f'{sequence},"duration_ns":{duration},"status":"ok"'
+                + ("" if delta is None else f',"allocated_delta_bytes":{delta}')
+                + ("}}" if peak is None else f',"peak_allocated_bytes":{peak}}}}}')
+            )
+        if len(self.rows) >= ROWS:
+            self.begin(self.rows.common)
+
+    def _kinds_of(self, device: bytes, thread: bytes) -> tuple[_Kinds, _Kinds]:
+        """The kinds of phases entered there, and of those ended."""
+        if self._learned >= _MAX_KNOWN:  # the driver's figures are in the device, and change with every sample
+            self._kinds.clear()
+            self._learned = 0
+        return self._kinds.setdefault((device, thread), ({}, {}))
+
+    def _add_payload(self, payload: bytes, kinds: _Kinds | None = None, path: bytes = b"") -> None:
+        """Any event, and where it is a boundary of a new kind, its kind."""
+        try:
+            event = self._decoder.event(payload)
+        except PayloadError:
+            self.damaged += 1
+            return
+        self.add(event)
+        if kinds is not None:
+            kinds[path] = _Kind(event, self._prefix)
+            self._learned += 1
+
+
+def _is_plain(found: Boundary) -> bool:
+    """Whether there is nothing in it but what most boundaries have."""
+    if found.attributes is not None or found.context is not None or found.error_type is not None:
+        return False
+    if found.duration is not None:
+        return found.event_type == "phase_exit" and found.status == "ok"
+    return (
+        found.event_type == "phase_enter"
+        and found.scope is None
+        and found.allocated_delta is None
+        and found.peak_allocated is None
+    )
+
+
+class _LineBatches(Batches):
+    """From lines. The text of the metadata is taken as it stands there, where it has no escapes."""
+
+    def __init__(self, unpack: LineUnpack) -> None:
+        super().__init__()
+        self._unpack = unpack
+        self._texts: dict[tuple[bytes, bytes], tuple[str, str]] = {}  # of a device and a path, as packed
+
+    def add_lines(self, lines: Lines) -> None:
+        """The next lines."""
+        self.size_bytes += len(lines.data)
+        common: Row = ()
+        pid = interval_ms = -2
+        for text, found in zip(lines, self._unpack.boundaries(lines), strict=True):
+            at = text.find(_METADATA)
+            # A line whose only objects are within each other ends with its metadata, if it has these once.
+            if found is None or not text.endswith(b"}}}") or text.rfind(_METADATA) != at:
+                self._add_line(text)
+                continue
+            line, phase, device = found
+            packed = device, bytes(phase.path)
+            texts = self._texts.get(packed)
+            if texts is None:
+                self._add_line(text, packed)
+                continue
+            if line.pid != pid or line.sampling_interval_ms != interval_ms or self.rows.common is not common:
+                pid, interval_ms = line.pid, line.sampling_interval_ms
+                if self.rows.common != (own := _common_of(line)):
+                    self.begin(own)
+                common, rows = self.rows.common, self.rows
+            rows.places.append(rows.place(_repeated_of(line, phase, *texts)))
+            rows.measured.append(line)
+            rows.phases.append(phase)
+            metadata = text[at + len(_METADATA) : -1]
+            rows.metadata.append(_encode(_decode(metadata)) if b"\\" in metadata else metadata)  # a table has UTF-8
+        if len(self.rows) >= ROWS or self.size_bytes >= _MAX_BATCH_BYTES:
+            self.begin(self.rows.common)
+
+    def _add_line(self, line: bytes, packed: tuple[bytes, bytes] | None = None) -> None:
+        """Any event, and where it is a boundary, the texts of its backend and its path."""
+        try:
+            event = self._unpack.event(line)
+        except ValueError:
+            return
+        self.add(event)
+        if packed is not None:
+            if len(self._texts) >= _MAX_KNOWN:
+                self._texts.clear()
+            repeated = repeated_of(event)
+            self._texts[packed] = repeated[_BACKEND], repeated[_PATH]
+
+
+def _common_of(line: Line) -> Row:
+    """The values of `COMMON`."""
+    return (
+        SCHEMA_VERSION,
+        line.session_id,
+        line.sampling_interval_ms,
+        line.pid,
+        line.host,
+        line.job_id,
+        line.rank,
+        line.local_rank,
+        line.world_size,
+    )
+
+
+def _repeated_of(line: Line, phase: Phase, backend: str, path: str) -> Row:
+    """The values of `REPEATED`."""
+    return (
+        line.event_type,
+        line.collector,
+        line.device_id,
+        line.device_used_bytes,
+        line.device_free_bytes,
+        line.device_total_bytes,
+        None,
+        backend,
+        path,
+        phase.action,
+        phase.status if phase.action == "exit" else None,
+        phase.error_type,
+        phase.thread_name,
+        phase.thread_id,
+    )

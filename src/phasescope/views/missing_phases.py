@@ -1,0 +1,47 @@
+"""What a session's missing phases are told by: its summary, its end, and the sessions beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phasescope.analysis.missing_phases import children_of, missing_phases
+from phasescope.readers.reader import attach
+from phasescope.wire import ring_files
+from phasescope.wire.ring import RingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from phasescope.analysis.summary.summary import Summary
+    from phasescope.readers.reader import Reader
+
+_MOST = 256
+_SECONDS = 5
+
+
+def missing_in(reader: Reader, summary: Summary, *, is_over: bool, ended_well: bool = True) -> list[str]:
+    """Lines that say which phases are missing and why; the files beside it are looked at only where it has none."""
+    nothing = is_over and not summary.rows and reader.path is not None and reader.path.suffix == ring_files.SUFFIX
+    folder = str(reader.path.parent) if nothing and reader.path is not None else None
+    return missing_phases(
+        summary.rows,
+        is_over=is_over,
+        ended_well=ended_well,
+        missed=summary.missed,
+        constants=reader.constants,
+        children=children_of(reader.constants, _in(folder, int(time.monotonic()) // _SECONDS)) if folder else 0,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _in(folder: str, _moment: int) -> tuple[Mapping[str, Any], ...]:
+    """What the sessions of a folder say of themselves. A view that is drawn again and again looks now and then."""
+    found = []
+    for path in sorted(Path(folder).glob(f"*{ring_files.SUFFIX}"), reverse=True)[:_MOST]:
+        with contextlib.suppress(OSError, RingError, LookupError), attach(path) as other:
+            found.append(other.constants)
+    return tuple(found)

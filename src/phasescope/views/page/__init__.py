@@ -1,0 +1,1 @@
+"""The page that the web view and the report share: its data, its HTML, its assets."""

@@ -1,0 +1,1 @@
+"""The contract of both sides: TelemetryEvent v3, its envelope, the codec, the ring and where ring files lie."""

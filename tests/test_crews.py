@@ -8,6 +8,8 @@ import pytest
 
 from made_events import MIB, MadeSession
 from phasescope.analysis.diagnosis.child_processes import Crews
+from phasescope.analysis.diagnosis.evidence import evidence
+from phasescope.analysis.diagnosis.explanation import explain
 from phasescope.analysis.diagnosis.growth import WORKERS, growth
 from phasescope.analysis.diagnosis.growth_text import called, where_it_stays
 
@@ -125,3 +127,69 @@ def test_before_there_are_steps_nothing_is_said_of_children() -> None:
 @pytest.mark.parametrize("told", [7, [7], [[7]], [[7, -1]], ["ab"], [[None, 3]], [[7, 3, 9]]])
 def test_what_is_ill_formed_is_passed_over(told: object) -> None:
     Crews().take({"metadata": {"children_private_bytes": told}})
+
+
+def looked_at(sizes: Callable[[int], Each], looks: int, apart: int = 1) -> Crews:
+    """Crews of which each worker is measured every so many seconds: between that its figure is as it was."""
+    crews = Crews()
+    for second in range(looks * apart):
+        told = [[pid, size, True] for pid, size in sizes(second // apart * apart).items()]
+        crews.take({"metadata": {"children_private_bytes": told}, "timestamp_ns": second * 1_000_000_000})
+    return crews
+
+
+def test_a_steady_rise_is_told_by_a_few_looks_once_the_session_is_over() -> None:
+    crews = looked_at(lambda second: {7: (20 + 8 * second) * MIB, 8: (20 + 8 * second) * MIB}, 12)
+    assert crews.grown() is None
+    grown = crews.grown(is_over=True)
+    assert grown is not None
+    assert grown.trend.slope == pytest.approx(16 * MIB)
+    assert grown.growing == (7, 8)
+    assert crews.unjudged() is not None, "while it runs"
+
+
+HARMLESS: dict[str, Callable[[int], int]] = {
+    "imports": lambda second: 20 + 30 * min(3, second),
+    "a queue that fills and stays": lambda second: 20 + 30 * min(4, second),
+    "a warm-up that dies away": lambda second: round(200 * (1 - 0.7**second)),
+    "batches that come and go": lambda second: 50 + 60 * (second % 2),
+    "a wave of garbage": lambda second: 20 + 15 * (second % 6),
+    "a jump": lambda second: 20 if second < 8 else 120,
+    "a late jump": lambda second: 20 + second // 11 * 90,
+}
+
+
+@pytest.mark.parametrize("looks", [8, 12, 16, 20])
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_a_start_does_is_no_growth_by_a_few_looks(name: str, looks: int) -> None:
+    crews = looked_at(lambda second: {7: HARMLESS[name](second) * MIB}, looks)
+    grown = crews.grown(is_over=True)
+    assert grown is None or not grown.trend.grows
+
+
+def test_of_workers_that_took_much_in_a_few_looks_it_is_not_known() -> None:
+    found = looked_at(lambda second: {7: (20 + 8 * second) * MIB, 8: 20 * MIB}, 5).unjudged()
+    assert found is not None
+    assert found == (2, 5, 32 * MIB)
+
+
+def test_figures_that_are_merely_repeated_are_no_looks() -> None:
+    """Sixty samples, in which the worker's turn came six times."""
+    crews = looked_at(lambda second: {7: (20 + 3 * second) * MIB}, 6, apart=10)
+    grown, found = crews.grown(), crews.unjudged()
+    assert grown is None or not grown.trend.grows
+    assert found == (1, 6, 150 * MIB)
+
+
+def test_workers_that_hold_what_they_held_are_healthy() -> None:
+    assert looked_at(lambda second: {7: (20 + second % 3) * MIB}, 12).unjudged() is None
+
+
+def test_a_healthy_verdict_does_not_speak_for_workers_that_are_not_known() -> None:
+    session = session_of(lambda second: {7: (20 + 8 * min(5, second)) * MIB} if second < 6 else {})
+    answer = explain(evidence(session.events))
+    assert answer.cause.text == (
+        "Its own memory does not grow and did not run out; whether its 1 data worker grows is not known: looked at 6 "
+        "times, and +40.0 MiB since started."
+    )
+    assert not answer.cause.certain

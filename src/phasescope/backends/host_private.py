@@ -19,6 +19,7 @@ _AT_MOST = 250
 """One part of the time in so many is spent on it, of one core."""
 
 _SAVED_NS = 20_000_000  # so much at once, where nothing was spent for a while
+_FIRST_NS = 180_000_000  # and so much more at first, once: a short run is soon over, and tells nothing by a few looks
 
 
 class Sets(NamedTuple):
@@ -34,7 +35,7 @@ class PrivateSets:
     def __init__(self, proc: Path, cpu_ns: Callable[[], int] = time.thread_time_ns) -> None:
         self._proc = proc
         self._cpu_ns = cpu_ns
-        self._credit_ns = _SAVED_NS
+        self._credit_ns, self._reserve_ns = _SAVED_NS, _FIRST_NS
         self._refilled_ns: int | None = None
         self._turn: list[int] = []
         self.latest: dict[int, Sets] = {}
@@ -43,7 +44,7 @@ class PrivateSets:
     def measure(self, pids: Sequence[int], now_ns: int) -> list[int]:
         """Measure those whose turn it is, of the processes alive now; which it were."""
         if self._refilled_ns is not None:
-            self._credit_ns = min(_SAVED_NS, self._credit_ns + (now_ns - self._refilled_ns) // _AT_MOST)
+            self._refill((now_ns - self._refilled_ns) // _AT_MOST)
         self._refilled_ns = now_ns
         alive = set(pids)
         self.latest = {pid: sets for pid, sets in self.latest.items() if pid in alive}
@@ -51,6 +52,13 @@ class PrivateSets:
         known = set(self._turn)
         self._turn = [pid for pid in pids if pid not in known] + self._turn
         return [pid for pid in self._in_turn() if pid in self.latest]
+
+    def _refill(self, earned_ns: int) -> None:
+        self._credit_ns = min(_SAVED_NS, self._credit_ns + earned_ns)
+        if self.latest:
+            from_reserve_ns = min(self._reserve_ns, _SAVED_NS - self._credit_ns)
+            self._credit_ns += from_reserve_ns
+            self._reserve_ns -= from_reserve_ns
 
     def _in_turn(self) -> Sequence[int]:
         """Those for which there is time now: they come last the next time. What the last of them takes may be owed."""

@@ -47,7 +47,7 @@ from .growth_causes import (
     per,
     rise_behind,
 )
-from .growth_text import called
+from .growth_text import called, not_known_of_workers
 from .host_limits import (
     LIMITS,
     are_mappings_used_up,
@@ -87,7 +87,7 @@ def cause(evidence: Evidence) -> Cause:
         return Cause(KILLED_OUTSIDE, gone, certain=False)
     if kind == EXCEPTION:
         return _of_exception(evidence, None)
-    return Cause(NONE, _healthy(evidence), certain=is_growth_known(evidence))
+    return Cause(NONE, _healthy(evidence), certain=is_growth_known(evidence) and evidence.unjudged_workers is None)
 
 
 def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
@@ -174,8 +174,11 @@ def _healthy(evidence: Evidence) -> str:
     is_known, caught = is_growth_known(evidence), evidence.shortages
     if caught:
         grows = "it does not grow" if is_known else "whether it grows is not known: too few steps"
-        return f"Memory ran out {_times(caught)} and was caught; {grows}."
+        workers = not_known_of_workers(evidence.unjudged_workers)
+        return f"Memory ran out {_times(caught)} and was caught; {grows}{workers}."
     if is_known:
+        if evidence.unjudged_workers is not None:
+            return f"Its own memory does not grow and did not run out{not_known_of_workers(evidence.unjudged_workers)}."
         return "Its memory does not grow and did not run out."
     return "Nothing went wrong, as far as can be told; whether its memory grows is not known: too few steps."
 
@@ -189,7 +192,8 @@ def _fared(evidence: Evidence) -> str:
         grew = "and did not grow" if is_known else "and whether it grew is not known: too few steps"
         return f"memory ran out {_times(caught)} before and was caught, {grew}"
     if is_known:
-        return f"its memory did not grow and {ran_out}"
+        workers = not_known_of_workers(evidence.unjudged_workers)
+        return f"its {'own ' if workers else ''}memory did not grow and {ran_out}{workers}"
     return f"its memory {ran_out}, and whether it grew is not known: too few steps"
 
 

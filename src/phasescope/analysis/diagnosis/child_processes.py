@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.analysis.spans import int_or_none, size_or_none
+from phasescope.analysis.statistics.trend import Trend
 
+from .few_looks import Looks, Unjudged
 from .phase_ends import Timed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from phasescope.analysis.statistics.trend import Trend
 
 _MAX_CREWS = 64
 _TOGETHER = 3  # started within so many samples
@@ -53,10 +53,36 @@ class _Crew:
         self.first = {worker.pid: worker.size for worker in workers}
         self.latest = {worker.pid: worker for worker in workers}
         self.timed = Timed()
+        self.looks = Looks()
 
     @property
     def samples(self) -> int:
         return self.timed.series.steps
+
+    def add(self, time_ns: int | None) -> None:
+        """The next sample, after `latest` was set."""
+        sizes = {pid: worker.size for pid, worker in self.latest.items()}
+        self.timed.add(sum(sizes.values()), time_ns)
+        self.looks.take(sizes, time_ns)
+
+    def trend(self, *, is_over: bool) -> Trend | None:
+        """By its samples; where it is over and they are too few, by a steady rise, if it is one."""
+        trend = self.timed.series.trend()
+        rates, span = self.looks.rates(), self.timed.span_ns
+        if not is_over or rates is None or span is None or (trend is not None and (trend.grows or self.is_known)):
+            return trend
+        per_look = (span[1] - span[0]) / max(1, self.samples - 1)
+        slope, low, high = (rate * per_look for rate in rates)
+        return Trend(slope, low, high, True, self.samples)
+
+    @property
+    def risen(self) -> int:
+        return sum(worker.size - self.first[pid] for pid, worker in self.latest.items())
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was looked at often enough to call it healthy."""
+        return not (self.are_data_workers and self.looks.unjudged(self.risen))
 
     def growing(self) -> tuple[int, ...]:
         rises = {pid: worker.size - self.first[pid] for pid, worker in self.latest.items()}
@@ -99,7 +125,7 @@ class Crews:
             self._join([new for pid, new in found.items() if pid not in known and new.is_data_worker is kind])
         for crew in self._crews:
             crew.latest = {pid: found[pid] for pid in crew.latest}
-            crew.timed.add(sum(worker.size for worker in crew.latest.values()), time_ns)
+            crew.add(time_ns)
         if not self._crews:
             self._all = Timed()
         elif found:
@@ -127,10 +153,17 @@ class Crews:
         if len(self._crews) < _MAX_CREWS:
             self._crews.append(_Crew(new))
 
-    def grown(self) -> Grown | None:
-        """Those that grow, else those of which most can be told; None where that is nothing."""
+    def unjudged(self) -> Unjudged | None:
+        """Those that took most of the data workers of which it is not known whether they grow."""
+        found = [crew for crew in (*self._crews, *self._ended) if not crew.is_known]
+        most = max(found, key=lambda crew: crew.risen, default=None)
+        return None if most is None else Unjudged(len(most.latest), most.looks.count, most.risen)
+
+    def grown(self, *, is_over: bool = False) -> Grown | None:
+        """Those that grow, else those of which most can be told; None where that is nothing. Of a session that is over
+        no more looks will come: there a steady rise is told by fewer of them."""
         crews = [*self._crews, *self._ended]
-        told = [(trend, crew) for crew in crews if (trend := crew.timed.series.trend()) is not None]
+        told = [(trend, crew) for crew in crews if (trend := crew.trend(is_over=is_over)) is not None]
         growing = [(trend, crew) for trend, crew in told if trend.grows]
         left = self._left_behind() or self._left
         if left is not None and not growing:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from phasescope.analysis.summary.summary import Summary
 
     from .ending import Ending
+    from .few_looks import Unjudged
     from .growth import Growth
     from .open_phase_rise import Rise
 
@@ -64,7 +65,7 @@ class Evidence:
     """One session. `shortage` is the last one that bears on how it ended. `oom_kills` is by how many processes of its
     control group the kernel has killed for memory since it began; None where that is not known. `not_judged` says why
     nothing can be said of growth; None where something can. `rises` are of phases that were open at the end, or are
-    now, the largest first."""
+    now, the largest first. `unjudged_workers` took much, but were looked at too seldom to tell whether they grow."""
 
     ending: Ending
     summary: Summary
@@ -76,6 +77,7 @@ class Evidence:
     not_judged: str | None = None
     rises: tuple[Rise, ...] = ()
     seen: Seen = field(default_factory=Seen)
+    unjudged_workers: Unjudged | None = None
 
 
 class EvidenceFold:
@@ -121,7 +123,8 @@ class EvidenceFold:
         return Evidence(
             ending=ending,
             summary=summary,
-            growth=tuple(self._growth.result()),
+            growth=tuple(self._growth.result(is_over=ending.is_over)),
+            unjudged_workers=self._growth.unjudged_workers(),
             shortage=shortage if shortage is not None and _bears_on(ending, shortage) else None,
             shortages=self._shortages,
             oom_kills=oom_kills,

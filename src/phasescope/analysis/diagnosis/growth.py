@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from phasescope.analysis.statistics.trend import Trend
 
+    from .few_looks import Unjudged
     from .phase_ends import Path
 
 _MAX_DEVICES = 64
@@ -198,13 +199,18 @@ class GrowthFold:
         self._held.sample(time_ns, mapped - self._files.swapped_bytes)
         return mapped - self._files.swapped_bytes
 
-    def result(self) -> list[Growth]:
-        """One for each device of which there is enough; those that grow first, the fastest before the others."""
+    def unjudged_workers(self) -> Unjudged | None:
+        """Data workers that took much and of which it is not known whether they grow; None where none are."""
+        return self._crews.unjudged()
+
+    def result(self, *, is_over: bool = False) -> list[Growth]:
+        """One for each device of which there is enough; those that grow first, the fastest before the others. Where
+        the session is over, no more looks at its children will come, and fewer must do."""
         if not any(phases.judged() for phases in self._phases.values()):
             return []
         found = [self._by_step(label, phases) for label, phases in self._phases.items()]
         found += [self._by_time(label, timed) for label, timed in self._sampled.items() if label not in self._phases]
-        found.append(self._of_children())
+        found.append(self._of_children(is_over))
         known = [growth for growth in found if growth is not None]
         return sorted(known, key=lambda growth: (not growth.grows, -(growth.bytes_per_hour or 0)))
 
@@ -239,8 +245,8 @@ class GrowthFold:
         trend = timed.series.trend()
         return None if trend is None else self._growth(label, trend, timed, None, None)
 
-    def _of_children(self) -> Growth | None:
-        found = self._crews.grown()
+    def _of_children(self, is_over: bool) -> Growth | None:
+        found = self._crews.grown(is_over=is_over)
         if found is None:
             return None
         children = Children(found.alive, found.are_data_workers, found.growing, found.left_behind, found.crews)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.formatting import path_text
+from phasescope.analysis.formatting import change_text, path_text, plural
 
 from .growth import HOST, WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .few_looks import Unjudged
     from .growth import Growth
 
 
@@ -44,6 +45,16 @@ def called(growth: Growth) -> str:
         return f"memory on {growth.device}"
     is_loaders = growth.children is not None and growth.children.are_data_workers
     return "the memory of its data workers" if is_loaders else "the memory of its child processes"
+
+
+def not_known_of_workers(found: Unjudged | None) -> str:
+    """The end of a sentence that says that nothing else grows: empty where that goes for the data workers too."""
+    if found is None:
+        return ""
+    return (
+        f"; whether its {plural(found.workers, 'data worker')} grow{'s' if found.workers == 1 else ''} is not known: "
+        f"looked at {plural(found.looks, 'time')}, and {change_text(found.risen_bytes)} since started"
+    )
 
 
 def _of_children(growth: Growth) -> str:

@@ -22,7 +22,8 @@ _MOST_POINTS = 2000
 
 def contents(watched: Watched, job: Job | None = None) -> dict[str, Any]:
     """All of it as JSON types: the session, how it fares or ended, the summary, the timeline, and its job's ranks."""
-    view, growth = watched.view, watched.growth
+    view, is_over = watched.view, watched.ending().is_over
+    growth = [] if watched.growth is None else watched.growth.result(is_over=is_over)
     return {
         "schema_version": SCHEMA_VERSION,
         "exported_ns": time.time_ns(),
@@ -31,7 +32,7 @@ def contents(watched: Watched, job: Job | None = None) -> dict[str, Any]:
         "ending": watched.ending().to_dict(),
         "summary": watched.summary().to_dict(),
         "timeline": view.timeline.to_dict(_MOST_POINTS, view.open_spans()),
-        "growth": [] if growth is None else [found.to_dict() for found in growth.result()],
+        "growth": [found.to_dict() for found in growth],
         "job": None if job is None else job.to_dict(),
     }
 

@@ -86,8 +86,10 @@ class Picture:
     def see_growth(self) -> None:
         """How the chosen session's memory grows; dear, so more seldom than the rest."""
         chosen = self._watch.chosen
-        found = None if chosen is None or chosen.is_behind else chosen.growth
-        self._growth = [] if found is None else found.result()
+        if chosen is None or chosen.is_behind or chosen.growth is None:
+            self._growth = []
+        else:
+            self._growth = chosen.growth.result(is_over=chosen.ending().is_over)
 
     def see_ranks(self) -> None:
         """How the ranks compare, where that is shown."""

@@ -1,0 +1,92 @@
+"""Whether workers grow that were looked at too seldom for a trend: by a rise that is large and steady, or not at all.
+
+A look costs a walk over a worker's page tables, so of a short run there are ten or twenty. What a worker does at its
+start (imports, the first batches, a queue that fills) is over after the first quarter, and what comes and goes or dies
+away is no straight line to the end. What is neither flat nor such a line is not known, and not called healthy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST = 64
+_FEWEST = 8
+_ENOUGH = 24  # looks: of so many a trend tells
+_START = 0.25  # of the time: left out
+_LEAST_BYTES = 16 << 20
+_LEAST_NS = 2_000_000_000
+_OFF = 0.25  # of the rise: so far from the line may a look be
+_LASTING = 0.5  # the last third rises at least at this part of the rate of all
+_STALE = 0.35  # of the time: without anything new for so long, it may be over
+
+_Look = tuple[int, int]
+
+
+class Unjudged(NamedTuple):
+    """Data workers of which it is not known whether they grow: how many they are, how often something new was seen of
+    them, and how much they took since they started, in bytes."""
+
+    workers: int
+    looks: int
+    risen_bytes: int
+
+
+class Looks:
+    """The looks at a crew that told something new, in bounded memory: each worker is measured in its turn only."""
+
+    def __init__(self) -> None:
+        self._new: list[_Look] = []
+        self._latest: dict[int, int] = {}
+        self._now_ns = 0
+        self.count = 0
+
+    def take(self, sizes: dict[int, int], time_ns: int | None) -> None:
+        """What each worker has for itself by the next sample, in bytes."""
+        if time_ns is None:
+            return
+        self._now_ns = time_ns
+        if sizes != self._latest:
+            self._latest = sizes
+            self.count += 1
+            self._new = [*self._new[1 - _MOST :], (time_ns, sum(sizes.values()))]
+
+    def rates(self) -> tuple[float, float, float] | None:
+        """Bytes per ns at which it rises, and the least and the most of its halves; None where it is not sure to."""
+        looks = self._after_start()
+        if len(looks) < _FEWEST - 2 or not _is_steady(looks):
+            return None
+        span_ns = looks[-1][0] - looks[0][0]
+        if span_ns < _LEAST_NS or self._now_ns - looks[-1][0] > _STALE * (self._now_ns - looks[0][0]):
+            return None
+        middle = len(looks) // 2
+        halves = _rate(looks[: middle + 1]), _rate(looks[middle:])
+        return _rate(looks), min(halves), max(halves)
+
+    def unjudged(self, risen_bytes: int) -> bool:
+        """Whether it took so much that it can not be called healthy, by as few looks as there are."""
+        return self.count < _ENOUGH and risen_bytes >= _LEAST_BYTES
+
+    def _after_start(self) -> list[_Look]:
+        if self.count < _FEWEST:
+            return []
+        began_ns = self._new[0][0]
+        start_ns = began_ns + _START * (self._now_ns - began_ns)
+        return [look for look in self._new if look[0] >= start_ns]
+
+
+def _is_steady(looks: Sequence[_Look]) -> bool:
+    """Whether all of them lie near the line from the first to the last, and it goes on at the end."""
+    (began_ns, first), (_, last) = looks[0], looks[-1]
+    rise, rate = last - first, _rate(looks)
+    if rise < _LEAST_BYTES:
+        return False
+    near = all(abs(size - first - rate * (at - began_ns)) <= _OFF * rise for at, size in looks)
+    return near and _rate(looks[-max(3, len(looks) // 3) :]) >= _LASTING * rate
+
+
+def _rate(looks: Sequence[_Look]) -> float:
+    (began_ns, first), (ended_ns, last) = looks[0], looks[-1]
+    return (last - first) / max(1, ended_ns - began_ns)

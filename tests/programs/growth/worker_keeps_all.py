@@ -1,0 +1,41 @@
+"""Fetch with a worker that remembers all that it ever gave: a leak in the worker.
+
+needs: torch
+verdict: workers_grow
+tree:
+  ...
+"""
+
+import time
+
+import torch
+from torch import nn
+
+from phasescope.capture import collectors
+
+collectors._EXTRA_PERIOD_NS = 30_000_000  # workers are looked at once a second; a test has no minute to wait
+
+
+class Remembering(torch.utils.data.Dataset):
+    def __init__(self):
+        self.seen = []
+
+    def __len__(self):
+        return 640
+
+    def __getitem__(self, index):
+        self.seen.append(bytearray(b"x" * 2**18))
+        return float(index)
+
+
+torch.manual_seed(0)
+loader = torch.utils.data.DataLoader(Remembering(), 4, num_workers=1, multiprocessing_context="fork")
+model = nn.Linear(1, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+for batch in loader:
+    loss = model(batch.float()[:, None]).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    time.sleep(0.05)
+print(loss.item().hex())

@@ -18,8 +18,8 @@ _ENOUGH = 24  # looks: of so many a trend tells
 _START = 0.25  # of the time: left out
 _LEAST_BYTES = 16 << 20
 _LEAST_NS = 2_000_000_000
-_OFF = 0.25  # of the rise: so far from the line may a look be
-_LASTING = 0.5  # the last third rises at least at this part of the rate of all
+_OFF = 0.2  # of the rise: so far from the line may a look be
+_LASTING = 0.6  # the last third rises at least at this part of the rate of all
 _STALE = 0.35  # of the time: without anything new for so long, it may be over
 
 _Look = tuple[int, int]

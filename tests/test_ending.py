@@ -128,6 +128,61 @@ def test_an_exit_code_is_told_where_it_left_the_phases(code: int, error: str, th
     assert (told.text, told.is_good) == (text, text.startswith("finished"))
 
 
+@pytest.mark.parametrize(
+    ("told", "kind", "text"),
+    [
+        ({"error_type": "SystemExit", "error": "SystemExit", "exit_code": 3}, "exception", "ended with exit code 3"),
+        (
+            {"error_type": "SystemExit", "error": "SystemExit: no data", "exit_code": 1},
+            "exception",
+            "ended with exit code 1: no data",
+        ),
+        ({"error_type": "SystemExit", "error": "SystemExit", "exit_code": 0}, "finished", "finished with SystemExit"),
+        ({"exit_code": 0}, "finished", "finished: the interpreter exited"),
+        ({"error_type": "KeyError", "error": "KeyError: loss"}, "exception", "ended by an exception: KeyError: loss"),
+        ({"error_type": "KeyboardInterrupt", "error": "KeyboardInterrupt"}, "exception", "interrupted with Ctrl-C"),
+        (
+            {"error_type": "RuntimeError", "error": "RuntimeError: x", "raised_from": "MemoryError"},
+            "host_out_of_memory",
+            "out of memory on the host, outside of any phase",
+        ),
+    ],
+)
+@pytest.mark.parametrize("before", [None, "SystemExit", "ValueError"])
+def test_what_the_stop_says_of_the_end_of_the_script_counts(
+    told: dict[str, Any], kind: str, text: str, before: str | None
+) -> None:
+    session = MadeSession()
+    if before is not None:  # and was caught
+        left = session.enter("epoch").exit(status="error", error_type=before)
+        left["metadata"] |= {"error": f"{before}: another"} | ({"exit_code": 1} if before == "SystemExit" else {})
+    session.event("stop", context="the interpreter exited", metadata=told)
+    found = ending(session, "stopped")
+    assert (found.kind, found.text, found.certain) == (kind, text, True)
+
+
+def test_what_left_the_phases_and_then_the_script_is_told_with_its_phase() -> None:
+    session = MadeSession()
+    left = session.enter("epoch").exit(status="error", error_type="KeyError")
+    left["metadata"]["error"] = "KeyError: loss"
+    words = "KeyError: loss, while handling ValueError: bad"
+    session.event(
+        "stop", context="the interpreter exited after KeyError", metadata={"error_type": "KeyError", "error": words}
+    )
+    told = ending(session, "stopped")
+    assert (told.text, told.path, told.certain) == ("ended by an exception: KeyError: loss, in epoch", ("epoch",), True)
+
+
+def test_another_of_the_same_class_is_not_taken_for_the_one_that_left_a_phase() -> None:
+    session = MadeSession()
+    left = session.enter("epoch").exit(status="error", error_type="KeyError")
+    left["metadata"]["error"] = "KeyError: loss"
+    told = {"error_type": "KeyError", "error": "KeyError: accuracy"}
+    session.event("stop", context="the interpreter exited after KeyError", metadata=told)
+    found = ending(session, "stopped")
+    assert (found.text, found.path) == ("ended by an exception: KeyError: accuracy", ())
+
+
 def test_the_words_of_an_exception_are_told_on_one_harmless_line() -> None:
     session = MadeSession()
     left = session.enter("epoch").exit(status="error", error_type="RuntimeError")

@@ -86,8 +86,8 @@ def test_what_ends_a_second_attempt_is_told_and_not_why_there_was_one(tmp_path: 
         ("well", "finished", "finished: the interpreter of a child process exited"),
         ("in_pool", "finished", "finished: the interpreter of a child process exited"),
         ("raises", "exception", "ended by an exception: KeyError: loss, in evaluate"),
-        ("raises_outside", "exception", "ended by an exception: ValueError"),
-        ("exits", "finished", "finished with SystemExit"),
+        ("raises_outside", "exception", "ended by an exception: ValueError: bad"),
+        ("exits", "exception", "ended with exit code 3"),
         ("killed", "killed", "killed or crashed: its process is gone without a stop"),
     ],
 )
@@ -111,3 +111,42 @@ def test_an_evaluation_that_gathers_until_memory_runs_out_is_why(tmp_path: Path)
     assert answer["ending"]["kind"] == "host_out_of_memory"
     assert answer["cause"]["kind"] == "phase_rises"
     assert answer["cause"]["text"].endswith("So it ran into its own limit of 1.00 GiB (RLIMIT_AS, `ulimit -v`).")
+
+
+HIDDEN = """
+import resource, sys
+{start}
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+try:
+    bytearray(2**31)
+finally:
+    {then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "then", "words", "certain"),
+    [
+        ("", "raise RuntimeError('nothing to close')", "RuntimeError: nothing to close", True),
+        ("phasescope.start()", "raise RuntimeError('nothing to close')", "RuntimeError: nothing to close", True),
+        ("", "sys.exit(7)", "SystemExit", False),
+    ],
+    ids=["run", "alone", "exit"],
+)
+def test_memory_that_ran_out_outside_of_phases_has_its_figures(
+    tmp_path: Path, start: str, then: str, words: str, certain: bool
+) -> None:
+    script = tmp_path / "hidden.py"
+    script.write_text(HIDDEN.format(start=f"import phasescope; {start}" if start else "", then=then))
+    runner = [] if start else ["-m", "phasescope", "run", "--dir", str(tmp_path)]
+    environment = {**os.environ, "PHASESCOPE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, *runner, str(script)], env=environment, capture_output=True, timeout=120)
+    assert done.returncode == (7 if words == "SystemExit" else 1)
+    command = [sys.executable, "-m", "phasescope", "explain", "--json", "--dir", str(tmp_path)]
+    answer = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout)
+    ending = answer["ending"]
+    assert (ending["kind"], ending["certain"], ending["path"]) == ("host_out_of_memory", certain, [])
+    assert ending["context"] == f"{words}, while handling MemoryError"
+    assert ("; exit code 7" in ending["text"]) == (words == "SystemExit")
+    assert answer["out_of_memory"] == 1
+    assert answer["cause"]["kind"] == "limit"

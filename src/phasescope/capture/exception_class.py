@@ -71,13 +71,13 @@ def traceback_of(exc: BaseException | None) -> TracebackType | None:
     return _traceback_of(exc) if BaseException in bases(type(exc)) else None
 
 
-def linked(exc: BaseException | None) -> Iterator[tuple[str, BaseException]]:
+def linked(exc: BaseException | None, is_end: bool = False) -> Iterator[tuple[str, BaseException]]:
     """What the exception was raised from, what was being handled when it was raised, and the members of a group, the
     nearest first, each with how it is linked: `from`, `while handling`, `of`.
 
     As Python shows them: what `from` names hides what was handled. Such a chain may lead back to itself. What had been
     handled before the phase began that the exception leaves now is not in it: a training may go on for hours within an
-    `except`.
+    `except`. Where the exception ends the program (`is_end`), all was handled inside of that.
     """
     waiting = _nearest(exc)
     if not waiting:  # of nearly all; their frames need not be looked at
@@ -85,7 +85,9 @@ def linked(exc: BaseException | None) -> Iterator[tuple[str, BaseException]]:
     seen, frames = {id(exc)}, _frames(traceback_of(exc))
     while waiting and len(seen) <= _MAX_LINKED:
         how, found = waiting.pop(0)
-        if id(found) in seen or (how == "while handling" and not _is_within(found, traceback_of(exc), frames)):
+        if id(found) in seen:
+            continue
+        if how == "while handling" and not is_end and not _is_within(found, traceback_of(exc), frames):
             continue
         seen.add(id(found))
         frames |= _frames(traceback_of(found))

@@ -31,6 +31,7 @@ __all__ = [
     "shortage_in",
     "text_of",
     "told_at_exit",
+    "traceback_of",
     "whose_memory",
     "with_causes",
 ]
@@ -49,15 +50,20 @@ def is_control_flow(exc_type: type[BaseException]) -> bool:
     return any(cls in _CONTROL_FLOW for cls in bases(exc_type))
 
 
-def shortage_in(exc_type: type[BaseException], exc: BaseException | None) -> Shortage | None:
+def shortage_in(exc_type: type[BaseException], exc: BaseException | None, is_end: bool = False) -> Shortage | None:
     """What of this exception and of those that it is linked with says that memory ran out; None: none of them."""
     if is_out_of_memory(exc_type, exc):
         return Shortage(exc_type, exc)
-    return next((Shortage(type(each), each) for _, each in linked(exc) if is_out_of_memory(type(each), each)), None)
+    behind = (each for _, each in linked(exc, is_end))
+    return next((Shortage(type(each), each) for each in behind if is_out_of_memory(type(each), each)), None)
 
 
 def told_at_exit(
-    exc_type: type[BaseException], exc: BaseException | None, shortage: Shortage | None, leaves_all: bool
+    exc_type: type[BaseException],
+    exc: BaseException | None,
+    shortage: Shortage | None,
+    leaves_all: bool,
+    is_end: bool = False,
 ) -> dict[str, Any] | None:
     """What the exit of a phase says of the exception that it ends with, beside its class; None where that is nothing.
 
@@ -67,15 +73,15 @@ def told_at_exit(
     if shortage is not None and shortage.exc is not exc:
         told["raised_from"] = class_name(shortage.exc_type)
     if leaves_all:
-        told["error"] = with_causes(exc_type, exc)
+        told["error"] = with_causes(exc_type, exc, is_end)
         if SystemExit in bases(exc_type):
             told["exit_code"] = _exit_code(exc)
     return told or None
 
 
-def with_causes(exc_type: type[BaseException], exc: BaseException | None) -> str:
+def with_causes(exc_type: type[BaseException], exc: BaseException | None, is_end: bool = False) -> str:
     """Class and text on one line, and behind it the same of those that it is linked with, for a person."""
-    behind = (f", {how} {one_line(type(each), each)}" for how, each in linked(exc))
+    behind = (f", {how} {one_line(type(each), each)}" for how, each in linked(exc, is_end))
     return (one_line(exc_type, exc) + "".join(behind))[: 2 * _MAX_TEXT]
 
 

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 from phasescope import _os_compat
 from phasescope.capture import compiled, gc_guard, thread_contexts
 from phasescope.capture.attributes import clean_attributes, clean_name, given_name
+from phasescope.capture.error_events import OUTSIDE, is_to_report, note_error
 from phasescope.capture.exception_info import (
     class_name,
-    fingerprint,
     is_control_flow,
     is_from_signal_handler,
     shortage_in,
     told_at_exit,
-    whose_memory,
-    with_causes,
 )
 from phasescope.capture.phase_paths import ROOT
 from phasescope.wire.codec import Raw, encode
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 _MAX_NAMED = 8
-_MAX_REPORTED = 64
 
 _recorder: Recorder | None = None
 _current: ContextVar[phase | None] = ContextVar("phasescope_phase", default=None)
@@ -364,31 +361,11 @@ def _end_with_exception(
         recorder.exit(scope, now_ns, counters, "ok", None, note, extra)
         return
     shortage, parent = shortage_in(exc_type, exc), scope._parent
-    extra = told_at_exit(exc_type, exc, shortage, parent is None or not parent._open)
+    outer = OUTSIDE if parent is None or not parent._open else parent._sequence
+    extra = told_at_exit(exc_type, exc, shortage, outer == OUTSIDE)
     recorder.exit(scope, now_ns, counters, "error", class_name(exc_type), note, extra)
-    if shortage is None and not issubclass(exc_type, recorder.report_exceptions):
-        return
-    if _is_reported(scope, recorder, exc if shortage is None else shortage.exc):
-        return
-    device = scope._device
-    known: AllocatorCounters | None = counters
-    what = {"error_type": class_name(exc_type), "out_of_memory": shortage is not None}
-    if shortage is not None:
-        whose = whose_memory(shortage)
-        device, known, details = recorder.sources.out_of_memory(device, counters, whose, shortage.exc)
-        what |= details
-    recorder.note("error", device, known, scope, with_causes(exc_type, exc), what)
-
-
-def _is_reported(scope: phase, recorder: Recorder, exc: BaseException | None) -> bool:
-    """Whether an exception was reported further in already. Its way out through the enclosing phases is noted."""
-    seen = recorder.reported.pop((id(exc), scope._sequence), None)
-    reported = seen is not None and fingerprint(exc, seen[0]) == seen
-    if scope._parent is not None:
-        while len(recorder.reported) >= _MAX_REPORTED:
-            recorder.reported.pop(next(iter(recorder.reported)), None)
-        recorder.reported[id(exc), scope._parent._sequence] = fingerprint(exc)
-    return reported
+    if is_to_report(recorder, exc_type, exc, shortage, scope._sequence, outer):
+        note_error(recorder, scope._device, counters, scope, exc_type, exc, shortage)
 
 
 class _Collecting(Exception):

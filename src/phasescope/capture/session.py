@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from phasescope import _log, _os_compat
 from phasescope._version import VERSION
 from phasescope.backends import BACKENDS, DEVICE_SOURCES
-from phasescope.capture import backend_selection, identity, phases
+from phasescope.capture import backend_selection, error_events, exception_info, identity, phases
 from phasescope.capture.clock import SystemClock
 from phasescope.capture.collectors import Sources
 from phasescope.capture.event_writer import Recorder
@@ -46,6 +46,7 @@ _MAX_ARGUMENTS = 100
 _SUBSCRIBERS_SECONDS = 1.0
 _RECORDING_SECONDS = 5.0
 _AFTER_ALL_ELSE = -100
+_OUTERMOST = ("<module>", "_run_module_as_main")
 _stops_with = 0  # the child process in which sessions end with it
 _left_mapped: list[Any] = []  # for good
 
@@ -203,6 +204,7 @@ class Session:
         self._clock: Clock = options.clock or SystemClock()
         self._ending = threading.RLock()
         self._last_words = False
+        self._ended_by: dict[str, Any] | None = None
         self._released = False
         self._subscriptions: list[Subscription] = []
         chosen, drivers = backend_selection.choose(options.backends)
@@ -289,6 +291,14 @@ class Session:
         error = sys.exc_info()[0]  # of an `except` or a `finally` around this; which of them can not be told
         self._end(None if error is None else f"stopped after {error.__name__}")
 
+    def _note_end(self, error: BaseException | None, is_end: bool = True) -> None:
+        """Keep for the stop what ended the script (or what left this session, where that is not `is_end`)."""
+        if self._ended_by is None and not self._recorder.closed and os.getpid() == self.pid:
+            try:
+                self._ended_by = error_events.note_end(self._recorder, error, is_end)
+            except Exception:
+                self._recorder.dropped += 1
+
     def _end(self, context: str | None) -> None:
         """All that ends a session. Called again it takes up what an exception (Ctrl-C) broke off."""
         global _session, _unfinished
@@ -327,7 +337,7 @@ class Session:
     def _note_stop(self, context: str | None) -> None:
         if not self._last_words:
             self._last_words = True
-            self._note("stop", context)
+            self._note("stop", context, self._ended_by)
 
     def _join_subscriptions(self) -> None:
         deadline = time.monotonic() + _SUBSCRIBERS_SECONDS
@@ -382,14 +392,14 @@ class Session:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
-    def _note(self, event_type: str, context: str | None) -> None:
+    def _note(self, event_type: str, context: str | None, extra: dict[str, Any] | None = None) -> None:
         try:
             state = self._sources.device_state()
             try:
                 counters = state.source.read(state.device_id)
             except Exception as error:
                 counters = state.source.read_failed(error)
-            self._recorder.note(event_type, state, counters, None, context)
+            self._recorder.note(event_type, state, counters, None, context, extra)
         except Exception as error:
             self._recorder.dropped += 1
             _log.log_once(f"note {event_type}", "%s could not be written: %s", event_type, type(error).__name__)
@@ -406,6 +416,8 @@ class Session:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        if exc is not None:
+            self._note_end(exc, is_end=False)
         self._end(None if exc_type is None else f"left after {exc_type.__name__}")
 
     def __repr__(self) -> str:
@@ -499,14 +511,29 @@ def _kernel_kills() -> dict[str, Any]:
     return {} if found is None else {"oom_kills_path": found[0], "oom_kills": found[1]}
 
 
+def script_ended(error: BaseException | None) -> None:
+    """Say what ended the script, None where it came to its end: of `phasescope run`, which knows."""
+    session = _session
+    if session is not None:
+        session._note_end(error)
+
+
 def _stop_at_exit() -> None:
     session = _unfinished
     if session is not None:
         error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         if hasattr(sys, "ps1"):  # where a person types, it is one that the session went on after
             error = None
+        if _has_ended_script(error):
+            session._note_end(error)
         context = _exited() + (f" after {type(error).__name__}" if error is not None else "")
         session._end(context)
+
+
+def _has_ended_script(error: BaseException | None) -> bool:
+    """Whether it left the script itself: a test runner keeps there as well what it has caught."""
+    trace = exception_info.traceback_of(error)
+    return trace is not None and trace.tb_frame.f_code.co_name in _OUTERMOST
 
 
 def _exited() -> str:
@@ -530,9 +557,10 @@ def _stop_with_child() -> None:
 
 def _stop_at_end_of_child() -> None:
     """What its target raised is on its way just now."""
-    session, error = _unfinished, sys.exc_info()[0]
+    session, error = _unfinished, sys.exc_info()[1]
     if session is not None:
-        session._end(_exited() + (f" after {error.__name__}" if error is not None else ""))
+        session._note_end(error)
+        session._end(_exited() + (f" after {type(error).__name__}" if error is not None else ""))
 
 
 def _forget_in_child() -> None:

@@ -92,6 +92,7 @@ def _begin(arguments: argparse.Namespace) -> None:
         _instrument(arguments, session)
     except Exception as error:
         complain(f"only what the script itself marks is a phase: the integrations fail to load ({_told(error)})")
+    at_the_end.append(_script_ended)  # last: the integrations end phases with what ended the script
 
 
 def _begin_child(arguments: argparse.Namespace) -> None:
@@ -102,6 +103,7 @@ def _begin_child(arguments: argparse.Namespace) -> None:
     begin(arguments.child_of, arguments.dir, arguments.interval_ms, not arguments.no_instrument)
     if not arguments.no_instrument:
         at_the_end.append(importlib.import_module("phasescope.integrations._auto").script_ended)
+    at_the_end.append(_script_ended)
 
 
 def _instrument(arguments: argparse.Namespace, session: Session) -> None:
@@ -116,6 +118,13 @@ def _instrument(arguments: argparse.Namespace, session: Session) -> None:
         automatic = importlib.import_module("phasescope.integrations._auto")
         automatic.instrument_imports()
         at_the_end.append(automatic.script_ended)
+
+
+def _script_ended(error: BaseException | None) -> None:
+    """Tell the session, in a process that has one, what ended the script."""
+    session = sys.modules.get("phasescope.capture.session")
+    if session is not None:
+        session.script_ended(error)
 
 
 def _hide_integrations() -> None:

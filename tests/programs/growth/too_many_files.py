@@ -1,7 +1,7 @@
 """Open one file after another until there are no more descriptors: memory has nothing to do with it.
 
 exit: 1
-verdict: exception
+verdict: open_files
 says: Too many open files|OSError
 never: (?i)leak|save a checkpoint|iB per
 """

@@ -1,7 +1,8 @@
 """End with an exit code of its own, after some output; no phase was left with it.
 
 exit: 3
-verdict: none
+verdict: exception
+says: ended with exit code 3
 """
 
 import sys

@@ -1,7 +1,8 @@
 """End with a text as the exit code: Python prints it and exits with 1.
 
 exit: 1
-verdict: none
+verdict: exception
+says: ended with exit code 1: no data: nothing to train
 """
 
 import sys

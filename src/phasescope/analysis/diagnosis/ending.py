@@ -14,7 +14,7 @@ from phasescope.analysis.formatting import (
 )
 from phasescope.analysis.spans import int_or_none
 
-from .exception_tracker import Raised, Unwinding
+from .exception_tracker import Raised, Unwinding, ended_by, is_same, raised_outside
 from .host_pressure import HostRoom
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _AFTER = " after "
 _EXITS = ("SystemExit", "GeneratorExit")
 _OF_EXIT = "SystemExit: "
 INTERRUPT = "KeyboardInterrupt"
-_OF_HOST, _OF_DEVICE = ("MemoryError", "_ArrayMemoryError"), ("OutOfMemoryError",)
 _CLEAN = (None, "", "the interpreter exited")  # of a session: nothing was on its way out of it
 _UNSURE = "stopped after "  # in an `except` or a `finally`
 
@@ -102,6 +101,7 @@ class EndingFold:
         self._interval_ms: int | None = None
         self._stopped_with: str | None = None
         self._is_stopped = False
+        self._ended_by: Raised | None = None
         self._abandoned: list[OpenPhase] = []
         self._unwinding = Unwinding()
         self._host = HostRoom()
@@ -129,6 +129,7 @@ class EndingFold:
             self._is_stopped = True
             context = event.get("context")
             self._stopped_with = context if isinstance(context, str) else None
+            self._ended_by = ended_by(event)
         elif span is not None and span.status == "abandoned" and len(self._abandoned) < _MAX_OPEN:
             self._abandoned.append(OpenPhase(span.path, span.duration_ns))
         if self._interval_ms is None:
@@ -193,6 +194,8 @@ class EndingFold:
         return KILLED, True, "killed or crashed: its process is gone without a stop", None
 
     def _stopped(self, raised: Raised | None, ran_out: Raised | None) -> tuple[str, bool, str, Raised | None]:
+        if self._ended_by is not None:
+            return self._as_told(self._ended_by, raised, ran_out)
         context = self._stopped_with or ""
         named = context.partition(_AFTER)[2] or None
         is_sure = named is not None and not context.startswith(_UNSURE)
@@ -209,15 +212,32 @@ class EndingFold:
             if raised.out_of_memory:
                 return _out_of_memory(raised, is_sure)
             return EXCEPTION, is_sure, _exception_text(raised), raised
-        return _named(named or "", ran_out if raised is None else raised, is_sure)
+        return _outside(raised_outside(named or ""), ran_out if raised is None else raised, is_sure)
+
+    def _as_told(
+        self, told: Raised, raised: Raised | None, ran_out: Raised | None
+    ) -> tuple[str, bool, str, Raised | None]:
+        """The stop says what ended the script; `raised` is the same on its way through the phases, or another one."""
+        same = raised is not None and is_same(raised, told)
+        if told.error_type is None or told.error_type in _EXITS:
+            if ran_out is not None:
+                return _nothing_after(ran_out, _exit_text(told.exit_code))
+            if told.error_type is not None:
+                return _exited(told.error_type, raised if same else told, True)
+            context = f": {_short(self._stopped_with)}" if self._stopped_with else ""
+            return FINISHED, True, f"finished{context}", None
+        if raised is not None and raised.out_of_memory and (same or told.out_of_memory):
+            return _out_of_memory(raised, True)
+        if raised is not None and same:
+            return EXCEPTION, True, _exception_text(raised), raised
+        return _outside(told, ran_out if raised is None else raised, True)
 
 
-def _named(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
-    """An exception of which the stop has the class only; `raised` is another one, that had left the phases before."""
-    outside = Raised((), name, None, name in (*_OF_HOST, *_OF_DEVICE), name in _OF_HOST, None, None)
+def _outside(outside: Raised, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
+    """An exception that the stop alone tells of; `raised` is another one, that had left the phases before."""
     if outside.out_of_memory:
         return _out_of_memory(outside, is_sure)
-    if raised is not None and raised.out_of_memory and name != INTERRUPT:
+    if raised is not None and raised.out_of_memory and outside.error_type != INTERRUPT:
         return _out_of_memory(raised, False)  # raised anew as one of the program's own, most likely
     return EXCEPTION, is_sure, _exception_text(outside), outside
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MAX_THREADS = 256
 _MAIN = "MainThread"
+_OF_HOST, _OF_DEVICE = ("MemoryError", "_ArrayMemoryError"), ("OutOfMemoryError",)
 
 
 class Raised(NamedTuple):
@@ -31,6 +32,34 @@ class Raised(NamedTuple):
     device: str | None
     requested_bytes: int | None
     exit_code: int | None = None
+
+
+def raised_outside(name: str | None, context: str | None = None, code: int | None = None, of: str = "") -> Raised:
+    """An exception of which the stop alone tells; `of` is the class of the out-of-memory error behind it."""
+    names = (name, of)
+    on_host = any(each in _OF_HOST for each in names)
+    ran_out = bool(of) or on_host or name in _OF_DEVICE
+    return Raised((), name, context, ran_out, on_host, None, None, code)
+
+
+def ended_by(stop: Mapping[str, Any]) -> Raised | None:
+    """What the stop says of the end of the script: without a class that it came to its end. None: it says nothing."""
+    details: Mapping[str, Any] = stop["metadata"] if isinstance(stop.get("metadata"), dict) else {}
+    name, words, of = (
+        found if isinstance(found, str) and found else None
+        for found in (details.get(key) for key in ("error_type", "error", "raised_from"))
+    )
+    code = int_or_none(details.get("exit_code"))
+    return None if name is None and code is None else raised_outside(name, words, code, of or "")
+
+
+def is_same(raised: Raised, told: Raised) -> bool:
+    """Whether what left the phases is by class, text and exit code what the stop tells of: the more links are in the
+    text the further out it was written."""
+    if (raised.error_type, raised.exit_code) != (told.error_type, told.exit_code):
+        return False
+    one, other = raised.context or "", told.context or ""
+    return one.startswith(other) or other.startswith(one)
 
 
 class _Way(NamedTuple):

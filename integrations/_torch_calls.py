@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+_SYMBOLIC = ("KerasTensor", "FakeTensor")
 _CALL_NAMES = ("_compiled_call_impl", "_call_impl")  # all that torch's own `Module.__call__` touches
 
 
@@ -43,7 +44,7 @@ here = Here()
 class Marker(Protocol):
     """Who marks. A scope is whatever `begins` gives, and is handed back at the end; None: this is not marked."""
 
-    def call_begins(self, module: Any, /) -> Any: ...
+    def call_begins(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any: ...
     def call_ends(self, scope: Any, error: BaseException | None, /) -> None: ...
     def backward_begins(self) -> Any: ...
     def backward_ends(self, scope: Any, error: BaseException | None, /) -> None: ...
@@ -67,6 +68,21 @@ def settle() -> None:
 def is_traced() -> bool:
     """Whether a graph is recorded from what runs here."""
     return is_compiling() or bool(_tracing_state())
+
+
+def is_for_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call computes nothing, and only tells the shapes of what it would: Keras building a model, say."""
+    for given in (*args, *kwargs.values()):
+        if any(_has_no_data(one) for one in (given if type(given) in (list, tuple) else (given,))):
+            return True
+    return False
+
+
+def _has_no_data(given: Any) -> bool:
+    if type(given) is not torch.Tensor:
+        return type(given).__name__ in _SYMBOLIC
+    with torch._C.DisableTorchFunction():  # a mode is code of the training's
+        return bool(given.is_meta)
 
 
 def is_below_autograd() -> bool:
@@ -162,11 +178,11 @@ def _outermost(theirs: Callable[..., Any], marker: Marker) -> Callable[..., Any]
     """
     begins, ends = guarded(marker.call_begins), guarded(marker.call_ends)
     if not _is_torchs_own(theirs):
-        return around(theirs, lambda args, _: None if here.busy else begins(args[0]), ends)
+        return around(theirs, lambda args, kwargs: None if here.busy else begins(args[0], args[1:], kwargs), ends)
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
         compiled = self._compiled_call_impl
-        if here.busy or is_compiling() or (scope := begins(self)) is None:
+        if here.busy or is_compiling() or (scope := begins(self, args, kwargs)) is None:
             return self._call_impl(*args, **kwargs) if compiled is None else compiled(*args, **kwargs)
         try:
             result = self._call_impl(*args, **kwargs) if compiled is None else compiled(*args, **kwargs)
@@ -184,8 +200,8 @@ def _chosen(theirs: Callable[..., Any], marks: dict[int, Marker]) -> Callable[..
     ask = marks.get
 
     @guarded
-    def begins(marker: Marker, module: Any) -> Any:
-        scope = marker.call_begins(module)
+    def begins(marker: Marker, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        scope = marker.call_begins(module, args, kwargs)
         return None if scope is None else (marker, scope)
 
     @guarded
@@ -193,12 +209,12 @@ def _chosen(theirs: Callable[..., Any], marks: dict[int, Marker]) -> Callable[..
         begun[0].call_ends(begun[1], error)
 
     if not _is_torchs_own(theirs):
-        return around(theirs, lambda args, _: (m := ask(id(args[0]))) and begins(m, args[0]), ends)
+        return around(theirs, lambda args, given: (m := ask(id(args[0]))) and begins(m, args[0], args[1:], given), ends)
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
         compiled = self._compiled_call_impl
         marker = ask(id(self))
-        if marker is None or is_compiling() or (scope := begins(marker, self)) is None:
+        if marker is None or is_compiling() or (scope := begins(marker, self, args, kwargs)) is None:
             return self._call_impl(*args, **kwargs) if compiled is None else compiled(*args, **kwargs)
         try:
             result = self._call_impl(*args, **kwargs) if compiled is None else compiled(*args, **kwargs)

@@ -7,6 +7,8 @@ that for the next one.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,10 @@ from phasescope import track
 from ._scopes import Scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
+
+    from ._torch_owners import Optimizers
+    from ._torch_roles import Role
 
 _MANY = 64  # backward passes of a step, until it is plain that nobody tells of the optimizer
 
@@ -57,7 +61,8 @@ class Step:
 class Loop:
     """The loop of one thread. It opens and closes what lies around the phases, and is told of each before it begins."""
 
-    def __init__(self, optimizers: Callable[[], AbstractSet[int]]) -> None:
+    def __init__(self, optimizers: Optimizers) -> None:
+        self.owner = object()  # stands for this loop, which it does not keep
         self._optimizers = optimizers
         self._scopes = Scopes()
         self._step: Step | None = None
@@ -76,6 +81,13 @@ class Loop:
         self._has_had_backward = False
         self._is_main = threading.current_thread() is threading.main_thread()
         self._evaluates_in_mode = False  # the model trains in training mode, so the other one is for evaluation
+        self._thread = os.getpid(), threading.get_ident()
+
+    def __del__(self) -> None:
+        """Close what is open: the thread has ended. In a forked child, threads of its parent seem to end too."""
+        with contextlib.suppress(Exception):
+            if not self._is_main and self._thread == (os.getpid(), threading.get_ident()):
+                self.leave_all(None)
 
     def leave_all(self, error: BaseException | None) -> None:
         """The script, or its part that is a loop, is over."""
@@ -141,7 +153,7 @@ class Loop:
         if mode is not None:
             # Where others are known to be for training, one that is not may be for anything.
             return None if mode and use is None and any(trains for trains, _ in self._uses.values()) else mode
-        return True if self._is_a_loop() and self._optimizers() else None
+        return True if self._is_a_loop() and self._own() else None
 
     def _fetch_for_training(self, batches: Batches, begins: bool) -> None:
         self._scopes.leave("evaluate")
@@ -173,14 +185,18 @@ class Loop:
 
     # Forwards
 
-    def forward_begins(self, module: Any, is_trained: bool) -> None:
+    def forward_begins(self, module: Any, role: Role) -> None:
         """A model is about to be called."""
-        if is_trained and self._optimizers():
+        is_trained, is_graded = role.is_trained, torch.is_grad_enabled()
+        if is_graded and role.by and self._is_a_loop():
+            self._optimizers.called(role.by, self.owner)
+        own = is_trained and self._own()
+        if own:
             self._model = weakref.ref(module)
         trains = vars(module).get("training") is not False
-        if not torch.is_grad_enabled() or (is_trained and not trains and self._evaluates_in_mode):
+        if not is_graded or (is_trained and not trains and self._evaluates_in_mode):
             self._look(is_trained, trains)
-        elif is_trained and (self._optimizers() or self._has_stepped or self._has_had_backward):
+        elif is_trained and (own or self._has_stepped or self._has_had_backward):
             self._train()
         elif is_trained:
             self._scopes.leave("evaluate")
@@ -236,8 +252,20 @@ class Loop:
             self._unproven.append(self._last)
         self._prove(trains=True)
 
+    def optimizer_made(self, key: int) -> None:
+        """An optimizer is about to be known. Where the loop has stepped before, another training begins with it."""
+        step = self._step
+        if step is not None and step.stepped and self._is_over(step) and self._nothing_tells_of_batches(step):
+            self._leave_step()
+        if self._has_stepped:
+            if key not in self._own():
+                self._model = None  # whose mode tells nothing of the one that is trained next
+            self._optimizers.retire(self.owner)
+        self._idle.discard(key)
+
     def optimizer_begins(self, key: int) -> None:
         """An optimizer is about to step."""
+        self._optimizers.called((key,), self.owner)
         self._scopes.leave("evaluate")
         step = self._step
         if step is not None and key in step.stepped and self._is_by_hand(step) and self._is_over(step):
@@ -253,7 +281,7 @@ class Loop:
             return
         if key in step.stepped:
             step.stepped_twice = True
-            self._idle |= self._optimizers() - step.stepped
+            self._idle |= self._own() - step.stepped
         step.stepped.add(key)
 
     def failed(self) -> None:
@@ -267,17 +295,21 @@ class Loop:
         """Whether no loader tells where the steps begin: there is none, or it gave all of its data at once."""
         return step.batches is None or (step.batches.fetches < 2 and step.stepped_twice)
 
+    def _nothing_tells_of_batches(self, step: Step) -> bool:
+        """Whether no fetch will follow: the step is by hand, or its loader was left."""
+        return self._is_by_hand(step) or step.batches is None or step.batches.is_of() is None
+
     def _is_over(self, step: Step) -> bool:
         """Whether every optimizer that steps each time has."""
         if step.stepped:
-            return self._optimizers() - self._idle <= step.stepped
+            return self._optimizers.awaited(self.owner) - self._idle <= step.stepped
         return step.has_failed or (step.backwards > 0 and self._nobody_tells_of_steps(step))
 
     def _is_over_at_a_fetch(self, step: Step) -> bool:
         return bool(step.stepped) or self._is_over(step)
 
     def _nobody_tells_of_steps(self, step: Step) -> bool:
-        return not self._has_stepped and (not self._optimizers() or step.backwards >= _MANY)
+        return not self._has_stepped and (not self._own() or step.backwards >= _MANY)
 
     def _mode(self) -> bool | None:
         """Whether the model that was called last is in training mode."""
@@ -300,4 +332,8 @@ class Loop:
 
     def _is_a_loop(self) -> bool:
         """Whether this thread is one that trains or evaluates, and not a helper that fetches or serves."""
-        return self._is_main or self._has_had_backward
+        return self._is_main or self._has_had_backward or bool(self._own())
+
+    def _own(self) -> AbstractSet[int]:
+        """The optimizers that this loop made, or trains with."""
+        return self._optimizers.of(self.owner)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from phasescope import phase
 
 from ._scopes import UnseenError, leave
-from ._torch_calls import calls, here, is_compiling, is_traced
+from ._torch_calls import calls, here, is_compiling, is_for_shapes, is_traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,10 +78,10 @@ class Forwards:
         while self._threads.opened:
             leave(self._threads.opened.pop()[1], error)
 
-    def call_begins(self, module: Any) -> Any:
+    def call_begins(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Open the phase of this call; its scope also keeps whether the thread was in a marked call before."""
         the_module, name = self._modules[id(module)]
-        if the_module() is not module or is_traced():
+        if the_module() is not module or is_traced() or is_for_shapes(args, kwargs):
             return None
         opened = self._threads.opened
         if not name:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from ._torch_owners import Optimizers
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from collections.abc import Set as AbstractSet
 
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
 _WRAPPERS["FullyShardedDataParallel"] = "_fsdp_wrapped_module"
@@ -21,10 +22,14 @@ _MAX_NAME = 40
 
 
 class Role(NamedTuple):
-    """What a call of a module is named, and whether an optimizer has parameters of it. No name: it is not marked."""
+    """What a call of a module is named, and whether an optimizer has parameters of it: by which it is trained.
+
+    No name: it is not marked.
+    """
 
     name: str | None
     is_trained: bool
+    by: frozenset[int] = frozenset()
 
 
 _NONE = Role(None, False)
@@ -34,19 +39,13 @@ class Roles:
     """The roles of modules, decided at the first call, and anew when an optimizer comes that trains something else."""
 
     def __init__(self) -> None:
-        self._optimizers: dict[int, weakref.ref[Any]] = {}
+        self.optimizers = Optimizers()
         self._known: dict[int, tuple[weakref.ref[Any], Role]] = {}
 
-    def optimizers(self) -> AbstractSet[int]:
-        """The keys of the optimizers that were made."""
-        return self._optimizers.keys()
-
-    def add(self, optimizer: Any) -> None:
+    def add(self, optimizer: Any, owner: object) -> None:
         """An optimizer was made."""
-        key = key_of(optimizer)
-        if key not in self._optimizers or self._optimizers[key]() is None:
+        if self.optimizers.add(key_of(optimizer), optimizer, owner):
             self._known.clear()
-        self._optimizers[key] = weakref.ref(optimizer)
 
     def of(self, module: Any) -> Role:
         """The role of this module."""
@@ -66,22 +65,20 @@ class Roles:
         held = {id(parameter) for parameter in _parameters(module)}
         if not held and not isinstance(module, torch.jit.ScriptModule):
             return _NONE
-        training = [
-            any(id(parameter) in held for parameter in parameters)
-            for parameters in self._trained()
-            if any(isinstance(parameter, torch.nn.Parameter) for parameter in parameters)
-        ]
-        name = "forward" if all(training) else f"forward ({_class_of(module)})"
-        return Role(name, any(training) or not training)
+        trained = self._trained()
+        by = frozenset(key for key, given in trained.items() if any(id(parameter) in held for parameter in given))
+        beside = self.optimizers.beside(by) if by else trained.keys()
+        name = "forward" if by >= trained.keys() & beside else f"forward ({_class_of(module)})"
+        return Role(name, bool(by) or not trained, by)
 
-    def _trained(self) -> Iterator[list[Any]]:
-        """The parameters of each optimizer that is still there."""
-        for key, the_optimizer in list(self._optimizers.items()):
-            optimizer = the_optimizer()
-            if optimizer is None:
-                del self._optimizers[key]
-            else:
-                yield _given(optimizer)
+    def _trained(self) -> dict[int, list[Any]]:
+        """The parameters of each optimizer that is still there and trains some of a module."""
+        given = {key: _given(optimizer) for key, optimizer in self.optimizers.all()}
+        return {
+            key: parameters
+            for key, parameters in given.items()
+            if any(isinstance(parameter, torch.nn.Parameter) for parameter in parameters)
+        }
 
 
 def key_of(optimizer: Any) -> int:

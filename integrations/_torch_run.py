@@ -5,9 +5,11 @@ it, an optimizer that steps another one, all are part of what is marked already.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +18,7 @@ import phasescope
 from phasescope import phase, track
 
 from ._scopes import FitSession, leave
-from ._torch_calls import calls, guarded, guarded_method, here, is_below_autograd, is_traced, settle
+from ._torch_calls import calls, guarded, guarded_method, here, is_below_autograd, is_for_shapes, is_traced, settle
 from ._torch_loops import Loop
 from ._torch_marks import ended_with
 from ._torch_optimizers import OptimizerClasses, is_around_another
@@ -51,10 +53,17 @@ class _Threads(threading.local):
     session_id: str | None = None
 
     def __init__(self) -> None:
-        self.loop = Loop(_roles.optimizers)
+        self.loop = _new_loop()
+
+
+def _new_loop() -> Loop:
+    loop = Loop(_roles.optimizers)
+    _loops[id(loop)] = loop
+    return loop
 
 
 _roles = Roles()
+_loops: weakref.WeakValueDictionary[int, Loop] = weakref.WeakValueDictionary()
 _threads = _Threads()
 
 
@@ -81,6 +90,7 @@ class Everything:
         _tell_of_optimizers(self.optimizer_made)
         FitSession.before_any.append(self.leave_loops)
         calls.before_choosing.append(self.leave_loops)
+        atexit.register(guarded(_leave_loops_of_threads))
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=begin_anew)
         iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
@@ -94,7 +104,7 @@ class Everything:
 
     # Calls of models
 
-    def call_begins(self, module: Any) -> Any:
+    def call_begins(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Open the phase of an outermost call of a model; a module without parameters is none."""
         if is_silent() or is_traced() or is_below_autograd() or "_is_replica" in vars(module):
             here.busy = True
@@ -102,8 +112,11 @@ class Everything:
         role = _roles.of(module)
         if role.name is None:
             return None
+        if is_for_shapes(args, kwargs):
+            here.busy = True
+            return _UNMARKED
         if self._has_loops and not _threads.stepping:
-            _loop().forward_begins(module, role.is_trained)
+            _loop().forward_begins(module, role)
         scope = phase(role.name)
         scope.__enter__()
         here.busy = True
@@ -139,7 +152,8 @@ class Everything:
 
     def optimizer_made(self, optimizer: Any) -> None:
         """What is called from now on is named by what this one trains."""
-        _roles.add(optimizer)
+        _loop().optimizer_made(key_of(optimizer))
+        _roles.add(optimizer, _threads.loop.owner)
         self._optimizers.meet(type(optimizer))
 
     def meet_optimizers(self, cls: type, method: str) -> None:
@@ -219,9 +233,18 @@ class Everything:
         self.leave_loops()
 
 
+def _leave_loops_of_threads() -> None:
+    """Close what lies around the loops of threads that nobody waits for: the script is over."""
+    for reference in _loops.valuerefs():
+        loop = reference()
+        if loop is not None and loop is not _threads.loop:
+            loop.leave_all(None)
+
+
 def begin_anew() -> None:
     """Forget the loop of the calling thread: this is a forked child."""
-    _threads.loop = Loop(_roles.optimizers)
+    _loops.clear()
+    _threads.loop = _new_loop()
     _threads.stepping = _threads.fetching = here.busy = here.in_backward = False
 
 

@@ -56,7 +56,7 @@ TREES = {
     "a_perceptual_loss": f"epoch[step[data forward forward (Discriminator) backward optimizer] x 2 {END}]",
     "looked_ahead": f"epoch[step[data x 2 forward backward optimizer] {END} {BY_HAND}] x 2",
     "an_optimizer_around_another": f"epoch[step[data forward backward data forward backward optimizer] x 2 {END}]",
-    "a_model_of_keras": f"forward x 3 step[backward optimizer] {BY_HAND}",
+    "a_model_of_keras": f"forward step[backward optimizer] {BY_HAND}",
     "accelerated": (
         "epoch[step[data x 2 forward backward data forward backward optimizer] "
         "step[data forward backward data forward backward optimizer] evaluate[data x 2 forward data forward]] x 2"
@@ -75,10 +75,17 @@ TREES = {
         f"forward (Generator) {GAN}] {END}]"
     ),
     "a_network_that_comes_later": (
-        "step[forward backward optimizer forward (Generator) forward (Discriminator) backward optimizer] "
-        "step[forward (Generator) backward optimizer forward (Generator) forward (Discriminator) backward optimizer] "
-        "step[forward (Generator) backward optimizer]"
+        f"{BY_HAND} step[forward (Generator) {GAN} forward (Generator) backward optimizer] x 2"
     ),
+    "a_new_model_for_each_fold": f"epoch[{STEP} x 2 {END} evaluate[forward]] x 2",
+    "trials_by_hand": f"{BY_HAND} x 4",
+    "trials_that_are_evaluated": " ".join([f"{BY_HAND} x 2 evaluate[forward]"] * 2),
+    "trials_of_two_networks": f"step[forward (Generator) {GAN} forward (Generator) backward optimizer] x 4",
+    "more_layers_are_trained_later": f"{BY_HAND} x 4",
+    "trained_in_a_thread": f"forward step[backward optimizer] {BY_HAND} x 3",
+    "trained_in_two_threads_in_turn": f"{BY_HAND} x 6",
+    "a_thread_serves_while_another_trains": " ".join([f"{BY_HAND} forward"] * 2),
+    "shapes_are_asked_for": BY_HAND,
 }
 
 

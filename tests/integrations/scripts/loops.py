@@ -8,10 +8,12 @@ None of them knows anything of phasescope.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import copy
 import itertools
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -630,6 +632,117 @@ def a_penalty_on_gradients() -> None:
             of_g.zero_grad()
             (-discriminator(generator(torch.randn(2, 4))).mean()).backward()
             of_g.step()
+
+
+@loop
+def a_new_model_for_each_fold() -> None:
+    """As a cross-validation that keeps its models; a scheduler and its optimizer hold each other."""
+    kept = []
+    for _ in range(2):
+        model, optimizer = trained()
+        kept.append((model, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1)))
+        for inputs in data():
+            step(model, optimizer, inputs)
+        model.eval()
+        with torch.no_grad():
+            model(torch.randn(2, 4))
+
+
+def trials(*, evaluate: bool) -> None:
+    kept = []
+    for _ in range(2):
+        model, optimizer = trained()
+        kept.append((model, optimizer))
+        for _ in range(2):
+            step(model, optimizer, torch.randn(2, 4))
+        if evaluate:
+            with torch.no_grad():
+                model(torch.randn(2, 4))
+
+
+@loop
+def trials_by_hand() -> None:
+    trials(evaluate=False)
+
+
+@loop
+def trials_that_are_evaluated() -> None:
+    trials(evaluate=True)
+
+
+@loop
+def trials_of_two_networks() -> None:
+    kept = []
+    for _ in range(2):
+        generator, discriminator = Generator(), Discriminator()
+        of_g, of_d = torch.optim.Adam(generator.parameters()), torch.optim.Adam(discriminator.parameters())
+        kept.append((of_g, of_d))
+        for _ in range(2):
+            step(discriminator, of_d, generator(torch.randn(2, 4)).detach())
+            step(generator, of_g, torch.randn(2, 4))
+
+
+@loop
+def more_layers_are_trained_later() -> None:
+    model = Net()
+    head = torch.optim.Adam(model.head.parameters())
+    for _ in range(2):
+        step(model, head, torch.randn(2, 4))
+    whole = torch.optim.Adam(model.parameters())
+    for _ in range(2):
+        step(model, whole, torch.randn(2, 4))
+
+
+@loop
+def trained_in_a_thread() -> None:
+    """The main one has made the optimizer, and waits."""
+    model, optimizer = trained()
+
+    def train() -> None:
+        for _ in range(3):
+            step(model, optimizer, torch.randn(2, 4))
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    step(model, optimizer, torch.randn(2, 4))
+
+
+@loop
+def trained_in_two_threads_in_turn() -> None:
+    turns = [threading.Semaphore(1), threading.Semaphore(0)]
+
+    def train(number: int) -> None:
+        for n in range(3):
+            assert turns[number].acquire(timeout=60)
+            if n == 0:
+                model, optimizer = trained()
+            step(model, optimizer, torch.randn(2, 4))
+            turns[1 - number].release()
+
+    threads = [threading.Thread(target=train, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@loop
+def a_thread_serves_while_another_trains() -> None:
+    """Without `no_grad`, as it happens: what never trains has no step."""
+    model, optimizer = trained()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            step(model, optimizer, torch.randn(2, 4))
+            pool.submit(model, torch.randn(2, 4)).result()
+
+
+@loop
+def shapes_are_asked_for() -> None:
+    """Nothing is computed of meta tensors."""
+    model, optimizer = trained()
+    copy.deepcopy(model).to("meta")(torch.empty(2, 4, device="meta"))
+    step(model, optimizer, torch.randn(2, 4))
 
 
 tell_all()

@@ -109,9 +109,13 @@ def test_phases_of_the_scripts_own_begin_one_too(tmp_path: Path, method: str) ->
     assert [told.phases for told in sessions(tmp_path)].count({"mine"}) == 1
 
 
-def test_an_exception_in_a_child_is_told_as_without_us(tmp_path: Path) -> None:
-    done, alone = run(tmp_path, "child_fails", "fork"), run(tmp_path, "child_fails", "fork", under=False)
+@pytest.mark.parametrize(
+    ("method", "target"), [("fork", "fails"), ("fork", "fails_in_backward"), ("spawn", "fails_in_backward")]
+)
+def test_an_exception_in_a_child_is_told_as_without_us(tmp_path: Path, method: str, target: str) -> None:
+    done, alone = (run(tmp_path, "child_fails", method, target, under=under) for under in (True, False))
     assert (done.returncode, done.stdout) == (alone.returncode, alone.stdout) == (0, "1\n")
+    assert "Traceback" in alone.stderr
     assert done.stderr.startswith(alone.stderr)
 
 

@@ -18,7 +18,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import _log, _os_compat
-from phasescope.capture import identity, phases
+from phasescope.capture import identity, own_frames, phases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from phasescope.capture.session import Session
 
 _TRAINS = frozenset({"epoch", "step", "backward", "optimizer", "train", "fit"})
+_AFTER_SESSION = -101  # which knows an exception by its traceback, and ends at -100
 _IN_CHILD = """
 try:
     from phasescope.capture.child_sessions import begin
@@ -87,7 +88,9 @@ def begin(*run: Any) -> None:
     expect(Run(*run))
     _wait_in_child()
     if _run is not None and _run.instrument:
-        _integration("_auto").instrument_imports()
+        automatic = _integration("_auto")
+        own_frames.hide(os.path.dirname(automatic.__file__))  # noqa: PTH120 - pathlib is not imported by a session
+        automatic.instrument_imports()
 
 
 def _integration(name: str) -> Any:
@@ -214,11 +217,18 @@ def _close_with_child(run: Run) -> None:
     process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
     if run.instrument and process is not None and util is not None and process.parent_process() is not None:
         util.Finalize(None, _script_ended, exitpriority=0)
+        util.Finalize(None, _hide_our_frames, exitpriority=_AFTER_SESSION)
 
 
 def _script_ended() -> None:
     with contextlib.suppress(Exception):
         _integration("_auto").script_ended(sys.exc_info()[1])
+
+
+def _hide_our_frames() -> None:
+    """What its target raised is on its way just now, and multiprocessing prints it next."""
+    with contextlib.suppress(Exception):
+        own_frames.hide_in(sys.exc_info()[1])
 
 
 def _entered(frame: Any) -> str | None:

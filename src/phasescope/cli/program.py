@@ -14,12 +14,11 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phasescope.capture import own_frames
 from phasescope.cli import OK, WRONG_USAGE, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_OURS = [str(Path(__file__).resolve().parent.parent) + os.sep]
 
 
 def program(command: list[str]) -> Callable[[], int]:
@@ -82,7 +81,7 @@ def _run(main: types.ModuleType, function: Callable[..., object], *arguments: An
         raise
     except BaseException as error:
         _close_what_is_open(error)
-        _hide_our_frames(error)
+        own_frames.hide_in(error)
         try:
             sys.excepthook(type(error), error, error.__traceback__)
         except Exception:  # the script's own
@@ -121,36 +120,5 @@ def end_as_begun() -> None:
         _end_as_interrupted()
 
 
-def hide(folder: str) -> None:
-    """Take the functions of a further folder of ours out of tracebacks."""
-    _OURS.append(str(Path(folder).resolve()) + os.sep)
-
-
 def _told_already(*_arguments: object) -> None:
     pass
-
-
-def _hide_our_frames(error: BaseException | None) -> None:
-    """Take this package's own functions out of the traceback, and out of those that led to it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = _without_ours(error.__traceback__)
-        error = error.__cause__ or error.__context__
-
-
-def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
-    kept = []
-    while trace is not None:
-        if not _is_ours(trace.tb_frame.f_code.co_filename):
-            kept.append(trace)
-        trace = trace.tb_next
-    following = None
-    for entry in reversed(kept):
-        entry.tb_next = following
-        following = entry
-    return following
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(tuple(_OURS))

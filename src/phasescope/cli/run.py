@@ -19,12 +19,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phasescope.capture import own_frames
 from phasescope.cli import WRONG_USAGE, CommandError
 from phasescope.cli._output import complain
 from phasescope.cli.program import (
     at_the_end,
     end_as_begun,
-    hide,
     program,
 )
 
@@ -128,7 +128,7 @@ def _script_ended(error: BaseException | None) -> None:
 
 
 def _hide_integrations() -> None:
-    hide(str(Path(str(importlib.import_module("phasescope.integrations").__file__)).parent))
+    own_frames.hide(str(Path(str(importlib.import_module("phasescope.integrations").__file__)).parent))
 
 
 def _check(arguments: argparse.Namespace) -> None:

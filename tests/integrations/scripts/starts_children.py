@@ -63,6 +63,15 @@ def fails() -> None:
     raise ValueError("of the script's own")
 
 
+def fails_in_backward() -> None:
+    import torch
+
+    train(2)
+    loss = torch.nn.Linear(4, 2)(torch.ones(2, 4)).exp().sum()
+    loss.backward()
+    loss.backward()
+
+
 def context_of(method: str) -> Any:
     return multiprocessing.get_context(method)
 
@@ -110,8 +119,8 @@ def own_marks(method: str) -> None:
     print(child.exitcode)
 
 
-def child_fails(method: str) -> None:
-    child = context_of(method).Process(target=fails)
+def child_fails(method: str, target: str) -> None:
+    child = context_of(method).Process(target=globals()[target])
     child.start()
     child.join()
     print(child.exitcode)

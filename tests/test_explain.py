@@ -168,6 +168,25 @@ def test_a_healthy_session_has_no_cause_and_no_advice() -> None:
     assert answer.advice == ()
 
 
+def test_below_the_verdict_that_nothing_grows_no_line_sounds_like_growth() -> None:
+    """A batch that is still there at the end of a phase, and gone before the next, is added each time."""
+    assert healthy().phases == ()
+
+
+@pytest.mark.parametrize(("mapped", "is_told"), [(GIB, True), (100 * MIB, False)])
+def test_pages_of_mapped_files_are_said_to_be_no_memory_of_its_own(mapped: int, is_told: bool) -> None:
+    session = MadeSession(backend="cpu", device_id=-1)
+    session.event("start")
+    session.allocated = 2 * GIB
+    for _ in range(60):
+        session.run("step", ms=10)
+        device = {"device_total_bytes": 16 * GIB, "device_used_bytes": 4 * GIB}
+        session.event("sample", metadata={"shared_bytes": mapped}, **device)
+    session.event("stop")
+    held = "\n".join(explain(evidence(session.events)).held)
+    assert ("1.00 GiB are pages of mapped files, which the kernel takes back" in held) is is_told
+
+
 def test_a_session_that_was_killed_says_that_its_memory_was_not_short() -> None:
     answer = explain(evidence(steps(300).events, "dead"))
     assert answer.cause.kind == "killed"

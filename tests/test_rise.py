@@ -68,6 +68,21 @@ def test_steps_inside_of_it_do_not_hide_it() -> None:
     assert answer.evidence.rises[0].path == ("evaluate",)
 
 
+def test_what_an_evaluation_gathers_is_said_where_its_entries_are_steps_as_well() -> None:
+    session = trained(30, backend="cuda", device_id=0)
+    entered = session.enter("evaluate")
+    for _ in range(250):
+        session.run("evaluate", "forward", ms=100, change=20 * MIB)
+        session.sample(entered, device_total_bytes=64 * GIB, device_used_bytes=session.allocated + GIB)
+        loaded = {"libraries": ["torch", "transformers"]}
+        session.event("sample", backend="cpu", device_id=-1, allocator_allocated_bytes=GIB, metadata=loaded)
+    answer = explained(session)
+    assert answer.cause.kind == "growth"
+    assert "outputs, logits or predictions of all batches in a list" in answer.advice[0]
+    assert "`eval_accumulation_steps`" in answer.advice[1]
+    assert ".detach().cpu()" in answer.advice[2]
+
+
 def test_what_runs_out_in_the_end_is_the_same_cause() -> None:
     session = trained()
     entered = session.enter("evaluate")

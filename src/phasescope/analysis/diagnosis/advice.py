@@ -53,7 +53,7 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
     growth = cause.growth
     if growth is None:
         return []
-    lines = keepers(growth, evidence.seen)
+    lines = keepers(growth, evidence.seen, evidence.rises)
     if growth.hours_until_full is not None and not evidence.ending.is_over:
         full = f"at this rate it is full in {hours_text(growth.hours_until_full)}: save a checkpoint before"
         lines.insert(_MOST - 1, full)

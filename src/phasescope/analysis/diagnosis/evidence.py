@@ -65,7 +65,8 @@ class Evidence:
     """One session. `shortage` is the last one that bears on how it ended. `oom_kills` is by how many processes of its
     control group the kernel has killed for memory since it began; None where that is not known. `not_judged` says why
     nothing can be said of growth; None where something can. `rises` are of phases that were open at the end, or are
-    now, the largest first. `unjudged_workers` took much, but were looked at too seldom to tell whether they grow."""
+    now, the largest first. `unjudged_workers` took much, but were looked at too seldom to tell whether they grow.
+    `mapped_bytes` of the resident set were pages of mapped files at the last sample of the host."""
 
     ending: Ending
     summary: Summary
@@ -78,6 +79,7 @@ class Evidence:
     rises: tuple[Rise, ...] = ()
     seen: Seen = field(default_factory=Seen)
     unjudged_workers: Unjudged | None = None
+    mapped_bytes: int | None = None
 
 
 class EvidenceFold:
@@ -125,6 +127,7 @@ class EvidenceFold:
             summary=summary,
             growth=tuple(self._growth.result(is_over=ending.is_over)),
             unjudged_workers=self._growth.unjudged_workers(),
+            mapped_bytes=self._growth.mapped_bytes,
             shortage=shortage if shortage is not None and _bears_on(ending, shortage) else None,
             shortages=self._shortages,
             oom_kills=oom_kills,

@@ -17,6 +17,7 @@ from phasescope.analysis.formatting import (
 )
 
 from .advice import advice
+from .cause import FAILED, NONE
 from .causes import cause, is_growth_known
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
 from .growth_causes import hours_text
@@ -38,6 +39,8 @@ SCHEMA_VERSION = 1
 
 _MOST_PHASES = 5
 _LONGEST_WORDS = 240
+_LEAST_MAPPED_BYTES = 256 << 20
+_MUCH = 0.3  # of the resident set: the pages of an interpreter's own libraries are less
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,17 @@ def _held(evidence: Evidence) -> Iterator[str]:
         return
     for device in evidence.summary.devices:
         yield from _parts(device.label, device.breakdown)
+        if device.label == "host":
+            yield from _mapped(evidence.mapped_bytes, device.allocated_bytes)
+
+
+def _mapped(mapped_bytes: int | None, resident_bytes: int | None) -> Iterator[str]:
+    """What of the process's resident set is no memory of its own, where that is much."""
+    if mapped_bytes and resident_bytes and mapped_bytes >= max(_LEAST_MAPPED_BYTES, _MUCH * resident_bytes):
+        yield (
+            f"  of this process's, {size_text(mapped_bytes)} are pages of mapped files, which the kernel takes back "
+            "when memory is short: they do not count as growth"
+        )
 
 
 def _parts(label: str, breakdown: Breakdown | None) -> Iterator[str]:
@@ -157,12 +171,18 @@ def _phases(evidence: Evidence, why: Cause) -> Iterator[str]:
     for growth in evidence.growth:
         if growth.grows:
             yield from _growth(growth, evidence.ending.is_over)
-    if why.growth is None and why.rise is None:
+    if why.growth is None and why.rise is None and not _is_called_steady(evidence, why):
         rows = [row for row in evidence.summary.rows if row.path and row.allocated_delta_mean_bytes]
         rows.sort(key=lambda row: -(row.allocated_delta_mean_bytes or 0))
         for row in rows[:_MOST_PHASES]:
             if (row.allocated_delta_mean_bytes or 0) > 0:
                 yield f"{elide(path_text(row.path), 60)} adds {size_text(row.allocated_delta_mean_bytes)} each time"
+
+
+def _is_called_steady(evidence: Evidence, why: Cause) -> bool:
+    """Whether the headline says that nothing grows: what a phase adds on average, and gives back elsewhere, is not to
+    sound otherwise below it."""
+    return why.kind in (NONE, FAILED) and is_growth_known(evidence)
 
 
 def _rise(rise: Rise) -> str:

@@ -16,7 +16,7 @@ from .library_counts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .growth import Growth
     from .library_counts import Seen
@@ -27,12 +27,12 @@ _FEWEST_NEW = 3  # so many more of them in the second half of the time are no st
 _BYTES_PER_BLOCK = 64
 _SMALL_SHARE = 0.3  # of the growth, that small objects account for
 _NUMBERS_OF_TORCH = "keep numbers, not tensors: `loss.item()` or `loss.detach()`, else each one keeps its whole graph"
-_EVALUATIONS = frozenset({"evaluate", "evaluation", "validate", "validation", "predict", "test"})
+_EVALUATIONS = frozenset({"eval", "evaluate", "evaluation", "val", "validate", "validation", "predict", "test"})
 _TENSORS = ("torch", "tensorflow", "keras", "jax")
 
 
-def keepers(growth: Growth, seen: Seen) -> list[str]:
-    """Lines of advice, the likeliest first."""
+def keepers(growth: Growth, seen: Seen, rises: Sequence[Rise] = ()) -> list[str]:
+    """Lines of advice, the likeliest first. `rises` are of phases that are open, or were at the end."""
     found, where = list(_seen(seen)), suspects(growth)
     if found:
         return [*found, f"look for where that comes from in {where.rstrip(',')}"]
@@ -41,15 +41,25 @@ def keepers(growth: Growth, seen: Seen) -> list[str]:
             f"look in {where} for lists and dicts of small Python objects: by their number those are most of it",
             "tracemalloc shows which line makes them",
         ]
-    is_evaluation = growth.per is not None and bool(_EVALUATIONS & set(growth.per))
-    if is_evaluation:
-        return [*_gathered(where, growth.device, seen), *_finding(growth, seen)]
+    evaluation = next((rise for rise in rises if _is_evaluation(rise.path) and _is_behind(rise, growth)), None)
+    if evaluation is not None or _is_evaluation(growth.per or ()):
+        within = where if evaluation is None else f"all of {path_text(evaluation.path)}, and around it,"
+        return [*_gathered(within, growth.device, seen), *_finding(growth, seen)]
     lines = [f"look in {where} for what is kept from step to step: {_possible(growth, seen)}"]
     others = any(library in (seen.libraries or ()) for library in _TENSORS)
     if others or seen.libraries is None or growth.device != _HOST:
         is_torch = seen.has("torch") or not others
         lines.append(_NUMBERS_OF_TORCH if is_torch else "keep numbers, not tensors: `float(loss)`")
     return [*lines, *_finding(growth, seen)]
+
+
+def _is_evaluation(path: Sequence[str]) -> bool:
+    return any(name.lower() in _EVALUATIONS for name in path)
+
+
+def _is_behind(rise: Rise, growth: Growth) -> bool:
+    """Whether the open phase took most of what grew."""
+    return rise.rises and rise.device == growth.device and rise.risen_bytes >= growth.bytes_per_step * growth.steps / 2
 
 
 def _possible(growth: Growth, seen: Seen) -> str:

@@ -137,6 +137,11 @@ def test_an_exit_code_is_told_where_it_left_the_phases(code: int, error: str, th
             "exception",
             "ended with exit code 1: no data",
         ),
+        (
+            {"error_type": "SystemExit", "error": "SystemExit, while handling KeyError: loss", "exit_code": 1},
+            "exception",
+            "ended with exit code 1, while handling KeyError: loss",
+        ),
         ({"error_type": "SystemExit", "error": "SystemExit", "exit_code": 0}, "finished", "finished with SystemExit"),
         ({"exit_code": 0}, "finished", "finished: the interpreter exited"),
         ({"error_type": "KeyError", "error": "KeyError: loss"}, "exception", "ended by an exception: KeyError: loss"),

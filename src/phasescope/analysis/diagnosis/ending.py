@@ -37,7 +37,7 @@ _LONGEST_WORDS = 180  # of an exception; `context` has more of them
 _LONGEST_PATH = 80
 _AFTER = " after "
 _EXITS = ("SystemExit", "GeneratorExit")
-_OF_EXIT = "SystemExit: "
+_OF_EXIT = "SystemExit"
 INTERRUPT = "KeyboardInterrupt"
 _CLEAN = (None, "", "the interpreter exited")  # of a session: nothing was on its way out of it
 _UNSURE = "stopped after "  # in an `except` or a `finally`
@@ -247,8 +247,8 @@ def _exited(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool,
     if raised is None or raised.error_type not in _EXITS:
         return FINISHED, True, f"finished with {_short(name)}", None
     if raised.exit_code:
-        words = _short((raised.context or "").partition(_OF_EXIT)[2], _LONGEST_WORDS).rstrip(". ")
-        text = f"ended with exit code {raised.exit_code}{': ' if words else ''}{words}{_in(raised)}"
+        words = _short((raised.context or "").partition(_OF_EXIT)[2], _LONGEST_WORDS).rstrip(". ")  # ": no data"
+        text = f"ended with exit code {raised.exit_code}{words}{_in(raised)}"
         return EXCEPTION, is_sure, text, raised
     return FINISHED, True, f"finished with {_short(raised.error_type or '')}{_in(raised)}", raised
 

@@ -665,3 +665,23 @@ def test_odd_events_are_no_trouble(event: dict[str, Any], state: str) -> None:
     answer = explain(evidence([event], state))
     assert str(answer)
     assert answer.to_dict()["schema_version"] == 1
+
+
+def test_a_leak_that_noise_hides_is_called_too_noisy_and_nothing_sounds_otherwise() -> None:
+    kinds = set()
+    for seed in range(40):
+        rng, session = random.Random(seed), MadeSession()
+        session.event("start")
+        for number in range(200):
+            entered = session.enter("step")
+            session.now_ns += 10_000_000
+            session.allocated = GIB + number * MIB + round(rng.gauss(0, 60) * MIB)
+            entered.exit(allocated_delta_bytes=MIB)
+        session.event("stop")
+        answer = explain(evidence(session.events))
+        kinds.add(answer.cause.kind)
+        if answer.cause.kind == "none":
+            assert "whether its memory grows is not known: too noisy to tell (between " in answer.cause.text
+            assert answer.phases == ()
+            assert not answer.cause.certain
+    assert kinds == {"none", "growth"}

@@ -118,3 +118,17 @@ def test_floors_that_rise_by_a_jump_or_two_are_stairs() -> None:
     assert not are_stairs([0, 0, 30, 30, 60, 60, 90, 90], 1)
     assert not are_stairs([0, 0, 0, 0, 0, 90, 90, 91], 30), "noise that high tells of no jump"
     assert not are_stairs([0, 50, 10, 60, 20, 70, 30, 80], 1), "what is given back is noise as well"
+
+
+@pytest.mark.parametrize(
+    "name", ["1 MiB per step under noise of 50 MiB", "1 MiB per step under uniform noise over 200 MiB"]
+)
+def test_a_leak_under_too_much_noise_is_not_called_healthy(name: str) -> None:
+    found = [trend(LEAKING[name](random.Random(seed), 200)) for seed in range(RUNS)]
+    assert sum(result is not None and (result.grows or result.unclear) for result in found) / RUNS >= 0.97
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_what_is_healthy_is_seldom_called_too_noisy(name: str) -> None:
+    found = [trend(HEALTHY[name](random.Random(seed), 200)) for seed in range(100)]
+    assert sum(result is not None and result.unclear for result in found) / 100 <= 0.2

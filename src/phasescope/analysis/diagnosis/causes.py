@@ -47,7 +47,7 @@ from .growth_causes import (
     per,
     rise_behind,
 )
-from .growth_text import called, not_known_of_workers
+from .growth_text import called, not_known_of_workers, too_noisy
 from .host_limits import (
     LIMITS,
     are_mappings_used_up,
@@ -87,7 +87,8 @@ def cause(evidence: Evidence) -> Cause:
         return Cause(KILLED_OUTSIDE, gone, certain=False)
     if kind == EXCEPTION:
         return _of_exception(evidence, None)
-    return Cause(NONE, _healthy(evidence), certain=is_growth_known(evidence) and evidence.unjudged_workers is None)
+    is_certain = _why_not_known(evidence) is None and evidence.unjudged_workers is None
+    return Cause(NONE, _healthy(evidence), certain=is_certain)
 
 
 def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
@@ -170,31 +171,42 @@ def is_growth_known(evidence: Evidence) -> bool:
     return any(growth.device != WORKERS for growth in evidence.growth)
 
 
+def _why_not_known(evidence: Evidence) -> str | None:
+    """Why it is not known whether memory grows; None where it is known."""
+    if not is_growth_known(evidence):
+        return "too few steps"
+    noisy = too_noisy(evidence.growth)
+    if noisy is None:
+        return None
+    low, high = (change_text(round(rate)) for rate in (noisy.low_bytes_per_step, noisy.high_bytes_per_step))
+    return f"too noisy to tell (between {low} and {high} {per(noisy)} on {noisy.device}); more steps will"
+
+
 def _healthy(evidence: Evidence) -> str:
-    is_known, caught = is_growth_known(evidence), evidence.shortages
+    why, caught = _why_not_known(evidence), evidence.shortages
     if caught:
-        grows = "it does not grow" if is_known else "whether it grows is not known: too few steps"
+        grows = "it does not grow" if why is None else f"whether it grows is not known: {why}"
         workers = not_known_of_workers(evidence.unjudged_workers)
         return f"Memory ran out {_times(caught)} and was caught; {grows}{workers}."
-    if is_known:
+    if why is None:
         if evidence.unjudged_workers is not None:
             return f"Its own memory does not grow and did not run out{not_known_of_workers(evidence.unjudged_workers)}."
         return "Its memory does not grow and did not run out."
-    return "Nothing went wrong, as far as can be told; whether its memory grows is not known: too few steps."
+    return f"Nothing went wrong, as far as can be told; whether its memory grows is not known: {why}."
 
 
 def _fared(evidence: Evidence) -> str:
     """How memory fared in a training that something else ended. Libraries raise what they like when memory runs out:
     only of Ctrl-C it is sure that it did not."""
-    is_known, caught = is_growth_known(evidence), evidence.shortages
+    why, caught = _why_not_known(evidence), evidence.shortages
     ran_out = "did not run out" if evidence.ending.error_type == INTERRUPT else "is not known to have run out"
     if caught:
-        grew = "and did not grow" if is_known else "and whether it grew is not known: too few steps"
+        grew = "and did not grow" if why is None else f"and whether it grew is not known: {why}"
         return f"memory ran out {_times(caught)} before and was caught, {grew}"
-    if is_known:
+    if why is None:
         workers = not_known_of_workers(evidence.unjudged_workers)
         return f"its {'own ' if workers else ''}memory did not grow and {ran_out}{workers}"
-    return f"its memory {ran_out}, and whether it grew is not known: too few steps"
+    return f"its memory {ran_out}, and whether it grew is not known: {why}"
 
 
 def _times(count: int) -> str:

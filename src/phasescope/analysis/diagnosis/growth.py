@@ -69,7 +69,7 @@ class Growth:
     says for each phase what it keeps per step, less what those inside it keep; `outside`: it is between the phases that
     the memory stays. `hours_until_full` is from the last event on, at the estimated rate.
 
-    `children` is there where the device is `WORKERS`.
+    `children` is there where the device is `WORKERS`. `unclear`: it may grow, and varies too much to tell.
 
     On the host the phases are those in which the resident set grows: memory that was freed is used again, so what one
     phase keeps can show as growth of the next.
@@ -88,6 +88,7 @@ class Growth:
     retained_bytes: tuple[tuple[tuple[str, ...], float], ...]
     outside: bool = False
     children: Children | None = None
+    unclear: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -262,6 +263,7 @@ class GrowthFold:
         return Growth(
             device=label,
             grows=trend.grows,
+            unclear=trend.unclear,
             per=step,
             steps=timed.series.steps,
             bytes_per_step=trend.slope,

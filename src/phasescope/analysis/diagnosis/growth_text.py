@@ -47,6 +47,12 @@ def called(growth: Growth) -> str:
     return "the memory of its data workers" if is_loaders else "the memory of its child processes"
 
 
+def too_noisy(found: Sequence[Growth]) -> Growth | None:
+    """The one that may grow and varies too much to tell: of several the fastest. Workers have words of their own."""
+    unclear = [growth for growth in found if growth.unclear and growth.device != WORKERS]
+    return max(unclear, key=lambda growth: growth.bytes_per_step, default=None)
+
+
 def not_known_of_workers(found: Unjudged | None) -> str:
     """The end of a sentence that says that nothing else grows: empty where that goes for the data workers too."""
     if found is None:

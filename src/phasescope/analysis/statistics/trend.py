@@ -38,6 +38,8 @@ _LASTING = 0.5  # the last third must grow at least at this part of the rate of 
 # of the average rate, or beyond doubt at a tenth of it.
 _COMPARABLE, _LEFT = 0.5, 0.1
 _ABOVE_SCATTER = 2.0  # and the whole rise be this often the scatter of the floors around it
+# Less than that says nothing of a trend, but where the noise is this part of the rise, nor is its absence shown.
+_MAY_RISE, _NOISY, _LEAST_UNCLEAR = 10, 0.05, 8 << 20
 _WAVES = 256  # steps: fewer may all lie within one wave of garbage, or two
 _LEAST_RISE = 1 << 20  # and no less than this, in bytes: an interpreter's own memory moves by some pages
 
@@ -47,7 +49,8 @@ class Trend(NamedTuple):
 
     The bounds are the 4th smallest and 4th largest of the slopes between any two of eight stretches of that half: some
     99 % confidence where the floors scatter independently. `grows` says whether that is growth and not one of the
-    things that look like it; `steps` are those of the whole series.
+    things that look like it; `steps` are those of the whole series. `unclear`: it may grow, and varies too
+    much to tell.
     """
 
     slope: float
@@ -55,6 +58,7 @@ class Trend(NamedTuple):
     high: float
     grows: bool
     steps: int
+    unclear: bool = False
 
 
 class Series:
@@ -110,7 +114,8 @@ def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
         and _lasts(kept, slope)
     )
     per_step = 1 / steps_per_value
-    return Trend(slope * per_step, low * per_step, high * per_step, grows, len(values) * steps_per_value)
+    unclear = not grows and values[-1] >= whole.floors[0] and _is_unclear(whole, lately, len(kept))
+    return Trend(slope * per_step, low * per_step, high * per_step, grows, len(values) * steps_per_value, unclear)
 
 
 class _Floors:
@@ -148,6 +153,19 @@ class _Floors:
         rests = sorted(floor - slope * at for at, floor in zip(self.at, self.floors, strict=True))
         middle = (rests[_BLOCKS // 2 - 1] + rests[_BLOCKS // 2]) / 2
         return sorted(abs(rest - middle) for rest in rests)[_BLOCKS // 2]
+
+
+def _is_unclear(whole: _Floors, lately: _Floors, count: int) -> bool:
+    """Whether it rises by more than nothing, and it is its noise for which that can not be called growth."""
+    slope, _, _ = whole.slopes()
+    rise = slope * count
+    return (
+        rise >= _LEAST_UNCLEAR
+        and whole.kendall() >= _MAY_RISE
+        and lately.slopes()[0] >= _LEFT * slope
+        and whole.spread >= _NOISY * rise
+        and not are_stairs(whole.floors, whole.spread)
+    )
 
 
 def _lasts(values: Sequence[int], lately: float) -> bool:

@@ -35,6 +35,11 @@ class Scopes:
         """The name of the innermost open phase."""
         return self._open[-1][0] if self._open else None
 
+    @property
+    def are_open(self) -> bool:
+        """Whether all of them were begun under a session, and none has ended otherwise."""
+        return all(scope._open for _, scope in self._open)
+
     def enter(self, name: str, **attributes: object) -> None:
         """Open a phase inside the innermost one."""
         scope = phase(name, **attributes)

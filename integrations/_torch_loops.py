@@ -94,6 +94,10 @@ class Loop:
         self._step = None
         self._scopes.leave_all(error)
 
+    def is_in_session(self) -> bool:
+        """Whether all that is open was begun while a session ran: a child's begins with the first phase."""
+        return self._scopes.are_open
+
     # Fetches
 
     def fetch_begins(self, iterator: Any) -> None:

@@ -72,7 +72,8 @@ def _loop() -> Loop:
     session = phasescope.current()
     session_id = None if session is None else session.session_id
     if _threads.session_id != session_id:
-        _threads.loop.leave_all(None)
+        if _threads.session_id is not None or not _threads.loop.is_in_session():  # else it began with what is open
+            _threads.loop.leave_all(None)
         _threads.session_id = session_id
     return _threads.loop
 

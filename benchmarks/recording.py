@@ -158,7 +158,7 @@ def _ring(folder: Path) -> Path:
     os.close(file.fd)
     with Path(file.path).open("rb") as kept:
         size_bytes = Path(file.path).stat().st_size
-        reader = ring.RingReader(lambda size, offset: os.pread(kept.fileno(), size, offset), size_bytes)
+        reader = ring.RecordReader(lambda size, offset: os.pread(kept.fileno(), size, offset), size_bytes)
         assert reader.last_sequence() == EVENTS
     return Path(file.path)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fakes.rings import CONSTANTS, MemoryRing
 from made_events import MadeSession
 from made_recordings import steps
-from phasescope.readers.reader import Reader
+from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings.recorder import line_of
 from phasescope.wire.codec import encode
 
@@ -83,7 +83,7 @@ def recordings(draw: st.DrawFn) -> bytes:
     ring = MemoryRing(constants=CONSTANTS)
     for fields in draw(st.lists(packed_events(), min_size=1, max_size=30)):
         ring.writer.append(encode(fields))
-    events = Reader(ring.read, lambda: ring.layout.size, None).events()
+    events = RingReader(ring.read, lambda: ring.layout.size, None).events()
     lines = [line_of(draw(changed(event))) for event in events]
     return b"".join(lines) + line_of(MadeSession().event("stop"))
 

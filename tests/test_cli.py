@@ -24,6 +24,7 @@ from phasescope.cli import (
     demo,
     tail,
 )
+from phasescope.readers.ring_reader import RingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -465,7 +466,7 @@ def test_tail_follows_a_live_session_line_by_line_until_it_is_killed(training: T
 def test_tail_shows_no_event_twice_and_leaves_none_out(last: int, directory: Path) -> None:
     """Events that are written while it turns from the last ones to the new ones are the delicate ones."""
 
-    class Busy(phasescope.Reader):
+    class Busy(RingReader):
         def events(self, last: int | None = None) -> list[dict[str, Any]]:
             for _ in range(10):
                 with phasescope.phase("meanwhile"):

@@ -308,8 +308,7 @@ def test_a_tmpfs_that_fills_up_while_it_runs_stops_no_event_and_kills_nobody(sma
 def test_a_shared_memory_that_is_too_small_is_passed_over_for_the_next_place(small_tmpfs: Path, result: str) -> None:
     """It has room for the ring, but the training's data loaders need it as well."""
     code = (
-        "import os\n"
-        "from phasescope.wire import ring_files\n"
+        "import os; from phasescope.wire import ring_files; "
         "ring_files.places = lambda directory=None: os.environ['T'].split()"
     )
     second = small_tmpfs.parent / "second"

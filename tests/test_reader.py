@@ -16,7 +16,6 @@ import pytest
 import phasescope
 from fakes import rings as made
 from phasescope import (
-    Reader,
     RingError,
     SessionNotFoundError,
     _os_compat,
@@ -24,6 +23,7 @@ from phasescope import (
     phase,
     validate_event,
 )
+from phasescope.readers.ring_reader import RingReader
 from phasescope.testing import FakeBackend
 from reading import check_order, until
 
@@ -302,6 +302,7 @@ def test_a_reader_whose_descriptor_was_closed_opens_its_file_again_and_no_other(
     session = ended(clock)
     assert session.path is not None
     with attach(session.path) as reader:
+        assert isinstance(reader, RingReader)
         assert reader._file is not None
         assert reader._file.fd is not None
         os.close(reader._file.fd)
@@ -347,6 +348,7 @@ def test_follow_from_the_start_gives_what_is_kept_as_well(elsewhere: Elsewhere) 
 def test_follow_waits_and_is_woken_by_the_next_event(elsewhere: Elsewhere) -> None:
     waited, seen = threading.Event(), []
     with attach(elsewhere.pid) as reader:
+        assert isinstance(reader, RingReader)
         real = reader._pause
 
         def pause(seconds: float) -> object:
@@ -501,6 +503,7 @@ def test_a_record_that_is_whole_but_no_event_is_counted_as_damage(rings: Path) -
 def test_a_closed_reader_holds_no_file_and_says_that_it_is_closed(session: Session) -> None:
     reader = attach(session.pid)
     following = reader.follow()
+    assert isinstance(reader, RingReader)
     assert reader._file is not None
     fd = reader._file.fd
     assert fd is not None
@@ -529,7 +532,7 @@ def test_a_reader_is_closed_by_its_with_and_by_being_forgotten(session: Session)
     with attach(session.pid) as reader:
         assert open_here() == before + 1
     assert open_here() == before
-    forgotten = Reader.open(reader.path or "")
+    forgotten = RingReader.open(reader.path or "")
     assert open_here() == before + 1
     del forgotten
     until(lambda: open_here() == before)
@@ -539,6 +542,7 @@ def test_closing_a_reader_ends_a_follower_in_another_thread(session: Session) ->
     ended_with: list[str] = []
     waiting = threading.Event()
     reader = attach(session.pid)
+    assert isinstance(reader, RingReader)
     real = reader._pause
 
     def pause(seconds: float) -> object:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing
 from made_packed import LINES, packed_events, recordings, with_wrong_bytes
-from phasescope.readers.reader import Reader
+from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings import row_batches
 from phasescope.recordings.columns import (
     COMMON,
@@ -57,7 +57,7 @@ def rows_of(found: Iterable[Rows]) -> list[dict[str, Any]]:
     return listed
 
 
-def check_ring(reader: Reader) -> None:
+def check_ring(reader: RingReader) -> None:
     expected = rows_of(of_events(reader.iter_events()))
     damaged = reader.damaged
     assert rows_of(of_ring(reader)) == expected
@@ -80,7 +80,7 @@ def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes
         ring.writer.append(encode(fields))
     for payload in broken:
         ring.writer.append(bytes(Raw(payload)))
-    check_ring(Reader(ring.read, lambda: ring.layout.size, None))
+    check_ring(RingReader(ring.read, lambda: ring.layout.size, None))
 
 
 @SLOWLY

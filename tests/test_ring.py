@@ -16,8 +16,8 @@ from phasescope.wire import ring
 from phasescope.wire.ring import (
     MAX_PAYLOAD_BYTES,
     MIN_CAPACITY_BYTES,
+    RecordReader,
     RingError,
-    RingReader,
 )
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def test_the_last_sequence_is_known_without_reading_all(count: int) -> None:
         asked.append(size)
         return made.read(size, offset)
 
-    assert RingReader(read, made.layout.size).last_sequence() == count
+    assert RecordReader(read, made.layout.size).last_sequence() == count
     assert sum(asked) < 2 * made.layout.segment + 4 * KIB
 
 
@@ -236,7 +236,7 @@ def test_no_interleaving_of_reads_and_writes_gives_a_false_record_or_a_wrong_cou
     made = MemoryRing()
     made.write(700)
     between = Interleaved(made, schedule)
-    reader = RingReader(between.read, made.layout.size)
+    reader = RecordReader(between.read, made.layout.size)
     between.armed = True
     records = []
     while schedule:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import phasescope
 from fakes.rings import CONSTANTS, MemoryRing, payload_of, read_all, reader_of
 from phasescope import RingError, projected_record_to_dict
-from phasescope.readers.reader import Reader
+from phasescope.readers.ring_reader import RingReader
 from phasescope.wire import codec, ring, ring_sweep
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def in_time() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def reader_on(data: bytes) -> Reader:
-    return Reader(lambda size, offset: data[offset : offset + size], lambda: len(data), None)
+def reader_on(data: bytes) -> RingReader:
+    return RingReader(lambda size, offset: data[offset : offset + size], lambda: len(data), None)
 
 
-def look(reader: Reader) -> list[dict[str, Any]]:
+def look(reader: RingReader) -> list[dict[str, Any]]:
     """All that a reader can do; the events are such that others can take them."""
     assert reader.state in ("running", "stopped", "dead")
     assert reader.heartbeat_ns >= 0
@@ -338,7 +338,7 @@ class Moving:
 def test_a_ring_that_moves_while_it_is_read_does_not_hold_a_reader(live: Callable[[int], tuple[int, int]]) -> None:
     moving = Moving(WRAPPED, live)
     with in_time(), contextlib.suppress(RingError):
-        reader = ring.RingReader(moving.read, len(WRAPPED))
+        reader = ring.RecordReader(moving.read, len(WRAPPED))
         read_all(reader)
         reader.seek_end()
         reader.last_sequence()
@@ -570,7 +570,7 @@ def test_a_huge_file_that_is_made_to_be_slow_is_given_up(filling: bytes) -> None
     def read(size: int, offset: int) -> bytes:
         return HEADER_OF_ALL[offset : offset + size] if offset < 4096 else block[:size]
 
-    reader = Reader(read, lambda: 4096 + 2**36, None)
+    reader = RingReader(read, lambda: 4096 + 2**36, None)
     with in_time():
         assert reader.events() == []
         assert reader.written == 0

@@ -16,6 +16,7 @@ import pytest
 import phasescope
 from fakes.rings import HEADER_BYTES, forked, let_go, new_file, oldest_kept, payload_of, read_all, ring_of
 from phasescope import phase, validate_event
+from phasescope.readers.ring_reader import RingReader
 from phasescope.testing import FakeBackend
 from phasescope.wire import ring, ring_files, ring_sweep
 
@@ -140,6 +141,7 @@ def whole_events(reader: Reader) -> list[dict[str, Any]]:
         validate_event(event)
     assert reader.damaged == 0
     assert len(events) + reader.missed == reader.written
+    assert isinstance(reader, RingReader)
     raw = reader._new_ring()
     lengths = [HEADER_BYTES + len(payload) for _, payload in read_all(raw)]
     segments = raw.layout.capacity // raw.layout.segment

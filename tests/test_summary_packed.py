@@ -18,13 +18,13 @@ from made_packed import BIG, LINES, packed_events, recordings, with_wrong_bytes
 from made_recordings import ENDINGS
 from phasescope import attach
 from phasescope.analysis.summary.summary import Summary, summarize
-from phasescope.readers.reader import Reader
+from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings.reader import RecordingReader
 from phasescope.recordings.recorder import line_of
 from phasescope.wire.codec import Raw, encode
 
 
-def by_events(reader: Reader) -> Summary:
+def by_events(reader: phasescope.Reader) -> Summary:
     events = reader.events()
     return summarize(events, missed=reader.missed, damaged=reader.damaged)
 
@@ -72,7 +72,7 @@ def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes
         ring.writer.append(encode(fields))
     for payload in broken:
         ring.writer.append(bytes(Raw(payload)))
-    reader = Reader(ring.read, lambda: ring.layout.size, None)
+    reader = RingReader(ring.read, lambda: ring.layout.size, None)
     assert reader.summary() == by_events(reader)
 
 

@@ -412,7 +412,7 @@ def test_an_export_is_json_for_this_user_alone_and_it_is_said_where(
 def test_a_name_from_a_ring_does_not_choose_where_an_export_goes(rings: Path, tmp_path: Path) -> None:
     folder = tmp_path / "exports"
     folder.mkdir()
-    from phasescope.readers.reader import attach
+    from phasescope._attach import attach
     from phasescope.views.catalogue import Entry
     from phasescope.views.top.export import export
     from phasescope.views.top.shown_session import Watched

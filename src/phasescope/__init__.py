@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as `typing` has it, which alone would cost more than all else here
 if TYPE_CHECKING:
+    from phasescope._attach import attach
     from phasescope._log import PhasescopeWarning
     from phasescope._version import VERSION as __version__
     from phasescope.capture.backend_selection import BackendUnavailableError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
         stop,
     )
     from phasescope.capture.track import track
-    from phasescope.readers.reader import Reader, SessionNotFoundError, attach
+    from phasescope.readers.reader import Reader, SessionNotFoundError
     from phasescope.wire.envelope import (
         TELEMETRY_PROJECTION_SCHEMA_VERSION,
         ProjectedTelemetryRecord,
@@ -38,7 +39,7 @@ _HOMES = {
     "Session": "capture.session",
     "SessionNotFoundError": "readers.reader",
     "TELEMETRY_PROJECTION_SCHEMA_VERSION": "wire.envelope",
-    "attach": "readers.reader",
+    "attach": "_attach",
     "current": "capture.session",
     "phase": "capture.phases",
     "project_telemetry_mapping": "wire.envelope",

@@ -50,8 +50,8 @@ class MemoryRing:
     def data(self) -> bytes:
         return self.buffer[:]
 
-    def reader(self) -> ring.RingReader:
-        return ring.RingReader(self.read, self.layout.size)
+    def reader(self) -> ring.RecordReader:
+        return ring.RecordReader(self.read, self.layout.size)
 
     def write(self, count: int) -> None:
         """The next `count` records, each what `payload_of` says."""
@@ -59,12 +59,12 @@ class MemoryRing:
             self.writer.append(payload_of(self.writer.sequence + 1))
 
 
-def reader_of(data: bytes) -> ring.RingReader:
+def reader_of(data: bytes) -> ring.RecordReader:
     """A reader of these bytes. Raises RingError."""
-    return ring.RingReader(lambda size, offset: data[offset : offset + size], len(data))
+    return ring.RecordReader(lambda size, offset: data[offset : offset + size], len(data))
 
 
-def read_all(reader: ring.RingReader) -> list[tuple[int, bytes]]:
+def read_all(reader: ring.RecordReader) -> list[tuple[int, bytes]]:
     """All records that are there now."""
     return [record for batch in reader.batches() for record in batch]
 
@@ -138,11 +138,11 @@ def new_file(
 
 
 @contextlib.contextmanager
-def ring_of(path: Path | str) -> Iterator[ring.RingReader]:
+def ring_of(path: Path | str) -> Iterator[ring.RecordReader]:
     """The records of a real file, as it is now and goes on to be."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        yield ring.RingReader(lambda size, offset: os.pread(fd, size, offset), os.fstat(fd).st_size)
+        yield ring.RecordReader(lambda size, offset: os.pread(fd, size, offset), os.fstat(fd).st_size)
     finally:
         os.close(fd)
 

@@ -23,7 +23,7 @@ from phasescope.capture.oom_snapshots import Snapshots
 from phasescope.capture.options import Options
 from phasescope.capture.sampler import Sampler
 from phasescope.capture.thresholds import Thresholds
-from phasescope.readers.reader import Reader
+from phasescope.readers.ring_reader import RingReader
 from phasescope.wire import ring_files, ring_sweep
 
 if TYPE_CHECKING:
@@ -453,16 +453,16 @@ class Session:
         """How many phases were closed twice, or after the session that they belong to."""
         return self._recorder.irregular
 
-    def reader(self) -> Reader:
+    def reader(self) -> RingReader:
         """A reader of this session's ring, as `attach()` gives one; also where the file was removed meanwhile."""
         return self._open_reader(self._reader)
 
-    def _open_reader(self, other: Reader | None) -> Reader:
+    def _open_reader(self, other: RingReader | None) -> RingReader:
         writer = self._ring.writer
         if self._ring.path is not None:
-            return Reader.of_own(self._ring.path, lambda: writer.memory, self._recorder.beat, other)
+            return RingReader.of_own(self._ring.path, lambda: writer.memory, self._recorder.beat, other)
         buffer = self._ring.buffer
-        return Reader(lambda size, offset: bytes(buffer[offset : offset + size]), lambda: len(buffer), None)
+        return RingReader(lambda size, offset: bytes(buffer[offset : offset + size]), lambda: len(buffer), None)
 
     def events(self, last: int | None = None) -> list[dict[str, Any]]:
         """The events that the ring holds, or the last so many: TelemetryEvent v3 dicts, the oldest first."""

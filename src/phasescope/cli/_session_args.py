@@ -53,7 +53,8 @@ def add_directory(parser: argparse.ArgumentParser) -> None:
 @contextlib.contextmanager
 def opened(target: str | None, directory: str | None) -> Iterator[Reader]:
     """The session's reader. What can not be found or read ends the command with one line."""
-    from phasescope.readers.reader import SessionNotFoundError, attach
+    from phasescope._attach import attach
+    from phasescope.readers.reader import SessionNotFoundError
     from phasescope.wire.ring import RingError
 
     try:

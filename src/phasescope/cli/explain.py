@@ -108,13 +108,13 @@ def _oom_kills(reader: Reader) -> int | None:
 
 def _newest(directory: str | None) -> str | None:
     """The session that began last, of those that can be read."""
-    from phasescope.readers.reader import Reader
+    from phasescope.readers.ring_reader import RingReader
     from phasescope.wire import ring_files
     from phasescope.wire.ring import RingError
 
     for path in ring_files.find(directory):
         with contextlib.suppress(OSError, RingError):
-            Reader.open(path).close()
+            RingReader.open(path).close()
             return str(path)
     return None
 

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 def describe(path: Path) -> dict[str, Any]:
     """One ring file as the JSON output shows it, and for the table `health`; a file that can not be read:
     `error`."""
-    from phasescope.readers.reader import attach
+    from phasescope._attach import attach
     from phasescope.wire.ring import RingError
 
     try:

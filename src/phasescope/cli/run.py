@@ -176,7 +176,7 @@ def _warnings_as_complaints() -> Iterator[None]:
 def _latest(session: Session) -> Reader:
     """The session itself, or where the script stopped that and began others, the last of those."""
     from phasescope import current
-    from phasescope.readers.reader import attach
+    from phasescope._attach import attach
     from phasescope.wire import ring_files
 
     running = current()

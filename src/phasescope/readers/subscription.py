@@ -11,14 +11,14 @@ from phasescope.wire.envelope import project_owned_event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from phasescope.readers.reader import Reader
+    from phasescope.readers.ring_reader import RingReader
     from phasescope.wire.envelope import ProjectedTelemetryRecord
 
 
 class Subscription:
     """A callback and its thread. It ends by itself when the session does."""
 
-    def __init__(self, reader: Reader, callback: Callable[[ProjectedTelemetryRecord], object]) -> None:
+    def __init__(self, reader: RingReader, callback: Callable[[ProjectedTelemetryRecord], object]) -> None:
         self.errors = 0
         self._reader = reader
         self._callback = callback

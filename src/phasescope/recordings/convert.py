@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings import chrome_trace, parquet, perfetto
 from phasescope.recordings.formats import (
     CHROME,
@@ -21,13 +22,14 @@ from phasescope.recordings.jsonl_writer import Writer
 from phasescope.recordings.notes import Note
 from phasescope.recordings.reader import RecordingReader
 from phasescope.recordings.recorder import line_of
-from phasescope.recordings.row_batches import of_ring
+from phasescope.recordings.row_batches import of_events, of_ring
 from phasescope.recordings.trace_model import Process, Tracer, entered_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from phasescope.readers.reader import Reader
+    from phasescope.recordings.columns import Rows
     from phasescope.recordings.trace_model import Item
 
 _PIDS_FROM = 1 << 22
@@ -86,10 +88,15 @@ def _jsonl(readers: Sequence[Reader], path: Path) -> parquet.Written:
     return parquet.Written(count, 0)
 
 
+def _rows(reader: Reader) -> Iterator[Rows]:
+    if isinstance(reader, RecordingReader):
+        return reader.iter_rows()
+    return of_ring(reader) if isinstance(reader, RingReader) else of_events(reader.iter_events())
+
+
 def _parquet(readers: Sequence[Reader], path: Path) -> parquet.Written:
     (reader,) = readers
-    batches = reader.iter_rows() if isinstance(reader, RecordingReader) else of_ring(reader)
-    return parquet.write(batches, path, lambda: last_note(reader).to_event())
+    return parquet.write(_rows(reader), path, lambda: last_note(reader).to_event())
 
 
 def _trace(write: Callable[[Iterable[Item], BinaryIO], None]) -> Callable[[Sequence[Reader], Path], parquet.Written]:

@@ -31,7 +31,7 @@ from phasescope.recordings.source import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
 
     from phasescope.analysis.summary.packed_summary import Watch
     from phasescope.recordings.columns import Rows
@@ -64,15 +64,9 @@ class RecordingReader(Reader):
     counts the events of the file's other sessions, by their id.
     """
 
-    packed = False
-
     def __init__(self, source: Source, path: Path, session: str | None = None) -> None:
         """Raises SessionNotFoundError where the file holds no event, or none of `session` (an id or its beginning)."""
-        self.path = path
-        self.missed = 0
-        self.damaged = 0
-        self.problems: Sequence[Problem] = ()
-        self.others: Mapping[str, int] = {}
+        super().__init__(path)
         self._source: Source | None = source
         self._counted: int | None = None
         self._given = False
@@ -89,9 +83,6 @@ class RecordingReader(Reader):
     def close(self) -> None:
         """Whatever is read afterwards raises ValueError."""
         self._source = None
-
-    def __enter__(self) -> RecordingReader:
-        return self
 
     def __repr__(self) -> str:
         return f"<phasescope.RecordingReader of session {self.session_id}, {self.path}>"

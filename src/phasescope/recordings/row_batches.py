@@ -20,7 +20,7 @@ from phasescope.wire.event import SCHEMA_VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from phasescope.readers.reader import Reader
+    from phasescope.readers.ring_reader import RingReader
     from phasescope.recordings.columns import Row
     from phasescope.recordings.line_stream import Lines
     from phasescope.recordings.session_pass import Line, Phase, Reading
@@ -80,7 +80,7 @@ def of_events(events: Iterable[Mapping[str, Any]]) -> Iterator[Rows]:
     yield from batches.rest()
 
 
-def of_ring(reader: Reader) -> Iterator[Rows]:
+def of_ring(reader: RingReader) -> Iterator[Rows]:
     """What `of_events` makes of a ring's events."""
     batches = _RingBatches(reader)
     for payloads in reader.iter_payloads():
@@ -126,7 +126,7 @@ _Kinds = dict[bytes, _Kind]
 class _RingBatches(Batches):
     """From a ring's packed events."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: RingReader) -> None:
         super().__init__()
         self.damaged = 0
         self._decoder = reader.decoder

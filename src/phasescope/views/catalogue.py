@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phasescope._attach import attach
 from phasescope.analysis.jobs.grouping import group
-from phasescope.readers.reader import SessionNotFoundError, attach
+from phasescope.readers.reader import SessionNotFoundError
 from phasescope.wire import ring_files
 from phasescope.wire.ring import RingError
 

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phasescope._attach import attach
 from phasescope.analysis.missing_phases import children_of, missing_phases
-from phasescope.readers.reader import attach
 from phasescope.wire import ring_files
 from phasescope.wire.ring import RingError
 

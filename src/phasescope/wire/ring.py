@@ -203,7 +203,7 @@ def peek(raw: bytes) -> Live | None:
     return None if order is None else Live(*struct.unpack_from(order + "5Q", raw, _LIVE_OFFSET))
 
 
-class RingReader:
+class RecordReader:
     """Reads the records of a ring in order, from the oldest that is left. It never writes and trusts nothing.
 
     `read(size, offset)` gives up to `size` bytes of the ring. Raises RingError where those are no ring.

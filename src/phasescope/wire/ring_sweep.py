@@ -135,7 +135,7 @@ def _over(path: Path, *, finished: bool = True) -> _Over | None:
 def _if_of_this_machine(over: _Over, fd: int, size_bytes: int) -> _Over | None:
     """It, with what it has to spare; None where another machine's lock may not be seen here, and it is not old."""
     try:
-        found = ring.RingReader(lambda size, offset: _os_compat.pread(fd, size, offset), size_bytes)
+        found = ring.RecordReader(lambda size, offset: _os_compat.pread(fd, size, offset), size_bytes)
         head = found.live().head
     except ring.RingError:
         return over

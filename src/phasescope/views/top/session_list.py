@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phasescope._attach import attach
 from phasescope.analysis.current import current_phase
 from phasescope.analysis.devices import Devices
-from phasescope.readers.reader import attach
 from phasescope.views.catalogue import key_of
 from phasescope.views.top.shown_session import Watched
 from phasescope.wire.ring import RingError

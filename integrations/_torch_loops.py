@@ -33,12 +33,15 @@ class Batches:
 
     def __init__(self, iterator: Any) -> None:
         self.is_of = weakref.ref(iterator)
-        self.dataset = id(vars(iterator).get("_dataset"))
+        held = vars(iterator)
+        self.dataset = id(held.get("_dataset"))
+        self.loader = id(held.get("_index_sampler"))  # each loader has one of its own, and its iterators share it
         self.trains: bool | None = None
         self.fetches = 0
         self.is_exhausted = False
         self.is_unsorted = False  # the first was fetched, and nothing spoke for either
         self.was_looked_at = False  # there was a forward without gradients since the last fetch
+        self.is_without_gradients = False  # the last fetch was: that speaks for itself, the next time as well
 
 
 class Step:
@@ -69,9 +72,8 @@ class Loop:
         self._epochs = 0
         self._of_epoch: Batches | None = None
         self._iterators: dict[int, Batches] = {}
-        self._uses: dict[
-            int, tuple[bool, bool | None]
-        ] = {}  # by dataset: whether it trains, in which mode of the model
+        # By loader and by dataset, since loaders may be made anew: whether it trains, in which mode of the model.
+        self._uses: dict[int, tuple[bool, bool | None]] = {}
         self._last: Batches | None = None
         self._unproven: list[Batches] = []  # fetched from since it was last plain what for
         self._model: weakref.ref[Any] | None = None
@@ -108,6 +110,7 @@ class Loop:
         batches.fetches = 1 if begins else batches.fetches + 1
         batches.is_exhausted = batches.was_looked_at = False
         batches.is_unsorted = begins and trains is None
+        batches.is_without_gradients = not torch.is_grad_enabled()
         self._last = batches
         if batches.trains is None and batches not in self._unproven:
             self._unproven.append(batches)
@@ -151,7 +154,7 @@ class Loop:
         if batches.was_looked_at:
             return False
         mode = self._mode()
-        use = self._uses.get(batches.dataset)
+        use = self._uses.get(batches.loader, self._uses.get(batches.dataset))
         if use is not None and use[1] == mode:
             return use[0]
         if mode is not None:
@@ -222,7 +225,8 @@ class Loop:
         """What was fetched lately was for this."""
         for batches in self._unproven:
             batches.trains = trains
-            self._uses[batches.dataset] = trains, self._mode()
+            if trains or not batches.is_without_gradients:
+                self._uses[batches.loader] = self._uses[batches.dataset] = trains, self._mode()
         self._unproven.clear()
 
     def _train(self) -> None:

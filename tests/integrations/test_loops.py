@@ -21,6 +21,8 @@ GAN = "forward (Discriminator) backward optimizer"
 TREES = {
     "epochs_with_evaluation": f"epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
     "evaluation_that_is_told_by_the_mode_alone": f"epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
+    "evaluation_on_the_data_that_are_trained_on": f"epoch[{STEP} x 2 {END} evaluate[data forward data]] x 2",
+    "evaluation_by_the_loader_that_is_trained_on": f"epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
     "evaluation_without_no_grad": f"epoch[{STEP} x 2 {END} {EVALUATE}]",
     "evaluation_of_an_averaged_copy": (
         f"epoch[{STEP} x 2 {END} data evaluate[forward (Net) data forward (Net) data forward (Net) data]] "

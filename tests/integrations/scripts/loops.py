@@ -128,6 +128,32 @@ def evaluation_that_is_told_by_the_mode_alone() -> None:
 
 
 @loop
+def evaluation_on_the_data_that_are_trained_on() -> None:
+    """Another loader over the same dataset, no `eval()`."""
+    model, optimizer = trained()
+    loader = data()
+    again = DataLoader(loader.dataset, batch_size=4)
+    for _ in range(2):
+        for inputs in loader:
+            step(model, optimizer, inputs)
+        with torch.no_grad():
+            for inputs in again:
+                model(inputs)
+
+
+@loop
+def evaluation_by_the_loader_that_is_trained_on() -> None:
+    model, optimizer = trained()
+    loader = data()
+    for _ in range(2):
+        for inputs in loader:
+            step(model, optimizer, inputs)
+        with torch.no_grad():
+            for inputs in loader:
+                model(inputs)
+
+
+@loop
 def evaluation_without_no_grad() -> None:
     model, optimizer = trained()
     for inputs in data():

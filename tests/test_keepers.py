@@ -181,8 +181,9 @@ def test_a_library_that_does_not_answer_is_left_out() -> None:
 
 
 def test_it_takes_a_thousandth_of_the_time() -> None:
-    times = iter([0, 5, 4_000, 5_005, 5_006])
-    libraries = Libraries({}, monotonic_ns=lambda: next(times))
+    times = iter([0, 5, 4_000, 5_006, 5_011])
+    spent = iter([100, 105, 200, 205])
+    libraries = Libraries({}, monotonic_ns=lambda: next(times), spent_ns=lambda: next(spent))
     assert libraries.read()
     assert libraries.read() == {}
     assert libraries.read()
@@ -210,6 +211,7 @@ def test_torch_itself_counts_what_it_compiles() -> None:
     torch = pytest.importorskip("torch")
     utils = pytest.importorskip("torch._dynamo.utils")
     torch._dynamo.reset()
+    utils.counters.clear()
     function = torch.compile(lambda x: x + 1, backend="eager", dynamic=False)
     for size in (2, 3):
         function(torch.ones(size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from typing import Any
 
 import phasescope
@@ -38,6 +39,7 @@ def objects() -> None:
         for number in range(STEPS):
             with phase("step"):
                 kept.append([{"step": number, "sample": each} for each in range(2000)])
+                time.sleep(0.03)  # they are counted once a second, and it takes a few looks
 
 
 def tensors() -> None:

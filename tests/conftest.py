@@ -97,7 +97,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _take_away(system: str) -> None:
     if importlib.util.find_spec("torch") is not None:
-        importlib.import_module("torch")  # the one for Linux can not be imported afterwards
+        # Those for Linux can not be imported afterwards.
+        importlib.import_module("torch")
+        importlib.import_module("torch._dynamo")
     for name in LACKING[system]:
         if hasattr(os, name):
             delattr(os, name)

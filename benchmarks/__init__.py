@@ -1,1 +1,1 @@
-"""What phasescope costs, beside its peers, on the machine where this runs: `python -m benchmarks`."""
+"""The costs of phasescope, beside its peers, on the machine where this runs: `python -m benchmarks`."""

@@ -52,20 +52,20 @@ def main() -> int:
 
 
 def _run(topic: str, rounds: int) -> report.Result:
-    """What the topic found; where it failed as a whole, one row that says so."""
+    """Return the topic's result; if it failed as a whole, one row that says so."""
     try:
-        found: report.Result = importlib.import_module(f"benchmarks.{topic}").run(rounds)
+        result: report.Result = importlib.import_module(f"benchmarks.{topic}").run(rounds)
     except Exception as error:
         return report.Result([report.Row(topic, measure.Series(topic, "", [], measure.reason(error)))])
-    return found
+    return result
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     topics = ", ".join(ROUNDS)
     parser.add_argument("--only", type=_topics, default=list(ROUNDS), help=f"some of {topics}, by commas")
-    parser.add_argument("--quick", action="store_true", help="few rounds: whether it runs, not what it costs")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a bound is missed or not measured")
+    parser.add_argument("--quick", action="store_true", help="few rounds: a test of the benchmark, not of the costs")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed or not measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figure there")
     parser.add_argument(
         "--markdown",
@@ -75,7 +75,7 @@ def _options() -> argparse.Namespace:
     )
     options = parser.parse_args()
     if options.markdown and not options.markdown.is_file():
-        parser.error(f"{options.markdown} is no file: it must be there, with the marks between which the tables go")
+        parser.error(f"{options.markdown} is not a file: it must be there, with the marks between which the tables go")
     return options
 
 

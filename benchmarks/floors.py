@@ -1,4 +1,4 @@
-"""What the costs are made of: each thing that a phase can not do without, timed alone, and what remains above."""
+"""The parts of the costs: each thing that a phase cannot do without, timed alone, and the remainder above them."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ FIELDS = ("phase_enter", 1_700_000_000_000_000_000, "cuda", 0, *_COUNTERS, 0, No
 
 
 def run(rounds: int) -> Result:
-    """A row for each primitive, and of each target what it is made of."""
-    found = interleave([*_primitives(), *_measured()], rounds)
+    """Return a row for each primitive, and the parts of each target."""
+    measured = interleave([*_primitives(), *_measured()], rounds)
     event = [
-        (2, found["read a clock"]),
-        (2, found["take and release an RLock"]),
-        (2, found[f"encode {len(FIELDS)} fields (MessagePack)"]),
-        (2, found[f"CRC-32 of {len(PAYLOAD)} bytes"]),
-        (2, found["pack a record's header"]),
-        (2, found["write 146 bytes into a mapped file"]),
-        (4, found["store a word in a mapped file"]),
+        (2, measured["read a clock"]),
+        (2, measured["take and release an RLock"]),
+        (2, measured[f"encode {len(FIELDS)} fields (MessagePack)"]),
+        (2, measured[f"CRC-32 of {len(PAYLOAD)} bytes"]),
+        (2, measured["pack a record's header"]),
+        (2, measured["write 146 bytes into a mapped file"]),
+        (4, measured["store a word in a mapped file"]),
     ]
-    nesting = [(1, found["empty class"]), (2, found["ContextVar get and set"])]
-    resident = [(2, found["read /proc/self/statm"]), (2, found["parse it"])]
+    nesting = [(1, measured["empty class"]), (2, measured["ContextVar get and set"])]
+    resident = [(2, measured["read /proc/self/statm"]), (2, measured["parse it"])]
     return Result(
-        [Row(name, series) for name, series in found.items() if name not in _MEASURED],
+        [Row(name, series) for name, series in measured.items() if name not in _MEASURED],
         floors=[
-            Floor("phase, free counters, ring file", found["phase"], [*nesting, *event]),
-            Floor("phase on `cpu`", found["phase, cpu"], [*nesting, *event, *resident]),
-            Floor("phase, no session", found["no session"], [(1, found["empty class"])]),
+            Floor("phase, free counters, ring file", measured["phase"], [*nesting, *event]),
+            Floor("phase on `cpu`", measured["phase, cpu"], [*nesting, *event, *resident]),
+            Floor("phase, no session", measured["no session"], [(1, measured["empty class"])]),
             Floor(
                 "project one event, record_id read",
-                found["projection"],
-                [(1, found["an event as sorted JSON (msgspec)"]), (1, found["SHA-256 of it"])],
+                measured["projection"],
+                [(1, measured["an event as sorted JSON (msgspec)"]), (1, measured["SHA-256 of it"])],
             ),
         ],
     )
@@ -67,7 +67,7 @@ _MEASURED = ("phase", "phase, cpu", "no session", "projection")
 
 
 def _measured() -> list[Subject]:
-    """The costs themselves once more, in the same rounds as their parts."""
+    """Return the costs themselves once more, in the same rounds as their parts."""
     project = "for record in records: project(record).record_id"
     return [
         Subject("phase", OURS, 5000, ours.session),

@@ -1,6 +1,6 @@
-"""What the integrations add to a training step of about 5 ms, as ratios to the same step without, beside their peers.
+"""The cost of the integrations on a training step of about 5 ms, as ratios to the same step without.
 
-Here the rows, and plain torch in blocks of steps; what has a trainer of its own is run by `benchmarks.trainers`.
+Here the rows, and plain torch in blocks of steps; frameworks with a trainer are run by `benchmarks.trainers`.
 TraceML patches torch for good, so it has processes of its own.
 """
 
@@ -82,7 +82,7 @@ _INTEGRATIONS = [
 
 
 def run(rounds: int) -> Result:
-    """The rows about the frameworks."""
+    """Return the rows about the frameworks."""
     rows = [row for integration in _INTEGRATIONS for row in _rows(integration, rounds * integration.rounds)]
     return Result(
         rows,
@@ -95,16 +95,16 @@ def run(rounds: int) -> Result:
 
 def _rows(integration: _Integration, rounds: int) -> list[Row]:
     what = integration.what
-    found = _measured(integration.process, ("phasescope", *integration.peers, *_OF_ALL), rounds)
-    rows = [Row(f"{what}: a step of 5 ms with it, to one without", found["phasescope"], MUST)]
-    rows += [Row(f"{name}, the same", found[peer]) for peer, name in integration.peers.items()]
+    measured = _measured(integration.process, ("phasescope", *integration.peers, *_OF_ALL), rounds)
+    rows = [Row(f"{what}: a step of 5 ms with it, to one without", measured["phasescope"], MUST)]
+    rows += [Row(f"{name}, the same", measured[peer]) for peer, name in integration.peers.items()]
     if integration.traceml is not None:
         name, process = integration.traceml
         theirs = _measured(process, ("TraceML",), max(2, rounds // 2))
         rows.append(Row(f"{name}, the same", theirs["TraceML"]))
-    rows.append(Row(f"{what}: added to a step", found["added"]))
-    rows.append(Row(f"{what}: the noise, one bare block to those around it", found["noise"]))
-    rows.append(Row(f"{what}: the bare step", found["step"]))
+    rows.append(Row(f"{what}: added to a step", measured["added"]))
+    rows.append(Row(f"{what}: the noise, one bare block to those around it", measured["noise"]))
+    rows.append(Row(f"{what}: the bare step", measured["step"]))
     return rows
 
 
@@ -120,27 +120,29 @@ def _measured(process: str, names: tuple[str, ...], rounds: int) -> dict[str, Se
 
 
 def ratios(subjects: list[Subject], rounds: int, block: Callable[[Subject], float]) -> dict[str, Series]:
-    """Each subject to the bare blocks before and after it: bare, the first, bare, the second, bare ...
+    """Return each subject's ratios to the bare blocks before and after it.
 
-    And what the first adds to a step, the noise, and the bare step."""
+    The order is bare, the first, bare, the second, bare ... Further series are the first's addition to a step, the
+    noise, and the bare step.
+    """
     bare = [Subject(f"bare {number}", "", 1, subjects[0].opened) for number in range(len(subjects) + 1)]
     order = [bare[0]]
     for subject, after in zip(subjects[1:], bare[1:], strict=False):
         order += [subject, after]
     order.append(bare[-1])
     times = interleave(order, rounds, block)
-    found = {
+    series = {
         subject.name: combined(
             subject.name, "x", lambda a, b, c: b / ((a + c) / 2), *_around(times, f"bare {number}", subject.name)
         )
         for number, subject in enumerate(subjects[1:])
     }
     first = subjects[1].name
-    found["added"] = combined("added", "µs", lambda a, b, c: (b - (a + c) / 2) / 1e3, *_around(times, "bare 0", first))
+    series["added"] = combined("added", "µs", lambda a, b, c: (b - (a + c) / 2) / 1e3, *_around(times, "bare 0", first))
     around = [times[f"bare {number}"] for number in range(len(subjects) - 1, len(subjects) + 1)]
-    found["noise"] = combined("noise", "x", lambda a, b: b / a, *around)
-    found["step"] = scaled(times["bare 0"], 1e-6, "ms")
-    return found
+    series["noise"] = combined("noise", "x", lambda a, b: b / a, *around)
+    series["step"] = scaled(times["bare 0"], 1e-6, "ms")
+    return series
 
 
 def _around(times: dict[str, Series], before: str, name: str) -> list[Series]:
@@ -152,7 +154,7 @@ def _around(times: dict[str, Series], before: str, name: str) -> list[Series]:
 
 
 def five_milliseconds() -> tuple[Training, int]:
-    """A training whose step takes STEP_NS on this machine, as near as its noise allows, and its batch size."""
+    """Return a training whose step takes STEP_NS on this machine, as near as its noise allows, and its batch size."""
     import torch
 
     torch.set_num_threads(1)
@@ -168,7 +170,7 @@ def five_milliseconds() -> tuple[Training, int]:
 
 
 def time_steps(step: Callable[[], None]) -> float:
-    """The median time of a step in one block, ns."""
+    """Return the median time of a step in one block, ns."""
     times = []
     for _ in range(STEPS + STEPS // 10):
         started = time.perf_counter_ns()
@@ -183,7 +185,7 @@ def _time_block(subject: Subject) -> float:
 
 
 def torch_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: bare steps, and the same under `instrument`."""
+    """In a fresh process, time bare steps, and the same under `instrument`."""
     training, _ = five_milliseconds()
     subjects = [Subject("bare", "", 1, with_names(step=training.step))]
     subjects.append(Subject("phasescope", "", 1, functools.partial(_instrumented, training)))
@@ -200,7 +202,7 @@ def _instrumented(training: Training) -> Iterator[dict[str, Any]]:
 
 
 def torch_traceml(rounds: int) -> dict[str, Any]:
-    """In a fresh process: bare steps outside TraceML's trace_step, and traced ones."""
+    """In a fresh process, time bare steps outside TraceML's trace_step, and traced ones."""
     training, _ = five_milliseconds()
     with peers.traceml_run() as traceml:
 

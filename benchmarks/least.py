@@ -1,7 +1,7 @@
-"""The least that a phase can be which does what ours promises: what the other costs are held against.
+"""The least that a phase can be which does what ours promises: the measure for the other costs.
 
 At both ends it reads the clock and this process's resident set, packs an event and writes it, with its checksum, into
-a mapped file: four calls that can not be left out. It knows no nesting, no thread, no attribute, no error, no reader
+a mapped file: four calls that cannot be left out. It knows no nesting, no thread, no attribute, no error, no reader
 and no end of the file, so nothing that is of use can cost less.
 """
 
@@ -31,7 +31,7 @@ REST = ("cpu", -1, None, None, 0, 2**33, 2**34, 2**35, 0, None, None, 7, 3, 14, 
 
 @contextlib.contextmanager
 def least_phase() -> Iterator[dict[str, Any]]:
-    """A `phase` of that kind, for a subject."""
+    """Yield a `phase` of that kind, for a subject."""
     fd = os.open("/proc/self/statm", os.O_RDONLY)
     try:
         with scratch_directory() as directory, (Path(directory) / "least").open("w+b") as file:

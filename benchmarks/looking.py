@@ -1,4 +1,4 @@
-"""What looking costs a training: its step time with views of its session open, against none, in one run.
+"""The cost of looking to a training: its step time with views of its session open, against none, in one run.
 
 A view stays open and is stopped (SIGSTOP) for every other block of steps, so that the blocks are short and alternate.
 Once with the views on a core of their own, and once on the cores that the training has too. Beside the time on the
@@ -58,7 +58,7 @@ with urllib.request.urlopen(request) as answer:
 
 
 def run(rounds: int) -> Result:
-    """The rows about looking."""
+    """Return the rows about looking."""
     rows: list[Row] = []
     for placement in (APART, TOGETHER):
         rows += _rows(placement, rounds)
@@ -76,26 +76,26 @@ def _rows(placement: str, rounds: int) -> list[Row]:
     names = ("top", "web", f"{READERS} readers")
     where = "a core of its own" if placement == APART else "shared cores"
     try:
-        found = series_from(in_fresh_process("benchmarks.looking", "looked_at", rounds, placement))
+        measured = series_from(in_fresh_process("benchmarks.looking", "looked_at", rounds, placement))
     except RuntimeError as error:
         return [Row(f"step with {name}, {where}", Series(name, "x", [], reason(error))) for name in names]
     must = 1.01 if placement == APART else None
     rows = []
     for name in (*names, "noise"):
         what = f"step with {name} / without, {where}" if name in names else f"the noise: without / without, {where}"
-        rows.append(Row(what, found[name], must if name in names else None))
-        rows.append(Row(f"{what}: processor time", found[f"{name}, processor"]))
-    return [*rows, Row(f"the step without a view, {where}", found["step"])]
+        rows.append(Row(what, measured[name], must if name in names else None))
+        rows.append(Row(f"{what}: processor time", measured[f"{name}, processor"]))
+    return [*rows, Row(f"the step without a view, {where}", measured["step"])]
 
 
 def looked_at(rounds: int, placement: str) -> dict[str, Any]:
-    """In a fresh process: under each view in turn, blocks of steps while it is stopped and while it goes on."""
+    """In a fresh process, time blocks of steps under each view in turn, while it is stopped and while it goes on."""
     cores = sorted(os.sched_getaffinity(0))
     theirs = {cores[-1]} if placement == APART else set(cores)
     if placement == APART:
         os.sched_setaffinity(0, {cores[0]})
     training = _training()
-    found: dict[str, Series] = {}
+    series: dict[str, Series] = {}
     stopped: list[_Block] = []
     with ours.session("cpu") as names:
         step = partial(training.step_in_phases, names["phase"])
@@ -108,11 +108,11 @@ def looked_at(rounds: int, placement: str) -> dict[str, Any]:
         for name, opened in views.items():
             with opened() as pids:
                 without, looking = _in_turns(step, pids, rounds * PAIRS)
-            found |= _ratios(name, without, looking)
+            series |= _ratios(name, without, looking)
             stopped += without
-    found |= _ratios("noise", stopped[::2], stopped[1::2])
-    found["step"] = Series("step", "ms", [block.clock_ns / 1e6 for block in stopped])
-    return dict(found)
+    series |= _ratios("noise", stopped[::2], stopped[1::2])
+    series["step"] = Series("step", "ms", [block.clock_ns / 1e6 for block in stopped])
+    return dict(series)
 
 
 class _Block(NamedTuple):
@@ -123,7 +123,7 @@ class _Block(NamedTuple):
 
 
 def _in_turns(step: Callable[[], None], pids: list[int], pairs: int) -> tuple[list[_Block], list[_Block]]:
-    """Blocks while these processes are stopped, one more than there are blocks while they run."""
+    """Time blocks while these processes are stopped, one more than there are blocks while they run."""
     processes = [process for pid in pids for process in (psutil.Process(pid), *psutil.Process(pid).children(True))]
     without, looking = [], []
     for _ in range(pairs):
@@ -144,7 +144,7 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 
 def _ratios(name: str, without: list[_Block], looking: list[_Block]) -> dict[str, Series]:
-    """Each block with, to those right before and after it."""
+    """Return the ratios of each block with, to those right before and after it."""
     around = zip(without, looking, without[1:], strict=False)
     pairs = [(between, before, after) for before, between, after in around]
     clock = [2 * a.clock_ns / (b.clock_ns + c.clock_ns) for a, b, c in pairs]
@@ -197,13 +197,13 @@ def _processes(cores: set[int], *commands: list[str], settle_s: float = SETTLE_S
 
 
 def _top(directory: str, cores: set[int]) -> contextlib.AbstractContextManager[list[int]]:
-    """The terminal view in a terminal of which nobody sees the other end."""
+    """Open the terminal view in a terminal of which nobody sees the other end."""
     return _processes(cores, ["-c", _TERMINAL, sys.executable, "-m", "phasescope", "top", "--dir", directory])
 
 
 @contextlib.contextmanager
 def _web(directory: str, cores: set[int]) -> Iterator[list[int]]:
-    """The page's server, and one who has the page open."""
+    """Open the page's server, and one reader of the page."""
     command = [sys.executable, "-m", "phasescope", "web", "--port", "0", "--dir", directory]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
@@ -218,5 +218,5 @@ def _web(directory: str, cores: set[int]) -> Iterator[list[int]]:
 
 
 def _readers(path: str, cores: set[int]) -> contextlib.AbstractContextManager[list[int]]:
-    """Processes that each take every event."""
+    """Start processes that each take every event."""
     return _processes(cores, *[["-c", _READER, path]] * READERS)

@@ -1,11 +1,11 @@
-"""How things are timed here: in blocks, interleaved, and compared round by round.
+"""The timing of all benchmarks: in blocks, interleaved, and compared round by round.
 
 A machine that others share runs faster and slower by the second. So the subjects of a comparison take turns in short
-blocks (A B C, C B A, A B C ...), each round gives one ratio, and what is reported is the median of the rounds' ratios
+blocks (A B C, C B A, A B C ...), each round gives one ratio, and the result is the median of the rounds' ratios
 with the lowest and the highest beside it.
 
-The garbage collector is on, as it is in a training. It has run before each block, and what was imported is frozen out
-of its sight: no subject pays for the heap of another.
+The garbage collector is on, as it is in a training. It has run before each block, and the imported modules are frozen
+out of its sight: no subject pays for the heap of another.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 UNROLL = 10
-"""How often a statement stands in its loop: what the loop itself costs is spread over that many."""
+"""How often a statement stands in its loop: the loop's own cost is spread over that many."""
 
 WORKER_TIMEOUT_S = 300
 
@@ -64,12 +64,12 @@ class Subject(NamedTuple):
 
 
 def with_names(**names: Any) -> Callable[[], AbstractContextManager[dict[str, Any]]]:
-    """For a subject that has nothing to open."""
+    """Return the context of a subject that has nothing to open."""
     return lambda: contextlib.nullcontext(names)
 
 
 def time_block(subject: Subject) -> float:
-    """The mean time of one operation in one block, ns."""
+    """Return the mean time of one operation in one block, ns."""
     with subject.opened() as names:
         statement = "\n".join([subject.statement] * UNROLL)
         # timeit switches the collector off; its setup runs after that.
@@ -87,8 +87,8 @@ def interleave(
     series = {subject.name: Series(subject.name, "ns", []) for subject in subjects}
     for number in range(-1, rounds):  # the first round is thrown away: imports, files, branch predictors
         for subject in subjects if number % 2 == 0 else list(reversed(subjects)):
-            found = series[subject.name]
-            if found.missing is not None:
+            measured = series[subject.name]
+            if measured.missing is not None:
                 continue
             try:
                 value = block(subject)
@@ -96,7 +96,7 @@ def interleave(
                 series[subject.name] = Series(subject.name, "ns", [], reason(error))
                 continue
             if number >= 0:
-                found.values.append(value)
+                measured.values.append(value)
         if number < 0:
             gc.collect()
             gc.freeze()
@@ -105,12 +105,12 @@ def interleave(
 
 
 def ratio(ours: Series, theirs: Series, unit: str = "x") -> Series:
-    """Ours over theirs, round by round."""
+    """Divide ours by theirs, round by round."""
     return combined(f"{ours.name} / {theirs.name}", unit, lambda a, b: a / b, ours, theirs)
 
 
 def combined(name: str, unit: str, function: Callable[..., float], *parts: Series) -> Series:
-    """What `function` makes of the parts, round by round; missing where one of them is."""
+    """Combine the parts by `function`, round by round; a value is missing if one of them is."""
     for part in parts:
         if part.missing is not None:
             return Series(name, unit, [], f"{part.name}: {part.missing}")
@@ -118,19 +118,19 @@ def combined(name: str, unit: str, function: Callable[..., float], *parts: Serie
 
 
 def scaled(series: Series, factor: float, unit: str) -> Series:
-    """The same figures in another unit."""
+    """Return the same figures in another unit."""
     return series._replace(unit=unit, values=[value * factor for value in series.values])
 
 
 def reason(error: BaseException) -> str:
-    """One line on why something could not be measured."""
+    """Say in one line why something could not be measured."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
 @contextlib.contextmanager
 def scratch_directory() -> Iterator[str]:
-    """A directory of our own, in memory where the system has such a place: ring and sink get the same."""
+    """Make a directory of our own, in memory if the system has such a place: ring and sink get the same."""
     shared_memory = Path("/dev/shm")
     parent = str(shared_memory) if shared_memory.is_dir() else None
     path = tempfile.mkdtemp(prefix="phasescope-bench-", dir=parent)
@@ -140,13 +140,23 @@ def scratch_directory() -> Iterator[str]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def in_fresh_process(module: str, function: str, *arguments: Any) -> Any:
-    """What the function returns (JSON) in a new interpreter. Raises RuntimeError with the last line of its stderr."""
+def in_fresh_process(module: str, function: str, *arguments: Any, **environment: str) -> Any:
+    """Return the function's result (JSON) from a new interpreter.
+
+    Raises RuntimeError with the last line of its stderr.
+    """
     with tempfile.TemporaryDirectory() as directory:
         answer, log = Path(directory) / "answer.json", Path(directory) / "stderr"
         command = [sys.executable, "-m", "benchmarks.worker", module, function, str(answer), json.dumps(arguments)]
         with log.open("wb") as stderr:
-            done = subprocess.run(command, stdout=stderr, stderr=stderr, timeout=WORKER_TIMEOUT_S, check=False)
+            done = subprocess.run(
+                command,
+                stdout=stderr,
+                stderr=stderr,
+                timeout=WORKER_TIMEOUT_S,
+                check=False,
+                env={**os.environ, **environment},
+            )
         if done.returncode != 0:
             lines = log.read_text(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
             raise RuntimeError(lines[-1])
@@ -155,11 +165,11 @@ def in_fresh_process(module: str, function: str, *arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def plain_interpreter() -> Iterator[Callable[[Sequence[str]], subprocess.CompletedProcess[str]]]:
-    """Runs `python ARGUMENTS` as where phasescope was installed from a wheel.
+    """Yield a function that runs `python ARGUMENTS` as if phasescope had been installed from a wheel.
 
-    What an installation adds to every start by `.pth` files (a development install does, and loads modules for it)
-    would count as part of the bare interpreter: so this is a new, empty virtual environment with the packages on its
-    path. `run` raises RuntimeError with the last line of stderr where Python fails.
+    The `.pth` files of an installation run at every start (those of a development install load modules) and would count
+    as part of the bare interpreter: so this is a new, empty virtual environment with the packages on its path. `run`
+    raises RuntimeError with the last line of stderr if Python fails.
     """
     package = importlib.util.find_spec("phasescope")
     if package is None or not package.submodule_search_locations:
@@ -183,10 +193,10 @@ def plain_interpreter() -> Iterator[Callable[[Sequence[str]], subprocess.Complet
 
 
 def series_from(answer: dict[str, list[Any]]) -> dict[str, Series]:
-    """The series that a worker returned."""
+    """Return the series of a worker's answer."""
     return {name: Series(*fields) for name, fields in answer.items()}
 
 
 def all_missing(names: Iterable[str], unit: str, why: str) -> dict[str, Series]:
-    """A series for each name, none of them measured."""
+    """Return a series for each name, none of them measured."""
     return {name: Series(name, unit, [], why) for name in names}

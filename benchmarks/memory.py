@@ -1,4 +1,4 @@
-"""What a long run leaves in memory: the resident set above the figure right after the import."""
+"""The memory that a long run leaves: the resident set above the figure right after the import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STORMLOG_EVENTS = 100_000
 
 
 def run(rounds: int) -> Result:
-    """The rows about memory."""
+    """Return the rows about memory."""
     subjects = [
         Subject("phasescope", "", EVENTS, with_names()),
         Subject("Stormlog", "", STORMLOG_EVENTS, with_names()),

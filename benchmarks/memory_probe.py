@@ -1,6 +1,6 @@
-"""Prints the bytes by which the resident set grows from the import until so many events: `... NAME EVENTS DIRECTORY`.
+"""Prints the bytes by which the resident set grows from the import until EVENTS events: `... NAME EVENTS DIRECTORY`.
 
-It imports nothing else: what the profiler brings in when it starts must not be there already.
+It imports nothing else: the modules that the profiler loads when it starts must not be there already.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def free_backend() -> Any:
-    """Counters that cost nothing to read, the same as the free collector's in peers.py: what remains is our own."""
+    """Return counters that cost nothing to read, as the free collector's in peers.py: the rest is our own cost."""
     from phasescope.testing import FakeBackend
 
     return FakeBackend(
@@ -29,7 +29,7 @@ def free_backend() -> Any:
 
 @contextlib.contextmanager
 def session(backend: str | None = None) -> Iterator[dict[str, Any]]:
-    """A running session with its ring in a file; the free fake backend where none is named."""
+    """Run a session with its ring in a file; with the free fake backend if none is named."""
     import phasescope
 
     with scratch_directory() as directory:
@@ -42,7 +42,7 @@ def session(backend: str | None = None) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def no_session() -> Iterator[dict[str, Any]]:
-    """phasescope imported and not started."""
+    """Import phasescope without starting it."""
     import phasescope
 
     phasescope.stop()

@@ -22,7 +22,7 @@ PACKAGES = ("phasescope", "stormlog", "traceml-ai", "opentelemetry-sdk", "torch"
 
 
 def versions() -> dict[str, str]:
-    """What is installed of the packages that are measured or measured with."""
+    """Return the versions of the packages that are measured or measured with."""
     return {name: _version(name) for name in PACKAGES}
 
 
@@ -73,7 +73,7 @@ class FreeCollector:
 
 @contextlib.contextmanager
 def stormlog(tracker: str, *, sink: bool) -> Iterator[dict[str, Any]]:
-    """A running Stormlog tracker, `free` or `cpu`, that samples every 100 ms; with its sink, as JSONL files."""
+    """Run a Stormlog tracker, `free` or `cpu`, that samples every 100 ms; with its sink, as JSONL files."""
     import stormlog as package
     from stormlog.telemetry_sink import TelemetrySinkConfig
 
@@ -93,7 +93,7 @@ def stormlog(tracker: str, *, sink: bool) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def opentelemetry_span() -> Iterator[dict[str, Any]]:
-    """A tracer of the SDK that records every span and exports none: an exporter would only add to it."""
+    """Make a tracer of the SDK that records every span and exports none: an exporter would only add to it."""
     from opentelemetry.sdk.trace import TracerProvider
 
     provider = TracerProvider()
@@ -105,7 +105,7 @@ def opentelemetry_span() -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def opentelemetry_nothing() -> Iterator[dict[str, Any]]:
-    """The tracer that an instrumented library gets where no SDK was set up."""
+    """Make the tracer that an instrumented library gets if no SDK was set up."""
     from opentelemetry.trace import NoOpTracer
 
     yield {"tracer": NoOpTracer()}
@@ -113,7 +113,7 @@ def opentelemetry_nothing() -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def traceml_run(mode: str = "auto", **options: Any) -> Iterator[Any]:
-    """TraceML's module, initialised as its README says, its aggregator running beside it.
+    """Initialise TraceML as its README says, its aggregator running beside it, and yield its module.
 
     It patches torch and takes one configuration for the life of a process: call it in a process of its own.
     """

@@ -1,4 +1,4 @@
-"""What one phase costs, entered and left, beside what the peers offer for the same."""
+"""The cost of one phase, entered and left, beside the peers' counterparts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STORMLOG = "with tracker.phase('forward'): pass"
 SPAN = "with tracer.start_as_current_span('forward'): pass"
 
 TRACEML_STEPS = 100
-"""A block of TraceML's. Its queue holds 2048 steps and is emptied every 2 s: what is over it measures its log."""
+"""A block of TraceML's. Its queue holds 2048 steps and is emptied every 2 s: steps beyond it measure its log."""
 
 TAILS = ("phase", "phase, cpu", "Stormlog", "Stormlog, sink")
 
@@ -45,10 +45,23 @@ class Empty:
         return None
 
 
+class Named:
+    """The least that one can be that takes a name, as a phase does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> Named:
+        return self
+
+    def __exit__(self, a: object, b: object, c: object) -> None:
+        return None
+
+
 def run(rounds: int) -> Result:
-    """The rows about single phases."""
+    """Return the rows about single phases."""
     subjects = _subjects()
-    series = interleave(subjects, rounds) | _beside_traceml(min(rounds, 9))
+    series = interleave(subjects, rounds) | _beside_traceml(min(rounds, 9)) | _without_core(min(rounds, 9))
     tails = interleave([s for s in subjects if s.name in TAILS], max(2, rounds // 3), _tail)
 
     def beside(
@@ -63,6 +76,22 @@ def run(rounds: int) -> Result:
             beside("the same / torch's inactive record_function", "phase", "record_function", 0.8, 0.5, "x"),
             beside("phase on `cpu` / Stormlog's CPU tracker", "phase, cpu", "Stormlog CPU", 1 / 5, 1 / 8),
             beside("phase, no session / empty context manager", "no session", "empty class", 3, 1.5, "x"),
+            beside("phase, free counters / an empty class that takes the name", "phase", "named class", 2, 1.3, "x"),
+            beside(
+                "phase, no session / an empty class that takes the name", "no session", "named class", 0.6, 0.3, "x"
+            ),
+            beside(
+                "without the compiled core: phase, free counters / such a class",
+                "phase (p)",
+                "named class (p)",
+                unit="x",
+            ),
+            beside(
+                "without the compiled core: phase on `cpu` / such a class",
+                "phase, cpu (p)",
+                "named class (p)",
+                unit="x",
+            ),
             beside("phase on `cpu` / Stormlog's CPU tracker, sink", "phase, cpu", "Stormlog CPU, sink"),
             beside("phase, free counters / OpenTelemetry SDK span", "phase", "OTel span", unit="x"),
             beside("phase, no session / OpenTelemetry no-op span", "no session", "OTel no-op", unit="x"),
@@ -87,6 +116,7 @@ def _subjects() -> list[Subject]:
         Subject("Stormlog CPU, sink", STORMLOG, 300, partial(peers.stormlog, "cpu", sink=True)),
         Subject("no session", OURS, 100_000, ours.no_session),
         Subject("empty class", "with Empty(): pass", 100_000, with_names(Empty=Empty)),
+        _named_class("named class"),
         Subject("OTel span", SPAN, 2000, peers.opentelemetry_span),
         Subject("OTel no-op", SPAN, 10_000, peers.opentelemetry_nothing),
         Subject("nested", OURS, 5000, _inside_a_phase),
@@ -94,8 +124,31 @@ def _subjects() -> list[Subject]:
     ]
 
 
+def _named_class(name: str) -> Subject:
+    return Subject(name, "with Named('forward'): pass", 100_000, with_names(Named=Named))
+
+
+def _without_core(rounds: int) -> dict[str, Any]:
+    """Time the Python twin, which serves if there was no compiler, in a process that is forced to use it."""
+    try:
+        found = in_fresh_process("benchmarks.phase", "twin", rounds, PHASESCOPE_PURE_PYTHON="1")
+    except RuntimeError as error:
+        return all_missing(("phase (p)", "phase, cpu (p)", "named class (p)"), "ns", reason(error))
+    return series_from(found)
+
+
+def twin(rounds: int) -> dict[str, Any]:
+    """In a fresh process, time phases beside the least class that takes a name."""
+    subjects = [
+        Subject("phase (p)", OURS, 5000, ours.session),
+        Subject("phase, cpu (p)", OURS, 3000, partial(ours.session, "cpu")),
+        _named_class("named class (p)"),
+    ]
+    return dict(interleave(subjects, rounds))
+
+
 def _tail(subject: Subject) -> float:
-    """The 99th percentile of a block's phases, each timed alone, ns."""
+    """Return the 99th percentile of a block's phases, each timed alone, ns."""
     times = []
     with subject.opened() as names:
         phase = names["phase"] if "phase" in names else names["tracker"].phase
@@ -121,7 +174,7 @@ def _inside_a_phase() -> Iterator[dict[str, Any]]:
 
 
 def _beside_traceml(rounds: int) -> dict[str, Any]:
-    """TraceML stays in the process that it was started in, so the pair has one of its own."""
+    """Measure the pair with TraceML in a process of its own: it stays in the process that it was started in."""
     try:
         return series_from(in_fresh_process("benchmarks.phase", "traceml_pair", rounds))
     except RuntimeError as error:
@@ -129,7 +182,7 @@ def _beside_traceml(rounds: int) -> dict[str, Any]:
 
 
 def traceml_pair(rounds: int) -> dict[str, Any]:
-    """In a fresh process: an empty TraceML step and a phase of ours, in turns."""
+    """In a fresh process, time an empty TraceML step and a phase of ours, in turns."""
     import torch
 
     model = torch.nn.Linear(4, 4)

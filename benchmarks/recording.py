@@ -1,4 +1,4 @@
-"""Recordings of a million events: how long commands take over them, and what being recorded costs a training."""
+"""Recordings of a million events: the time of commands over them, and the cost of being recorded to a training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import Series, ratio
 from benchmarks.report import Result, Row
-from phasescope.wire import ring, ring_files
+from phasescope.wire import ring_files
 from phasescope.wire.codec import Raw, encode, encode_device
+from phasescope.wire.record_reader import RecordReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +56,12 @@ print(spent / count / 2, session.written, flush=True)
 
 
 def run(rounds: int) -> Result:
-    """The rows about recordings. Commands are whole processes, from start to exit, by the processor time they take: on
-    a machine of one's own the wall clock says the same, on a shared one it says who else is there."""
-    found: dict[str, Series] = {}
+    """Return the rows about recordings.
+
+    Commands are whole processes, from start to exit, by the processor time they take: on a machine of one's own the
+    wall clock says the same, on a shared one it shows who else is there.
+    """
+    series: dict[str, Series] = {}
     window_s = _QUICK_WINDOW_S if rounds <= _QUICK_ROUNDS else WINDOW_S
     with tempfile.TemporaryDirectory(prefix="phasescope-bench-") as folder:
         recording = Path(folder) / "run.jsonl"
@@ -66,24 +70,24 @@ def run(rounds: int) -> Result:
         for _ in range(rounds):
             for name, path in (("ring", source), ("JSONL", recording)):
                 table = Path(folder) / "run.parquet"
-                _add(found, f"Parquet from a {name}", "s", _command("convert", str(path), str(table)))
+                _add(series, f"Parquet from a {name}", "s", _command("convert", str(path), str(table)))
                 table.unlink()
     for number in range(rounds):
         for recorded in (True, False) if number % 2 else (False, True):
             cost_ns, lost = _training(recorded, window_s)
-            _add(found, "recorded" if recorded else "alone", "ns", cost_ns)
+            _add(series, "recorded" if recorded else "alone", "ns", cost_ns)
             if recorded:
-                _add(found, "lost", "events", lost)
+                _add(series, "lost", "events", lost)
     return Result(
         [
-            Row(f"`convert` of {EVENTS:,} events to Parquet, from a ring", found["Parquet from a ring"], 10),
-            Row(f"`convert` of {EVENTS:,} events to Parquet, from JSONL", found["Parquet from a JSONL"]),
-            Row(f"events lost by `record` at {RATE_PER_S:,} a second for {window_s:.0f} s", found["lost"], 0),
+            Row(f"`convert` of {EVENTS:,} events to Parquet, from a ring", series["Parquet from a ring"], 2.5, 1),
+            Row(f"`convert` of {EVENTS:,} events to Parquet, from JSONL", series["Parquet from a JSONL"]),
+            Row(f"events lost by `record` at {RATE_PER_S:,} a second for {window_s:.0f} s", series["lost"], 0),
             Row(
                 "processor time of an event, recorded from outside or not",
-                ratio(found["recorded"], found["alone"]),
-                ours=found["recorded"],
-                theirs=found["alone"],
+                ratio(series["recorded"], series["alone"]),
+                ours=series["recorded"],
+                theirs=series["alone"],
             ),
         ]
     )
@@ -94,7 +98,7 @@ def _add(found: dict[str, Series], name: str, unit: str, value: float) -> None:
 
 
 def _command(*arguments: str) -> float:
-    """Processor time in s of one command. Raises RuntimeError where it fails."""
+    """Return the processor time of one command in s. Raises RuntimeError if it fails."""
     done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"phasescope {arguments[0]}: {done.stderr.strip()}")
@@ -102,7 +106,7 @@ def _command(*arguments: str) -> float:
 
 
 def _training(recorded: bool, window_s: float) -> tuple[float, float]:
-    """Processor time of one event in ns, and how many events are not in the recording."""
+    """Return the processor time of one event in ns, and how many events are not in the recording."""
     with tempfile.TemporaryDirectory(prefix="phasescope-bench-") as folder:
         environment = {**os.environ, "PHASESCOPE_DIR": f"{folder}/rings"}
         path = Path(folder) / "run.jsonl"
@@ -119,13 +123,13 @@ def _training(recorded: bool, window_s: float) -> tuple[float, float]:
 
 
 def _events_in(part: Path) -> int:
-    """Of one part of a recording, which begins with a line of its own."""
+    """Count the events of one part of a recording, which begins with a line of its own."""
     with part.open("rb") as lines:
         return sum(json.loads(line)["event_type"] != "recording" for line in lines)
 
 
 def _start(environment: dict[str, str], *arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """A process, and the first line that it prints."""
+    """Start a process; return it, and the first line that it prints."""
     process = subprocess.Popen(
         [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -134,7 +138,7 @@ def _start(environment: dict[str, str], *arguments: str) -> tuple[subprocess.Pop
 
 
 def _ring(folder: Path) -> Path:
-    """A session of `EVENTS` events, as a training of epochs and steps writes them."""
+    """Write a session of `EVENTS` events, as a training of epochs and steps does."""
     constants = {
         "session_id": "5b0e6a3e5a0c4e7f8a550f1d7c9a1b2c",
         "pid": 4242,
@@ -158,7 +162,7 @@ def _ring(folder: Path) -> Path:
     os.close(file.fd)
     with Path(file.path).open("rb") as kept:
         size_bytes = Path(file.path).stat().st_size
-        reader = ring.RecordReader(lambda size, offset: os.pread(kept.fileno(), size, offset), size_bytes)
+        reader = RecordReader(lambda size, offset: os.pread(kept.fileno(), size, offset), size_bytes)
         assert reader.last_sequence() == EVENTS
     return Path(file.path)
 
@@ -176,8 +180,8 @@ def _payloads() -> Iterator[bytes]:
         allocated += number * 7919 % 1000 - 499
         head = (event_type, time_ns, device, allocated, allocated + (1 << 20), allocated, 0, 5, None, None, number)
         if scope is None:
-            return encode((*head, None, parent, thread, path))
-        return encode((*head, scope, parent, thread, path, None, 20_000 + number * 31 % 9000, "ok", None, 100))
+            return encode((*head, None, parent, thread, path, None))
+        return encode((*head, scope, parent, thread, path, None, 20_000 + number * 31 % 9000, "ok", None, 100, None))
 
     while True:
         if number % 1000 == 0:

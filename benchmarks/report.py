@@ -1,4 +1,4 @@
-"""What was measured, as text for a terminal, as Markdown for the documentation, and as JSON for programs."""
+"""The measurements, as text for a terminal, as Markdown for the documentation, and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Row(NamedTuple):
     """One line of the report.
 
-    `measured` is what counts: a ratio (`1/x` where lower is told as a fraction, else `x`), a percentage, or a figure.
-    `must` and `aim` are upper bounds in its unit; None where the line only informs.
+    `measured` is the result: a ratio (`1/x` if lower is shown as a fraction, else `x`), a percentage, or a figure.
+    `must` and `aim` are upper bounds in its unit; None if the line only informs.
     """
 
     what: str
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """What a row's cost is made of: parts as (how many times, primitive), and what remains above their sum."""
+    """The parts of a row's cost: (how many times, primitive), and the remainder above their sum."""
 
     what: str
     measured: Series
@@ -53,7 +53,7 @@ class Floor(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one topic found."""
+    """The result of one topic."""
 
     rows: list[Row]
     notes: Sequence[str] = ()
@@ -64,7 +64,7 @@ _AGAIN = ": measured again"
 
 
 def show(value: float, unit: str) -> str:
-    """A figure with its unit."""
+    """Format a figure with its unit."""
     if unit == "1/x":
         return f"1/{1 / value:.1f}"
     if unit == "x":
@@ -133,12 +133,12 @@ def _floor_cells(floor: Floor) -> list[str]:
 
 
 def machine() -> list[str]:
-    """What the figures were taken on, for a reader who compares them with others."""
+    """Describe the machine, for a reader who compares the figures with others."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
-        model = found.group(1) if found else model
+        cpu = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        model = cpu.group(1) if cpu else model
     load = f"load {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
     return [
         f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}",
@@ -147,7 +147,7 @@ def machine() -> list[str]:
 
 
 def text_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width; the last is not padded, and empty columns are left out."""
+    """Format columns of equal width; the last is not padded, and empty columns are left out."""
     kept = [i for i, heading in enumerate(headings) if i == 0 or any(line[i] for line in lines)]
     rows = [[row[i] for i in kept] for row in (headings, *lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(kept))]
@@ -156,7 +156,7 @@ def text_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """The same as a Markdown table."""
+    """Format the same as a Markdown table."""
     kept = [i for i, heading in enumerate(headings) if i == 0 or any(line[i] for line in lines)]
     rows = [[row[i].replace("|", "\\|") for i in kept] for row in (headings, *lines)]
     rows.insert(1, ["---"] * len(kept))
@@ -164,7 +164,7 @@ def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> s
 
 
 def tables(results: dict[str, Result]) -> Iterable[tuple[str, Sequence[str], list[list[str]]]]:
-    """The report's tables: (name, headings, lines). The first holds every line that has a bound."""
+    """Yield the report's tables: (name, headings, lines). The first holds every line that has a bound."""
     rows = [row for result in results.values() for row in result.rows]
     yield "targets", _HEADINGS, [_cells(row) for row in rows if row.must is not None]
     for topic, result in results.items():
@@ -176,7 +176,7 @@ def tables(results: dict[str, Result]) -> Iterable[tuple[str, Sequence[str], lis
 
 
 def as_text(results: dict[str, Result], about: Sequence[str]) -> str:
-    """The whole report for a terminal."""
+    """Format the whole report for a terminal."""
     parts = ["\n".join(about)]
     for name, headings, lines in tables(results):
         if headings is _FLOOR_HEADINGS:  # its last column is a sentence: that goes on lines of its own
@@ -203,15 +203,15 @@ def write_markdown(path: Path, results: dict[str, Result], about: Sequence[str])
 def renew_markdown(path: Path, results: dict[str, Result], about: Sequence[str]) -> None:
     """Put in the tables of some topics only, and their lines among the targets; say that they are of another run."""
     text = path.read_text()
-    found = {name: (headings, lines) for name, headings, lines in tables(results)}
-    _, bounded = found.pop("targets")
+    by_name = {name: (headings, lines) for name, headings, lines in tables(results)}
+    _, bounded = by_name.pop("targets")
     targets = _block(text, "targets").splitlines()
     for line in bounded:
         renewed = "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-        at = next((at for at, old in enumerate(targets) if old.startswith(f"| {line[0]} |")), None)
-        targets[len(targets) if at is None else at : len(targets) if at is None else at + 1] = [renewed]
+        place = next((place for place, old in enumerate(targets) if old.startswith(f"| {line[0]} |")), None)
+        targets[len(targets) if place is None else place : len(targets) if place is None else place + 1] = [renewed]
     text = _with_block(text, "targets", "\n".join(targets))
-    for name, (headings, lines) in found.items():
+    for name, (headings, lines) in by_name.items():
         text = _with_block(text, name.replace(" ", "-"), markdown_table(headings, lines))
     notes = [line for line in _block(text, "machine").splitlines() if not _is_outdated(line, results.keys())]
     notes.append(f"- {', '.join(results)}{_AGAIN} in a run of their own; {about[1].partition('; ')[2]}")
@@ -219,7 +219,7 @@ def renew_markdown(path: Path, results: dict[str, Result], about: Sequence[str])
 
 
 def _is_outdated(line: str, renewed: Collection[str]) -> bool:
-    """Whether it says of topics that they were measured again, and all of those are now."""
+    """Return whether it says of topics that they were measured again, and all of those are now."""
     topics, said, _ = line.removeprefix("- ").partition(_AGAIN)
     return bool(said) and set(topics.split(", ")) <= set(renewed)
 
@@ -242,7 +242,7 @@ def _marks(text: str, name: str) -> tuple[str, str]:
 
 
 def as_data(results: dict[str, Result], about: Sequence[str]) -> dict[str, Any]:
-    """Everything, each round's figure included."""
+    """Return everything as data, each round's figure included."""
     return {
         "machine": list(about),
         "topics": {

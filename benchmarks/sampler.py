@@ -1,4 +1,4 @@
-"""What the background sampler takes of a core while the training does nothing: ten samples a second of the host."""
+"""The share of a core that the sampler takes while the training does nothing: ten samples a second of the host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTLE_S = 0.3
 
 
 def run(rounds: int) -> Result:
-    """The rows about the sampler. Each figure is processor time of the whole process, user and system."""
+    """Return the rows about the sampler. Each figure is processor time of the whole process, user and system."""
     series = series_from(in_fresh_process("benchmarks.sampler", "windows", rounds))
 
     def above_idle(name: str) -> Series:
@@ -39,7 +39,7 @@ def run(rounds: int) -> Result:
 
 
 def windows(rounds: int) -> dict[str, Any]:
-    """In a fresh process, without torch: the processor time of windows with and without a sampler, ns."""
+    """In a fresh process, without torch, measure the processor time of windows with and without a sampler, ns."""
     subjects = [
         Subject("idle", "", 1, _nothing),
         Subject("waking", "", 1, _waking),

@@ -1,4 +1,4 @@
-"""What an import adds to the start of a bare interpreter."""
+"""The time that an import adds to the start of a bare interpreter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NO_TORCH = "import sys; sys.modules['torch'] = None"
-"""Stormlog imports torch where there is one; that is not its own cost."""
+"""Stormlog imports torch if it is installed; that is not its own cost."""
 
 STATEMENTS = {
     "bare": "pass",
@@ -27,11 +27,14 @@ STATEMENTS = {
 
 
 def run(rounds: int) -> Result:
-    """The rows about imports. Every figure is the wall time of a process, less a bare one's of the same round."""
+    """Return the rows about imports.
+
+    Every figure is the wall time of a process, less a bare one's of the same round.
+    """
     subjects = [Subject(name, code, 1, with_names()) for name, code in STATEMENTS.items()]
     with plain_interpreter() as python:
-        found = interleave(subjects, rounds, partial(_process, python))
-    series = {name: scaled(times, 1e-6, "ms") for name, times in found.items()}
+        measured = interleave(subjects, rounds, partial(_process, python))
+    series = {name: scaled(times, 1e-6, "ms") for name, times in measured.items()}
 
     def above_bare(name: str) -> Series:
         return combined(name, "ms", lambda value, bare: value - bare, series[name], series["bare"])

@@ -1,4 +1,4 @@
-"""What the callbacks add to the trainers that take them: short runs of each with and without, as ratios.
+"""The cost of the callbacks to the trainers that take them: short runs of each with and without, as ratios.
 
 Of a run counts the time from the first step's begin to the last one's end.
 """
@@ -30,7 +30,7 @@ RUN_STEPS = 60
 
 
 def _data(batch: int, steps: int) -> Any:
-    """As many batches as a run has steps; each of them is all there is of the data."""
+    """Return as many batches as a run has steps; each of them is all there is of the data."""
     import torch
 
     inputs, labels = torch.randn(batch, WIDTH), torch.randint(0, 10, (batch,))
@@ -38,7 +38,7 @@ def _data(batch: int, steps: int) -> Any:
 
 
 def _compared(run: Run, callbacks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """Runs without a callback, and with each; ours within a session of its own."""
+    """Time runs without a callback, and with each; ours within a session of its own."""
 
     @contextlib.contextmanager
     def opened(make: Callable[[], Any] | None) -> Iterator[dict[str, Any]]:
@@ -102,7 +102,7 @@ def _lightning_run() -> Run:
 
 
 def lightning_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: fits without a callback, with ours, with Lightning's own."""
+    """In a fresh process, time fits without a callback, with ours, with Lightning's own."""
     fit = _lightning_run()
     from lightning.pytorch.callbacks import DeviceStatsMonitor
     from phasescope.integrations.lightning import PhaseCallback
@@ -112,7 +112,7 @@ def lightning_process(rounds: int) -> dict[str, Any]:
 
 
 def lightning_traceml(rounds: int) -> dict[str, Any]:
-    """In a fresh process: fits without a callback, and with TraceML's."""
+    """In a fresh process, time fits without a callback, and with TraceML's."""
     fit = _lightning_run()
     with peers.traceml_run(mode="selective", patch_dataloader=True, patch_h2d=True):
         from traceml_ai.integrations.lightning import TraceMLCallback
@@ -172,7 +172,7 @@ def _transformers_run() -> Run:
 
 
 def transformers_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: trainings without a callback, and with ours."""
+    """In a fresh process, time trainings without a callback, and with ours."""
     train = _transformers_run()
     from phasescope.integrations.transformers import PhaseCallback
 
@@ -180,7 +180,7 @@ def transformers_process(rounds: int) -> dict[str, Any]:
 
 
 def transformers_traceml(rounds: int) -> dict[str, Any]:
-    """In a fresh process: trainings without a callback, and with TraceML's."""
+    """In a fresh process, time trainings without a callback, and with TraceML's."""
     with peers.traceml_run(mode="selective", patch_dataloader=True, patch_h2d=True):
         train = _transformers_run()
         from traceml_ai.integrations.huggingface import TraceMLTrainerCallback
@@ -189,12 +189,12 @@ def transformers_traceml(rounds: int) -> dict[str, Any]:
 
 
 def keras_tensorflow_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: fits on TensorFlow without a callback of ours, and with."""
+    """In a fresh process, time fits on TensorFlow without a callback of ours, and with."""
     return _keras("tensorflow", rounds)
 
 
 def keras_torch_process(rounds: int) -> dict[str, Any]:
-    """The same on torch, where forward, backward and optimizer are phases too."""
+    """Time the same on torch, where forward, backward and optimizer are phases too."""
     return _keras("torch", rounds)
 
 

@@ -1,4 +1,4 @@
-"""What profiling adds to a small training step of about half a millisecond: four phases, the sampler running."""
+"""The cost of profiling to a small training step of about half a millisecond: four phases, the sampler running."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from benchmarks.measure import (
     combined,
     in_fresh_process,
     interleave,
+    ratio,
     reason,
     scaled,
     series_from,
@@ -39,7 +40,7 @@ COLD_BATCH = 1024
 
 
 class Training(NamedTuple):
-    """A multi-layer perceptron and what one step of it needs; `batches` is endless."""
+    """A multi-layer perceptron and the parts of one step; `batches` is endless."""
 
     model: Any
     optimizer: Any
@@ -47,7 +48,7 @@ class Training(NamedTuple):
     batches: Iterator[tuple[Any, Any]]
 
     def step(self) -> None:
-        """One step, without any profiler."""
+        """Make one step, without any profiler."""
         inputs, targets = next(self.batches)
         loss = self.loss(self.model(inputs), targets)
         self.optimizer.zero_grad()
@@ -55,7 +56,7 @@ class Training(NamedTuple):
         self.optimizer.step()
 
     def step_in_phases(self, phase: Callable[[str], contextlib.AbstractContextManager[Any]]) -> None:
-        """The same step in four phases."""
+        """Make the same step in four phases."""
         with phase("data"):
             inputs, targets = next(self.batches)
         with phase("forward"):
@@ -81,24 +82,24 @@ def make_training(batch: int) -> Training:
 
 
 def half_a_millisecond() -> tuple[Training, int]:
-    """The training whose step comes nearest to STEP_NS on this machine, and its batch size."""
+    """Return the training whose step comes nearest to STEP_NS on this machine, and its batch size."""
     import torch
 
     torch.set_num_threads(1)  # the other core is left to the background threads of those that have one
     time_steps(make_training(BATCHES[0]).step)  # the first steps of a process are slow ones
-    found = []
+    candidates = []
     for batch in BATCHES:
         training = make_training(batch)
         step_ns = min(time_steps(training.step) for _ in range(3))  # the least disturbed of three
-        found.append((abs(step_ns - STEP_NS), batch, training))
+        candidates.append((abs(step_ns - STEP_NS), batch, training))
         if step_ns > 1.5 * STEP_NS:
             break
-    _, batch, training = min(found, key=lambda entry: entry[0])
+    _, batch, training = min(candidates, key=lambda entry: entry[0])
     return training, batch
 
 
 def time_steps(step: Callable[[], None], means: list[float] | None = None) -> float:
-    """The median time of a step in one block, ns; the mean goes to `means`."""
+    """Return the median time of a step in one block, ns; the mean goes to `means`."""
     for _ in range(STEPS // 10):
         step()
     times = []
@@ -112,7 +113,7 @@ def time_steps(step: Callable[[], None], means: list[float] | None = None) -> fl
 
 
 def run(rounds: int) -> Result:
-    """The rows about the training step."""
+    """Return the rows about the training step."""
     shared = series_from(in_fresh_process("benchmarks.training_step", "shared_process", rounds))
     try:
         traceml = series_from(in_fresh_process("benchmarks.training_step", "traceml_process", rounds // 2))
@@ -135,6 +136,14 @@ def run(rounds: int) -> Result:
             Row("the same, mean", traceml["TraceML, mean"]),
             Row("the noise: one bare block against the bare blocks around it", shared["noise"]),
             Row("the bare step", step),
+            Row(
+                "phase on `cpu`, cold caches / the least Python phase that does what it promises",
+                ratio(cold["phasescope"], cold["least"]),
+                0.4,
+                0.3,
+                cold["phasescope"],
+                cold["least"],
+            ),
             Row("a phase on `cpu`, each end right after a forward pass of 1,024 samples", cold["phasescope"]),
             Row("the same: the least phase that does what ours promises", cold["least"]),
         ],
@@ -143,7 +152,7 @@ def run(rounds: int) -> Result:
 
 
 def shared_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: bare, ours, bare, the least, bare, Stormlog, bare ...; and again, backwards."""
+    """In a fresh process, time bare, ours, bare, the least, bare, Stormlog, bare ...; and again, backwards."""
     training, batch = half_a_millisecond()
     phased: dict[str, Any] = {
         "phasescope": partial(ours.session, "cpu"),
@@ -156,18 +165,18 @@ def shared_process(rounds: int) -> dict[str, Any]:
         subjects.append(Subject(name, "", STEPS, partial(_phased, training, opened)))
         subjects.append(Subject(f"{BARE} {number}", "", STEPS, with_names(step=training.step)))
     medians, means = _interleave_steps(subjects, rounds)
-    found: dict[str, Series] = {}
+    series: dict[str, Series] = {}
     for number, name in enumerate(phased):
-        found |= _overheads(name, medians, means, number)
+        series |= _overheads(name, medians, means, number)
     around = [medians[f"{BARE} {number}"] for number in (0, 1, 2)]
-    found["noise"] = combined("noise", "+%", lambda a, b, c: _percent(b, a, c), *around)
-    found["step"] = scaled(medians[f"{BARE} 0"], 1e-6, "ms")
-    found["batch"] = Series("batch", "", [batch])
-    return found
+    series["noise"] = combined("noise", "+%", lambda a, b, c: _percent(b, a, c), *around)
+    series["step"] = scaled(medians[f"{BARE} 0"], 1e-6, "ms")
+    series["batch"] = Series("batch", "", [batch])
+    return series
 
 
 def traceml_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process, since TraceML patches torch for good: bare steps outside its trace_step, and traced ones."""
+    """In a fresh process (TraceML patches torch for good), time bare steps outside its trace_step, and traced ones."""
     training, _ = half_a_millisecond()
     with peers.traceml_run() as traceml:
 
@@ -182,7 +191,7 @@ def traceml_process(rounds: int) -> dict[str, Any]:
 
 
 def cold_process(rounds: int) -> dict[str, Any]:
-    """In a fresh process: what a phase takes, both ends together, where work between has filled the caches."""
+    """In a fresh process, time a phase, both ends together, after work between has filled the caches."""
     import torch
 
     torch.set_num_threads(1)
@@ -216,7 +225,7 @@ def _phased(training: Training, opened: Any) -> Iterator[dict[str, Any]]:
 
 
 def _interleave_steps(subjects: list[Subject], rounds: int) -> tuple[dict[str, Series], dict[str, Series]]:
-    """The block medians and the block means of each subject, ns."""
+    """Return the block medians and the block means of each subject, ns."""
     blocks: dict[str, list[float]] = {subject.name: [] for subject in subjects}
 
     def block(subject: Subject) -> float:
@@ -232,12 +241,12 @@ def _interleave_steps(subjects: list[Subject], rounds: int) -> tuple[dict[str, S
 
 
 def _overheads(name: str, medians: dict[str, Series], means: dict[str, Series], bare: int) -> dict[str, Series]:
-    """What the subject adds to the bare blocks before and after it, percent, by medians and by means."""
-    found = {}
+    """Return the subject's addition to the bare blocks before and after it, percent, by medians and by means."""
+    added = {}
     for label, series in ((name, medians), (f"{name}, mean", means)):
         before, after = series[f"{BARE} {bare}"], series[f"{BARE} {bare + 1}"]
-        found[label] = combined(label, "+%", lambda a, b, c: _percent(b, a, c), before, series[name], after)
-    return found
+        added[label] = combined(label, "+%", lambda a, b, c: _percent(b, a, c), before, series[name], after)
+    return added
 
 
 def _percent(value: float, before: float, after: float) -> float:

@@ -8,7 +8,7 @@ import phasescope
 from phasescope import phase
 
 
-def main(steps: int = 100) -> None:
+def main(steps: int = 300) -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 1))
     losses = []

@@ -1,4 +1,4 @@
-"""A training loop of one's own in TensorFlow, with phases. Inside of one `tf.function` nothing can be told apart."""
+"""A training loop of your own in TensorFlow, with phases. One `tf.function` is one phase, without parts."""
 
 from __future__ import annotations
 

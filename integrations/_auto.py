@@ -1,4 +1,4 @@
-"""What `phasescope run` does: each framework that the script imports gets its integration, without being asked.
+"""The integrations of `phasescope run`: each framework that the script imports gets its integration unasked.
 
 Unlike the integrations themselves, which only use hooks, this puts functions of its own around a few of the
 frameworks': a script that names no callback and no model leaves no other way.
@@ -14,6 +14,7 @@ import phasescope
 
 from ._imports import when_imported
 from ._scopes import logger
+from ._tracebacks import step_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +38,16 @@ def instrument_imports() -> None:
 
 
 def _after(cls: Any, name: str, then: Callable[[Any], None]) -> None:
-    """After each call of the method, call `then` with its object; what that raises is logged."""
+    """After each call of the method, call `then` with its object; an exception that it raises is logged."""
     method = getattr(cls, name)
 
     @functools.wraps(method)
     def called(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = method(self, *args, **kwargs)
+        try:
+            result = method(self, *args, **kwargs)
+        except BaseException as error:
+            step_out(error)
+            raise
         try:
             then(self)
         except Exception as error:
@@ -98,7 +103,7 @@ def _on_torch(_module: ModuleType) -> None:
 
 
 def script_ended(error: BaseException | None) -> None:
-    """End what lies around the script's loop; with an error, as ended by that."""
+    """End the phases around the script's loop; with an error, as ended by that."""
     for end in _at_the_end:
         end(error)
 
@@ -120,7 +125,7 @@ class _OwnPhases:
             call()
 
     def watch(self) -> None:
-        """Look who asks. What this package takes is not left where the script would find it without asking."""
+        """Look who asks. A module that this package takes is not left where the script would find it without asking."""
         ours = vars(phasescope)
         get = ours["__getattr__"]
 
@@ -147,7 +152,7 @@ _own_phases = _OwnPhases()
 
 
 def _asking() -> str:
-    """The package whose code asks a module for an attribute, be it by an import."""
+    """Return the package whose code asks a module for an attribute, be it by an import."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         package = str(frame.f_globals.get("__name__")).partition(".")[0]

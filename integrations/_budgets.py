@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
 class Budget(NamedTuple):
-    """What the mark says. `phase` is a name, or the end of a path such as `epoch/forward`."""
+    """A budget, as the mark states it. `phase` is a name, or the end of a path such as `epoch/forward`."""
 
     limit: int | str
     limit_bytes: int
@@ -28,7 +28,7 @@ class Budget(NamedTuple):
     def of(
         cls, limit: int | str, *, phase: str | None = None, device: str | None = None, above_start: bool = False
     ) -> Budget:
-        """Raises TypeError or ValueError naming the argument."""
+        """Return the budget. Raises TypeError or ValueError naming the argument."""
         for name, value in (("phase", phase), ("device", device)):
             if value is not None and (not isinstance(value, str) or not value.strip("/ ")):
                 raise ValueError(f"{name} must be a name, not {value!r:.80}")
@@ -44,23 +44,25 @@ class Budget(NamedTuple):
 
 
 def size_bytes(size: object) -> int:
-    """`"200 MB"`, `"1.5 GiB"` or a number of bytes. Raises TypeError or ValueError."""
+    """Parse `"200 MiB"`, `"1.5 GiB"` or a number of bytes. Raises TypeError or ValueError."""
     if isinstance(size, bool) or not isinstance(size, (int, str)):
-        raise TypeError(f'the limit must be a size such as "200 MB", or a number of bytes, not {size!r:.80}')
+        raise TypeError(f'the limit must be a size such as "200 MiB", or a number of bytes, not {size!r:.80}')
     if isinstance(size, int):
-        found = size
+        parsed = size
     else:
         match = _SIZE.fullmatch(size)
+        if match is not None and not match[2]:
+            raise ValueError(f'the limit {size!r:.80} needs a unit, such as "200 MiB" or "1.5 GiB"')
         if match is None or match[2].upper() not in _UNITS:
-            raise ValueError(f'the limit must be a size such as "200 MB" or "1.5 GiB", not {size!r:.80}')
-        found = round(float(match[1]) * _UNITS[match[2].upper()])
-    if found <= 0:
+            raise ValueError(f'the limit must be a size such as "200 MiB" or "1.5 GiB", not {size!r:.80}')
+        parsed = round(float(match[1]) * _UNITS[match[2].upper()])
+    if parsed <= 0:
         raise ValueError(f"the limit must be more than 0 bytes, not {size!r:.80}")
-    return found
+    return parsed
 
 
 class OfTest(NamedTuple):
-    """The events of a test, from the enter of the phase that it is to its exit, and what came before them."""
+    """The events of a test, from the enter of its phase to the exit, and those before them."""
 
     earlier: Sequence[Event]
     events: Sequence[Event]
@@ -74,11 +76,11 @@ class OfTest(NamedTuple):
         Asked in the test's thread right after it. A phase of the same name inside of it was left before, so the last
         one that was left there is the test itself.
         """
-        last = next((at for at in reversed(range(len(events))) if _is_exit(events[at], name, thread_id)), None)
+        last = next((index for index in reversed(range(len(events))) if _is_exit(events[index], name, thread_id)), None)
         if last is None:
             return cls((), events, is_whole=False)
         scope_id = events[last]["metadata"]["phase_scope"]["scope_id"]
-        first = next((at for at in range(last) if _is_enter(events[at], scope_id)), None)
+        first = next((index for index in range(last) if _is_enter(events[index], scope_id)), None)
         return cls(events[: first or 0], events[first or 0 : last + 1], is_whole=first is not None)
 
 
@@ -93,11 +95,11 @@ def _is_enter(event: Event, scope_id: str) -> bool:
 
 
 def judged(budget: Budget, test: OfTest, whole: str) -> str | None:
-    """What is wrong, on one line; None where the budget is kept. `whole` is the phase that the test itself is."""
+    """Say what is wrong, on one line; None if the budget is kept. `whole` is the phase of the test itself."""
     if not test.is_whole:
         return f"{budget}: not judged: the ring does not hold the whole test, or the test ended its session"
     events, name = test.events, budget.phase or whole
-    peaks = Peaks(test.earlier, events, tuple(name.strip("/").split("/")))
+    peaks = PhasePeaks(test.earlier, events, tuple(name.strip("/").split("/")))
     if not peaks.entered:
         there = sorted({"/".join(scope["path"][1:]) for scope in _scopes(events) if scope["path"][1:]})
         return f"{budget}: no such phase was entered; there were: {', '.join(there) or 'none'}"
@@ -109,7 +111,7 @@ def judged(budget: Budget, test: OfTest, whole: str) -> str | None:
     return "\n".join(over) or None
 
 
-def _over(budget: Budget, name: str, peaks: Peaks, device: str) -> str | None:
+def _over(budget: Budget, name: str, peaks: PhasePeaks, device: str) -> str | None:
     peak_bytes, is_exact = peaks.peak(device)
     start_bytes = peaks.start[device] if budget.above_start else 0
     if peak_bytes - start_bytes <= budget.limit_bytes:
@@ -119,15 +121,15 @@ def _over(budget: Budget, name: str, peaks: Peaks, device: str) -> str | None:
     return f"{budget}: the peak of {name} on {device} was {at_least}{_text(peak_bytes - start_bytes)}{above}"
 
 
-class Peaks:
+class PhasePeaks:
     """The largest figures of allocated bytes of each device in the entries of one phase, from the events of a test.
 
-    Exact where every entry measured its peak. Else the largest at boundaries and samples in the phase; of a device
-    that none of these speaks of, what was measured last before it, or first after it.
+    Exact if every entry measured its peak. Else the largest at boundaries and samples in the phase; of a device
+    that none of these speaks of, the last figure before it, or first after it.
     """
 
     def __init__(self, earlier: Sequence[Event], events: Sequence[Event], name: tuple[str, ...]) -> None:
-        """Of the events of a test. Of the `earlier` ones only how the devices stood counts."""
+        """Take the events of a test. Of the `earlier` ones, only the devices' last figures count."""
         self.entered = 0
         self.start: dict[str, int] = {}
         self._own: dict[str, None] = {}  # devices that the phase speaks of
@@ -160,18 +162,18 @@ class Peaks:
             self._beside[device] = allocated_bytes
 
     def known(self) -> set[str]:
-        """All devices that something is known of."""
+        """Return all devices with any figure."""
         return {*self._seen, *self._beside}
 
     def devices(self, wanted: str | None) -> list[str]:
-        """Those that a budget means: `cuda`, `cuda:0`, `cpu` or `host`; None is those that the phase speaks of."""
+        """Return the devices that a budget means: `cuda`, `cuda:0`, `cpu` or `host`; None is those of the phase."""
         if wanted is None:
             return list(self._own)
         wanted = "host" if wanted == "cpu" else wanted
         return sorted(device for device in self.known() if wanted in (device, device.partition(":")[0]))
 
     def peak(self, device: str) -> tuple[int, bool]:
-        """In bytes, and whether that is exact: else it was that or higher."""
+        """Return the peak in bytes, and whether it is exact: else it was that or higher."""
         exact = self._exact.get(device, [])
         measured = [peak for peak in exact if peak is not None]
         if measured and len(measured) == len(exact):
@@ -193,4 +195,4 @@ def _scopes(events: Sequence[Event]) -> Iterator[Event]:
 
 
 def _text(count_bytes: int) -> str:
-    return f"{count_bytes / 10**6:,.1f} MB"
+    return f"{count_bytes / 2**20:,.1f} MiB"

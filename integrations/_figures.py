@@ -15,15 +15,15 @@ Event = dict[str, Any]
 
 
 def figures(session: phasescope.Session | None, names: Iterable[str]) -> dict[str, float]:
-    """What the last entry of each named phase took, as `phasescope/<figure>/<phase>`.
+    """Return the figures of the last entry of each named phase, as `phasescope/<figure>/<phase>`.
 
-    `peak_allocated_bytes`: exact where the session measured it; else a lower bound, the largest figure seen at its
-    boundaries, in the phases inside it and in the samples meanwhile, of the phase's own device. `duration_ms`: its
-    wall time. Only the last 512 events are looked at. What is not known is left out.
+    `peak_allocated_bytes`: exact if the session measured it; else a lower bound, the largest figure seen at its
+    boundaries, in the phases inside it and in the samples meanwhile, of the phase's own device. `duration_ms`: its wall
+    time. Only the last 512 events are looked at. An unknown figure is left out.
     """
     if session is None:
         return {}
-    found: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     inside: dict[str, Event] = {}  # the exit of each phase whose events are being read, backwards
     wanted = set(names)
     for event in reversed(session.events(last=_MAX_EVENTS)):
@@ -34,16 +34,16 @@ def figures(session: phasescope.Session | None, names: Iterable[str]) -> dict[st
         if scope.get("action") == "exit" and name in wanted:
             wanted.discard(name)
             inside[name] = event
-            found[f"phasescope/duration_ms/{name}"] = scope["duration_ns"] / 1e6
+            by_name[f"phasescope/duration_ms/{name}"] = scope["duration_ns"] / 1e6
         for around in scope["path"]:
             if around in inside and _device(event) == _device(inside[around]) is not None:
                 key = f"phasescope/peak_allocated_bytes/{around}"
-                found[key] = max(found.get(key, 0), event["allocator_allocated_bytes"])
+                by_name[key] = max(by_name.get(key, 0), event["allocator_allocated_bytes"])
         if scope.get("action") == "enter" and name in inside and _scope_id(inside[name]) == scope["scope_id"]:
-            _use_exact_peak(found, name, inside.pop(name))
+            _use_exact_peak(by_name, name, inside.pop(name))
             if not wanted and not inside:
                 break
-    return found
+    return by_name
 
 
 def _use_exact_peak(found: dict[str, float], name: str, end: Event) -> None:
@@ -53,7 +53,7 @@ def _use_exact_peak(found: dict[str, float], name: str, end: Event) -> None:
 
 
 def _device(event: Event) -> tuple[str, int] | None:
-    """The device whose allocated bytes the event has; None where it has none."""
+    """Return the device whose allocated bytes the event has; None if it has none."""
     metadata = event["metadata"]
     if "allocator_allocated_bytes" in metadata.get("unavailable", ()):
         return None

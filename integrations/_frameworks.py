@@ -1,4 +1,4 @@
-"""The frameworks themselves: imported where an integration needs them, and answered with the pip line where missing."""
+"""The frameworks themselves: imported if an integration needs them, and answered with the pip line if missing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def framework(integration: str, *modules: str, pip: str) -> Any:
-    """The first of the modules that is installed.
+    """Return the first of the modules that is installed.
 
-    Raises ModuleNotFoundError with the pip line where none is. One that is there, but fails to import, raises its own.
+    Raises ModuleNotFoundError with the pip line if none is. One that is there, but fails to import, raises its own.
     """
     for module in modules:
         try:

@@ -1,4 +1,4 @@
-"""Where a Hugging Face trainer's forward and backward begin and end, of which its events do not tell.
+"""The beginning and end of a Hugging Face trainer's forward and backward, for which it has no events.
 
 For the time of a training, the trainer's `compute_loss` and its accelerator's `backward` are called through functions
 of ours, which stand before the methods as attributes of these two objects alone: a subclass keeps its own.
@@ -13,12 +13,15 @@ import itertools
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from ._torch_looks import looks
+from ._tracebacks import step_out
+
 if TYPE_CHECKING:
     from ._scopes import Scopes
 
 
 class Parts:
-    """What of a step can be told apart, for one training: `forward` and `backward`, or both as one."""
+    """The parts of a step that can be separated, for one training: `forward` and `backward`, or both as one."""
 
     def __init__(self, scopes: Scopes) -> None:
         self._scopes = scopes
@@ -28,7 +31,7 @@ class Parts:
         self._handles: list[Any] = []
 
     def begin(self, trainer: Any, training_step: Any) -> None:
-        """For a training that is about to begin; `training_step` is the framework's own."""
+        """Prepare for a training that is about to begin; `training_step` is the framework's own."""
         self.end()
         called = _called(type(trainer), training_step)
         self._trainer = weakref.ref(trainer)
@@ -37,7 +40,7 @@ class Parts:
         self.stand_before()
 
     def stand_before(self) -> None:
-        """Again when the loop begins: a search for hyperparameters has made a new accelerator by then."""
+        """Prepare again when the loop begins: a search for hyperparameters has made a new accelerator by then."""
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None:
             return
@@ -51,14 +54,14 @@ class Parts:
             self._before.append(_Before(thing, name, phase, self._scopes))
 
     def batch(self) -> None:
-        """A batch of a step begins."""
+        """Note that a batch of a step begins."""
         if not self._tells_backward:
             self._scopes.enter("forward_backward")
         elif not self._tells_forward:
             self._scopes.enter("forward")
 
     def hook_steps(self, optimizer: Any) -> None:
-        """For versions of transformers that do not tell of the optimizer's steps: it tells of them itself."""
+        """Set hooks on the optimizer's steps, for versions of transformers that have no event for them."""
         inner = getattr(optimizer, "optimizer", optimizer)
         if self._handles or not hasattr(inner, "register_step_pre_hook"):
             return
@@ -69,6 +72,7 @@ class Parts:
 
         def end(*_: Any) -> None:
             self._scopes.leave("optimizer")
+            looks.step_ended(id(self))
 
         self._handles = [inner.register_step_pre_hook(begin), inner.register_step_post_hook(end)]
 
@@ -97,17 +101,27 @@ class _Before:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         method = self._method if self._own is not None else self._method.__get__(self._thing())
-        if self._scopes.innermost not in ("step", "forward") or self._scopes.innermost == self._phase:
-            return method(*args, **kwargs)
-        self._scopes.leave_inside("step")
-        self._scopes.enter(self._phase)
+        is_part = self._scopes.innermost in ("step", "forward") and self._scopes.innermost != self._phase
+        if is_part:
+            self._begin(args, kwargs)
         try:
             result = method(*args, **kwargs)
         except BaseException as error:
-            self._scopes.leave(self._phase, error)
+            if is_part:
+                self._scopes.leave(self._phase, error)
+            step_out(error)
             raise
-        self._scopes.leave(self._phase)
+        if is_part:
+            self._scopes.leave(self._phase)
+            if looks.is_watching and self._phase == "forward":
+                looks.forward_ended()
         return result
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._scopes.leave_inside("step")
+        if looks.is_watching:
+            looks.forward_begins((args, kwargs)) if self._phase == "forward" else looks.backward_begins()
+        self._scopes.enter(self._phase)
 
     def give_way(self) -> None:
         thing = self._thing()
@@ -123,7 +137,7 @@ class _Before:
 
 
 def _called(trainer: type, framework_step: Any) -> set[str]:
-    """The names that a step of these trainers calls: the framework's own step, or that of a subclass that does without.
+    """Return the names that a step of these trainers calls: the framework's own step, or that of a subclass without it.
 
     It is read off the code of the functions, before any of them runs.
     """
@@ -136,7 +150,7 @@ def _called(trainer: type, framework_step: Any) -> set[str]:
 
 
 def _names(code: Any) -> set[str]:
-    """The names in a function's code, and `accelerator.backward` where that is looked up: a loss has one as well."""
+    """Return the names in a function's code, and `accelerator.backward` if that is looked up: losses have one too."""
     if code is None:
         return set()
     pairs = itertools.pairwise(dis.get_instructions(code))

@@ -7,6 +7,7 @@ from importlib.abc import Loader, MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 from ._scopes import logger
+from ._tracebacks import step_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def when_imported(hooks: dict[str, Callable[[ModuleType], None]]) -> None:
     """Call `hooks[name]` with the module of that name, now if it is imported already, else when it has been.
 
-    What a hook raises is logged. How the module is found, loaded and described stays as it is.
+    An exception raised by a hook is logged. How the module is found, loaded and described stays as it is.
     """
     for name, hook in hooks.items():
         if name in sys.modules:
@@ -26,7 +27,7 @@ def when_imported(hooks: dict[str, Callable[[ModuleType], None]]) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Asks the other finders, and has a few modules loaded by a loader that tells when it is done."""
+    """Asks the other finders, and has a few modules loaded by a loader that says when it is done."""
 
     def __init__(self, hooks: dict[str, Callable[[ModuleType], None]]) -> None:
         self._hooks = hooks
@@ -61,7 +62,11 @@ class _Loader(Loader):
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
+        try:
+            self._loader.exec_module(module)
+        except BaseException as error:
+            step_out(error)
+            raise
         _call(self._hook, module)
 
     def __getattr__(self, name: str) -> Any:

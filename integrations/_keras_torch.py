@@ -1,4 +1,4 @@
-"""What Keras does on its torch backend, where every batch is Python: data, forward, backward and optimizer."""
+"""Phases of Keras on its torch backend, where every batch is Python: data, forward, backward and optimizer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from phasescope import phase
 
 from ._scopes import leave
+from ._torch_looks import looks
+from ._tracebacks import step_out
 from .torch import Instrumented, instrument
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 _STEPS = ("train_function", "test_function", "predict_function")
 
 
-class Steps:
+class ModelSteps:
     """One model, for the time of a fit: `step_ended` is called after each of its batches, the rest marks itself."""
 
     def __init__(self, model: Any, step_ended: Callable[[], None]) -> None:
@@ -29,15 +31,17 @@ class Steps:
             with contextlib.suppress(ValueError):  # the user has instrumented it
                 self._marked = instrument(model)
             self._optimizer = getattr(model, "optimizer", None)
+            if self._optimizer is not None:
+                looks.know_optimizer(self._optimizer)
             _surround(self._optimizer, "apply", self._stepping)
 
     def mark_batches(self) -> None:
-        """A loop begins: by now the model has the functions that it calls for each batch."""
+        """Mark the batches of a loop that begins: by now the model has the functions that it calls for each."""
         for name in _STEPS:
             _surround(self._model, name, self._batch)
 
     def undo(self, error: BaseException | None) -> None:
-        """Take everything away. What is still open ends; with an error, as one that it ended."""
+        """Take everything away. Phases that are still open end; with an error, as ended by it."""
         if self._marked is not None:
             self._marked.undo(error)
         _free(self._optimizer, "apply")
@@ -45,7 +49,11 @@ class Steps:
             _free(self._model, name)
 
     def _batch(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        result = step(*args, **kwargs)
+        try:
+            result = step(*args, **kwargs)
+        except BaseException as error:
+            step_out(error)
+            raise
         self._step_ended()
         return result
 
@@ -56,8 +64,10 @@ class Steps:
             result = apply(*args, **kwargs)
         except BaseException as error:
             leave(scope, error)
+            step_out(error)
             raise
         leave(scope, None)
+        looks.step_ended(id(self))
         return result
 
 
@@ -69,7 +79,11 @@ def _surround(owner: Any, name: str, around: Callable[..., Any]) -> None:
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return around(original, *args, **kwargs)
+        try:
+            return around(original, *args, **kwargs)
+        except BaseException as error:
+            step_out(error)
+            raise
 
     call.phasescope_original = original  # type: ignore[attr-defined]
     setattr(owner, name, call)

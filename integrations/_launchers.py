@@ -1,4 +1,4 @@
-"""For `phasescope run`: ranks that Lightning or Ray starts by ways of their own, and ranks that are told late."""
+"""For `phasescope run`: ranks that Lightning or Ray starts by ways of their own, and ranks that are known late."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._imports import when_imported
 from ._scopes import logger
+from ._tracebacks import step_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,13 +43,17 @@ def watch(
 
 
 def _send_to_ray(module: ModuleType, carried: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Ray's TorchTrainer and its like pack the loop into a function, which only its ranks unpack."""
+    """Wrap the loop of Ray's TorchTrainer and its like: they pack it into a function, which only its ranks unpack."""
     trainer = module.DataParallelTrainer
     pack = trainer._get_train_func
 
     @functools.wraps(pack)
     def _get_train_func(self: Any) -> Any:
-        loop = pack(self)
+        try:
+            loop = pack(self)
+        except BaseException as error:
+            step_out(error)
+            raise
         try:
             return carried(loop)
         except Exception as error:
@@ -69,14 +74,18 @@ def _make_commands(module: ModuleType, command: Callable[[list[str]], list[str]]
 def _through(made: Callable[..., Any], command: Callable[[list[str]], list[str]]) -> Callable[..., Any]:
     @functools.wraps(made)
     def make(*args: Any, **kwargs: Any) -> Any:
-        found = made(*args, **kwargs)
         try:
-            if isinstance(found, tuple):  # with the directory to run in
-                return (command(list(found[0])), *found[1:])
-            return command(list(found))
+            made_command = made(*args, **kwargs)
+        except BaseException as error:
+            step_out(error)
+            raise
+        try:
+            if isinstance(made_command, tuple):  # with the directory to run in
+                return (command(list(made_command[0])), *made_command[1:])
+            return command(list(made_command))
         except Exception as error:
             logger.warning("a rank has no session (%s: %s)", type(error).__name__, error)
-            return found
+            return made_command
 
     make.phasescope = True  # type: ignore[attr-defined]
     return make
@@ -87,7 +96,11 @@ def _after_init(module: ModuleType, then: Callable[[], None]) -> None:
 
     @functools.wraps(init)
     def init_process_group(*args: Any, **kwargs: Any) -> Any:
-        result = init(*args, **kwargs)
+        try:
+            result = init(*args, **kwargs)
+        except BaseException as error:
+            step_out(error)
+            raise
         try:
             then()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Phases that a framework's hooks open and close, where no `with` stands around what they speak of."""
+"""Phases that a framework's hooks open and close, if no `with` can stand around their work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UnseenError(Exception):
 
 
 class Scopes:
-    """A stack of open phases. What closes one also closes those that are still open inside it."""
+    """A stack of open phases. Closing one also closes those that are still open inside it."""
 
     def __init__(self) -> None:
         self._open: list[tuple[str, phase]] = []
@@ -38,16 +38,22 @@ class Scopes:
     @property
     def are_open(self) -> bool:
         """Whether all of them were begun under a session, and none has ended otherwise."""
-        return all(scope._open for _, scope in self._open)
+        return all(scope.is_open for _, scope in self._open)
 
-    def enter(self, name: str, **attributes: object) -> None:
+    @property
+    def inside_out(self) -> list[tuple[str, phase]]:
+        """The phases and their names, the innermost first."""
+        return self._open[::-1]
+
+    def enter(self, name: str, **attributes: object) -> phase:
         """Open a phase inside the innermost one."""
         scope = phase(name, **attributes)
         scope.__enter__()
         self._open.append((name, scope))
+        return scope
 
     def leave(self, name: str, error: BaseException | None = None) -> None:
-        """Close the innermost phase of that name, and those inside it. Nothing to do where none is open."""
+        """Close the innermost phase of that name, and those inside it. Does nothing if none is open."""
         if name in self:
             while self._leave_one(error) != name:
                 pass
@@ -96,7 +102,7 @@ class FitSession:
 
     @classmethod
     def is_any_open(cls) -> bool:
-        """Whether a framework's fit runs, whose callback already says what it does."""
+        """Return whether a framework's fit runs, whose callback marks its phases already."""
         return cls._fits > 0
 
     def begin(self) -> None:
@@ -111,11 +117,11 @@ class FitSession:
         if self.session is None:
             try:
                 self.session = self._mine = phasescope.start()
-            except Exception as error:  # a directory or an environment that can not hold a session
+            except Exception as error:  # a directory or an environment that cannot hold a session
                 logger.warning("no session could be started: %s", error)
 
     def end(self) -> None:
-        """End what was begun last; with the outermost, stop the session if it was started here."""
+        """End the call begun last; with the outermost, stop the session if it was started here."""
         if self._depth == 0:
             return
         self._depth -= 1
@@ -135,7 +141,7 @@ class FitSession:
 
 
 def checked_interval(name: str, value: object) -> int | None:
-    """A number of steps, or None. Raises TypeError or ValueError naming the argument."""
+    """Return a number of steps, or None. Raises TypeError or ValueError naming the argument."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):

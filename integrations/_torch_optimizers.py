@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ._scopes import logger
-from ._torch_calls import around, guarded
+from ._torch_around import around, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ class OptimizerClasses:
 
 
 def _classes_in(names: dict[str, Any]) -> Iterator[type]:
-    """The classes that look like an optimizer among the values of a module, and those of its objects."""
+    """Yield the classes that look like an optimizer among the values of a module, and those of its objects."""
     if str(names.get("__name__")).partition(".")[0] in ("torch", "phasescope"):
         return
     for value in list(names.values()):
@@ -70,9 +70,9 @@ def _classes_in(names: dict[str, Any]) -> Iterator[type]:
 
 
 def _looks_like_an_optimizer(cls: type) -> bool:
-    """Whether it has functions `step` and `zero_grad`, and is neither a model that steps by itself nor one of torch's.
+    """Return whether it has functions `step` and `zero_grad`, and is neither a model that steps by itself nor torch's.
 
-    Those are met when they are made; one that never was, such as accelerate's, has another one inside that steps.
+    Torch's are met when they are made; one that never was, such as accelerate's, has another one inside that steps.
     """
     classes = cls.__mro__
     if torch.nn.Module in classes or torch.optim.Optimizer in classes:
@@ -83,7 +83,7 @@ def _looks_like_an_optimizer(cls: type) -> bool:
 
 
 def is_around_another(optimizer: Any) -> bool:
-    """Whether this only looks like an optimizer, and has one of torch's inside that steps when it is time."""
+    """Return whether this only looks like an optimizer, and has one of torch's inside that steps when it is time."""
     if isinstance(optimizer, torch.optim.Optimizer):
         return False
     held = getattr(optimizer, "__dict__", {})

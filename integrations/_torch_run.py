@@ -1,6 +1,7 @@
-"""What `phasescope run` marks of torch: every outermost call of a model, every backward pass, step and fetch.
-Only outermost ones: what a model calls inside, what a backward pass computes anew, the step that a gradient sets off in
-it, an optimizer that steps another one, all are part of what is marked already.
+"""The marks of `phasescope run` on torch: every outermost call of a model, every backward pass, step and fetch.
+
+Only outermost ones: the calls inside a model, the forward that a backward pass repeats, the step that a gradient sets
+off in it, an optimizer that steps another one, all are part of what is marked already.
 """
 
 from __future__ import annotations
@@ -18,18 +19,25 @@ import phasescope
 from phasescope import phase, track
 
 from ._scopes import FitSession, leave
-from ._torch_calls import calls, guarded, guarded_method, here, is_below_autograd, is_for_shapes, is_traced, settle
+from ._torch_around import guarded, guarded_method
+from ._torch_batches import size_fetched
+from ._torch_calls import calls
+from ._torch_ends import ask_in, forget_others
+from ._torch_here import here, is_below_autograd, is_for_shapes, is_traced, settle
+from ._torch_looks import looks
 from ._torch_loops import Loop
 from ._torch_marks import ended_with
 from ._torch_optimizers import OptimizerClasses, is_around_another
 from ._torch_roles import Roles, key_of
+from ._torch_storages import attributes_of
+from ._tracebacks import step_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 class _Unmarked:
-    """The scope of what is not marked, nor anything inside of it."""
+    """The scope of a call that is not marked, nor anything inside it."""
 
     def __exit__(self, *_arguments: object) -> None:
         pass
@@ -39,14 +47,17 @@ _UNMARKED: Any = _Unmarked()
 
 
 def is_silent() -> bool:
-    """Whether nothing is to be marked: no session runs, or a framework's fit does, or the script instruments itself."""
+    """Return whether nothing is to be marked.
+
+    That is so if no session runs, if a framework's fit does, or if the script instruments itself.
+    """
     if calls.are_chosen or FitSession.is_any_open():
         return True
     return phasescope.current() is None and not FitSession.waits()
 
 
-class _Threads(threading.local):
-    """What the calling thread is in the middle of."""
+class _RunThreads(threading.local):
+    """The scopes that the calling thread is in."""
 
     stepping = False  # an optimizer that steps another one, or its parent's `step`, is one step
     fetching = False
@@ -64,18 +75,23 @@ def _new_loop() -> Loop:
 
 _roles = Roles()
 _loops: weakref.WeakValueDictionary[int, Loop] = weakref.WeakValueDictionary()
-_threads = _Threads()
+_threads = _RunThreads()
 
 
 def _loop() -> Loop:
-    """The loop of the calling thread. In another session than the last time nothing of it is open."""
+    """Return the loop of the calling thread. In another session than the last time nothing of it is open."""
     session = phasescope.current()
     session_id = None if session is None else session.session_id
     if _threads.session_id != session_id:
-        if _threads.session_id is not None or not _threads.loop.is_in_session():  # else it began with what is open
+        if _threads.session_id is not None or not _threads.loop.is_in_session():  # else it began with the open phases
             _threads.loop.leave_all(None)
         _threads.session_id = session_id
-    return _threads.loop
+        if session is not None:
+            ask_in(session)
+    loop = _threads.loop
+    if loop.ends.seen:
+        loop.catch_up()
+    return loop
 
 
 class Everything:
@@ -86,7 +102,7 @@ class Everything:
         self._has_loops = True
 
     def begin(self) -> None:
-        """Mark what torch does in this process, from now on."""
+        """Mark torch's work in this process from now on."""
         calls.watch_everything(self)
         _tell_of_optimizers(self.optimizer_made)
         FitSession.before_any.append(self.leave_loops)
@@ -95,18 +111,12 @@ class Everything:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=begin_anew)
         iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
-        fetch = iterators.__next__
-
-        @functools.wraps(fetch)
-        def __next__(iterator: Any) -> Any:  # noqa: N807
-            return self.fetched(fetch, iterator)
-
-        iterators.__next__ = __next__
+        iterators.__next__ = self._marked_fetch(iterators.__next__)
 
     # Calls of models
 
     def call_begins(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Open the phase of an outermost call of a model; a module without parameters is none."""
+        """Open the phase of an outermost call of a model; a module without parameters is not a model."""
         if is_silent() or is_traced() or is_below_autograd() or "_is_replica" in vars(module):
             here.busy = True
             return _UNMARKED
@@ -118,6 +128,9 @@ class Everything:
             return _UNMARKED
         if self._has_loops and not _threads.stepping:
             _loop().forward_begins(module, role)
+        looks.know_model(module)
+        if looks.is_watching:
+            looks.forward_begins((args, kwargs))
         scope = phase(role.name)
         scope.__enter__()
         here.busy = True
@@ -127,11 +140,13 @@ class Everything:
         """Close it."""
         here.busy = False
         self._leave(scope, ended_with(error))
+        if looks.is_watching and scope is not _UNMARKED:
+            looks.forward_ended(None, error)
 
     # Backward passes
 
     def backward_begins(self) -> Any:
-        """Open the phase of a backward pass. What runs inside of it is in no phase of its own."""
+        """Open the phase of a backward pass. Code inside it is in no phase of its own."""
         was_busy, here.busy = here.busy, True
         here.in_backward = True
         scope: Any = _UNMARKED
@@ -139,6 +154,8 @@ class Everything:
             self._optimizers.look_around()
             if self._has_loops and not (was_busy or _threads.stepping):
                 _loop().backward_begins()
+            if looks.is_watching and not was_busy:
+                looks.backward_begins()
             scope = phase("backward")
             scope.__enter__()
         return scope, was_busy
@@ -152,10 +169,11 @@ class Everything:
     # Steps
 
     def optimizer_made(self, optimizer: Any) -> None:
-        """What is called from now on is named by what this one trains."""
+        """Note a new optimizer: calls from now on are named by the modules that it trains."""
         _loop().optimizer_made(key_of(optimizer))
         _roles.add(optimizer, _threads.loop.owner)
         self._optimizers.meet(type(optimizer))
+        looks.know_optimizer(optimizer)
 
     def meet_optimizers(self, cls: type, method: str) -> None:
         """Mark the steps of a class that has another name for them."""
@@ -180,26 +198,34 @@ class Everything:
         self._leave(begun[0], error)
         if error is None:
             _threads.loop.optimizer_stepped(begun[1])
+            looks.step_ended(begun[1])
 
     def _leave(self, scope: Any, error: BaseException | None) -> None:
         leave(scope, error)
         if error is not None:
             _threads.loop.failed()
+            looks.failed(error)
 
     # Fetches
 
-    def fetched(self, fetch: Callable[[Any], Any], iterator: Any) -> Any:
-        """The next batch of a loader."""
-        scope = self._fetch_begins(iterator)
-        if scope is None:
-            return fetch(iterator)
-        try:
-            batch = fetch(iterator)
-        except BaseException as error:
-            self._fetch_ends(scope, error)
-            raise
-        self._fetch_ends(scope, None)
-        return batch
+    def _marked_fetch(self, fetch: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the `__next__` of a loader's iterator, with each of its batches in a phase."""
+
+        @functools.wraps(fetch)
+        def __next__(iterator: Any) -> Any:  # noqa: N807
+            scope = self._fetch_begins(iterator)
+            try:
+                batch = fetch(iterator)
+            except BaseException as error:
+                if scope is not None:
+                    self._fetch_ends(scope, error)
+                step_out(error)
+                raise
+            if scope is not None:
+                self._fetch_ends(scope, None)
+            return batch
+
+        return __next__
 
     @guarded_method
     def _fetch_begins(self, iterator: Any) -> Any:
@@ -208,6 +234,8 @@ class Everything:
             return None
         if self._has_loops and not here.busy:
             _loop().fetch_begins(iterator)
+        if looks.is_watching:
+            looks.fetched = size_fetched(attributes_of(iterator).get("_index_sampler"))
         scope = phase("data")
         scope.__enter__()
         _threads.fetching = True
@@ -222,20 +250,20 @@ class Everything:
         else:
             self._leave(scope, error)
 
-    # What lies around
+    # The phases around
 
     def leave_loops(self, error: BaseException | None = None) -> None:
-        """Close what lies around the calling thread's loop."""
+        """Close the phases around the calling thread's loop."""
         _threads.loop.leave_all(error)
 
     def leave_loops_to_the_script(self) -> None:
-        """The script has phases of its own, and nothing of ours is to lie around those."""
+        """Leave the loops to the script: it has phases of its own, and none of ours may lie around those."""
         self._has_loops = False
         self.leave_loops()
 
 
 def _leave_loops_of_threads() -> None:
-    """Close what lies around the loops of threads that nobody waits for: the script is over."""
+    """Close the phases around the loops of threads that nobody waits for: the script is over."""
     for reference in _loops.valuerefs():
         loop = reference()
         if loop is not None and loop is not _threads.loop:
@@ -245,6 +273,7 @@ def _leave_loops_of_threads() -> None:
 def begin_anew() -> None:
     """Forget the loop of the calling thread: this is a forked child."""
     _loops.clear()
+    forget_others()
     _threads.loop = _new_loop()
     _threads.stepping = _threads.fetching = here.busy = here.in_backward = False
 
@@ -255,7 +284,11 @@ def _tell_of_optimizers(made: Callable[[Any], None]) -> None:
 
     @functools.wraps(initialise)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        initialise(self, *args, **kwargs)
+        try:
+            initialise(self, *args, **kwargs)
+        except BaseException as error:
+            step_out(error)
+            raise
         tell(self)
 
     torch.optim.Optimizer.__init__ = __init__

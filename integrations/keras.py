@@ -6,8 +6,8 @@
 
 Tested with keras 3.15 on TensorFlow 2.21, torch 2.13 and JAX 0.10 on the CPU.
 
-Keras tells its callbacks nothing of an exception. So this module puts a function around `fit`, `evaluate` and `predict`
-of `keras.Model`, which passes everything through and, when one of them raises, ends the phases that were begun in it.
+Keras does not report exceptions to its callbacks. So this module wraps `fit`, `evaluate` and `predict` of
+`keras.Model`; the wrapper passes everything through and, if one of them raises, ends the phases that were begun in it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._frameworks import framework
 from ._scopes import FitSession, Scopes, UnseenError, logger
+from ._tracebacks import step_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import phasescope
 
-    from ._keras_torch import Steps
+    from ._keras_torch import ModelSteps
 else:
     keras = framework("keras", "keras", pip="'keras>=3' tensorflow")
 
@@ -38,12 +39,12 @@ _CALLS = ("fit", "evaluate", "predict")
 
 
 class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Marks the phases of fit, evaluate and predict. The tree is in docs/integrations.md.
+    """A callback that marks the phases of fit, evaluate and predict. The tree is in docs/integrations.md.
 
-    It writes to the session that runs; where none does, it starts one for the time of the call and stops it with it.
-    `session` is that session, also afterwards: `print(callback.session.summary())`.
+    It writes to the running session. If there is none, it starts one for the duration of the call and stops it
+    afterwards. `session` is that session, also after the call: `print(callback.session.summary())`.
 
-    It has no hook for the end of a batch: with one, Keras would fetch the loss from the device for every batch.
+    It has no hook for the end of a batch: with one, Keras would copy the loss from the device for every batch.
     """
 
     def __init__(self) -> None:
@@ -51,7 +52,7 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._scopes = Scopes()
         self._fit = FitSession()
         self._the_model: weakref.ref[Any] | None = None
-        self._steps: Steps | None = None
+        self._steps: ModelSteps | None = None
         self._batches_begun = 0
 
     @property
@@ -61,7 +62,7 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        # Who asks a callback for its `model` in the middle of an epoch has JAX put the whole state back into it.
+        # Asking a callback for its `model` in the middle of an epoch makes JAX put the whole state back into it.
         self._the_model = None if model is None else weakref.ref(model)
 
     # A call as a whole, or a validation within it
@@ -91,17 +92,17 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._scopes.leave_all(error)
         self._fit.end_all()
 
-    # What only the torch backend lets see
+    # The parts that only the torch backend shows
 
     def _mark_steps(self) -> None:
         model = None if self._the_model is None else self._the_model()
         if model is None or keras.backend.backend() != "torch":
             return
-        from ._keras_torch import Steps
+        from ._keras_torch import ModelSteps
 
         try:
             if self._steps is None:
-                self._steps = Steps(model, self._step_ended)
+                self._steps = ModelSteps(model, self._step_ended)
             self._steps.mark_batches()
         except Exception as error:  # a model or an optimizer that takes no hook
             logger.warning("only batches are marked of a %s (%s)", type(model).__name__, type(error).__name__)
@@ -175,8 +176,8 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._ended("predict")
 
 
-class _Calls(threading.local):
-    """The calls of `fit` and the like on this thread's stack, and for each what the callbacks have begun in it."""
+class _FitCalls(threading.local):
+    """The calls of `fit` and the like on this thread's stack, each with the phases that callbacks have begun in it."""
 
     def __init__(self) -> None:
         self.running: list[list[tuple[PhaseCallback, str]]] = []
@@ -193,11 +194,11 @@ class _Calls(threading.local):
         return any(callback is begun for call in self.running for begun, _ in call)
 
 
-_calls = _Calls()
+_calls = _FitCalls()
 
 
 def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method of a model; what callbacks have begun in it ends with the exception that leaves it."""
+    """Wrap the method of a model; phases that callbacks have begun in it end with the exception that leaves it."""
 
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -209,6 +210,7 @@ def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
             for callback, root in reversed(begun):
                 with contextlib.suppress(Exception):
                     callback._end(root, error)
+            step_out(error)
             raise
         finally:
             _calls.running.pop()

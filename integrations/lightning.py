@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ._figures import figures
 from ._frameworks import framework
 from ._scopes import FitSession, Scopes, checked_interval, logger
+from ._tracebacks import step_out
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -25,6 +26,8 @@ else:
     _modules = sorted(("lightning.pytorch", "pytorch_lightning"), key=lambda name: name not in sys.modules)
     pl = framework("lightning", *_modules, pip="lightning")
 
+from ._torch_looks import looks
+
 __all__ = ["PhaseCallback"]
 
 _ROOTS = {"fit": "fit", "validate": "validation", "test": "test", "predict": "predict"}
@@ -32,12 +35,12 @@ _LOGGED = ("data", "forward", "backward", "optimizer", "batch")
 
 
 class PhaseCallback(pl.Callback):  # type: ignore[misc]
-    """Marks the phases of fit, validate, test and predict. The tree is in docs/integrations.md.
+    """A callback that marks the phases of fit, validate, test and predict. The tree is in docs/integrations.md.
 
-    It writes to the session that runs; where none does, it starts one for the time of the call and stops it with it.
-    `session` is that session, also afterwards: `print(callback.session.summary())`.
+    It writes to the running session. If there is none, it starts one for the duration of the call and stops it
+    afterwards. `session` is that session, also after the call: `print(callback.session.summary())`.
 
-    log_every_n_batches: hand a few figures to the trainer's loggers each so many training batches:
+    log_every_n_batches: pass a few figures to the trainer's loggers, once in this number of training batches:
         `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>` for data, forward, backward,
         optimizer and batch. None (the default): never.
 
@@ -81,6 +84,7 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._scopes.leave("setup")
+        _know(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._scopes.leave("epoch")
@@ -90,13 +94,17 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._scopes.leave("data")
         self._scopes.enter("batch", n=batch_idx)
+        if looks.is_watching:
+            looks.forward_begins((batch,))
         self._scopes.enter("forward")
 
     def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        self._scopes.leave_inside("batch")
+        self._leave_forward()
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
-        self._scopes.leave_inside("batch")
+        self._leave_forward()
+        if looks.is_watching:
+            looks.backward_begins()
         self._scopes.enter("backward")
 
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
@@ -106,11 +114,12 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
         self._scopes.leave_inside("batch")
         self._scopes.enter("optimizer")
         self._forget_step()
-        goes_on_forward = not pl_module.automatic_optimization
+        goes_on_forward, key = not pl_module.automatic_optimization, id(optimizer)
 
         def ended(*_arguments: Any) -> None:
             self._forget_step()
             self._scopes.leave("optimizer")
+            looks.step_ended(key)
             if goes_on_forward and self._scopes.innermost == "batch":
                 self._scopes.enter("forward")
 
@@ -128,16 +137,21 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._scopes.leave("epoch")
 
+    def _leave_forward(self) -> None:
+        if looks.is_watching and self._scopes.innermost == "forward":
+            looks.forward_ended()
+        self._scopes.leave_inside("batch")
+
     def _forget_step(self) -> None:
         handle, self._step_handle = self._step_handle, None
         if handle is not None:
             handle.remove()
 
     def _log(self, trainer: Any) -> None:
-        found = figures(self.session, _LOGGED)
-        for to in trainer.loggers if found else ():
+        values = figures(self.session, _LOGGED)
+        for to in trainer.loggers if values else ():
             try:
-                to.log_metrics(found, step=trainer.global_step)
+                to.log_metrics(values, step=trainer.global_step)
             except Exception as error:
                 logger.warning("%s took no figures (%s); no more are given", type(to).__name__, type(error).__name__)
                 self._log_every = None
@@ -221,8 +235,18 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
             self._scopes.enter("data")
 
 
+def _know(trainer: Any, pl_module: Any) -> None:
+    """Have the memory of the module and its optimizers counted, and of whatever the strategy has put around it."""
+    looks.know_model(pl_module)
+    wrapped = trainer.strategy.model
+    if wrapped is not None:
+        looks.know_model(wrapped)
+    for optimizer in trainer.optimizers:
+        looks.know_optimizer(optimizer)
+
+
 def _trains_on(trainer: Any, batch_idx: int) -> bool:
-    """Whether the epoch fetches a further batch after this one."""
+    """Return whether the epoch fetches a further batch after this one."""
     return not (
         trainer.is_last_batch
         or batch_idx + 1 >= trainer.num_training_batches
@@ -232,7 +256,7 @@ def _trains_on(trainer: Any, batch_idx: int) -> bool:
 
 
 def _wrap_save_checkpoint(trainer: Any, scopes: Scopes) -> None:
-    """For the time of the call, the trainer's own attribute stands before its method: no hook says when it is done."""
+    """Put the trainer's own attribute before its method for the time of the call: no hook says when it is done."""
     save = trainer.save_checkpoint
 
     def save_checkpoint(*args: Any, **kwargs: Any) -> Any:
@@ -244,6 +268,7 @@ def _wrap_save_checkpoint(trainer: Any, scopes: Scopes) -> None:
             return save(*args, **kwargs)
         except BaseException as error:
             scopes.leave("checkpoint", error)
+            step_out(error)
             raise
         finally:
             scopes.leave("checkpoint")

@@ -26,12 +26,12 @@ __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What `%load_ext phasescope.integrations.notebook` calls. Starts no session."""
+    """Register the magic, for `%load_ext phasescope.integrations.notebook`. Starts no session."""
     shell.register_magic_function(_phase_magic(shell), magic_kind="cell", magic_name="phase")
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """What `%unload_ext` calls."""
+    """Remove the magic, for `%unload_ext`."""
     shell.magics_manager.magics["cell"].pop("phase", None)
 
 
@@ -57,7 +57,7 @@ def _phase_magic(shell: Any) -> Callable[[str, str], Any]:
 
 
 def _compiled(shell: Any, cell: str) -> tuple[Any, Any]:
-    """The cell's statements, and its last expression, which the cell's value is. None where there is none of them."""
+    """Return the cell's statements, and its last expression, whose value is the cell's; None for a missing part."""
     source = shell.transform_cell(cell)
     name = shell.compile.cache(source)  # so that tracebacks show the lines
     tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))

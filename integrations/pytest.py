@@ -2,10 +2,10 @@
 
     pytest -p phasescope.integrations.pytest --phasescope
 
-    @pytest.mark.memory_budget("200 MB", phase="forward")
+    @pytest.mark.memory_budget("200 MiB", phase="forward")
     def test_forward(): ...
 
-It is loaded only where it is asked for: by `-p`, in `addopts`, or by `pytest_plugins` in the `conftest.py` at the root.
+It is loaded only on request: by `-p`, in `addopts`, or by `pytest_plugins` in the `conftest.py` at the root.
 Tested with pytest 9.2, alone and under xdist.
 """
 
@@ -30,8 +30,8 @@ _MARK = "memory_budget"
 _TEST = "test"
 _MAX_EARLIER = 1000  # events before the test, among them the last sample of each device
 _MARK_HELP = (
-    f"{_MARK}(limit, *, phase=None, device=None, above_start=False): fail the test where the peak of allocated bytes "
-    'in it, or in one of its phases, goes over the limit, such as "200 MB". By phasescope.'
+    f"{_MARK}(limit, *, phase=None, device=None, above_start=False): fail the test if the peak of allocated bytes "
+    'in it, or in one of its phases, goes over the limit, such as "200 MiB". By phasescope.'
 )
 
 _table = pytest.StashKey[str]()
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(name="phasescope")
 def session_of_the_test() -> Iterator[Session]:
-    """The session that runs during this test, from here on: one with exact peaks, unless one runs already."""
+    """Yield the session that runs during this test, from here on: one with exact peaks, unless one runs already."""
     with _session() as session:
         yield session
 
@@ -85,7 +85,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             item.stash[_table] = str(session.summary())
     wrong = []
     if budgets:
-        # About as many as came since: which are the test's is told by the events, since samples go on coming.
+        # About as many as came since: the events show which are the test's, since samples go on coming.
         test = OfTest.of(session.events(last=session.written - before + _MAX_EARLIER), _TEST, get_ident())
         if not test.is_whole:
             test = OfTest.of(session.events(), _TEST, get_ident())
@@ -104,7 +104,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 class _Tables:
-    """Prints what `--phasescope` asked for, after the run."""
+    """Prints the tables that `--phasescope` asked for, after the run."""
 
     def __init__(self) -> None:
         self._tables: list[tuple[str, str]] = []
@@ -128,10 +128,12 @@ def _budgets(item: pytest.Item) -> list[Budget]:
 
 
 def _budget(*limits: Any, **options: Any) -> Budget:
-    """Raises TypeError or ValueError, in the words of the mark."""
+    """Return the budget of a mark. Raises TypeError or ValueError, in the words of the mark."""
     wrong = sorted(options.keys() - {"phase", "device", "above_start"})
     if wrong:
         raise TypeError(f"there is no {', '.join(wrong)}; it takes a limit, and phase=, device=, above_start=")
     if len(limits) != 1:
-        raise TypeError(f'it takes one limit such as "200 MB", not {len(limits)}; all else by name, as phase="forward"')
+        raise TypeError(
+            f'it takes one limit such as "200 MiB", not {len(limits)}; all else by name, as phase="forward"'
+        )
     return Budget.of(limits[0], **options)

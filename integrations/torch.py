@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 else:
     torch = framework("torch", "torch", pip="torch")
 
-from ._torch_marks import Forwards, Steps, is_instrumented
+from ._torch_batches import size_fetched
+from ._torch_looks import looks
+from ._torch_marks import Forwards, OptimizerSteps, is_instrumented
 
 __all__ = ["Instrumented", "instrument"]
 
@@ -42,20 +44,24 @@ def instrument(
     loader: Iterable[Any] | None = None,
     *,
     depth: int = 0,
+    activations: bool = False,
 ) -> Instrumented:
     """Mark the phases data, forward, backward and optimizer of a training loop, until `undo()`.
 
-    It starts no session: phases are written while one runs (`phasescope.start()`), and cost next to nothing before.
+    It starts no session: phases are written while one runs (`phasescope.start()`), and cost next to nothing otherwise.
 
-    model: its calls are `forward`, and each backward pass meanwhile is `backward`. Only a weak reference to it is
-        kept, and nothing hangs on it: copies and saved models are what they would be without. For `torch.compile`,
-        give what that returns.
+    model: its calls are `forward`, and each backward pass is `backward`. Only a weak reference to it is kept, and
+        nothing is attached to it: copies and saved models have the same bytes as without. With `torch.compile`, give
+        the compiled model.
     optimizer: its steps are `optimizer`. Several may be given.
-    loader: iterate over `.loader` of what this returns, and each fetch is `data`.
-    depth: so many levels of submodules are phases too, inside of `forward`, named by their attribute:
-        with 2, `forward/encoder/attention`.
+    loader: iterate over `.loader` of the returned object, and each fetch is `data`.
+    depth: the number of levels of submodules that are phases too, inside of `forward`, named by their attribute:
+        with 2, `forward/encoder/attention`. What memory is made of is broken down by those, too.
+    activations: count exactly what autograd saves for the backward pass, by its hooks, in the few steps that are
+        looked at for what memory is made of; else activations are a difference of what is allocated, and not known on
+        the host. docs/made-of.md has what it changes and costs.
 
-    Raises TypeError or ValueError naming the argument, also where the model is instrumented already.
+    Raises TypeError or ValueError naming the argument, also if the model is instrumented already.
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not a {type(model).__name__}")
@@ -63,16 +69,21 @@ def instrument(
         raise TypeError(f"depth must be a whole number, not a {type(depth).__name__}")
     if depth < 0:
         raise ValueError(f"depth must be 0 (the model alone) or more, not {depth}")
+    if not isinstance(activations, bool):
+        raise TypeError(f"activations must be True or False, not a {type(activations).__name__}")
     if loader is not None and not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise TypeError(f"loader must be iterable, not a {type(loader).__name__}")
     optimizers = _optimizers(optimizer)
     if is_instrumented(model):
         raise ValueError("model is instrumented already: call undo() on what instrument() returned for it first")
-    return Instrumented(model, optimizers, loader, depth)
+    return Instrumented(model, optimizers, loader, depth, activations)
 
 
 class Instrumented:
     """A model whose phases are marked, until `undo()` or the end of the `with`. Made by `instrument()`."""
+
+    loader: Any  # or every `for` would have to ask whether it is None
+    """The loader with each fetch as the phase `data`; other attributes are the original's. None if none was given."""
 
     def __init__(
         self,
@@ -80,23 +91,23 @@ class Instrumented:
         optimizers: list[torch.optim.Optimizer],
         loader: Iterable[Any] | None,
         depth: int,
+        activations: bool = False,
     ) -> None:
         self._model = weakref.ref(model)
         # Nothing that marks leads back to this object, which holds the loader.
-        steps = self._steps = [Steps.of(optimizer) for optimizer in dict.fromkeys(optimizers)]
+        steps = self._steps = [OptimizerSteps.of(optimizer) for optimizer in dict.fromkeys(optimizers)]
 
         def before() -> None:
-            """Something new begins: a forward, a backward or a fetch. A step that was left open ends now."""
+            """Begin something new: a forward, a backward or a fetch. A step that was left open ends now."""
             for each in steps:
                 each.end_unless_running()
 
-        self._forwards = Forwards(model, depth, before)
+        self._forwards = Forwards(model, depth, before, activations)
         self._over = False
         self.loader = None if loader is None else TrackedLoader(loader, before)
-        """The loader, each fetch from it a phase; its attributes are the original's. None where none was given."""
 
     def undo(self, error: BaseException | None = None) -> None:
-        """Mark nothing any more. A second time does nothing. A phase that is open ends; with an error, as of that."""
+        """Stop marking. A second call does nothing. An open phase ends, with the error if one is given."""
         if self._over:
             return
         self._over = True
@@ -124,12 +135,14 @@ class TrackedLoader(track[T]):
     def __init__(self, loader: Iterable[T], before: Callable[[], None]) -> None:
         super().__init__(loader, "data")
         self._loader = loader
+        self._gives = size_fetched(loader)
         self._before = before
 
     def __iter__(self) -> Iterator[T]:
         fetches = super().__iter__()
         while True:
             self._before()
+            looks.fetched = self._gives
             try:
                 box = [next(fetches)]
             except StopIteration:
@@ -146,15 +159,15 @@ def _optimizers(given: Any) -> list[torch.optim.Optimizer]:
     if given is None:
         return []
     several = [given] if isinstance(given, torch.optim.Optimizer) or not isinstance(given, Iterable) else list(given)
-    found = []
+    hooked = []
     for optimizer in several:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(
                 f"optimizer must be a torch.optim.Optimizer or several of them, not a {type(optimizer).__name__}"
             )
         # Some wrappers (accelerate's) call themselves an optimizer, and have none of its hooks.
-        found.append(optimizer if hasattr(optimizer, "_optimizer_step_pre_hooks") else _wrapped(optimizer))
-    return found
+        hooked.append(optimizer if hasattr(optimizer, "_optimizer_step_pre_hooks") else _wrapped(optimizer))
+    return hooked
 
 
 def _wrapped(optimizer: Any) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Phases of a Hugging Face `Trainer`, and of what is built on it (TRL), by a callback.
+"""Phases of a Hugging Face `Trainer`, and of trainers built on it (TRL), by a callback.
 
     from phasescope.integrations.transformers import PhaseCallback
 
@@ -19,6 +19,7 @@ from ._figures import figures
 from ._frameworks import framework
 from ._hf_parts import Parts
 from ._scopes import FitSession, Scopes, UnseenError, logger
+from ._tracebacks import step_out
 
 if TYPE_CHECKING:
     import transformers
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import phasescope
 else:
     transformers = framework("transformers", "transformers", pip="'transformers[torch]'")
+
+from ._torch_looks import looks
 
 __all__ = ["PhaseCallback"]
 
@@ -36,14 +39,13 @@ _LOGGED = ("data", "forward", "backward", "forward_backward", "optimizer", "step
 
 
 class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
-    """Marks the phases of train, evaluate and predict. The tree is in docs/integrations.md.
+    """A callback that marks the phases of train, evaluate and predict. The tree is in docs/integrations.md.
 
-    It writes to the session that runs; where none does, it starts one for the time of the call and stops it with it.
-    `session` is that session, also afterwards: `print(callback.session.summary())`.
+    It writes to the running session. If there is none, it starts one for the duration of the call and stops it
+    afterwards. `session` is that session, also after the call: `print(callback.session.summary())`.
 
-    The Trainer tells its callbacks nothing of an exception, nor that an evaluation begins. So importing this module
-    puts a function around `Trainer.train`, `evaluate` and `predict`, which tells it to the PhaseCallback of a trainer
-    that has one.
+    The Trainer does not report exceptions to its callbacks, nor the begin of an evaluation. So importing this module
+    wraps `Trainer.train`, `evaluate` and `predict`; the wrapper calls the trainer's PhaseCallback, if it has one.
 
     log_figures: add to what the Trainer logs, of the last entry of each phase:
         `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>`. Off by default.
@@ -65,7 +67,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
         return self._fit.session
 
     def begin(self, trainer: Any, name: str) -> None:
-        """The Trainer's method of that name was called. Done by itself."""
+        """Note that the Trainer's method of that name was called. Done by itself."""
         if name == "train":
             _put_before_reports(self, trainer)
             self._parts.begin(trainer, transformers.Trainer.training_step)
@@ -75,7 +77,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
             self._scopes.enter("setup")
 
     def end(self, trainer: Any, name: str, error: BaseException | None) -> None:
-        """That call is over, maybe by an exception. Done by itself."""
+        """Note that the call is over, maybe by an exception. Done by itself."""
         self._scopes.leave(name, error)
         self._fit.end()
         if name == "train":
@@ -91,6 +93,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
         self._scopes.leave("setup")
         self._scopes.leave_inside("train", UnseenError())  # with a batch size that was too large
         self._parts.stand_before()
+        _know(kwargs.get("model"), kwargs.get("optimizer"))
         if not _TELLS_STEPS:
             self._parts.hook_steps(kwargs.get("optimizer"))
 
@@ -114,6 +117,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave("optimizer")
+        looks.step_ended(id(self))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave("step")
@@ -133,7 +137,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
         self._go_on(state, control)
 
     def _go_on(self, state: Any, control: Any) -> None:
-        """Between two steps: what comes next, after the logging and the evaluation that may still be to come."""
+        """Begin the phase between two steps, after the logging and the evaluation that may still be to come."""
         if self._scopes.innermost != "epoch" or control.should_log or control.should_evaluate:
             return
         if control.should_save:
@@ -142,8 +146,17 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
             self._scopes.enter("data")
 
 
+def _know(model: Any, optimizer: Any) -> None:
+    """Have the memory of the model and of the optimizer counted, which may have accelerate's around it."""
+    if model is not None:
+        looks.know_model(model)
+    inner = getattr(optimizer, "optimizer", optimizer)
+    if inner is not None:
+        looks.know_optimizer(inner)
+
+
 def _is_at_epoch_end(state: Any) -> bool:
-    """Whether the epoch has no further step: so near to a whole number of epochs is no other."""
+    """Return whether the epoch has no further step: a figure as near to a whole number of epochs is no other."""
     return bool(state.global_step >= state.max_steps or abs(state.epoch - round(state.epoch)) < 1e-6)
 
 
@@ -153,16 +166,17 @@ def _notice(cls: Any, name: str) -> None:
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        told = [callback for callback in self.callback_handler.callbacks if isinstance(callback, PhaseCallback)]
-        for callback in told:
+        ours = [callback for callback in self.callback_handler.callbacks if isinstance(callback, PhaseCallback)]
+        for callback in ours:
             callback.begin(self, name)
         try:
             result = method(self, *args, **kwargs)
         except BaseException as error:
-            for callback in reversed(told):
+            for callback in reversed(ours):
                 callback.end(self, name, error)
+            step_out(error)
             raise
-        for callback in reversed(told):
+        for callback in reversed(ours):
             callback.end(self, name, None)
         return result
 
@@ -170,7 +184,7 @@ def _notice(cls: Any, name: str) -> None:
 
 
 def _put_before_reports(callback: PhaseCallback, trainer: Any) -> None:
-    """Behind the callback that decides when to log, evaluate and save, and before those that report what is logged."""
+    """Put the callback behind the one that decides when to log, evaluate and save, and before those that report."""
     callbacks = trainer.callback_handler.callbacks
     if callback in callbacks[1:]:
         callbacks.remove(callback)

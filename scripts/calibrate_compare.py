@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from made_times import STEADINESS, summary_of  # noqa: E402
 from phasescope.analysis.comparison.comparison import compare  # noqa: E402
+from support.times import STEADINESS, summary_of  # noqa: E402
 
 if TYPE_CHECKING:
-    from made_times import Make
+    from support.times import Make
 
 COUNTS = (20, 60, 128, 400, 2000)
 SLOWER = (1.0, 1.2, 2.4)
@@ -27,24 +27,24 @@ PAGE = ROOT / "docs" / "explain.md"
 
 
 def table(pairs: int) -> str:
-    """Markdown: for each kind of times and number of entries, the shares of pairs that are called worse."""
+    """Return Markdown: for each kind of times and number of entries, the shares of pairs that are called worse."""
     lines = ["| | entries | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 2) + "|"]
     for name, make in STEADINESS.items():
         for count in COUNTS:
-            found = [shares(make, count, slower, pairs) for slower in SLOWER]
-            cells = [" / ".join(f"{share[metric]:.1%}" for share in found) for metric in METRICS]
+            by_entries = [shares(make, count, slower, pairs) for slower in SLOWER]
+            cells = [" / ".join(f"{share[metric]:.1%}" for share in by_entries) for metric in METRICS]
             lines.append(f"| {name} | {count:,} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def shares(make: Make, count: int, slower: float, pairs: int) -> dict[str, float]:
-    """For each metric the share of pairs whose second run, which takes so many times as long, is called worse."""
+    """Return for each metric the share of pairs whose second run, `slower` times as long, is called worse."""
     worse = dict.fromkeys(METRICS, 0)
     for seed in range(pairs):
         before, after = make(random.Random(2 * seed), count), make(random.Random(2 * seed + 1), count)
-        found = compare(summary_of(before), summary_of([int(slower * value) for value in after])).of(("step",))
+        changes = compare(summary_of(before), summary_of([int(slower * value) for value in after])).of(("step",))
         for metric in METRICS:
-            worse[metric] += found[metric].verdict == "worse"
+            worse[metric] += changes[metric].verdict == "worse"
     return {metric: times / pairs for metric, times in worse.items()}
 
 

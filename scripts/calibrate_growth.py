@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from made_series import HEALTHY, LEAKING  # noqa: E402
 from phasescope.analysis.statistics.trend import trend  # noqa: E402
+from support.series import HEALTHY, LEAKING  # noqa: E402
 
 if TYPE_CHECKING:
-    from made_series import Make
+    from support.series import Make
 
 LENGTHS = (100, 200, 400, 1000)
 PAGE = ROOT / "docs" / "growth.md"
 
 
 def table(series: dict[str, Make], runs: int) -> str:
-    """Markdown: for each kind of series the share of runs called growing, by the number of steps."""
+    """Return Markdown: for each kind of series the share of runs called growing, by the number of steps."""
     lines = ["| | " + " | ".join(f"{length:,} steps" for length in LENGTHS) + " |", "|---" * (len(LENGTHS) + 1) + "|"]
     for name, make in series.items():
         cells = [f"{share(make, length, runs):.1%}" for length in LENGTHS]
@@ -34,9 +34,9 @@ def table(series: dict[str, Make], runs: int) -> str:
 
 
 def share(make: Make, length: int, runs: int) -> float:
-    """The share of runs that are called growing."""
-    found = (trend(make(random.Random(seed), length)) for seed in range(runs))
-    return sum(result is not None and result.grows for result in found) / runs
+    """Return the share of runs that are called growing."""
+    trends = (trend(make(random.Random(seed), length)) for seed in range(runs))
+    return sum(result is not None and result.grows for result in trends) / runs
 
 
 def main() -> None:

@@ -28,65 +28,27 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 PARTS = ("top", "web", "report")
 COLUMNS, LINES = 110, 36
-PAGE = {"width": 1280, "height": 860}
+PAGE = {"width": 1280, "height": 1120}
 LARGEST_BYTES = 300 * 1024
 _CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _PAINTED_MS = 1500
+_PATIENCE_MS = 180_000
 _DRAWN = "#phases tr:nth-child(4)"
 
 
-def train(directory: str, seconds: float) -> None:
-    """A small transformer that learns to add numbers, evaluated every epoch; it prints a line once it trains."""
-    import torch
-
-    import phasescope
-    from phasescope import phase
-
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    layer = torch.nn.TransformerEncoderLayer(192, 4, 768, batch_first=True)
-    model = torch.nn.Sequential(
-        torch.nn.Linear(16, 192), torch.nn.TransformerEncoder(layer, 3), torch.nn.Linear(192, 1)
-    )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
-    data = torch.utils.data.TensorDataset(torch.rand(320, 64, 16))
-    loader = torch.utils.data.DataLoader(data, batch_size=32, shuffle=True)
-
-    def loss_of(inputs: Any) -> Any:
-        return (model(inputs).squeeze(-1) - inputs.sum(-1).cumsum(1) / 64).square().mean()
-
-    with phasescope.start(directory=directory):
-        print("ready", flush=True)
-        end = time.monotonic() + seconds
-        epoch = 0
-        while time.monotonic() < end:
-            with phase("epoch", n=epoch):
-                for (inputs,) in phasescope.track(loader, name="data"):
-                    with phase("step"):
-                        with phase("forward"):
-                            loss = loss_of(inputs)
-                        with phase("backward"):
-                            loss.backward()
-                        with phase("optimizer"):
-                            optimizer.step()
-                            optimizer.zero_grad()
-                with phase("evaluate"), torch.no_grad():
-                    loss_of(torch.rand(256, 64, 16))
-            epoch += 1
-
-
 @contextlib.contextmanager
-def training(directory: str, seconds: float, name: str) -> Iterator[subprocess.Popen[str]]:
-    """The training in a process of its own, under a command line that reads well in a picture."""
-    script = Path(directory).parent / name
-    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'scripts')!r})\nimport pictures\n")
-    with script.open("a") as file:
-        file.write(f"pictures.train({directory!r}, {seconds})\n")
+def training(directory: str, seconds: float, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the training in a process of its own, under a command line that reads well in a picture."""
+    folder = Path(directory).parent
+    shutil.copy(ROOT / "scripts" / "pictured_training.py", folder / name)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    options: dict[str, Any] = {"cwd": script.parent, "env": {**os.environ, "PATH": path}}
-    with subprocess.Popen(["python", name], stdout=subprocess.PIPE, text=True, **options) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", "the training did not begin"
+    options: dict[str, Any] = {
+        "cwd": folder,
+        "env": {**os.environ, "PATH": path, "PHASESCOPE_DIR": directory},
+        "stderr": subprocess.DEVNULL,  # the summary at its end
+    }
+    command = ["python", "-m", "phasescope", "run", name, str(round(seconds))]
+    with subprocess.Popen(command, **options) as process:
         try:
             yield process
         finally:
@@ -94,13 +56,13 @@ def training(directory: str, seconds: float, name: str) -> Iterator[subprocess.P
 
 
 def picture_of_top(directory: str, seconds: float) -> str:
-    """The terminal view after so many seconds, as SVG."""
+    """Return the terminal view after that many seconds, as SVG."""
     from phasescope.views.catalogue import Catalogue
     from phasescope.views.top.app import TopApp
-    from phasescope.views.top.session_list import Watch
+    from phasescope.views.top.session_list import SessionWatch
 
     async def look() -> str:
-        app = TopApp(Watch(Catalogue([directory])))
+        app = TopApp(SessionWatch(Catalogue([directory])))
         async with app.run_test(size=(COLUMNS, LINES)) as pilot:
             await pilot.pause(seconds)
             return app.export_screenshot(title="phasescope top")
@@ -122,7 +84,7 @@ def browser() -> Iterator[Any]:
 
 
 def pictures_of_web(directory: str) -> None:
-    """The live page, light and dark."""
+    """Take the live page, light and dark."""
     command = [sys.executable, "-m", "phasescope", "web", "--port", "0", "--dir", directory]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -136,7 +98,7 @@ def pictures_of_web(directory: str) -> None:
 
 
 def picture_of_report(directory: str) -> None:
-    """The page that is written of a session that is over."""
+    """Take the page that is written of a session that is over."""
     page = Path(directory).parent / "run.html"
     subprocess.run([sys.executable, "-m", "phasescope", "report", "--dir", directory, "-o", str(page)], check=True)
     with browser() as running:
@@ -146,6 +108,7 @@ def picture_of_report(directory: str) -> None:
 def _shoot(running: Any, url: str, scheme: str, path: Path) -> None:
     context = running.new_context(viewport=PAGE, color_scheme=scheme)
     page = context.new_page()
+    page.set_default_timeout(_PATIENCE_MS)
     page.goto(url)
     page.wait_for_selector(_DRAWN)
     page.wait_for_timeout(_PAINTED_MS)
@@ -156,15 +119,16 @@ def _shoot(running: Any, url: str, scheme: str, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=",".join(PARTS))
-    parser.add_argument("--seconds", type=float, default=40.0, help="how long the training runs before it is looked at")
+    parser.add_argument("--seconds", type=float, default=90.0, help="how long the training runs before it is looked at")
     arguments = parser.parse_args()
     parts = arguments.only.split(",")
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         directory = str(Path(folder) / "sessions")
+        Path(directory).mkdir(mode=0o700)
         with training(directory, 3.0, "warm_up.py") as first:
             first.wait()
-        with training(directory, 600.0, "train.py") as running:
+        with training(directory, 3600.0, "train.py") as running:
             time.sleep(arguments.seconds)
             if "top" in parts:
                 (PICTURES / "top.svg").write_text(picture_of_top(directory, 6.0), encoding="utf-8")

@@ -13,6 +13,7 @@ import gc
 import importlib
 import importlib.util
 import io
+import itertools
 import logging.handlers
 import multiprocessing.util
 import os
@@ -51,13 +52,44 @@ LACKING = {
 _LINUX_ONLY = ("/proc", "/sys", "/dev/shm")
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "XDG_RUNTIME_DIR")
 _LAUNCHERS = ("OMPI_COMM_WORLD_", "SLURM_")
-_GRACE_S = 3.0
+_GRACE_S = 30.0
+_TESTS = Path(__file__).parent
+_LONGEST_FIRST = ("programs", "integrations", "end_to_end", "project", "cli", "native", "views")
 
 _listdir, _readlink = os.listdir, os.readlink
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--without", choices=sorted(LACKING), help="take away the calls that this system lacks")
+    parser.addoption("--every", type=int, default=1, metavar="N", help="run the first test of each file, and each N-th")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without a test for other systems: to import their frameworks takes longer than those tests."""
+    if config.getoption("--without") is None or collection_path.suffix != ".py":
+        return None
+    return "mark.neutral" not in collection_path.read_text(encoding="utf-8") or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first, so that two processes end together, and leave a sample, if one is asked for.
+
+    A slow machine has no time for all tests on each Python.
+    """
+    items.sort(key=_place)
+    every: int = config.getoption("--every")
+    numbers = {path: itertools.count() for path in {item.path for item in items}}
+    left_out = [item for item in items if next(numbers[item.path]) % every]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        out = set(left_out)
+        items[:] = [item for item in items if item not in out]
+
+
+def _place(item: pytest.Item) -> int:
+    """Return where a test stands by its room: each of the first has files that take minutes, the rest none."""
+    (room, *_) = item.path.relative_to(_TESTS).parts
+    return _LONGEST_FIRST.index(room) if room in _LONGEST_FIRST else len(_LONGEST_FIRST)
 
 
 # A machine that is busy with other work is no failure: no example is timed.
@@ -97,7 +129,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _take_away(system: str) -> None:
     if importlib.util.find_spec("torch") is not None:
-        # Those for Linux can not be imported afterwards.
+        # Those for Linux cannot be imported afterwards.
         importlib.import_module("torch")
         importlib.import_module("torch._dynamo")
     for name in LACKING[system]:
@@ -113,7 +145,7 @@ def _take_away(system: str) -> None:
 
 
 def _only_elsewhere(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, for which the places that only Linux has do not exist; psutil has its own ways on each system."""
+    """Return the function without the places that only Linux has; psutil has its own ways on each system."""
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         target = args[0] if args else "."
@@ -127,7 +159,7 @@ def _only_elsewhere(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test has its own directory for rings, and leaves no session, thread or open ring behind."""
+    """Give each test its own directory for rings, and fail it if it leaves a session, thread or open ring behind."""
     monkeypatch.setenv("PHASESCOPE_DIR", str(tmp_path / "phasescope"))
     for name in list(os.environ):
         if name in _LAUNCHER or name.startswith(_LAUNCHERS):
@@ -136,7 +168,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: py
     files = _open_files(tmp_path)
     yield
     request.node.funcargs.clear()  # what the fixtures gave is over: a session keeps its own reader until it is gone
-    session = sys.modules.get("phasescope.capture.session")
+    session = sys.modules.get("phasescope.capture.running")
     left = []
     if session is not None and session.current() is not None:
         left.append(f"a session: {session.current()}")
@@ -147,7 +179,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: py
 
 
 def _left(look: Callable[[], list[str]]) -> list[str]:
-    """What is still there after a moment: a thread that was told to end may be about to."""
+    """Return what is still there after a while: a thread that was asked to end may be about to."""
     left = look()
     deadline = time.monotonic() + _GRACE_S
     while left and time.monotonic() < deadline:
@@ -158,7 +190,7 @@ def _left(look: Callable[[], list[str]]) -> list[str]:
 
 
 def _open_files(folder: Path) -> set[str]:
-    """The files of this test and of the kernel that are open here; empty where the system does not say."""
+    """Return the files of this test and of the kernel that are open here; nothing if the system does not say."""
     found: set[str] = set()
     try:
         numbers = _listdir("/proc/self/fd")
@@ -176,7 +208,7 @@ def _open_files(folder: Path) -> set[str]:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """A clock that stands still until the test moves it."""
+    """Make a clock that stands still until the test moves it."""
     from phasescope.testing import FakeClock
 
     return FakeClock()
@@ -184,7 +216,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def rings(tmp_path: Path) -> Path:
-    """A directory where rings may lie."""
+    """Make a directory for rings."""
     path = tmp_path / "rings"
     path.mkdir(mode=0o700)
     return path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.readers.reader import SessionNotFoundError
 from phasescope.readers.ring_reader import RingReader
-from phasescope.wire import ring_files
+from phasescope.wire import ring_directories, ring_files
 from phasescope.wire.ring import MAGIC, RingError
 
 if TYPE_CHECKING:
@@ -15,17 +15,23 @@ if TYPE_CHECKING:
 
     from phasescope.readers.reader import Reader
 
-_FILE_ENDINGS = (ring_files.SUFFIX, ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
+_FILE_ENDINGS = (ring_directories.SUFFIX, ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
+
+_MOST_NAMED = 4
 
 
 def attach(
     target: int | str | os.PathLike[str] | None = None, *, directory: str | os.PathLike[str] | None = None
 ) -> Reader:
-    """A reader of one session.
+    """Open one session for reading.
 
-    `target` is a pid, the path of a ring file or of a recording, a session id or its beginning, or None for any
-    session. Of several it is the one started last, live ones first. Raises SessionNotFoundError, or for a path OSError
-    and RingError.
+    target: a pid, the path of a ring file or of a recording, a session id or its beginning, if no other begins so, or a
+        dataset (`fleet`, `fleet#r=3`, `s3://bucket/fleet#job=4711/r=3`), of which the newest such session is taken. If
+        several sessions have the pid, or if it is None, the session that was started last is opened; live ones first.
+    directory: look for rings there only. By default `$PHASESCOPE_DIR` or the usual places are searched.
+
+    Raises SessionNotFoundError if there is no such session, or if several ids begin so, TypeError if `target` is of
+    another type, and for a path OSError or RingError.
     """
     if isinstance(target, bool) or not isinstance(target, (int, str, os.PathLike, type(None))):
         raise TypeError(f"target must be a pid, a path, a session id or None, not a {type(target).__name__}")
@@ -33,10 +39,13 @@ def attach(
         return _open(target)
     best: Reader | None = None
     best_rank = (False, False)
+    begun: dict[str, object] = {}  # the sessions whose ids only begin so, with their pids
     for path in ring_files.find(directory):
         reader, rank = _opened(path, target)
         if reader is None:
             continue
+        if not rank[0]:
+            begun[reader.constants["session_id"]] = reader.constants["pid"]
         if best is not None and rank <= best_rank:
             reader.close()
             continue
@@ -47,6 +56,9 @@ def attach(
             break
     if best is None:
         raise SessionNotFoundError(_not_found(target, directory))
+    if not best_rank[0] and len(begun) > 1:
+        best.close()
+        raise SessionNotFoundError(_several(target, begun))
     return best
 
 
@@ -55,24 +67,31 @@ def _looks_like_path(target: str) -> bool:
         return True
     if target.partition("#")[0].lower().endswith(_FILE_ENDINGS):
         return True
-    return bool(target) and not target.isdecimal() and os.path.exists(target)  # noqa: PTH110
+    named = target.partition("#")[0]
+    return bool(named) and not target.isdecimal() and (os.path.exists(target) or os.path.isdir(named))  # noqa: PTH110, PTH112
 
 
 def _open(path: str | os.PathLike[str]) -> Reader:
-    """A ring by its name or its first bytes; anything else is read as a recording."""
-    if os.fspath(path).endswith(ring_files.SUFFIX):
+    """Open a ring, known by its name or its first bytes; read anything else as a recording."""
+    if os.fspath(path).endswith(ring_directories.SUFFIX):
         return RingReader.open(path)
     if os.path.isfile(path):  # noqa: PTH113 - a pipe would block
         with open(path, "rb") as file:  # noqa: PTH123
             if file.read(len(MAGIC)) == MAGIC:
                 return RingReader.open(path)
+    from phasescope.recordings.dataset import is_dataset
+    from phasescope.recordings.dataset_reader import open_session
     from phasescope.recordings.reader import RecordingReader
 
+    text = os.fspath(path)
+    if not os.path.isfile(path) and is_dataset(text.partition("#")[0]):  # noqa: PTH113
+        return open_session(text)
     return RecordingReader.open(path)
 
 
 def _opened(path: Path, target: int | str | None) -> tuple[Reader | None, tuple[bool, bool]]:
-    """The file's reader if it is of a session that `target` may mean, and how well: exactly, and still running."""
+    """Return the file's reader if it is of a session that `target` may mean, and how well: exactly, and still
+    running."""
     try:
         reader = RingReader.open(path)
         exact = _match(reader.constants, target)
@@ -89,16 +108,22 @@ def _pid(target: int | str | None) -> int | None:
 
 
 def _match(constants: dict[str, Any], target: int | str | None) -> bool | None:
-    """True where `target` is this session's pid or id, False where it is only the beginning of the id, else None."""
+    """Return True if `target` is this session's pid or id, False if it is only the beginning of the id, else None."""
     session_id = constants["session_id"]
     if target is None or constants["pid"] == _pid(target) or session_id == target:
         return True
     return False if isinstance(target, str) and target and session_id.startswith(target) else None
 
 
+def _several(target: object, begun: dict[str, object]) -> str:
+    named = ", ".join(f"{session_id} (pid {pid})" for session_id, pid in list(begun.items())[:_MOST_NAMED])
+    more = ", ..." if len(begun) > _MOST_NAMED else ""
+    return f'"{target}" begins the ids of {len(begun)} sessions: {named}{more}; more of the id says which'
+
+
 def _not_found(target: int | str | None, directory: str | os.PathLike[str] | None) -> str:
     pid = _pid(target)
     what = "no session" if target is None else f'no "{target}"' if pid is None else f"no session of pid {pid}"
-    looked = ", ".join(ring_files.places(directory))
-    closed = "".join(f" ({reason})" for reason in ring_files.not_looked_into(directory))
-    return f"{what} in {looked}{closed}; `phasescope ls` shows those that there are"
+    looked = ", ".join(ring_directories.places(directory))
+    closed = "".join(f" ({reason})" for reason in ring_directories.not_looked_into(directory))
+    return f"{what} in {looked}{closed}; run `phasescope ls` to list sessions"

@@ -15,7 +15,7 @@ aloud = True
 
 
 class PhasescopeWarning(UserWarning):
-    """Something about a session is not as asked for; the training goes on."""
+    """A session is not as it was asked for; the training goes on."""
 
 
 def warn(text: str, stacklevel: int = 2) -> None:
@@ -34,7 +34,7 @@ def warn(text: str, stacklevel: int = 2) -> None:
 
 
 def log_once(cause: str, text: str, *arguments: object) -> None:
-    """One log line per cause and process."""
+    """Write one log line per cause and process."""
     if cause not in _said and len(_said) < _MAX_SAID:
         _said.add(cause)
         with contextlib.suppress(Exception):  # a handler of the training's may raise

@@ -43,12 +43,12 @@ _seek_lock = threading.Lock()
 
 
 def user_id() -> int:
-    """The user's numeric id; -1 where the platform has none."""
+    """Return the user's numeric id; -1 where the platform has none."""
     return os.getuid() if hasattr(os, "getuid") else -1
 
 
 def host_name() -> str:
-    """This machine's name; never blank."""
+    """Return this machine's name; never blank."""
     if hasattr(os, "uname"):
         return os.uname().nodename.strip() or "unknown"
     import socket
@@ -57,7 +57,7 @@ def host_name() -> str:
 
 
 def temporary_directory() -> str:
-    """As `tempfile.gettempdir()` has it, which alone brings in half a megabyte of compressors and random numbers."""
+    """Return the answer of `tempfile.gettempdir()`, whose module brings in half a megabyte of compressors and more."""
     for path in (os.environ.get("TMPDIR"), "/tmp"):
         if path and os.path.isabs(path) and os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK):  # noqa: PTH112, PTH117
             return path
@@ -67,7 +67,7 @@ def temporary_directory() -> str:
 
 
 def oom_kills() -> tuple[str, int] | None:
-    """Where this process's control group counts whom the kernel killed for memory, and how many those are by now."""
+    """Return the counter of processes that the kernel killed for memory in this control group, and its value."""
     for name in _oom_counters():
         count = oom_kills_of(name)
         if count is not None:
@@ -76,7 +76,7 @@ def oom_kills() -> tuple[str, int] | None:
 
 
 def oom_kills_of(path: str) -> int | None:
-    """The count in a file that `oom_kills` named; None where it is gone, or no such file."""
+    """Return the count in a file that `oom_kills` named; None if it is gone, or no such file."""
     if not path.startswith(_CGROUPS) or ".." in path:  # it may come out of somebody's ring
         return None
     try:
@@ -104,18 +104,19 @@ def _oom_counters() -> list[str]:
 
 
 def create_file(path: str) -> int:
-    """A new file, readable and writable by its user alone. Raises OSError, also where anything is there already."""
+    """Return a new file, readable and writable by its user alone. Raises OSError, also where anything is there
+    already."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
 
 
 def open_file(path: str, *, writable: bool = False) -> int:
-    """An existing regular file for reading; a symlink in its place raises OSError, a pipe does not block."""
+    """Return an existing regular file for reading; a symlink in its place raises OSError, a pipe does not block."""
     mode = os.O_RDWR if writable else os.O_RDONLY
     return os.open(path, mode | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def pread(fd: int, size: int, offset: int) -> bytes:
-    """Up to `size` bytes at `offset`, short at the end of the file. Raises OSError."""
+    """Read up to `size` bytes at `offset`, short at the end of the file. Raises OSError."""
     if hasattr(os, "pread"):
         return os.pread(fd, size, offset)
     with _seek_lock:
@@ -124,7 +125,9 @@ def pread(fd: int, size: int, offset: int) -> bytes:
 
 
 def map_memory(fd: int, size: int, *, populate: bool = True) -> mmap.mmap:
-    """So much of a file, shared, or of memory (-1), writable. Where the system can, every page is there from the start.
+    """Map `size` bytes of a file, shared, or of memory (-1), writable.
+
+    If the system can, every page is there from the start.
 
     Else each would come when it is first written to: as a fault at a phase boundary, and as memory of the process that
     seems to grow.
@@ -137,9 +140,10 @@ def map_memory(fd: int, size: int, *, populate: bool = True) -> mmap.mmap:
 
 
 def memory_file(size: int) -> int:
-    """A file without a name, in memory, under a number that descriptors which are opened and closed do not reach.
+    """Return a file without a name, in memory, under a number that descriptors which are opened and closed do not
+    reach.
 
-    Raises NotImplementedError where there is no such thing, and OSError.
+    Raises NotImplementedError if there is no such thing, and OSError.
     """
     create: Callable[[str, int], int] | None = getattr(os, "memfd_create", None)
     if create is None or fcntl is None:
@@ -164,7 +168,7 @@ def memory_file(size: int) -> int:
 
 
 def file_system(fd: int) -> str:
-    """The kind of file system that an open file lies on, as `mount` names it; "" where that is not known."""
+    """Return the kind of file system that an open file lies on, as `mount` names it; "" if that is not known."""
     device = os.fstat(fd).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
@@ -179,7 +183,7 @@ def file_system(fd: int) -> str:
 
 
 def is_of_this_machine(fd: int) -> bool:
-    """Whether a lock on this file is seen by all who can open it: on a network's file systems it may not be."""
+    """Return whether a lock on this file is seen by all who can open it: on a network's file systems it may not be."""
     return file_system(fd) in _LOCAL
 
 
@@ -198,7 +202,7 @@ def give_back(fd: int, start: int, end: int) -> None:
 
 @contextlib.contextmanager
 def alone_in(directory: str) -> Iterator[None]:
-    """One process at a time, as long as none takes its time."""
+    """Let in one process at a time, as long as none takes its time."""
     fd = os.open(directory, os.O_RDONLY)
     try:
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -210,7 +214,7 @@ def alone_in(directory: str) -> Iterator[None]:
 
 
 def allocate(fd: int, size: int) -> None:
-    """Make every page of the file exist. Raises OSError (ENOSPC, EFBIG) where there is no room.
+    """Make every page of the file exist. Raises OSError (ENOSPC, EFBIG) if there is no room.
 
     A sparse file would pass here and kill its writer with SIGBUS at the first touch of a page that has no room.
     """
@@ -244,7 +248,7 @@ def lock(fd: int) -> bool:
 
 
 def is_locked(fd: int) -> bool:
-    """Whether another open file holds the lock. Leaves no lock behind."""
+    """Return whether another open file holds the lock. Leaves no lock behind."""
     if _flock is None:
         return False
     if not _try_lock(_flock, fd, fcntl.LOCK_SH):
@@ -264,13 +268,13 @@ def _try_lock(flock: Callable[[int, int], object], fd: int, kind: int) -> bool:
 
 
 def after_fork_in_child(function: Callable[[], None]) -> None:
-    """Call `function` in every child that this process forks; nothing to do where there is no fork."""
+    """Call `function` in every child that this process forks; nothing to do if there is no fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
 
 
 def process_start_ticks() -> int:
-    """What tells this process from an earlier one under the same pid; 0 where the platform does not say.
+    """Return what tells this process from an earlier one under the same pid; 0 if the platform does not say.
 
     Field 22 of /proc/self/stat: clock ticks since boot at which the process started.
     """
@@ -282,5 +286,5 @@ def process_start_ticks() -> int:
 
 
 def command_line() -> list[str]:
-    """The command that started this process, as far as Python knows it."""
+    """Return the command that started this process, as far as Python knows it."""
     return list(getattr(sys, "orig_argv", sys.argv))

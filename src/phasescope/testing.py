@@ -1,11 +1,14 @@
-"""What tests of phases and sessions are written with, ours and our users': a backend and a clock that do as told.
+"""Test phases and sessions without hardware: a backend and a clock that a test sets, and a sample on demand.
 
-backend = FakeBackend(name="cuda", total=80 * 2**30)
-clock = FakeClock()
-with phasescope.start(backends=[backend], clock=clock) as session:
-    with phase("forward"):
-        backend.allocate(200 * 2**20)
-        clock.advance(ms=5)
+    backend = FakeBackend(name="cuda", total=80 * 2**30)
+    clock = FakeClock()
+    with phasescope.start(backends=[backend], clock=clock) as session:
+        with phase("forward"):
+            backend.allocate(200 * 2**20)
+            clock.advance(ms=5)
+        sample(session)
+
+Nothing is measured: the session reports exactly these figures and times.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from phasescope.backends.protocol import (
     AllocatorCounters,
     DeviceCounters,
     DeviceIdentity,
+    PlainCounters,
 )
 
 if TYPE_CHECKING:
@@ -24,15 +28,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from phasescope.backends.protocol import Unavailable
+    from phasescope.capture.session import Session
 
-__all__ = ["FakeBackend", "FakeClock"]
+__all__ = ["FakeBackend", "FakeClock", "OutOfMemoryError", "sample"]
+
+
+_TORCH_NAMES = {"cuda": "CUDA", "rocm": "HIP", "xpu": "XPU"}
+_COUNTS = ("num_alloc_retries", "num_ooms", "num_device_alloc", "num_device_free")
+
+
+class OutOfMemoryError(RuntimeError):
+    """What `FakeBackend.run_out` raises, named and worded as torch's own."""
+
+
+def _size_text(size: int) -> str:
+    """Format a size as torch does."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.2f} {name}"
+    return f"{size} bytes"
 
 
 class FakeBackend:
-    """A backend whose counters are what was set. As "cpu" (the default) it stands in for the host, else for a device.
+    """A `Backend` whose counters a test sets. Named "cpu" (the default) it stands in for the host, else for a device.
 
-    `fail_with` is an exception that every reading raises from now on, None lets it answer again. `is_ready` False is
-    a framework that is not in use yet.
+    allocated, reserved, active, inactive: the allocator's counters in bytes, the same on each device. By default
+        `reserved` equals `allocated`; None means: not known.
+    used, free, total: the figures of the whole device in bytes.
+    devices: the device indices; by default the host's, or 0.
+
+    Set `fail_with` to an exception that every reading raises from then on, or to None to let it answer again. Set
+    `is_ready` to False to act as a framework that is not in use yet.
     """
 
     def __init__(
@@ -60,8 +86,11 @@ class FakeBackend:
         self.fail_with: Exception | None = None
         self.figures = DeviceCounters(used, free, total)
         first = (allocated, allocated if reserved is None else reserved, active, inactive)
-        self._counters: dict[int, AllocatorCounters] = dict.fromkeys(self.used_devices, first)
+        self._counters: dict[int, PlainCounters] = dict.fromkeys(self.used_devices, first)
         self._peaks: dict[int, int] = {}
+        self._counts: dict[int, dict[str, int]] = {}
+        self._counts_told: set[int] = set()  # of which devices they have not changed since
+        self._failure: tuple[int, int, dict[str, int]] | None = None
         self._worked_ms = 0.0
         self.is_busy = False
 
@@ -74,14 +103,21 @@ class FakeBackend:
         inactive: int | None = None,
         device: int | None = None,
     ) -> None:
-        """From now on the device (by default the current one) has these counters, in bytes."""
+        """Set the counters of the device (by default the current one), in bytes: `allocated`, `reserved`, `active` and
+        `inactive`."""
         counters = (allocated, allocated if reserved is None else reserved, active, inactive)
         index = self.selected_device if device is None else device
+        before = self._counters.get(index, counters)[1]
+        if counters[1] != before:
+            self._count(index, "num_device_alloc" if counters[1] > before else "num_device_free")
         self._counters[index] = counters
         self._peaks[index] = max(allocated, self._peaks.get(index, 0))
 
     def allocate(self, size_bytes: int, device: int | None = None) -> None:
-        """Change allocated by so much; reserved grows with it and never shrinks. Raises ValueError below 0."""
+        """Change allocated by `size_bytes`, by default on the current device; reserved grows with it, never shrinks.
+
+        Raises ValueError if it frees more than is allocated.
+        """
         index = self.selected_device if device is None else device
         allocated, reserved, active, inactive = self._counters[index]
         allocated += size_bytes
@@ -89,9 +125,70 @@ class FakeBackend:
             raise ValueError(f"size_bytes frees more than is allocated on device {index}")
         self.set(allocated, max(reserved, allocated), active=active, inactive=inactive, device=index)
 
+    def retry(self) -> None:
+        """Act as torch on the current device if it is full: give back what is reserved and unused, and try again."""
+        index = self.selected_device
+        allocated, _, active, inactive = self._counters[index]
+        self.set(allocated, active=active, inactive=inactive, device=index)
+        self._count(index, "num_alloc_retries")
+
+    def _count(self, index: int, name: str) -> None:
+        counts = self._counts.get(index, dict.fromkeys(_COUNTS, 0))
+        self._counts[index] = {**counts, name: counts[name] + 1}
+        self._counts_told.discard(index)
+
     def work(self, ms: float) -> None:
-        """Give the device so much to do. While `is_busy` is True it is not done with any of it."""
+        """Give the device `ms` milliseconds of work. While `is_busy` is True, none of it is done."""
         self._worked_ms += ms
+
+    def run_out(
+        self,
+        requested_bytes: int,
+        *,
+        free_bytes: int = 0,
+        freed_bytes: int = 0,
+        allowed_bytes: int | None = None,
+        process_bytes: int | None = None,
+        other_bytes: int = 0,
+        pools_bytes: int = 0,
+    ) -> None:
+        """Raise OutOfMemoryError for a request on the current device, as torch does, with what torch says of the
+        device.
+
+        `free_bytes` of it are free, `process_bytes` used by this process and `other_bytes` by another (None: torch
+        does not say), `allowed_bytes` the most that this process may have. `pools_bytes` of what is reserved are free
+        in the pools of CUDA graphs, which torch's text counts as allocated. On the way out `freed_bytes` of what is
+        allocated are freed. Raises ValueError if the backend was made without `total`.
+        """
+        index, total = self.selected_device, self.figures.total_bytes
+        if total is None:
+            raise ValueError("total is needed: FakeBackend(total=...)")
+        allocated, reserved, _, _ = self._counters[index]
+        self._count(index, "num_ooms")
+        self._failure = index, requested_bytes, {"allocated_bytes": allocated, "slack_bytes": reserved - allocated}
+        self._failure[2].update(total_bytes=total, free_bytes=free_bytes)
+        used = "" if process_bytes is None else f"this process has {_size_text(process_bytes)} memory in use. "
+        other = f"Process 4711 has {_size_text(other_bytes)} memory in use. " if other_bytes else ""
+        private = f"with {_size_text(pools_bytes)} allocated in private pools (e.g., CUDA Graphs), "
+        pools = private if pools_bytes else ""
+        limit = "" if allowed_bytes is None else f"{_size_text(allowed_bytes)} allowed; "
+        message = (
+            f"{_TORCH_NAMES.get(self.name, 'CUDA')} out of memory. Tried to allocate {_size_text(requested_bytes)}. "
+            f"GPU {index} has a total capacity of {_size_text(total)} of which {_size_text(free_bytes)} is free. "
+            f"{other}{used}{limit}Of the allocated memory {_size_text(allocated + pools_bytes)} is allocated by "
+            f"PyTorch, {pools}and {_size_text(reserved - allocated - pools_bytes)} is reserved by PyTorch but "
+            "unallocated."
+        )
+        self.allocate(-freed_bytes)
+        raise OutOfMemoryError(message)
+
+    def watch_failures(self) -> None:
+        self._counts_told.clear()  # a session begins
+
+    def failure(self, device: int, requested_bytes: int) -> dict[str, int]:
+        if self._failure is None or self._failure[0] != device:
+            return {}
+        return dict(self._failure[2])
 
     def why_not(self) -> Unavailable | None:
         return None
@@ -108,7 +205,16 @@ class FakeBackend:
     def allocator(self, device: int) -> AllocatorCounters:
         if self.fail_with is not None:
             raise self.fail_with
-        return self._counters[device]
+        counters = self._counters[device]
+        if device in self._counts_told:  # asked at each boundary, this is to cost next to nothing
+            return counters
+        self._counts_told.add(device)
+        counts = self.extra(device)
+        return (*counters, counts) if counts else counters
+
+    def extra(self, device: int) -> dict[str, int]:
+        """Return what the allocator has counted, as torch does; nothing for a name that is not one of torch's."""
+        return self._counts.get(device, dict.fromkeys(_COUNTS, 0)) if self.name in _TORCH_NAMES else {}
 
     def device(self, device: int) -> DeviceCounters:
         return self.figures
@@ -134,30 +240,42 @@ class FakeBackend:
 
 
 class FakeClock:
-    """A clock that stands still until it is told to go on; its wall clock can jump by itself."""
+    """A clock that stands still until `advance()` is called; its wall clock can also jump."""
 
     def __init__(self, wall_ns: int = 1_700_000_000_000_000_000) -> None:
         self._now_ns = 0
         self._wall_ns = wall_ns
 
     def monotonic_ns(self) -> int:
+        """Return the monotonic time in ns; it begins at 0."""
         return self._now_ns
 
     def wall_ns(self) -> int:
+        """Return the wall-clock time in ns since the epoch."""
         return self._wall_ns
 
     def advance(self, *, ms: float) -> None:
-        """Let time pass, on both clocks."""
+        """Let `ms` milliseconds pass, on both clocks."""
         self._now_ns += int(ms * 1e6)
         self._wall_ns += int(ms * 1e6)
 
     def jump(self, *, seconds: float) -> None:
-        """Set the wall clock forwards or back, as a time server does."""
+        """Set the wall clock forward by `seconds`, or back if they are negative, as a time server does."""
         self._wall_ns += int(seconds * 1e9)
 
     def wait_until(self, event: threading.Event, due_ns: int) -> bool:
-        """Wait until the event is set or `advance` has let the time pass; whether the event is set."""
+        """Wait until the event is set or `advance` has let the time pass; return whether the event is set."""
         while self._now_ns < due_ns:
             if event.wait(0.001):
                 return True
         return event.is_set()
+
+
+def sample(session: Session, *, late_ns: int = 0) -> None:
+    """Take one sample of all devices now, in the calling thread, as the background thread does at each interval.
+
+    Return when its events can be read. `late_ns` is how late the sample says that it came. Start the session with a
+    large `interval_ms` to have no other samples. Do nothing if the session has stopped.
+    """
+    if not session._writer.closed:
+        session._sampler.tick(late_ns)

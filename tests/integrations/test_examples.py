@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 
 import phasescope
-from scenarios import phases_in
+from support.scenarios import phases_in
+from support.waiting import CEILING_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +66,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *command],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=CEILING_S,
         check=False,
         cwd=folder,
         env=environment,
@@ -90,7 +91,7 @@ def test_it_runs_and_shows_its_phases(name: str, tmp_path: Path) -> None:
         assert set(phases) == set(example.phases.split()), "these, and each ended as it should"
     if name == "leaking_loop":
         told = run(tmp_path, "-m", "phasescope", "explain").stdout
-        assert re.search(r"step/forward keeps \+[\d.]+ [KM]iB", told), told
+        assert re.search(r"step/forward shows \+[\d.]+ [KM]iB", told), told
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its address space as Linux does")

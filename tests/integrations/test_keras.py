@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from fakes.processes import new_python
-from scenarios import documented, told_by, tree
+from support.fakes.processes import new_python
+from support.scenarios import documented, told_by, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +43,15 @@ def inside(path: str, phases: list[str]) -> list[str]:
 TRAINED = ["data", *inside("batch", ["forward", "backward", "optimizer"])]
 TESTED = ["data", *inside("batch", ["forward"])]
 FIT_OF_ONE = inside("fit", inside("epoch", TRAINED))
+
+
+def test_it_is_known_what_the_memory_is_made_of_on_torch(told: Told) -> None:
+    found, parameters, state = told.scenarios["categories"]
+    if told.backend == "torch":
+        assert found["parameters"] == found["gradients"] == parameters
+        assert found["optimizer_state"] == state
+    else:
+        assert found == {}, "nothing is known there, rather than 0"
 
 
 def test_two_epochs_with_validation_are_the_documented_tree(told: Told) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scenarios import documented, told_by, tree
+from support.scenarios import documented, told_by, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,13 @@ def test_two_epochs_with_validation_are_the_documented_tree(told: dict[str, Any]
     assert tree(phases) == documented("Lightning: fit")
     assert notes == []
     assert not still_wrapped
+
+
+def test_it_is_known_what_the_memory_is_made_of(told: dict[str, Any]) -> None:
+    found, parameters = told["categories"]
+    assert found["parameters"] == found["gradients"] == parameters
+    assert found["optimizer_state"] == 2 * parameters + 2 * 4, "Adam's, and the number of its steps for each of two"
+    assert found["inputs"] == 2 * 4 * 4, "a batch"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pytorch_lightning") is None, reason="needs pytorch-lightning")

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 import phasescope
-from fakes.processes import in_new_python, new_python
-from made_events import MIB, MS, MadeSession
 from phasescope import phase
+from phasescope.analysis.diagnosis.verdict import verdict
 from phasescope.analysis.summary.summary import summarize
 from phasescope.analysis.text.summary_html import summary_html
+from support.commands import needs_files
+from support.events import MIB, MS, MadeSession
+from support.fakes.made_rings import grows, made_ring
+from support.fakes.processes import in_new_python, new_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,8 +69,8 @@ def test_nothing_in_a_name_is_obeyed() -> None:
     made = MadeSession(host=HOSTILE, session_id=HOSTILE)
     made.run(HOSTILE, status="error", error_type=HOSTILE)
     made.enter(HOSTILE)
-    shown = Shown(summary_html(summarize(made.events), HOSTILE))
-    assert shown.elements <= {"div", "p", "br", "table", "thead", "tbody", "tr", "th", "td"}
+    shown = Shown(summary_html(summarize(made.events), [HOSTILE]))
+    assert shown.elements <= {"div", "p", "b", "br", "table", "thead", "tbody", "tr", "th", "td"}
     assert shown.attributes <= {"class", "style"}
     assert any("<img" in cell for cell in shown.cells), "it is shown all the same"
     assert not any("\x1b" in cell for cell in shown.cells)
@@ -94,10 +97,42 @@ def test_a_session_and_a_reader_show_how_they_stand() -> None:
             assert "running" in (reader._repr_html_() or "")
         assert reader._repr_html_() is None, "a closed reader has its plain text"
     assert running is not None
-    assert session._repr_html_() is not None
-    assert re.search(r"phasescope\.Session [0-9a-f]+, running", running)
-    assert ", stopped" in (session._repr_html_() or "")
+    assert re.search(r"<b>[^<]*: running</b>", running)
     assert "forward" in running
+    ended = session._repr_html_()
+    assert ended is not None
+    assert re.search(r"<b>[^<]*: finished</b>", ended)
+    assert "nothing went wrong; whether memory grows is not known" in ended
+
+
+@needs_files
+def test_a_reader_shows_the_verdict_the_memory_over_time_and_the_ending(rings: Path) -> None:
+    with made_ring(rings, command=["python", "-u", "/home/me/train.py"]) as ring:
+        grows(ring, 100)
+        ring.stop("the interpreter exited after KeyError")
+        with phasescope.attach(ring.path) as reader:
+            html, text = reader._repr_html_() or "", verdict(reader.explain()).text
+    assert "<b>train.py: ended by an exception: KeyError</b>" in html
+    assert text in html
+    (points,) = re.findall(r'<polyline points="([^"]+)"', html)
+    corners = [tuple(map(float, corner.split(","))) for corner in points.split()]
+    assert len(corners) > 50
+    assert corners == sorted(corners, key=lambda corner: corner[0]), "time goes to the right"
+    assert [height for _, height in corners] == sorted((height for _, height in corners), reverse=True), "it rises"
+    assert "cuda:0, allocated, over 1.67 min; peak 1.10 GiB in step" in html
+
+
+@needs_files
+def test_nothing_in_a_session_is_obeyed(rings: Path) -> None:
+    with made_ring(rings, command=[f"{HOSTILE}.py"], host=HOSTILE) as ring:
+        ring.run([HOSTILE], 5)
+        ring.run([HOSTILE], 5)
+        with phasescope.attach(ring.path) as reader:
+            shown = Shown(reader._repr_html_() or "")
+    assert "svg" in shown.elements
+    tables = {"div", "p", "b", "br", "table", "thead", "tbody", "tr", "th", "td"}
+    assert shown.elements <= tables | {"svg", "polyline"}
+    assert not any(name.startswith("on") for name in shown.attributes)
 
 
 IN_A_SHELL = """

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.waiting import CEILING_S
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -137,7 +139,7 @@ def run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=CEILING_S,
         check=False,
         cwd=folder,
         env={**os.environ, "COLUMNS": "200"},
@@ -173,7 +175,7 @@ def test_the_failure_says_by_how_much_and_shows_the_table(budgets: subprocess.Co
     text = section(budgets, "test_phase_over")
     found = re.search(
         r"memory_budget\('50 MB', phase='epoch/forward', above_start=True\): "
-        r"the peak of epoch/forward on host was (?:at least )?([\d.]+) MB above the [\d.]+ MB of the start",
+        r"the peak of epoch/forward on host was (?:at least )?([\d.]+) MiB above the [\d.]+ MiB of the start",
         text,
     )
     assert found
@@ -209,7 +211,7 @@ def test_budgets_of_devices_within_a_session_that_runs_already(tmp_path: Path) -
         "test_host_over": "FAILED",
         "test_the_session_still_runs": "PASSED",
     }, done.stdout
-    assert "the peak of test on cuda:0 was 300.0 MB\n" in section(done, "test_over")
+    assert "the peak of test on cuda:0 was 286.1 MiB\n" in section(done, "test_over")
     assert "the peak of test on host was" in section(done, "test_host_over")
 
 
@@ -234,7 +236,7 @@ def others_go_on_before_the_plugin_reads(session, monkeypatch):
     def events(self, last=None):
         with phase("test"):  # of the plugin's own name, in another thread
             pass
-        ahead, deadline = self.written + 5, time.monotonic() + 60
+        ahead, deadline = self.written + 5, time.monotonic() + 240
         while self.written < ahead:
             assert time.monotonic() < deadline
             time.sleep(0.001)
@@ -291,7 +293,7 @@ def test_what_comes_after_a_test_is_not_taken_for_its_own(tmp_path: Path) -> Non
         *((f"test_kept[{number}]", "PASSED") for number in range(5)),
         ("test_over", "FAILED"),
     ], done.stdout
-    assert "the peak of test on cuda:0 was 300.0 MB\n" in section(done, "test_over")
+    assert "the peak of test on cuda:0 was 286.1 MiB\n" in section(done, "test_over")
 
 
 def test_a_test_of_which_the_beginning_is_lost_is_not_judged(tmp_path: Path) -> None:
@@ -332,11 +334,12 @@ def test_without_the_option_nothing_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ('"a lot"', 'the limit must be a size such as "200 MB" or "1.5 GiB", not \'a lot\''),
-        ('"200 mm"', 'the limit must be a size such as "200 MB" or "1.5 GiB", not \'200 mm\''),
-        ("True", 'the limit must be a size such as "200 MB", or a number of bytes, not True'),
+        ('"200"', 'the limit \'200\' needs a unit, such as "200 MiB" or "1.5 GiB"'),
+        ('"a lot"', 'the limit must be a size such as "200 MiB" or "1.5 GiB", not \'a lot\''),
+        ('"200 mm"', 'the limit must be a size such as "200 MiB" or "1.5 GiB", not \'200 mm\''),
+        ("True", 'the limit must be a size such as "200 MiB", or a number of bytes, not True'),
         ("0", "the limit must be more than 0 bytes, not 0"),
-        ("", 'it takes one limit such as "200 MB", not 0'),
+        ("", 'it takes one limit such as "200 MiB", not 0'),
         ('"1 MB", "forward"', 'all else by name, as phase="forward"'),
         ('"1 MB", phase=3', "phase must be a name, not 3"),
         ('"1 MB", device=""', "device must be a name, not ''"),

@@ -1,4 +1,4 @@
-"""`phasescope run`: a script can not tell that it runs under it, and what it trains is marked."""
+"""`phasescope run`: a script cannot tell that it runs under it, and what it trains is marked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 
 import phasescope
 from phasescope.cli import main
-from scenarios import SCRIPTS, folded, phases_in
+from support.scenarios import SCRIPTS, folded, made_of, phases_in
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,7 @@ def python(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=CEILING_S,
         check=False,
         cwd=work,
         env=environment,
@@ -61,6 +62,19 @@ def phases(work: Path) -> list[str]:
         return phases_in(reader.events())
 
 
+@needs_torch
+def test_what_the_memory_of_a_plain_loop_is_made_of_is_known(work: Path) -> None:
+    done = python(work, *RUN, "script.py", "trains")
+    assert done.returncode == 0, done.stderr
+    (ring,) = (work.parent / "phasescope").glob("*.ring")
+    with phasescope.attach(ring) as reader:
+        found = made_of(reader)
+    own = 4 * (3 * 3 + 3 + 3 + 1)
+    assert found["parameters"] == found["gradients"] == own
+    assert found["optimizer_state"] == 2 * own + 4 * 4
+    assert "the training's tensors on the host at the end of a step: parameters 64 B" in " ".join(done.stderr.split())
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -75,7 +89,6 @@ def phases(work: Path) -> list[str]:
         ["-m", "package.module", "fail", "--dir"],
         ["-mpackage.module", "spawns"],
         ["-m", "package.module", "interrupts"],
-        ["-m", "package.nothing"],
         ["bad.py"],
     ],
     ids=" ".join,
@@ -264,5 +277,5 @@ def test_a_directory_that_is_refused_is_told_in_one_line_that_shows_no_source(wo
     (work / "prints.py").write_text("print(1)")
     done = python(work, *RUN, "--no-summary", "--dir", str(work / "prints.py"), "prints.py")
     assert (done.returncode, done.stdout) == (0, "1\n")
-    assert done.stderr.startswith("phasescope: no ring file, so other processes can not look in: ")
+    assert done.stderr.startswith("phasescope: no ring file, so other processes cannot look in: ")
     assert done.stderr.count("\n") == 1

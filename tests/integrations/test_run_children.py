@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import phasescope
-from phasescope.capture.child_sessions import Carried, Run
-from scenarios import SCRIPTS, phases_in
+from phasescope.capture.sent_run import Carried, Run
+from support.scenarios import SCRIPTS, phases_in
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def run(folder: Path, *arguments: str, under: bool = True) -> subprocess.Complet
         [sys.executable, *command, str(SCRIPT), *arguments],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=CEILING_S,
         check=False,
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PHASESCOPE_DIR": str(folder / "elsewhere")},
@@ -83,7 +84,7 @@ def test_each_rank_has_a_session_and_all_are_one_job(tmp_path: Path, how: list[s
         [sys.executable, "-m", "phasescope", "ranks", str(tmp_path / "rings")],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=CEILING_S,
         check=False,
     )
     assert "2 of 2 ranks" in compared.stdout, compared.stderr
@@ -164,7 +165,11 @@ def test_a_child_that_can_have_no_session_runs_on_in_silence(tmp_path: Path, met
     )
     command = ["-m", "phasescope", "run", "--no-summary", "--dir", str(tmp_path / "rings"), str(script)]
     done = subprocess.run(
-        [sys.executable, *command, str(tmp_path / "rings")], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *command, str(tmp_path / "rings")],
+        capture_output=True,
+        text=True,
+        timeout=CEILING_S,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
 
@@ -184,13 +189,13 @@ def test_a_loop_that_is_sent_to_a_cluster_begins_a_session_there_where_it_can(
     base: str = getattr(sys, "_base_executable")  # noqa: B009
     if not has_phasescope and sys.prefix == sys.base_prefix:
         pytest.skip("there is no Python beside that of the virtual environment")
-    sent = Carried(os.path.join, Run("run-of-ray", str(tmp_path / "rings"), 100, False))
+    sent = Carried(os.path.join, Run("run-of-ray", False, {"directory": str(tmp_path / "rings"), "interval_ms": 100}))
     text = base64.b64encode(pickle.dumps(sent)).decode()
     done = subprocess.run(
         [sys.executable if has_phasescope else base, "-c", SENT, text],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=CEILING_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -212,6 +217,6 @@ def test_a_child_of_a_python_without_phasescope_runs_on(tmp_path: Path) -> None:
         "    sys.exit(process.exitcode)\n"
     )
     command = ["-m", "phasescope", "run", "--no-summary", str(tmp_path / "script.py")]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=CEILING_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "False\n"

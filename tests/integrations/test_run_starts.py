@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.waiting import CEILING_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,7 +35,7 @@ def under_run(
     return subprocess.run(
         [sys.executable, "-m", "phasescope", "run", "--no-summary", *command],
         capture_output=True,
-        timeout=120,
+        timeout=CEILING_S,
         check=False,
         env={**os.environ, **(environment or {})},
         preexec_fn=before,
@@ -64,7 +66,7 @@ def test_without_room_for_the_ring(script: Path) -> None:
 
 def test_without_descriptors_for_the_integrations(script: Path) -> None:
     done = under_run(script, "own", before=limited("NOFILE", 8))
-    assert_ran(done, b"phasescope: only what the script itself marks is a phase")
+    assert_ran(done, b"phasescope: only the script's own phases are recorded")
 
 
 @pytest.mark.parametrize("missing", ["msgspec", "psutil"])
@@ -79,7 +81,7 @@ def test_without_a_module_that_it_needs(script: Path, tmp_path: Path, missing: s
 @pytest.mark.parametrize("filters", ["default", "error", "ignore"])
 def test_where_the_directory_is_wrong_and_whatever_the_filters_of_warnings(script: Path, filters: str) -> None:
     done = under_run(script, "own", environment={"PHASESCOPE_DIR": "/proc/nowhere", "PYTHONWARNINGS": filters})
-    assert_ran(done, b"phasescope: no ring file, so other processes can not look in: /proc/nowhere can not be created")
+    assert_ran(done, b"phasescope: no ring file, so other processes cannot look in: /proc/nowhere cannot be created")
 
 
 def test_names_and_arguments_that_are_no_utf_8(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_names_and_arguments_that_are_no_utf_8(tmp_path: Path) -> None:
 def test_with_all_three_standard_streams_closed(script: Path, tmp_path: Path) -> None:
     script.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nraise SystemExit(3)\n")
     command = f'exec "{sys.executable}" -m phasescope run "{script}" <&- >&- 2>&-'
-    assert subprocess.run(["sh", "-c", command], check=False, timeout=120).returncode == 3
+    assert subprocess.run(["sh", "-c", command], check=False, timeout=CEILING_S).returncode == 3
     assert (tmp_path / "ran").exists()
 
 
@@ -106,7 +108,7 @@ def test_ctrl_c_does_what_it_does_to_python_alone(tmp_path: Path, ignored: bool)
             [sys.executable, *command, script],
             capture_output=True,
             check=False,
-            timeout=120,
+            timeout=CEILING_S,
             preexec_fn=lambda: signal.signal(signal.SIGINT, handler),
         )
         for command in ([], ["-m", "phasescope", "run", "--no-summary"])

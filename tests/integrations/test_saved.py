@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scenarios import SCRIPTS
+from support.scenarios import SCRIPTS
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,43 +33,52 @@ _RANDOM = {
 }
 
 
+HOW = {
+    "plain": ([], "plain"),
+    "under run": (["-m", "phasescope", "run", "--no-summary"], "plain"),
+    "marked": ([], "marked"),
+}
+
+
 @pytest.mark.parametrize("how", ["under run", "marked"])
 @pytest.mark.parametrize("group", NEEDS)
 def test_what_is_saved_has_the_bytes_that_it_has_without_us_and_loads_without_us(
-    group: str, how: str, plain: dict[str, Path], loaded: dict[str, str], tmp_path: Path
+    group: str, how: str, saved: dict[str, Path], loaded: dict[str, dict[str, str]]
 ) -> None:
-    ours = tmp_path / "work"
-    script = [SAVES, group, "plain"] if how == "under run" else [SAVES, group, "marked"]
-    _python(ours, *(["-m", "phasescope", "run", "--no-summary"] if how == "under run" else []), *script)
-    has, had = _contents(ours, group), _contents(plain[group], group)
+    has = _contents(saved[group] / how, group, how)
+    had = _contents(saved[group] / "plain", group, how)
     assert has.keys() == had.keys()
     assert [name for name in has if has[name] != had[name]] == []
-    assert _python(ours, SAVES, group, "loads") == loaded[group]
+    assert loaded[group][how] == loaded[group]["plain"]
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """For each group the directory where it was saved without us, made when first asked for."""
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """For each group the directory with one for each way to save it, made when first asked for."""
 
-    class Made(dict[str, "Path"]):
+    class Saved(dict[str, "Path"]):
         def __missing__(self, group: str) -> Path:
-            folder = self[group] = tmp_path_factory.mktemp(group) / "work"
-            _python(folder, SAVES, group, "plain")
+            folder = self[group] = tmp_path_factory.mktemp(group)
+            for how, (through, marked) in HOW.items():
+                # Where a file names its directory, that is the same one.
+                _python(folder / "work", *through, SAVES, group, marked)
+                (folder / "work").rename(folder / how)
             return folder
 
-    return Made()
+    return Saved()
 
 
 @pytest.fixture(scope="module")
-def loaded(plain: dict[str, Path]) -> dict[str, str]:
-    """What loading tells that of each group."""
+def loaded(saved: dict[str, Path]) -> dict[str, dict[str, str]]:
+    """For each group what loading tells of each way to save it: all in one process, which takes long to start."""
 
-    class Told(dict[str, str]):
-        def __missing__(self, group: str) -> str:
-            told = self[group] = _python(plain[group], SAVES, group, "loads")
-            return told
+    class Loaded(dict[str, "dict[str, str]"]):
+        def __missing__(self, group: str) -> dict[str, str]:
+            told = json.loads(_python(saved[group], SAVES, group, "loads", *HOW).splitlines()[-1])
+            self[group] = told
+            return dict(told)
 
-    return Told()
+    return Loaded()
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +95,7 @@ def _python(folder: Path, *arguments: str) -> str:
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=CEILING_S,
         check=False,
         cwd=folder,
         env={**os.environ, **calm, "KERAS_HOME": str(folder.parent / "keras")},
@@ -93,7 +104,7 @@ def _python(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _contents(folder: Path, group: str) -> dict[str, object]:
+def _contents(folder: Path, group: str, how: str) -> dict[str, object]:
     """Every file's bytes, by its name; of an archive with times in it what it holds."""
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
@@ -103,14 +114,19 @@ def _contents(folder: Path, group: str) -> dict[str, object]:
         if re.fullmatch(_RANDOM.get(group, ""), name):
             found[name] = b"phasescope" in path.read_bytes()
         elif path.suffix == ".keras" or name == "traced.pt":
-            found[name] = _of_archive(path)
+            found[name] = _of_archive(path, how)
         else:
             found[name] = re.sub(_ADDRESSES, b"", path.read_bytes())
     return found
 
 
-def _of_archive(path: Path) -> dict[str, bytes]:
-    """What lies in it, but for the date and for the Python stack at which a trace was taken, which begins in `run`."""
+def _of_archive(path: Path, how: str) -> dict[str, object]:
+    """What lies in it, but for the date. Under `run` the Python stack at which a trace was taken begins in `run`."""
     with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith(("metadata.json", ".debug_pkl"))]
-        return {name: re.sub(_ADDRESSES, b"", archive.read(name)) for name in names}
+        held = {name: archive.read(name) for name in archive.namelist() if not name.endswith("metadata.json")}
+    return {
+        name: b"integrations" in data
+        if how == "under run" and name.endswith(".debug_pkl")
+        else re.sub(_ADDRESSES, b"", data)
+        for name, data in held.items()
+    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import phasescope
-from scenarios import documented, told_by, tree
+from support.scenarios import documented, told_by, tree
 
 torch = pytest.importorskip("torch")
 

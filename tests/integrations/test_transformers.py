@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scenarios import documented, told_by, tree
+from support.scenarios import documented, told_by, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,13 @@ def test_an_exception_ends_what_is_open_and_a_second_training_is_as_the_first(to
     assert phases == ["mine open", *(f"mine/{phase}" for phase in [*failed("ValueError"), *second])]
     assert notes == []
     assert in_my_session
+
+
+def test_it_is_known_what_the_memory_is_made_of(told: dict[str, Any]) -> None:
+    found, own = told["categories"]
+    assert {name: found[name] for name in own} == own
+    assert found["gradients"] == own["parameters"], "the embedding is tied to the head"
+    assert found["inputs"] >= 2 * 2 * 8 * 8, "a batch: two samples of ids and of labels"
 
 
 def test_ctrl_c_ends_what_is_open_with_it(told: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Each program here is run as Python runs it and under `phasescope run`; what it expects is held against both.
 
+The run alone may be a fork of a process that has loaded the framework (`preloaded.py`); the one under run never is.
+
 A program's docstring is its name in words, an empty line, and the fields of `Expected`, one a line. `tree:` is last:
 the phases, two spaces a level, each with how often it was entered and, where some ended otherwise, how
 (`forward ×3, 1 error`).
@@ -25,13 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 import phasescope
 from phasescope.cli import main
+from programs.preloaded import CALM, LIMIT_S, Ended, modules_for, preloaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FOLDER = Path(__file__).parent
 KINDS = ("harm", "loops", "growth", "reliability")
-_LIMIT_S = 600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Expected:
     """What a program's docstring says."""
 
     title: str
-    needs: str = ""  # modules without which it can not run
+    needs: str = ""  # modules without which it cannot run
     arguments: str = ""
     launcher: str = ""  # what stands between Python and the script: "-m torch.distributed.run ..."
     stdin: str = ""
@@ -126,21 +128,34 @@ def _run(program: Path, expected: Expected, folder: Path, how: str, through: lis
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     arguments = [_bytes(argument) for argument in expected.arguments.split()]
+    environment = _environment(folder, folder / how, expected)
+    modules = () if through else _loaded_before(program, expected)
+    if modules:
+        done = preloaded(modules).run(program, arguments, work, environment)
+    else:
+        command: list[str | bytes] = [sys.executable, *expected.launcher.split(), *through, str(program), *arguments]
+        done = _from_its_start(command, _bytes(expected.stdin), work, environment)
+    files = {str(path.relative_to(work)): path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
+    told, stderr = (text.decode("utf-8", "backslashreplace") for text in (done.stdout, done.stderr))
+    shown = re.sub(r"\nphasescope: pid \d+.*", "", stderr, flags=re.DOTALL)
+    return _Run(done.exit, told, shown, files, done.seconds)
+
+
+def _loaded_before(program: Path, expected: Expected) -> tuple[str, ...]:
+    """What a process may have loaded that forks for the run alone; nothing where loading is part of what is tried."""
+    text = program.read_text(encoding="utf-8")
+    special = expected.launcher or expected.stdin or "phasescope.start" in text
+    return () if special else modules_for(expected.needs, text)
+
+
+def _from_its_start(command: list[str | bytes], stdin: bytes, work: Path, environment: dict[str, str]) -> Ended:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, *expected.launcher.split(), *through, str(program), *arguments],
-        input=_bytes(expected.stdin),
-        capture_output=True,
-        timeout=_LIMIT_S,
-        check=False,
-        cwd=work,
-        env=_environment(folder, folder / how, expected),
+        command, input=stdin, capture_output=True, timeout=LIMIT_S, check=False, cwd=work, env=environment
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    files = {str(path.relative_to(work)): path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
-    told, stderr = (text.decode("utf-8", "backslashreplace") for text in (done.stdout, done.stderr))
-    return _Run(done.returncode, told, re.sub(r"\nphasescope: pid \d+.*", "", stderr, flags=re.DOTALL), files, seconds)
+    return Ended(done.returncode, done.stdout, done.stderr, seconds)
 
 
 def _bytes(text: str) -> bytes:
@@ -152,9 +167,8 @@ def _environment(folder: Path, rings: Path, expected: Expected) -> dict[str, str
     if expected.directory:
         rings.mkdir()
         rings.chmod(int(expected.directory, 8))
-    calm = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     home = {"KERAS_HOME": str(folder / "keras"), "HF_HUB_OFFLINE": "1", "PHASESCOPE_DIR": str(rings)}
-    return {**os.environ, **calm, **home, "PYTHONPATH": ""}
+    return {**os.environ, **CALM, **home, "PYTHONPATH": ""}
 
 
 def _exits(expected: Expected, plain: _Run, marked: _Run) -> _Look:

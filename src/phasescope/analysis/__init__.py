@@ -1,1 +1,4 @@
-"""What the events say: pure functions over TelemetryEvent v3 mappings, for live and dead sessions alike."""
+"""The meaning of events: pure functions over TelemetryEvent v3 mappings, for live and dead sessions alike.
+
+May import nothing else of this package but `_json` and `_version`: events in, data out.
+"""

@@ -1,21 +1,22 @@
-"""Who holds a device's memory: the figures of one event, put together so that the parts make the whole.
+"""The holders of a device's memory: the figures of one event, put together so that the parts make the whole.
 
-It answers why `nvidia-smi` shows more than the allocator: beside the live tensors there are the allocator's slack,
-this process's context and libraries, other processes and the driver itself. What the sources could not tell apart is
+It answers why `nvidia-smi` shows more than the allocator: beside the live tensors there are the allocator's slack, this
+process's context and libraries, other processes and the driver itself. Parts that the sources could not separate are
 one part, named for what may be in it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .spans import size_or_none, unavailable
+from .event_fields import is_host, size_or_none, unavailable
+from .formatting import elide, printable, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-_HOST = -1
+_LONGEST_LABEL = 40
 
 LABELS = {
     "live": "live tensors",
@@ -24,8 +25,8 @@ LABELS = {
     "process_outside": "this process outside its allocator",
     "children": "its children",
     "other_processes": "other processes",
-    "driver": "the driver",
-    "unattributed": "not told apart",
+    "driver": "driver",
+    "unattributed": "unattributed",
     "free": "free",
 }
 """The parts in the order in which they are listed, and how they are called for a person."""
@@ -33,11 +34,12 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Part:
-    """So much of a device, in bytes. `may_hold` says what can be in a part that is not told apart, else it is empty.
+    """One part of a device's memory. If `name` is `unattributed`, `may_hold` lists the possible holders.
 
-    live: what live objects hold. slack: what the allocator reserved beyond that. process: all of this process, where
-    its allocator can not be told from the rest. process_outside: this process beyond what its allocator is known to
-    hold: context, libraries, communication buffers. driver: what the driver keeps for itself.
+    The names: `live`, held by live objects; `slack`, reserved by the allocator beyond that; `process`, all of this
+    process, if its allocator cannot be separated from the rest; `process_outside`, this process outside its allocator
+    (context, libraries, communication buffers); `children`; `other_processes`; `driver`, kept by the driver itself;
+    `unattributed`; `free`.
     """
 
     name: str
@@ -46,27 +48,31 @@ class Part:
 
     @property
     def label(self) -> str:
-        """Its name for a person."""
+        """The name as it is shown."""
+        if self.name == "unattributed" and self.may_hold:
+            return f"{LABELS[self.name]} ({', '.join(self.may_hold)})"
         return " or ".join(self.may_hold) if self.may_hold else LABELS[self.name]
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """One device. Where its total is known, the parts add up to it exactly.
+    """A device's memory, divided by holder. If the total is known, the parts add up to it exactly.
 
-    `fragmented_bytes` is how much of the slack lies split between live blocks; None where that is not known.
+    `fragmented_bytes` of the slack lie split between live blocks; None means: not known. `is_hosts_memory`: the device
+    has no memory of its own, it and the host use one pool.
     """
 
     total_bytes: int | None
     fragmented_bytes: int | None
     parts: tuple[Part, ...]
+    is_hosts_memory: bool = False
 
 
 def breakdown(event: Mapping[str, Any]) -> Breakdown | None:
-    """The parts of the device that an event speaks of; None where it says too little of it, or contradicts itself.
+    """Return the parts of the device that an event describes; None if the event says too little or contradicts itself.
 
-    What is read one after the other may not fit together to the byte. Then the coarser figure holds: a device has at
-    least as much in use as the allocator reserved, and of finer parts those that do not fit in are not told apart.
+    Figures read one after the other may not fit together to the byte. Then the coarser figure holds: a device has at
+    least as much in use as the allocator reserved, and finer parts that do not fit in are not separated.
     """
     figures = _Figures(event)
     if figures.held is None and figures.used is None:
@@ -77,8 +83,55 @@ def breakdown(event: Mapping[str, Any]) -> Breakdown | None:
     return Breakdown(figures.total, figures.fragmented, tuple(parts))
 
 
+def completed(latest: Breakdown | None, sampled: Breakdown | None) -> Breakdown | None:
+    """Return the breakdown with the children's part, which only samples have, as of the last sample."""
+    children = _told_children(sampled)
+    if latest is None or children is None or _told_children(latest) is not None:
+        return latest
+    parts = []
+    for part in latest.parts:
+        if part.name == "unattributed" and children <= part.size_bytes:
+            parts += [Part("children", children)] if children else []
+            may_hold = tuple("system" if held == LABELS["children"] else held for held in part.may_hold)
+            part = Part(part.name, part.size_bytes - children, may_hold)
+        parts.append(part)
+    return replace(latest, parts=tuple(parts))
+
+
+def _told_children(parts_known: Breakdown | None) -> int | None:
+    """Return the children's part in bytes, 0 if it is empty.
+
+    None if it is not a host's breakdown, or if a part that is not attributed may hold them.
+    """
+    if parts_known is None or any(LABELS["children"] in part.may_hold for part in parts_known.parts):
+        return None
+    if not any("system" in part.may_hold for part in parts_known.parts):
+        return None
+    return next((part.size_bytes for part in parts_known.parts if part.name == "children"), 0)
+
+
+def held_by(label: str, held: Breakdown | None) -> str:
+    """Return `cuda:0 of 80.0 GiB: live tensors 12.0 GiB, ...` on one line, without empty parts.
+
+    Returns an empty text if nothing is known.
+    """
+    parts = [] if held is None else list(_part_texts(held))
+    if held is None or not parts:
+        return ""
+    total = "" if held.total_bytes is None else f" of {size_text(held.total_bytes)}"
+    pool = ", one pool with the host" if held.is_hosts_memory else ""
+    return f"{elide(printable(label), _LONGEST_LABEL)}{total}{pool}: {', '.join(parts)}"
+
+
+def _part_texts(found: Breakdown) -> Iterator[str]:
+    for part in found.parts:
+        if part.size_bytes:
+            pieces = f" ({size_text(found.fragmented_bytes)} of it fragmented)" if found.fragmented_bytes else ""
+            yield f"{part.label} {size_text(part.size_bytes)}{pieces if part.name == 'slack' else ''}"
+
+
 class _Figures:
-    """What an event knows, each in bytes, None where it does not. `held` is what its allocator is known to hold."""
+    """The figures of an event, each in bytes, None if unknown. `held` is what its allocator is known to hold."""
 
     def __init__(self, event: Mapping[str, Any]) -> None:
         unknown = unavailable(event)
@@ -88,7 +141,7 @@ class _Figures:
         def known(key: str) -> int | None:
             return None if key in unknown else size_or_none(event.get(key))
 
-        self.is_host = self._measured.get("backend") == "cpu" and event.get("device_id") == _HOST
+        self.is_host = is_host(self._measured.get("backend"), event.get("device_id"))
         self.allocated, self.reserved = known("allocator_allocated_bytes"), known("allocator_reserved_bytes")
         self.used, self.free, self.total = (known(f"device_{name}_bytes") for name in ("used", "free", "total"))
         if self.allocated is not None and self.reserved is not None:
@@ -103,7 +156,7 @@ class _Figures:
                 self.used = min(self.used, self.total)
 
     def measured(self, key: str) -> int | None:
-        """One of the metadata's figures."""
+        """Return one of the metadata's figures."""
         return size_or_none(self._measured.get(key))
 
     def _fragmented(self, inactive: int | None) -> int | None:
@@ -121,20 +174,20 @@ def _device_parts(figures: _Figures) -> list[Part]:
     elif figures.reserved is not None:
         parts.append(Part("process", figures.reserved, ("live tensors", "allocator slack")))
     rest = None if figures.used is None else figures.used - (figures.held or 0)
-    told: list[Part] = []
+    separated: list[Part] = []
     driver = figures.measured("device_reserved_bytes")
     if rest is not None and driver is not None and driver <= rest:
-        told.append(Part("driver", driver))
+        separated.append(Part("driver", driver))
         rest -= driver
     if rest is not None:
         processes = _process_parts(figures, rest)
         rest -= sum(part.size_bytes for part in processes)
-        told = [*processes, *told]
-    return [*parts, *told, *_remainder(figures, rest, _untold(figures, told))]
+        separated = [*processes, *separated]
+    return [*parts, *separated, *_remainder(figures, rest, _untold(figures, separated))]
 
 
 def _process_parts(figures: _Figures, rest: int) -> list[Part]:
-    """This process outside its allocator, and the others, where the driver told them apart and both fit in."""
+    """Return this process outside its allocator, and the others, if the driver separated them and both fit in."""
     used, others = figures.measured("process_used_bytes"), figures.measured("other_processes_bytes")
     if used is None:
         return []
@@ -147,23 +200,26 @@ def _process_parts(figures: _Figures, rest: int) -> list[Part]:
     return [own, Part("other_processes", others)]
 
 
-def _untold(figures: _Figures, told: list[Part]) -> tuple[str, ...]:
-    """What may be in what is left of the memory in use."""
-    names = {part.name for part in told}
+def _untold(figures: _Figures, separated: list[Part]) -> tuple[str, ...]:
+    """Return the possible holders of the rest of the memory in use."""
+    names = {part.name for part in separated}
     may_hold = []
     if not names & {"process", "process_outside"}:
         if figures.held is None:
             may_hold.append("this process")
         elif figures.reserved is None:
-            may_hold += ["allocator slack", "this process's context"]
+            may_hold += ["allocator slack", "context"]
         else:
-            may_hold.append("this process's context")
+            may_hold.append("context")
     may_hold.append("processes not listed" if "other_processes" in names else "other processes")
-    return tuple(may_hold) if "driver" in names else (*may_hold, "the driver")
+    return tuple(may_hold) if "driver" in names else (*may_hold, LABELS["driver"])
 
 
 def _host_parts(figures: _Figures) -> list[Part]:
-    """The resident set, what the children add to it, and the rest in use. Only proportional sets can be added up."""
+    """Return the resident set, the children's addition to it, and the rest in use.
+
+    Only proportional sets can be added up.
+    """
     resident = figures.held or 0
     parts = [] if figures.held is None else [Part("process", resident)]
     rest = None if figures.used is None else figures.used - resident
@@ -173,12 +229,12 @@ def _host_parts(figures: _Figures) -> list[Part]:
         if children:
             parts.append(Part("children", children))
         rest -= children
-        untold = ("other processes", "the system")
+        untold = ("other processes", "system")
     return [*parts, *_remainder(figures, rest, untold)]
 
 
 def _children_bytes(figures: _Figures, resident: int) -> int | None:
-    """What the children hold beyond what they share with this process."""
+    """Return what the children hold beyond what they share with this process."""
     if figures.measured("children") == 0:
         return 0
     own, theirs = figures.measured("proportional_bytes"), figures.measured("children_proportional_bytes")
@@ -186,7 +242,10 @@ def _children_bytes(figures: _Figures, resident: int) -> int | None:
 
 
 def _remainder(figures: _Figures, rest: int | None, untold: tuple[str, ...]) -> list[Part]:
-    """What is in use and belongs to no part yet, and what is free. `rest` is None where used is not known."""
+    """Return the memory in use that belongs to no part yet, and the free memory.
+
+    `rest` is None if used is not known.
+    """
     if figures.total is None:
         return [] if rest is None else [Part("unattributed", rest, untold)]
     if rest is None:
@@ -194,6 +253,6 @@ def _remainder(figures: _Figures, rest: int | None, untold: tuple[str, ...]) -> 
     assert figures.used is not None
     room = figures.total - figures.used
     free = room if figures.free is None else min(figures.free, room)
-    if free < room:  # a container's limit, of which the machine has not so much left
+    if free < room:  # a container's limit, and the machine has less left
         untold = (*untold, "out of reach")
     return [Part("unattributed", rest + room - free, untold), Part("free", free)]

@@ -1,6 +1,6 @@
 """Text for people: units, harmless names, aligned tables. One style everywhere, and no dependency.
 
-Numbers carry three significant digits and a unit (`1.23 ms`, `45.6 MiB`); what is not known is a dash, never
+Numbers carry three significant digits and a unit (`1.23 ms`, `45.6 MiB`); an unknown figure is a dash, never
 0.
 """
 
@@ -22,23 +22,23 @@ _SIZES = (("B", 1024), ("KiB", 1024), ("MiB", 1024), ("GiB", 1024), ("TiB", 1024
 
 
 def duration_text(duration_ns: int | None) -> str:
-    """`832 ns`, `12.3 µs`, `4.56 s`, `2.50 min`, `1.20 h`; a dash for None."""
+    """Format a duration: `832 ns`, `12.3 µs`, `4.56 s`, `2.50 min`, `1.20 h`; a dash for None."""
     return UNKNOWN if duration_ns is None else _in_units(duration_ns, _TIMES)
 
 
 def size_text(size_bytes: int | None) -> str:
-    """`512 B`, `1.50 KiB`, `12.3 GiB`; a dash for None."""
+    """Format a size: `512 B`, `1.50 KiB`, `12.3 GiB`; a dash for None."""
     return UNKNOWN if size_bytes is None else _in_units(size_bytes, _SIZES)
 
 
 def change_text(change_bytes: int | None) -> str:
-    """A difference of sizes, always with its sign: `+1.50 KiB`, `-512 B`, `0 B`; a dash for None."""
+    """Return a difference of sizes, always with its sign: `+1.50 KiB`, `-512 B`, `0 B`; a dash for None."""
     sign = "+" if change_bytes is not None and change_bytes > 0 else ""
     return sign + size_text(change_bytes)
 
 
 def share_text(share: float | None) -> str:
-    """A fraction as per cent: `100%`, `34%`, `4.2%`, `<0.1%`, `0%`; a dash for None."""
+    """Return a fraction as per cent: `100%`, `34%`, `4.2%`, `<0.1%`, `0%`; a dash for None."""
     if share is None:
         return UNKNOWN
     percent = share * 100
@@ -50,20 +50,20 @@ def share_text(share: float | None) -> str:
 
 
 def count_text(count: int) -> str:
-    """`12,345`."""
+    """Format a count: `12,345`."""
     return f"{count:,}"
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 event`, `1,200 events`."""
+    """Format a count with its noun: `1 event`, `1,200 events`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def printable(value: object) -> str:
-    """A value from outside as text on one line that no terminal obeys.
+    """Return a value from outside as text on one line that no terminal obeys.
 
-    Control characters, escapes, line separators and what turns the direction of writing become `\\x1b` and
-    the like. Applied twice it changes nothing more. What is no JSON scalar is named by its type.
+    Control characters, escapes, line separators and marks that turn the direction of writing become `\\x1b` and
+    the like. Applied twice it changes nothing more. A value that is not a JSON scalar is named by its type.
     """
     if isinstance(value, str):
         return value if value.isprintable() else "".join(map(_harmless, value))
@@ -73,17 +73,17 @@ def printable(value: object) -> str:
 
 
 def path_text(path: Sequence[str]) -> str:
-    """`epoch/forward`: a phase path on one line."""
+    """Format a phase path on one line: `epoch/forward`."""
     return "/".join(map(printable, path))
 
 
 def text_width(text: str) -> int:
-    """Columns that a terminal uses for a text: wide characters take two, combining marks none."""
+    """Return the columns that a terminal uses for a text: wide characters take two, combining marks none."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def elide(text: str, width: int) -> str:
-    """The text, with its middle cut out where it is wider than `width` columns."""
+    """Return the text, with its middle cut out if it is wider than `width` columns."""
     if text_width(text) <= width and len(text) <= 4 * width:
         return text
     room = max(0, width - 1)
@@ -92,13 +92,13 @@ def elide(text: str, width: int) -> str:
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
-    """The text filled up with spaces to `width` columns; `right` puts it at the right."""
+    """Return the text filled up with spaces to `width` columns; `right` puts it at the right."""
     spaces = " " * (width - text_width(text))
     return spaces + text if right else text + spaces
 
 
 class Column(NamedTuple):
-    """A table's column. `flexible` ones are elided where the table would be wider than it may."""
+    """A table's column. `flexible` ones are elided if the table would be wider than it may."""
 
     title: str
     right: bool = True
@@ -106,7 +106,7 @@ class Column(NamedTuple):
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int | None = None) -> list[str]:
-    """The lines of a table, titles first, at most `width` columns wide where that is possible (None: no
+    """Return the lines of a table, titles first, at most `width` columns wide if possible (None: no
     limit)."""
     cells = [[column.title for column in columns], *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
@@ -142,7 +142,7 @@ def _in_units(value: int, units: Sequence[tuple[str, int]]) -> str:
         return f"{sign}{abs(value)} {smallest}"
     number = float(abs(value))
     for unit, per_next in units:
-        # Not `60.0 s` nor `1000 µs`: what rounds up to the next unit is written in it.
+        # Not `60.0 s` nor `1000 µs`: a figure that rounds up to the next unit is written in it.
         if not per_next or number < per_next - (0.05 if per_next < 100 else 0.5):
             decimals = 2 if number < 9.995 else 1 if number < 99.95 else 0
             return f"{sign}{number:.{decimals}f} {unit}"
@@ -161,7 +161,8 @@ def _columns(character: str) -> int:
 
 
 def _fitting(characters: Iterable[str], width: int, most: int) -> str:
-    """The first characters that fit in `width` columns, at most so many: combining marks take no column at all."""
+    """Return the first characters that fit in `width` columns, at most `width`: combining marks take no column at
+    all."""
     taken: list[str] = []
     used = 0
     for character in characters:

@@ -1,15 +1,14 @@
-"""Which phases a session lacks that is over, why as far as that is known, and what line brings them.
+"""The phases that a finished session lacks, the reason as far as it is known, and the line that adds them.
 
-Of a session whose phases have names of the script's own nothing is said: they are what its author wanted.
+A session whose phases have names of the script's own is left alone: its author wanted them so.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from .formatting import plural
+from .origin import command_under_run, job_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from phasescope.analysis.summary.phase_tree import Row
 
 _OF_LOOPS = frozenset({"epoch", "step", "data", "forward", "backward", "optimizer", "evaluate"})
-_JOB_OF_RUN = "run-"
 
 
 def missing_phases(
@@ -29,12 +27,12 @@ def missing_phases(
     constants: Mapping[str, Any] | None = None,
     children: int = 0,
 ) -> list[str]:
-    """Lines for a person; none where nothing is missing, or nothing is known to be.
+    """Return lines for a person; none if nothing is missing, or nothing is known to be.
 
     `children` are processes that this one started and that have sessions of their own; `missed` events were
-    overwritten, so that what is not there may have been.
+    overwritten, so phases that are not there may have been.
     """
-    command = _of_run(constants or {})
+    command = command_under_run(constants or {})
     if not any(row.path for row in rows):
         return list(_no_phases(is_over, ended_well, missed, command, children))
     if not is_over or missed or command is None:
@@ -44,25 +42,9 @@ def missing_phases(
 
 
 def children_of(constants: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> int:
-    """How many of the other sessions are of processes that this one's `phasescope run` brought forth."""
-    job, session_id = job_of(constants), constants.get("session_id")
+    """Return how many of the other sessions are of processes that this one's `phasescope run` brought forth."""
+    job, session_id = job_of_run(constants), constants.get("session_id")
     return sum(other.get("job_id") == job and other.get("session_id") != session_id for other in others)
-
-
-def job_of(constants: Mapping[str, Any]) -> str:
-    """The job of the processes that a session's run starts."""
-    return f"{_JOB_OF_RUN}{str(constants.get('session_id'))[:12]}"
-
-
-def _of_run(constants: Mapping[str, Any]) -> list[str] | None:
-    """The command line where it is `phasescope run`, or of a process that one started; else None."""
-    given = constants.get("command")
-    words = [word for word in given if isinstance(word, str)] if isinstance(given, list) else []
-    for before, word in pairwise(words):
-        if word == "run" and PurePath(before).stem == "phasescope":
-            return words
-    job = constants.get("job_id")
-    return words if isinstance(job, str) and job.startswith(_JOB_OF_RUN) else None
 
 
 def _no_phases(is_over: bool, ended_well: bool, missed: int, command: list[str] | None, children: int) -> Iterator[str]:
@@ -78,29 +60,29 @@ def _no_phases(is_over: bool, ended_well: bool, missed: int, command: list[str] 
         yield "no phases: none had begun when it ended"
     elif command is None:
         yield "no phases: the script marks none"
-        yield 'put `with phasescope.phase("step"):` around what it repeats, or start it by `phasescope run`'
+        yield 'put `with phasescope.phase("step"):` around the part that it repeats, or start it by `phasescope run`'
     elif "--no-instrument" in command:
         yield "no phases: the script marks none, and --no-instrument leaves out what `run` would mark"
     else:
         yield "no phases: `run` saw no model, backward pass or optimizer of torch in this process, and no other trainer"
-        yield 'put `with phasescope.phase("step"):` around what the script repeats'
+        yield 'put `with phasescope.phase("step"):` around the part that the script repeats'
 
 
 def _lacking(names: set[str]) -> Iterator[str]:
-    """What of a loop is missing, by what else was seen."""
+    """Yield the phases of a loop that are missing, by the others that were seen."""
     trains = "backward" in names or "optimizer" in names
     if "forward" not in names and not trains:
         yield "no forward: batches were fetched, but no torch module with parameters was called in this process"
-        yield _line("forward", "what is done with a batch")
+        yield _line("forward", "the work on a batch")
     elif "forward" not in names:
         yield "no forward: no torch module with parameters was called (a function, or a scripted model?)"
         yield _line("forward", "the model's call")
     if "optimizer" in names and "backward" not in names:
         yield "no backward: the gradients come from elsewhere than torch's autograd"
-        yield _line("backward", "where they are made")
+        yield _line("backward", "the code that makes them")
     if "backward" in names and "optimizer" not in names:
         yield "no optimizer: nothing stepped that looks like one"
-        yield _line("optimizer", "where the parameters change")
+        yield _line("optimizer", "the code that changes the parameters")
 
 
 def _line(name: str, where: str) -> str:

@@ -1,30 +1,27 @@
-"""Phases as spans: one per entry of a phase, put together from its events, or from what is left of them."""
+"""Phases as spans: one per entry of a phase, put together from its events, or from those that are left."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .event_fields import int_or_none, scope_of, size_or_none, unavailable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from .event_fields import Scope
 
 MAX_OPENED = 65_536
 """More phases than this are never open at once; a file that says so is not believed further."""
 
-_INT64 = 1 << 63
 _LONGEST_NUMBER, _LONGEST_ENTRY = 20, 19  # digits, of 64 bits
 
-
-class Scope(NamedTuple):
-    """An event's `metadata.phase_scope`, as far as it is well-formed. `fields` is the object itself."""
-
-    path: tuple[str, ...]
-    action: str | None
-    scope_id: str | None
-    fields: Mapping[str, Any]
+_SPEAK_OF_NONE = ("sample", "start", "stop")
+"""These events name the open phase if there is one; without a name they say that none is open."""
 
 
 class Span(NamedTuple):
-    """One entry of a phase. Times of day are wall clock; the duration is monotonic where the exit event has one, else
+    """One entry of a phase. Times of day are wall clock; the duration is monotonic if the exit event has one, else
     it is by the wall clock too. None is: not known.
 
     `status` is `ok`, `error`, `abandoned` or `open`. `exhausted` marks the fetch of `phasescope.track` that
@@ -47,7 +44,7 @@ class Span(NamedTuple):
 
 
 def spans(events: Iterable[Mapping[str, Any]]) -> Iterator[Span]:
-    """The spans of one session's events, each when it ends, then those that are still open."""
+    """Yield the spans of one session's events, each when it ends, then those that are still open."""
     builder = SpanBuilder()
     for event in events:
         span = builder.feed(event, scope_of(event))
@@ -56,60 +53,19 @@ def spans(events: Iterable[Mapping[str, Any]]) -> Iterator[Span]:
     yield from builder.open_spans()
 
 
-def scope_of(event: Mapping[str, Any]) -> Scope | None:
-    """The phase that an event is about; None where it names none, or nothing that can be read as one."""
-    metadata = event.get("metadata")
-    fields = metadata.get("phase_scope") if isinstance(metadata, dict) else None
-    if not isinstance(fields, dict):
-        return None
-    path = fields.get("path")
-    if not isinstance(path, (list, tuple)) or not path or not all(isinstance(name, str) for name in path):
-        name = fields.get("name")
-        if not isinstance(name, str):
-            return None
-        path = (name,)
-    scope_id = fields.get("scope_id")
-    action = fields.get("action")
-    return Scope(
-        tuple(path),
-        action if isinstance(action, str) else None,
-        scope_id if isinstance(scope_id, str) else None,
-        fields,
-    )
+def current_phase(events: Iterable[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """Return the path of the innermost phase open after these events, oldest first.
 
-
-def device_times(event: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """The phases, by path, whose time on the device a `device_time` event tells, in ns; what is ill-formed is not."""
-    metadata = event.get("metadata")
-    entries = metadata.get("device_times") if isinstance(metadata, dict) else None
-    for entry in entries if isinstance(entries, (list, tuple)) else ():
-        path = entry.get("path") if isinstance(entry, dict) else None
-        if isinstance(path, (list, tuple)) and path and all(isinstance(name, str) for name in path):
-            duration_ns = size_or_none(entry.get("duration_ns"))
-            if duration_ns is not None:
-                yield tuple(path), duration_ns
-
-
-def int_or_none(value: object) -> int | None:
-    """The value if it is an int of 64 bits, which is all that the profiler writes; a bool is none."""
-    return value if type(value) is int and -_INT64 <= value < _INT64 else None
-
-
-def size_or_none(value: object) -> int | None:
-    """The value if it is an int of 0 to 2**63 - 1."""
-    return value if type(value) is int and 0 <= value < _INT64 else None
-
-
-def unavailable(event: Mapping[str, Any]) -> frozenset[str]:
-    """The counters of an event whose 0 is no measurement."""
-    metadata = event.get("metadata")
-    names = metadata.get("unavailable") if isinstance(metadata, dict) else None
-    if not isinstance(names, (list, tuple)):
-        return _NONE
-    return frozenset(name for name in names if isinstance(name, str))
-
-
-_NONE: frozenset[str] = frozenset()
+    None if none is, or if nothing says so. The newest event that names a phase wins, whatever thread it is about.
+    """
+    path: tuple[str, ...] | None = None
+    for event in events:
+        scope = scope_of(event)
+        if scope is not None:
+            path = scope.path[:-1] if scope.action == "exit" else scope.path
+        elif event.get("event_type") in _SPEAK_OF_NONE:
+            path = None
+    return path or None
 
 
 Key = str | int
@@ -125,7 +81,7 @@ class SpanBuilder:
     once.
 
     `opened` are the phases entered and not ended so far, by their ids; those that are `prefix` and a number, by the
-    number alone: a fast loop makes no text of each. Such a loop may add to them itself what is entered, but not while
+    number alone: a fast loop makes no text of each. Such a loop may add entries to them itself, but not while
     `is_first`: no phase with a number was entered so far.
     """
 
@@ -155,7 +111,7 @@ class SpanBuilder:
         return span
 
     def entered(self, key: Key, path: tuple[str, ...], time_ns: int | None) -> None:
-        """The phase was entered."""
+        """Note that the phase was entered."""
         if len(self.opened) < MAX_OPENED:
             if self._first_entry is None:
                 self._first_entry = _entry_number(key)
@@ -163,14 +119,14 @@ class SpanBuilder:
             self.opened[key] = (path, time_ns, True)
 
     def ended_unentered(self, key: Key) -> None:
-        """The phase has ended, and when it was entered is not known."""
+        """Note that the phase has ended, and that it is not known when it was entered."""
         if len(self._ended_unentered) < MAX_OPENED:
             self._ended_unentered.add(key)
 
     def seen_open(self, key: Key, path: tuple[str, ...], time_ns: int | None) -> None:
-        """A phase is named as open that was entered before the first event that is left.
+        """Note that a phase is named as open that was entered before the first event that is left.
 
-        Entries are numbered in order, so one with a number above the first entry seen is no such phase: it
+        Entries are numbered in order, so one with a number above the first entry seen is not such a phase: it
         has ended meanwhile, or its enter event is still to come.
         """
         if key in self.opened or not path or key in self._ended_unentered or len(self.opened) >= MAX_OPENED:
@@ -180,7 +136,7 @@ class SpanBuilder:
             self.opened[key] = (path, time_ns, False)
 
     def open_spans(self) -> list[Span]:
-        """The spans entered and not ended so far, the outer before the inner."""
+        """Return the spans entered and not ended so far, the outer before the inner."""
         return [
             Span(path, self._scope_id(key), "open", start_ns, None, None, None, None, None, False, entered)
             for key, (path, start_ns, entered) in self.opened.items()
@@ -206,7 +162,7 @@ class SpanBuilder:
         if entry is not None and entered:
             start_ns = entry[1]
             if duration_ns is None and time_ns is not None and start_ns is not None:
-                duration_ns = max(0, time_ns - start_ns)  # other tools' events tell by the wall clock only
+                duration_ns = max(0, time_ns - start_ns)  # other tools' events have the wall clock only
         else:
             start_ns = None if time_ns is None or duration_ns is None else time_ns - duration_ns
         return _ended(event, scope, start_ns, time_ns, duration_ns, entered)
@@ -222,7 +178,7 @@ def _ended(
 ) -> Span:
     fields = scope.fields
     status, error_type = fields.get("status"), fields.get("error_type")
-    known = "allocator_allocated_bytes" not in unavailable(event)
+    is_measured = "allocator_allocated_bytes" not in unavailable(event)
     return Span(
         scope.path,
         scope.scope_id,
@@ -230,7 +186,7 @@ def _ended(
         start_ns,
         end_ns,
         duration_ns,
-        int_or_none(fields.get("allocated_delta_bytes")) if known else None,
+        int_or_none(fields.get("allocated_delta_bytes")) if is_measured else None,
         size_or_none(fields.get("peak_allocated_bytes")),
         error_type if isinstance(error_type, str) else None,
         event["metadata"].get("exhausted") is True,

@@ -1,4 +1,4 @@
-"""Sources of counters, one file each. A new one is a file here and a line below."""
+"""Sources of counters, one file each; a new one is a file here and a line below. They import one another only."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ BACKENDS = {
     "jax": "phasescope.backends.jax:Jax",
     "cpu": "phasescope.backends.cpu:Cpu",
 }
-"""Allocators, as `module:class`. Phases speak of the first one in this order that the process uses."""
+"""Allocators, as `module:class`. Phases measure the first one in this order that the process uses."""
 
 DEVICE_SOURCES = {
     "nvml": "phasescope.backends.nvml:Nvml",
     "amdsmi": "phasescope.backends.amd_smi:AmdSmi",
     "amd_sysfs": "phasescope.backends.amd_sysfs:AmdSysfs",
 }
-"""Drivers, as `module:class`. The first one that knows a device speaks for it."""
+"""Drivers, as `module:class`. The first one that knows a device measures it."""
 
 DRIVERS_ALONE = {
     "nvml": "phasescope.backends.driver_only:NvmlAlone",
     "amdsmi": "phasescope.backends.driver_only:AmdSmiAlone",
     "amd_sysfs": "phasescope.backends.driver_only:AmdSysfsAlone",
 }
-"""The same as backends, for processes without a framework. Only by name, never in "auto"."""
+"""Drivers as backends, for processes without a framework. Used by name only, never by "auto"."""

@@ -21,14 +21,17 @@ from phasescope.backends.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+
+_MOST_PERCENT, _MOST_CELSIUS, _MOST_WATTS = 100, 200, 10_000
 
 
 class AmdSmi:
     """The driver, by `amdsmi`, started at the first question about an AMD device.
 
     `in_use`: whoever asks uses the device that it asks about; a framework does. What AMD SMI raises
-    (`amdsmi.AmdSmiException`) is passed on, and the device looked up anew at the next call.
+    (`amdsmi.AmdSmiException`) is passed on, and the device looked up again at the next call.
     """
 
     name = "amdsmi"
@@ -40,7 +43,7 @@ class AmdSmi:
         self._handles: dict[str, Any] = {}
 
     def why_not(self) -> Unavailable | None:
-        """That amdsmi is missing or does not start, and what would change that, or None."""
+        """Return why amdsmi does not work, and a remedy, or None if it works."""
         smi = _imported()
         if isinstance(smi, Unavailable):
             return smi
@@ -51,9 +54,9 @@ class AmdSmi:
         return None if shown else Unavailable("the AMD driver shows no device", _PASS_IN)
 
     def device(self, identity: DeviceIdentity) -> DeviceCounters | None:
-        """Used and total video memory, free as the rest.
+        """Return used and total video memory; free is the rest.
 
-        None where amdsmi can not be imported, and where it has no device of this PCI bus id.
+        None if amdsmi cannot be imported, and where it has no device of this PCI bus id.
         """
         handle = self._handle(identity.pci_bus_id)
         if handle is None:
@@ -67,10 +70,10 @@ class AmdSmi:
         except Exception:
             self._forget()
             raise
-        return DeviceCounters(used, total - used, total)
+        return DeviceCounters(used, total - used, total) if total else DeviceCounters()  # an APU: it has none
 
     def extra(self, identity: DeviceIdentity) -> dict[str, int]:
-        """`process_used_bytes` and `other_processes_bytes`, each left out where it is not known."""
+        """Return `process_used_bytes` and `other_processes_bytes`, each left out if it is not known."""
         handle = self._handle(identity.pci_bus_id)
         if handle is None:
             return {}
@@ -78,11 +81,26 @@ class AmdSmi:
             listed = self._smi.amdsmi_get_gpu_process_list(handle)
         except self._smi.AmdSmiException:  # not for this user, or not by this version
             return {}
-        held = {process["pid"]: process["memory_usage"]["vram_mem"] for process in listed}
+        told = {process["pid"]: process["memory_usage"]["vram_mem"] for process in listed}
+        held = {pid: size if isinstance(size, int) else None for pid, size in told.items()}  # or "N/A"
         return driver_processes.shares(held, in_use=self._in_use)
 
+    def activity(self, identity: DeviceIdentity) -> dict[str, int]:
+        """Return `utilization_percent`, `temperature_celsius` and `power_milliwatts`, each left out if it is not
+        known."""
+        handle = self._handle(identity.pci_bus_id)
+        if handle is None:
+            return {}
+        figures = {
+            "utilization_percent": _first(self._smi, _busy(self._smi, handle), _MOST_PERCENT),
+            "temperature_celsius": _first(self._smi, _temperatures(self._smi, handle), _MOST_CELSIUS),
+        }
+        watts = _first(self._smi, _powers(self._smi, handle), _MOST_WATTS)
+        figures["power_milliwatts"] = None if watts is None else 1000 * watts
+        return {name: figure for name, figure in figures.items() if figure is not None}
+
     def present(self) -> Sequence[Present]:
-        """Every device, in AMD SMI's order."""
+        """Return every device, in AMD SMI's order."""
         smi = self._started()
         if smi is None:
             return []
@@ -92,7 +110,7 @@ class AmdSmi:
         ]
 
     def visible(self) -> Sequence[Present]:
-        """The same: by which number ROCm knows a device can not be told from here."""
+        """Return the same list: the number by which ROCm knows a device is not known here."""
         return self.present()
 
     def _handle(self, bus_id: str | None) -> Any:
@@ -102,8 +120,8 @@ class AmdSmi:
         if smi is None:
             return None
         if bus_id not in self._handles:
-            found = {pci.normal(smi.amdsmi_get_gpu_device_bdf(handle)): handle for handle in _all(smi)}
-            self._handles[bus_id] = found.get(bus_id)
+            handles = {pci.normal(smi.amdsmi_get_gpu_device_bdf(handle)): handle for handle in _all(smi)}
+            self._handles[bus_id] = handles.get(bus_id)
         return self._handles[bus_id]
 
     def _started(self) -> Any:
@@ -117,9 +135,41 @@ class AmdSmi:
         return self._smi
 
     def _forget(self) -> None:
-        """Start and look up anew: what fails may be gone for good."""
+        """Start and look up again: what fails may be gone for good."""
         self._handles.clear()
         self._smi = None
+
+
+def _busy(smi: Any, handle: Any) -> Iterator[Any]:
+    yield lambda: smi.amdsmi_get_gpu_activity(handle)["gfx_activity"]
+
+
+def _temperatures(smi: Any, handle: Any) -> Iterator[Any]:
+    """Yield the hottest place of the chip, which all have that measure any, then its edge, which cards have."""
+    for sensor in ("JUNCTION", "EDGE"):
+        yield lambda sensor=sensor: smi.amdsmi_get_temp_metric(
+            handle, getattr(smi.AmdSmiTemperatureType, sensor), smi.AmdSmiTemperatureMetric.CURRENT
+        )
+
+
+def _powers(smi: Any, handle: Any) -> Iterator[Any]:
+    """Yield the socket's power by the names that it has: MI300 tells the current one, MI200 the average alone, and
+    ROCm 7 has a name for either."""
+    told = functools.cache(lambda: smi.amdsmi_get_power_info(handle))
+    for name in ("socket_power", "current_socket_power", "average_socket_power"):
+        yield lambda name=name: told()[name]
+
+
+def _first(smi: Any, questions: Iterator[Any], most: int) -> int | None:
+    """Return the first answer that is a figure: what a device lacks is "N/A", a number beyond all, or an error."""
+    for question in questions:
+        try:
+            figure = question()
+        except (smi.AmdSmiException, LookupError, AttributeError):
+            continue
+        if isinstance(figure, (int, float)) and 0 <= figure <= most:
+            return int(figure)
+    return None
 
 
 def _all(smi: Any) -> list[Any]:
@@ -144,7 +194,7 @@ _NOT_INSTALLED = Unavailable(
 
 @functools.cache
 def _imported() -> Any:
-    """amdsmi, or why there is none. Tried once: where it fails, it fails again, and talks."""
+    """Return amdsmi, or why there is none. Tried once: if it fails, it fails again, and prints."""
     with _Silence():
         try:
             import amdsmi
@@ -158,7 +208,7 @@ def _imported() -> Any:
 
 
 def _broken(error: Exception) -> Unavailable:
-    return Unavailable(f"amdsmi can not be imported: {_one_line(error)}", "repair its installation")
+    return Unavailable(f"amdsmi cannot be imported: {_one_line(error)}", "repair its installation")
 
 
 def _one_line(error: Exception) -> str:
@@ -181,7 +231,7 @@ class _Silence:
             sys.stdout = self._stream
 
     def write(self, text: str) -> int:
-        """To the stream behind, unless this is the silent thread."""
+        """Write to the stream behind, unless this is the silent thread."""
         if self._stream is None or threading.get_ident() == self._thread:
             return len(text)
         return self._stream.write(text)

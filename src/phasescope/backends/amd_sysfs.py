@@ -32,7 +32,7 @@ class AmdSysfs:
         self._folders: dict[str, Path] = {}
 
     def why_not(self) -> Unavailable | None:
-        """That there is no such device, or None."""
+        """Return why there is no such device, or None if there is one."""
         if self.present():
             return None
         where = pci.SYS / "class" / "drm"
@@ -40,29 +40,30 @@ class AmdSysfs:
         return Unavailable(f"no AMD device with memory of its own in {where}", remedy)
 
     def device(self, identity: DeviceIdentity) -> DeviceCounters | None:
-        """Used and total from their files, free as the rest. None where no AMD device has this PCI bus id.
+        """Return used and total from their files; free is the rest. None if no AMD device has this PCI bus id, every
+        figure None if it has no memory of its own (MI300A).
 
-        Raises OSError or ValueError where a file can not be read, or holds no number.
+        Raises OSError or ValueError if a file cannot be read, or holds no number.
         """
         folder = self._folder(identity.pci_bus_id)
         if folder is None:
             return None
         used, total = (int((folder / name).read_text("ascii")) for name in (_USED, _TOTAL))
-        return DeviceCounters(used, total - used, total)
+        return DeviceCounters(used, total - used, total) if total else DeviceCounters()  # an APU: it has none
 
     def present(self) -> Sequence[Present]:
-        """Every AMD device with memory of its own, in PCI order."""
-        found = {}
+        """Return every AMD device with memory of its own, in PCI order."""
+        devices = {}
         for card in (pci.SYS / "class" / "drm").glob("card*"):
             folder = (card / "device").resolve()
             bus_id = pci.normal(folder.name)
             if bus_id is not None and (folder / _TOTAL).exists():
-                found[bus_id] = folder
-        self._folders = found
-        return [Present(None, DeviceIdentity(None, bus_id)) for bus_id in sorted(found)]
+                devices[bus_id] = folder
+        self._folders = devices
+        return [Present(None, DeviceIdentity(None, bus_id)) for bus_id in sorted(devices)]
 
     def visible(self) -> Sequence[Present]:
-        """The same: by which number ROCm knows a device can not be told from here."""
+        """Return the same list: the number by which ROCm knows a device is not known here."""
         return self.present()
 
     def _folder(self, bus_id: str | None) -> Path | None:

@@ -1,6 +1,6 @@
 """The memory limit that a Linux control group puts on this process, cgroup v1 and v2.
 
-Files are located and opened once and read anew: limits may change while the process runs, but hardly ten times a
+Files are located and opened once and read again: limits may change while the process runs, but hardly ten times a
 second, which is how often the sampler asks. What is used is read each time, the limits once a second.
 """
 
@@ -33,7 +33,7 @@ class Limit(NamedTuple):
 
 
 class KernelFile:
-    """A small file whose text the kernel makes anew at each read, kept open.
+    """A small file whose text the kernel makes again at each read, kept open.
 
     Closed with the object or by `close()`. Daemons close all descriptors they find, and their next file may get the
     same number: that one is neither read, nor written to, nor closed.
@@ -42,7 +42,7 @@ class KernelFile:
     __slots__ = ("__weakref__", "_found", "_mode", "_path", "close", "fd")
 
     def __init__(self, path: str | Path, mode: int = os.O_RDONLY) -> None:
-        """Raises OSError where it can not be opened."""
+        """Open the file. Raises OSError if it cannot be opened."""
         self._path, self._mode = path, mode
         self._open()
 
@@ -52,17 +52,17 @@ class KernelFile:
         self.close = weakref.finalize(self, _close, self.fd, self._found)
 
     def read(self) -> bytes:
-        """The text as it is now. Raises OSError once what it speaks of is gone."""
+        """Return the text as it is now. Raises OSError once what it speaks of is gone."""
         self._regain()
         return os.pread(self.fd, _READ_BYTES, 0)
 
     def write(self, data: bytes) -> None:
-        """Raises OSError where the kernel does not take it."""
+        """Write the text. Raises OSError if the kernel refuses it."""
         self._regain()
         os.write(self.fd, data)
 
     def is_held(self) -> bool:
-        """Whether the descriptor is still the file's."""
+        """Return whether the descriptor is still the file's."""
         return _is_still(self.fd, self._found)
 
     def _regain(self) -> None:
@@ -86,14 +86,14 @@ class MemoryCgroup:
         self._root = Path(root)
         self._membership = Path(membership)
         self._monotonic_ns = monotonic_ns
-        self._levels: list[_Level] | None = None
-        self._lowest: tuple[_Level, int] | None = None
+        self._levels: list[_CgroupLevel] | None = None
+        self._lowest: tuple[_CgroupLevel, int] | None = None
         self._limits_due_ns = 0
 
     def limit(self, below_bytes: int) -> Limit | None:
-        """The lowest limit of the chain, with the use of the group that has it.
+        """Return the lowest limit of the chain, with the use of the group that has it.
 
-        None where none is below `below_bytes`, and where the files can not be read.
+        None if none is below `below_bytes`, and where the files cannot be read.
         """
         for _ in range(2):
             with contextlib.suppress(OSError, ValueError):
@@ -127,7 +127,7 @@ class MemoryCgroup:
                 self._lowest = (level, limit_bytes)
 
 
-class _Names(NamedTuple):
+class _InterfaceNames(NamedTuple):
     """How one version of the interface names what is read here."""
 
     limit: str
@@ -136,15 +136,15 @@ class _Names(NamedTuple):
     reclaimable: bytes
 
 
-_V1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", b"\ntotal_inactive_file ")
-_V2 = _Names("memory.max", "memory.current", "memory.stat", b"\ninactive_file ")
+_V1 = _InterfaceNames("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", b"\ntotal_inactive_file ")
+_V2 = _InterfaceNames("memory.max", "memory.current", "memory.stat", b"\ninactive_file ")
 
 
-class _Level:
+class _CgroupLevel:
     """One group of the chain."""
 
-    def __init__(self, group: Path, names: _Names) -> None:
-        """Raises OSError where the group has no memory controller, as the root of v2 has none."""
+    def __init__(self, group: Path, names: _InterfaceNames) -> None:
+        """Open the group's files. Raises OSError if the group has no memory controller, as the root of v2 has none."""
         self._limit = KernelFile(group / names.limit)
         self._usage = KernelFile(group / names.usage)
         self._stat = KernelFile(group / names.stat)
@@ -170,8 +170,8 @@ class _Level:
             file.close()
 
 
-def _locate(root: Path, membership: Path) -> list[_Level]:
-    """The groups around this process, the outermost first; empty where none can be read."""
+def _locate(root: Path, membership: Path) -> list[_CgroupLevel]:
+    """Return the groups around this process, the outermost first; empty if none can be read."""
     if not hasattr(os, "pread"):
         return []
     paths = _paths(membership)
@@ -187,7 +187,7 @@ def _locate(root: Path, membership: Path) -> list[_Level]:
 
 
 def _paths(membership: Path) -> dict[str, str]:
-    """This process's group in the v1 memory hierarchy (`"memory"`) and in v2 (`""`), where it is in one."""
+    """Return this process's group in the v1 memory hierarchy (`"memory"`) and in v2 (`""`), if it is in one."""
     try:
         lines = membership.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -201,14 +201,14 @@ def _paths(membership: Path) -> dict[str, str]:
     return paths
 
 
-def _chain(base: Path, path: str, names: _Names) -> list[_Level]:
+def _chain(base: Path, path: str, names: _InterfaceNames) -> list[_CgroupLevel]:
     group = base / path.strip("/")
     if ".." in path.split("/") or not os.path.isdir(group):  # noqa: PTH112 - Path.is_dir raises where it may not look
         group = base  # a container sees its own group as the root, whatever its path is outside
-    levels: list[_Level] = []
+    levels: list[_CgroupLevel] = []
     while True:
         with contextlib.suppress(OSError):  # no memory controller here, or not ours to read
-            levels.append(_Level(group, names))
+            levels.append(_CgroupLevel(group, names))
         if group == base:
             return levels[::-1]
         group = group.parent

@@ -1,7 +1,7 @@
-"""The processes below this one, and what they are called. Asked by the sampler, never at a boundary.
+"""The child processes of this one, with their names. Read by the sampler, never at a boundary.
 
-torch calls a DataLoader's workers `pt_data_worker`; what else is below a training is no data worker: compilers and
-their pools, launchers, programs of the user's.
+torch calls a DataLoader's workers `pt_data_worker`; all other processes below a training are not data workers:
+compilers and their pools, launchers, programs of the user's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOST_NAMES, _LONGEST_NAME = 8, 32
 _LOOKS = 10  # a worker is called like its parent until it has begun
 
 
-class Names:
+class ProcessNames:
     """How many processes there are of each name: of the commonest eight."""
 
     def __init__(self, proc: Path) -> None:
@@ -25,7 +25,7 @@ class Names:
         self._known: dict[int, tuple[str, int]] = {}
 
     def of(self, pids: list[int]) -> dict[str, int]:
-        """Of these; empty where the system does not tell."""
+        """Return how many of these processes have each name; empty if the system does not say."""
         self._known = {pid: self._name(pid) for pid in pids}
         counts: dict[str, int] = {}
         for name, _ in self._known.values():
@@ -34,11 +34,11 @@ class Names:
         return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_NAMES])
 
     def is_data_worker(self, pid: int) -> bool:
-        """Whether it is a DataLoader's, of those that were looked at last."""
+        """Return whether it is a DataLoader's, of those that were looked at last."""
         return self._known.get(pid, ("", 0))[0] == DATA_WORKER
 
     def _name(self, pid: int) -> tuple[str, int]:
-        """Its name, and how often it was looked at."""
+        """Return its name, and how often it was looked at."""
         name, looks = self._known.get(pid, ("", 0))
         if looks >= _LOOKS:
             return name, looks
@@ -50,10 +50,10 @@ class Names:
 
 
 def descendants(proc: str | Path = PROC) -> list[int]:
-    """The pids of this process's children, theirs, and so on.
+    """Return the pids of this process's children, theirs, and so on.
 
     Linux lists them by the thread that started them; where it does not (a kernel without that list, another system),
-    psutil looks through all processes. Raises psutil.Error where that fails.
+    psutil looks through all processes. Raises psutil.Error if that fails.
     """
     own = os.getpid()
     try:

@@ -18,15 +18,15 @@ _NAME_BYTES = 256
 
 
 def identity(ordinal: int) -> DeviceIdentity | None:
-    """UUID and PCI bus id of the device that this process's CUDA numbers so; None where the driver does not answer."""
+    """Return UUID and PCI bus id of the device that has this number in CUDA; None if the driver does not answer."""
     driver = _driver()
     if driver is None:
         return None
     device = ctypes.c_int()
     if driver.cuDeviceGet(ctypes.byref(device), ctypes.c_int(ordinal)):
         return None
-    found = DeviceIdentity(_uuid(driver, device), _pci_bus_id(driver, device))
-    return None if found == (None, None) else found
+    identity = DeviceIdentity(_uuid(driver, device), _pci_bus_id(driver, device))
+    return None if identity == (None, None) else identity
 
 
 @functools.cache
@@ -38,7 +38,7 @@ def _driver() -> ctypes.CDLL | None:
 
 
 def _uuid(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:
-    """As NVML writes it. Under MIG the second version of the call gives the slice's own."""
+    """Return the UUID as NVML writes it. Under MIG the second version of the call gives the slice's own."""
     raw = (ctypes.c_ubyte * 16)()
     name = ctypes.create_string_buffer(_NAME_BYTES)
     get = getattr(driver, "cuDeviceGetUuid_v2", None) or getattr(driver, "cuDeviceGetUuid", None)

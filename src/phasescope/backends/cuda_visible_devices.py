@@ -12,7 +12,7 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 def wanted() -> list[str] | None:
-    """The entries of the variable up to the first that hides the rest ("-1"), or None where it is not set."""
+    """Return the entries of the variable up to the first that hides the rest ("-1"), or None if it is not set."""
     value = os.environ.get(VARIABLE)
     if value is None:
         return None
@@ -25,7 +25,7 @@ def wanted() -> list[str] | None:
 
 
 def chosen(entries: Sequence[str], uuids: Sequence[str], is_device: Callable[[str], bool]) -> list[str]:
-    """The UUIDs of the devices that the entries name.
+    """Return the UUIDs of the devices that the entries name.
 
     `uuids` are the machine's devices in order. An entry is an index into them, the beginning of one of them, or the
     UUID of a MIG slice, which `is_device` knows. As CUDA does it, an entry that names nothing ends the list, and a

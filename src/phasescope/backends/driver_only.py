@@ -44,7 +44,7 @@ class DriverAlone:
         self._devices: tuple[DeviceIdentity, ...] | None = None
 
     def why_not(self) -> Unavailable | None:
-        """What the driver says, else that no device is left to this process, or None."""
+        """Return the driver's reason, else that no device is visible to this process, or None."""
         unavailable: Unavailable | None = self._driver.why_not()
         if unavailable is not None:
             return unavailable
@@ -57,57 +57,62 @@ class DriverAlone:
         return Unavailable(f"{names} names no device of this machine", f"unset {names}, or name a device that is there")
 
     def ready(self) -> bool:
-        """Always true: a driver needs no use."""
+        """Return True: a driver works without a framework."""
         return True
 
     def leads(self) -> bool:
-        """Never: a driver does not know what a phase allocates."""
+        """Return False: a driver does not know what a phase allocates."""
         return False
 
     def devices(self) -> Sequence[int]:
-        """All that are visible, looked up once. Raises what the driver raises."""
+        """Return all that are visible, looked up once. Raises what the driver raises."""
         if self._devices is None:
             self._devices = tuple(shown.identity for shown in self._driver.visible())
         return range(len(self._devices))
 
     def current_device(self) -> int:
-        """0."""
+        """Return 0."""
         return 0
 
     def allocator(self, device: int) -> AllocatorCounters:
-        """Nothing, and the driver is not asked: see `unavailable`."""
+        """Return nothing, and do not ask the driver: see `unavailable`."""
         return 0, 0, None, None
 
     def device(self, device: int) -> DeviceCounters:
-        """What every process together uses. Raises what the driver raises."""
+        """Return what every process together uses. Raises what the driver raises."""
         counters: DeviceCounters | None = self._driver.device(self._identity(device))
         return DeviceCounters() if counters is None else counters
 
     def extra(self, device: int) -> dict[str, int]:
-        """What the driver knows besides."""
-        return self._extra(self._identity(device))
+        """Return the further figures of the driver, and how the device is at work."""
+        identity = self._identity(device)
+        return {**self._extra(identity), **self._activity(identity)}
 
     def identity(self, device: int) -> DeviceIdentity | None:
-        """None: the driver has been asked already."""
+        """Return None: the driver has been asked already."""
         return None
 
     def survey(self) -> list[Surveyed]:
-        """Every device that the driver shows, visible or not; one that does not answer has no figures.
+        """Return every device that the driver shows, visible or not; one that does not answer has no figures.
 
-        Raises what the driver raises where it does not answer at all.
+        Raises what the driver raises if it does not answer at all.
         """
         return [self._surveyed(shown) for shown in self._driver.present()]
 
     def _surveyed(self, shown: Present) -> Surveyed:
         try:
             counters = self._driver.device(shown.identity) or DeviceCounters()
-            return Surveyed(shown, counters, self._extra(shown.identity))
+            return Surveyed(shown, counters, {**self._extra(shown.identity), **self._activity(shown.identity)})
         except Exception:  # lost, or not for this user
             return Surveyed(shown, DeviceCounters(), {})
 
     def _extra(self, identity: DeviceIdentity) -> dict[str, int]:
         details: dict[str, int] = getattr(self._driver, "extra", _nothing)(identity)
         return details
+
+    def _activity(self, identity: DeviceIdentity) -> dict[str, int]:
+        figures: dict[str, int] = getattr(self._driver, "activity", _nothing)(identity)
+        return figures
 
     def _identity(self, device: int) -> DeviceIdentity:
         self.devices()

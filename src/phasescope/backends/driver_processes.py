@@ -20,27 +20,27 @@ _MACHINES_PID_NAMESPACE = 0xEFFFFFFC
 
 
 def shares(listed: Mapping[int, int | None], *, in_use: bool, proc: Path = PROC) -> dict[str, int]:
-    """`process_used_bytes` and `other_processes_bytes`, each only where it is known.
+    """Return `process_used_bytes` and `other_processes_bytes`, each only if it is known.
 
-    `listed` is what each process holds on the device, in bytes, by its number; None where the driver does not say.
+    `listed` is what each process holds on the device, in bytes, by its number; None if the driver does not say.
     `in_use`: this process is known to use the device, hence is in a list that is complete.
     """
     own, sure = _own_number(listed, in_use, proc)
     if not sure:
         return {}
-    found: dict[str, int] = {}
+    figures: dict[str, int] = {}
     used = listed.get(own, 0)
     if used is not None:
-        found["process_used_bytes"] = used
+        figures["process_used_bytes"] = used
     others = [size for number, size in listed.items() if number != own]
     known = [size for size in others if size is not None]
     if len(known) == len(others):
-        found["other_processes_bytes"] = sum(known)
-    return found
+        figures["other_processes_bytes"] = sum(known)
+    return figures
 
 
 def _own_number(listed: Mapping[int, int | None], in_use: bool, proc: Path) -> tuple[int, bool]:
-    """This process's number in the list, and whether that is certain."""
+    """Return this process's number in the list, and whether that is certain."""
     number = _number_in(proc)
     if number in listed:
         return number, _numbers_are_ours(listed, proc)
@@ -51,7 +51,7 @@ def _own_number(listed: Mapping[int, int | None], in_use: bool, proc: Path) -> t
 
 
 def _number_in(proc: Path) -> int:
-    """This process as /proc numbers it, which in some containers is the machine's."""
+    """Return this process as /proc numbers it, which in some containers is the machine's."""
     try:
         return int((proc / "self").readlink().name)
     except (OSError, ValueError):  # no /proc: a system that has no such namespaces
@@ -59,7 +59,7 @@ def _number_in(proc: Path) -> int:
 
 
 def _numbers_are_ours(listed: Mapping[int, int | None], proc: Path) -> bool:
-    """Whether the list numbers processes as /proc does. All of a machine's to be found by chance: hardly."""
+    """Return whether the list numbers processes as /proc does. All of a machine's to be found by chance: hardly."""
     return _is_machines_namespace(proc) or all((proc / str(number)).exists() for number in listed)
 
 

@@ -14,25 +14,25 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasescope.backends.child_processes import PROC, Names, descendants
+from phasescope.backends.child_processes import PROC, ProcessNames, descendants
 from phasescope.backends.host_private import PrivateSets, labelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _AT_MOST = 1000
-"""One part of one core's time in so many is spent on the proportional set, and one on all else."""
+"""The proportional set takes one part in this many of one core's time, and all else another one."""
 
 _WAITING_AT_MOST = 10
-"""And one part of the time in so many is waited for it: for other threads to let go of the interpreter."""
+"""Waiting for other threads to release the interpreter takes one part in this many of the time."""
 
-_MOST_CHILDREN = 64  # of which a sample tells one by one
+_MOST_CHILDREN = 64  # that a sample lists one by one
 
 _UNREADABLE = (OSError, ValueError, IndexError)
 
 
 class _Spent:
-    """What is done inside of it takes so much time that it may be done again at `due_ns`."""
+    """Limits the work inside it: it may be done again at `due_ns`, by the time that it took."""
 
     def __init__(self, monotonic_ns: Callable[[], int], cpu_ns: Callable[[], int]) -> None:
         self._clocks = monotonic_ns, cpu_ns
@@ -64,16 +64,18 @@ class HostExtra:
         self._cpu_ns = cpu_ns
         self._due_ns = self._proportional_due_ns = 0
         self._private = PrivateSets(self._proc)
-        self._names = Names(self._proc)
+        self._names = ProcessNames(self._proc)
 
     def read(self) -> dict[str, Any]:
-        """Bytes by name; what this system does not tell is left out, and everything where it is too early to ask again.
+        """Return bytes by name.
+
+        Figures that this system does not have are left out, and everything if it is too early to ask again.
 
         `shared_bytes` (mapped files and shared memory), `shared_memory_bytes` (the latter of it), `swap_bytes`,
         `proportional_bytes`; `children`, how many there are, `children_named`, how many of each name,
         `children_resident_bytes` and `children_proportional_bytes`, all of them together; `children_private_bytes`,
-        each as its pid, what it held for itself alone when its turn came last, and True where it is a DataLoader's.
-        Where that can not be read it is `children_unshared_bytes`: what of the resident set is not mapped from files.
+        each as its pid, what it held for itself alone when its turn came last, and True if it is a DataLoader's.
+        Where that cannot be read it is `children_unshared_bytes`: what of the resident set is not mapped from files.
         """
         extra: dict[str, Any] = {}
         if self._monotonic_ns() < self._due_ns:
@@ -92,7 +94,7 @@ class HostExtra:
         return _Spent(self._monotonic_ns, self._cpu_ns)
 
     def _measure_each(self, extra: dict[str, Any], children: dict[int, int]) -> None:
-        """Adds what each child has for itself; or what of it is not mapped, where that can not be read."""
+        """Add what each child has for itself; or what of it is not mapped, where that cannot be read."""
         if self._private.is_readable:
             self._private.measure(list(children), self._monotonic_ns())
         if self._private.is_readable:
@@ -103,7 +105,7 @@ class HostExtra:
             _keep_each(extra, "children_unshared_bytes", children, self._names)
 
     def _measure_own(self, extra: dict[str, Any], children: dict[int, int]) -> None:
-        """Adds the proportional sets, where it is time."""
+        """Add the proportional sets, if it is time."""
         if self._monotonic_ns() < self._proportional_due_ns:
             return
         with self._timed() as spent:
@@ -122,8 +124,8 @@ class HostExtra:
         _keep(extra, "swap_bytes", lambda: labelled(status, b"VmSwap:"))
 
     def _measured_children(self, extra: dict[str, Any]) -> dict[int, int] | None:
-        """Adds how many children there are and what they hold. By the pids of those that hold something what of it is
-        not mapped; None where the system does not tell."""
+        """Add how many children there are and what they hold. By the pids of those that hold something what of it is
+        not mapped; None if the system does not tell."""
         try:
             pids = descendants(self._proc)
         except Exception:  # psutil's errors, where psutil had to be asked
@@ -143,7 +145,7 @@ class HostExtra:
         return (self._proc / str(os.getpid()) / name).read_bytes()
 
     def _sizes(self, pid: int) -> tuple[int, int]:
-        """The resident set, and what of it is not mapped from files or shared memory; 0 where it has ended."""
+        """Return the resident set, and what of it is not mapped from files or shared memory; 0 if it has ended."""
         try:
             resident, shared = (self._proc / str(pid) / "statm").read_bytes().split()[1:3]
             return int(resident) * self._page_bytes, (int(resident) - int(shared)) * self._page_bytes
@@ -159,10 +161,10 @@ def _keep(extra: dict[str, Any], name: str, question: Callable[[], int]) -> None
         return
 
 
-def _keep_each(extra: dict[str, Any], name: str, each: dict[int, int], names: Names) -> None:
+def _keep_each(extra: dict[str, Any], name: str, each: dict[int, int], names: ProcessNames) -> None:
     if each:
-        told = list(each.items())[:_MOST_CHILDREN]
-        extra[name] = [[pid, size, True] if names.is_data_worker(pid) else [pid, size] for pid, size in told]
+        children = list(each.items())[:_MOST_CHILDREN]
+        extra[name] = [[pid, size, True] if names.is_data_worker(pid) else [pid, size] for pid, size in children]
 
 
 def _psutil_resident_bytes(pid: int) -> int:

@@ -26,9 +26,9 @@ class HighWater:
         self._clear_refs: KernelFile | None = None
 
     def read(self) -> int:
-        """The largest resident set since the mark was set back, in bytes.
+        """Return the largest resident set since the mark was set back, in bytes.
 
-        Raises NotImplementedError where this system does not tell.
+        Raises NotImplementedError if this system does not tell.
         """
         try:
             if self._status is None:
@@ -42,7 +42,7 @@ class HighWater:
     def reset(self) -> None:
         """Set the mark back to the resident set as it is now.
 
-        Changes what `resource.getrusage` says of this process too. Raises NotImplementedError where the system does not
+        Changes what `resource.getrusage` says of this process too. Raises NotImplementedError if the system does not
         let a process do that.
         """
         try:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _AT_MOST = 250
-"""One part of the time in so many is spent on it, of one core."""
+"""It takes one part in this many of one core's time."""
 
-_SAVED_NS = 20_000_000  # so much at once, where nothing was spent for a while
-_FIRST_NS = 180_000_000  # and so much more at first, once: a short run is soon over, and tells nothing by a few looks
+_SAVED_NS = 20_000_000  # at most at once, if nothing was spent for a while
+_FIRST_NS = 180_000_000  # more at first, once: a short run is soon over, and a few samples show nothing
 
 
 class Sets(NamedTuple):
@@ -61,7 +61,8 @@ class PrivateSets:
             self._reserve_ns -= from_reserve_ns
 
     def _in_turn(self) -> Sequence[int]:
-        """Those for which there is time now: they come last the next time. What the last of them takes may be owed."""
+        """Return those for which there is time now: they come last the next time. What the last of them takes may be
+        owed."""
         began_ns, asked = self._cpu_ns(), []
         for pid in list(self._turn):
             if self._credit_ns <= 0:
@@ -87,6 +88,6 @@ class PrivateSets:
 
 
 def labelled(text: bytes, label: bytes) -> int:
-    """The kilobytes on the line with this label, in bytes. Raises ValueError where there is none."""
+    """Return the kilobytes on the line with this label, in bytes. Raises ValueError if there is none."""
     start = text.index(b"\n" + label) + 1 + len(label)
     return int(text[start : text.index(b"kB", start)]) * 1024

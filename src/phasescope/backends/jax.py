@@ -1,8 +1,8 @@
-"""JAX's devices, by what their runtime tells of its allocator (`Device.memory_stats()`).
+"""JAX's devices, by their runtime's figures of its allocator (`Device.memory_stats()`).
 
 JAX initialises all its platforms at the first `jax.devices()`, and on a GPU takes three quarters of its memory then. So
 nothing is called before the training has done that; whether it has is read from JAX's own record of it. JAX keeps no
-statistics for the host's processors: there the host's own memory is all that can be told.
+statistics for the host's processors: there only the host's own memory can be measured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from phasescope.backends.protocol import DeviceCounters, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity
+    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity, Variable
 
 _modules = sys.modules
 _BRIDGE = "jax._src.xla_bridge"
@@ -37,7 +37,7 @@ class Jax:
         self._knows_reserved = False
 
     def why_not(self) -> Unavailable | None:
-        """Whether JAX is installed with support for anything but the host. Imports and initialises nothing."""
+        """Return whether JAX is installed with support for anything but the host. Imports and initialises nothing."""
         if not this_process.is_installed("jax"):
             return Unavailable("JAX is not installed", _INSTALL)
         client = getattr(_modules.get(_BRIDGE), "_default_backend", None)
@@ -56,7 +56,7 @@ class Jax:
         return always if self._knows_reserved else ("allocator_reserved_bytes", *always)
 
     def ready(self) -> bool:
-        """Whether this process has initialised JAX, with a device that keeps statistics. Never imports it."""
+        """Return whether this process has initialised JAX, with a device that keeps statistics. Never imports it."""
         bridge = _modules.get(_BRIDGE)
         if bridge is None:
             return False
@@ -65,39 +65,45 @@ class Jax:
             self._find_devices(bridge, client)
         return bool(self._devices) and self._here is this_process.process
 
+    def awaited(self) -> Sequence[Variable] | None:
+        """Return JAX's variable of the platform that it has initialised."""
+        bridge = _modules.get(_BRIDGE)
+        return () if bridge is None else ((vars(bridge), "_default_backend"),)
+
     def devices(self) -> Sequence[int]:
-        """Those that keep statistics."""
+        """Return those that keep statistics."""
         self._in_use()
         return tuple(self._devices)
 
     def current_device(self) -> int:
-        """That of `jax.default_device(...)` in the calling thread, else the first, as JAX itself chooses."""
+        """Return the device of `jax.default_device(...)` in the calling thread, else the first, as JAX itself
+        chooses."""
         devices = self._in_use()
         chosen = _modules["jax"].config.jax_default_device
         identifier: int | None = getattr(chosen, "id", None)
         return next(iter(devices)) if identifier is None or identifier not in devices else identifier
 
     def allocator(self, device: int) -> AllocatorCounters:
-        """(in use, the allocator's pool, None, None) in bytes.
+        """Return (in use, the allocator's pool, None, None) in bytes.
 
-        Raises RuntimeError where JAX is not initialised, KeyError where there is no such device.
+        Raises RuntimeError if JAX is not initialised, KeyError if there is no such device.
         """
         stats = self._in_use()[device].memory_stats()
         return stats["bytes_in_use"], stats[_RESERVED] if self._knows_reserved else 0, None, None
 
     def device(self, device: int) -> DeviceCounters:
-        """Nothing: JAX knows only its own allocator."""
+        """Return nothing: JAX knows only its own allocator."""
         return DeviceCounters()
 
     def identity(self, device: int) -> DeviceIdentity | None:
-        """By the CUDA driver, for an NVIDIA device; else None."""
-        found = self._in_use()[device]
-        if "cuda" not in found.client.platform_version.lower():
+        """Return the CUDA driver's answer, for an NVIDIA device; else None."""
+        device_in_use = self._in_use()[device]
+        if "cuda" not in device_in_use.client.platform_version.lower():
             return None
-        return cuda_driver.identity(found.local_hardware_id)
+        return cuda_driver.identity(device_in_use.local_hardware_id)
 
     def extra(self, device: int) -> dict[str, int]:
-        """How far the allocator may grow, the largest block it has free, and its largest allocation ever."""
+        """Return how far the allocator may grow, the largest block it has free, and its largest allocation ever."""
         stats = self._in_use()[device].memory_stats()
         names = ("bytes_limit", "largest_free_block_bytes", "largest_alloc_size")
         ours = ("allocator_limit_bytes", "largest_free_block_bytes", "largest_allocation_bytes")
@@ -113,7 +119,8 @@ class Jax:
         return self._devices
 
     def _find_devices(self, bridge: Any, client: Any) -> None:
-        """The devices that keep statistics, those of the default platform first; ids may repeat on another one."""
+        """Return the devices that keep statistics, those of the default platform first; ids may repeat on another
+        one."""
         devices: dict[int, Any] = {}
         clients = () if client is None else (client, *bridge._backends.values())
         for device in (device for client in clients for device in client.local_devices()):

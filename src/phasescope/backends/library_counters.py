@@ -1,8 +1,8 @@
-"""What the libraries that a training has loaded keep, as far as they count it themselves.
+"""Counts that the libraries of a training keep of their own objects.
 
-It tells what memory that grows may be: graphs that are traced again and again, figures that nobody closes, many small
-Python objects. Only what is loaded already is asked, and only for a number that is there for the asking; nothing is
-imported, and no object is looked at.
+It shows the possible reasons for growing memory: graphs that are traced again and again, figures that nobody closes,
+many small Python objects. Only libraries that are loaded already are read, and only numbers that they keep;
+nothing is imported, and no object is touched.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _AT_MOST = 1000
-"""One part of the time in so many is spent on this."""
+"""This takes one part in this many of the time."""
 
 _KNOWN = {
     "torch": "torch",
@@ -48,15 +48,15 @@ class Libraries:
         self._due_ns = 0
 
     def read(self) -> dict[str, Any]:
-        """`libraries`, the names of those that are loaded; `open_figures` (matplotlib), `traced_functions`
+        """Return `libraries`, the names of those that are loaded; `open_figures` (matplotlib), `traced_functions`
         (TensorFlow), `compiled_graphs` (torch.compile), `python_blocks` (pieces of memory that Python's objects take),
         `mmap_threshold_bytes` (where glibc was told to give larger pieces back). What is not known is left out, and
-        everything where it is too early to ask again."""
+        everything if it is too early to ask again."""
         if self._monotonic_ns() < self._due_ns:
             return {}
         began_ns = self._spent_ns()
         loaded = dict.fromkeys(name for module, name in _KNOWN.items() if module in self._modules)
-        found: dict[str, Any] = {"libraries": list(loaded)}
+        counts: dict[str, Any] = {"libraries": list(loaded)}
         for name, question in (
             ("open_figures", self._open_figures),
             ("traced_functions", self._traced_functions),
@@ -69,9 +69,9 @@ class Libraries:
             except Exception:  # a library that is being imported or changed in another thread just now
                 continue
             if type(count) is int:
-                found[name] = count
+                counts[name] = count
         self._due_ns = self._monotonic_ns() + (self._spent_ns() - began_ns) * _AT_MOST
-        return found
+        return counts
 
     def _open_figures(self) -> int | None:
         pyplot = self._modules.get("matplotlib.pyplot")

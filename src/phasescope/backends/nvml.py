@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from phasescope.backends import driver_processes, nvml_queries
+from phasescope.backends import nvml_queries
+from phasescope.backends.nvml_activity import Activity
+from phasescope.backends.nvml_details import Details
 from phasescope.backends.protocol import Unavailable
 
 if TYPE_CHECKING:
@@ -22,20 +25,24 @@ if TYPE_CHECKING:
 class Nvml:
     """The driver, by `nvidia-ml-py` (imported as `pynvml`), started at the first question.
 
-    All but `why_not()` raise `pynvml.NVMLError` where there is no driver, ImportError where the library is missing.
+    All but `why_not()` raise `pynvml.NVMLError` if there is no driver, ImportError if the library is missing.
     `in_use`: whoever asks uses the device that it asks about; a framework does.
     """
 
     name = "nvml"
 
-    def __init__(self, *, in_use: bool = True) -> None:
+    def __init__(self, *, in_use: bool = True, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._in_use = in_use
+        self._monotonic_ns = monotonic_ns
+        self._details: dict[DeviceIdentity, Details] = {}
+        self._activity: dict[DeviceIdentity, Activity] = {}
+        self._used: dict[DeviceIdentity, int | None] = {}
         self._nvml: Any = None
         self._lock = threading.Lock()
         self._found: dict[DeviceIdentity, Found | None] = {}
 
     def why_not(self) -> Unavailable | None:
-        """Why NVML does not answer here, and what would change that, or None where it does."""
+        """Return why NVML does not answer here, and what would change that, or None if it does."""
         try:
             count = self._started().nvmlDeviceGetCount()
         except ImportError:
@@ -45,30 +52,50 @@ class Nvml:
         return None if count else Unavailable("the NVIDIA driver sees no device", _PASS_IN)
 
     def device(self, identity: DeviceIdentity) -> DeviceCounters | None:
-        """Total and free as NVML gives them, used as the rest: what the driver keeps counts as used.
+        """Return total and free as NVML gives them, used as the rest: the driver's own part counts as used.
 
-        None where NVML knows no such device, and at once where the kernel says that it is another maker's. Every
-        figure None where NVML knows the device but no figures for it: it shares the host's memory, or is a GPU cut
+        None if NVML knows no such device, and at once where the kernel says that it is another maker's. Every
+        figure None if NVML knows the device but no figures for it: it shares the host's memory, or is a GPU cut
         into MIG slices of which the identity names none. Raises `pynvml.NVMLError` otherwise; the device is then
-        looked up anew at the next call.
+        looked up again at the next call.
         """
-        return self._ask(identity, nvml_queries.memory)
+        counters = self._ask(identity, nvml_queries.memory)
+        self._used[identity] = None if counters is None else counters.used_bytes
+        return counters
 
     def extra(self, identity: DeviceIdentity) -> dict[str, int]:
-        """`device_reserved_bytes`, what the driver keeps for itself; `process_used_bytes` and
+        """Return `device_reserved_bytes`, the driver's own part; `process_used_bytes` and
         `other_processes_bytes`, what it counts for this process and for the others that it lists.
 
-        Each is left out where it is not known. Raises as `device` does.
+        Each is left out if it is not known, or was not asked for now: processes are listed every few seconds, or when
+        what `device` found in use has moved. Raises as `device` does.
         """
-        return self._ask(identity, self._details) or {}
+        details = self._details.setdefault(identity, Details(self._monotonic_ns, in_use=self._in_use))
+
+        def ask(nvml: Any, found: Found) -> dict[str, int]:
+            return {} if found.in_slices else details.ask(nvml, found.handle, self._used.get(identity))
+
+        return self._ask(identity, ask) or {}
+
+    def activity(self, identity: DeviceIdentity) -> dict[str, int]:
+        """Return `utilization_percent`, `temperature_celsius` and `power_milliwatts`, each left out if it is not known.
+
+        Raises as `device` does.
+        """
+        activity = self._activity.setdefault(identity, Activity())
+
+        def ask(nvml: Any, found: Found) -> dict[str, int]:
+            return {} if found.in_slices else activity.ask(nvml, found.handle)
+
+        return self._ask(identity, ask) or {}
 
     def present(self) -> Sequence[Present]:
-        """Every GPU by NVML's index; where one is cut into MIG slices, the slices in its place."""
+        """Return every GPU by NVML's index; where one is cut into MIG slices, the slices in its place."""
         return self._guarded(nvml_queries.present)
 
     def visible(self) -> Sequence[Present]:
-        """What `CUDA_VISIBLE_DEVICES` leaves of them. Its numbers count GPUs in PCI order, as CUDA itself does on a
-        machine with GPUs of one kind, or where `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`. Of a GPU that is cut into
+        """Return what `CUDA_VISIBLE_DEVICES` leaves of them. Its numbers count GPUs in PCI order, as CUDA itself does
+        on a machine with GPUs of one kind, or where `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`. Of a GPU that is cut into
         slices it is the first one, which is what CUDA would take.
         """
         return self._guarded(nvml_queries.visible)
@@ -83,7 +110,7 @@ class Nvml:
             raise
 
     def _ask(self, identity: DeviceIdentity, question: Callable[[Any, Found], T]) -> T | None:
-        """The answer to a question about one device; None where NVML knows no such device."""
+        """Return the answer to a question about one device; None if NVML knows no such device."""
         if identity not in self._found and nvml_queries.is_anothers(identity):
             self._found[identity] = None
         if identity in self._found and self._found[identity] is None:
@@ -98,19 +125,9 @@ class Nvml:
             return None if found is None else question(nvml, found)
         except nvml.NVMLError:  # a lost device's handle never works again
             self._found.pop(identity, None)
+            self._details.pop(identity, None)
+            self._activity.pop(identity, None)
             raise
-
-    def _details(self, nvml: Any, found: Found) -> dict[str, int]:
-        if found.in_slices:
-            return {}
-        details = {}
-        reserved = nvml_queries.reserved(nvml, found.handle)
-        if reserved is not None:
-            details["device_reserved_bytes"] = reserved
-        listed = nvml_queries.listed(nvml, found.handle)
-        if listed is not None:
-            details.update(driver_processes.shares(listed, in_use=self._in_use))
-        return details
 
     def _started(self) -> Any:
         if self._nvml is None:
@@ -123,7 +140,7 @@ class Nvml:
 
 
 def _import_pynvml() -> Any:
-    """pynvml, without the FutureWarning that the deprecated package of that name gives at import."""
+    """Return pynvml, without the FutureWarning that the deprecated package of that name gives at import."""
     if "pynvml" in sys.modules:
         import pynvml
 

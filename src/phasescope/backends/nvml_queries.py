@@ -22,14 +22,17 @@ class Found(NamedTuple):
 
 
 def is_anothers(identity: DeviceIdentity) -> bool:
-    """Whether the kernel says that the device is not NVIDIA's: then its absence here is no failure of NVML."""
+    """Return whether the kernel says that the device is not NVIDIA's: then NVML did not fail."""
     if identity.uuid is not None or identity.pci_bus_id is None:
         return False
     return pci.vendor(identity.pci_bus_id) not in (None, pci.NVIDIA)
 
 
 def find(nvml: Any, identity: DeviceIdentity) -> Found | None:
-    """By UUID, a MIG slice's too, else by PCI bus id. Raises `pynvml.NVMLError` but for "no such device"."""
+    """Return the device by UUID, a MIG slice's too, else by PCI bus id.
+
+    Raises `pynvml.NVMLError` but for "no such device".
+    """
     for look_up, key in (
         (nvml.nvmlDeviceGetHandleByUUID, identity.uuid),
         (nvml.nvmlDeviceGetHandleByPciBusId, identity.pci_bus_id),
@@ -52,7 +55,7 @@ def _or_none(nvml: Any, look_up: Callable[[str], Any], key: str) -> Any:
 
 
 def _is_sliced(nvml: Any, handle: Any) -> bool:
-    """Whether MIG is on: a process then uses one slice, and the whole device's figures would mislead."""
+    """Return whether MIG is on: a process then uses one slice, and the whole device's figures would mislead."""
     try:
         current, _pending = nvml.nvmlDeviceGetMigMode(handle)
     except nvml.NVMLError:
@@ -61,7 +64,7 @@ def _is_sliced(nvml: Any, handle: Any) -> bool:
 
 
 def _slices(nvml: Any, handle: Any) -> Iterator[Any]:
-    """The handles of a GPU's MIG slices, as far as this process may see them."""
+    """Iterate over the handles of a GPU's MIG slices, as far as this process may see them."""
     try:
         most = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
     except nvml.NVMLError:
@@ -74,7 +77,7 @@ def _slices(nvml: Any, handle: Any) -> Iterator[Any]:
 
 
 def memory(nvml: Any, found: Found) -> DeviceCounters:
-    """Used, free and total; every figure None where the device has none of its own, or a slice's are not these."""
+    """Return used, free and total; every figure None if the device has none of its own, or a slice's are not these."""
     if found.in_slices:
         return DeviceCounters()
     try:
@@ -85,36 +88,39 @@ def memory(nvml: Any, found: Found) -> DeviceCounters:
 
 
 def reserved(nvml: Any, handle: Any) -> int | None:
-    """What the driver and its firmware keep for themselves, in bytes; None where it does not say (before 510)."""
+    """Return what the driver and its firmware keep for themselves, in bytes; None if it does not say (before 510)."""
     version = getattr(nvml, "nvmlMemory_v2", None)
     if version is None:
         return None
     try:
         return int(nvml.nvmlDeviceGetMemoryInfo(handle, version).reserved)
-    except _untold(nvml):
+    except unanswered(nvml):
         return None
 
 
 def listed(nvml: Any, handle: Any) -> dict[int, int | None] | None:
-    """What each process holds, in bytes, by its number; None where the driver does not list them."""
+    """Return what each compute process holds, in bytes, by its number; None if the driver does not list them."""
     held: dict[int, int | None] = {}
     try:
         for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
             before, used = held.get(process.pid, 0), process.usedGpuMemory
             held[process.pid] = None if used is None or before is None else before + used
-    except _untold(nvml):
+    except unanswered(nvml):
         return None
-    for name in ("nvmlDeviceGetGraphicsRunningProcesses", "nvmlDeviceGetMPSComputeRunningProcesses"):
-        try:
-            for process in getattr(nvml, name)(handle):
-                held.setdefault(process.pid, process.usedGpuMemory)  # the same figure where it is in both lists
-        except _untold(nvml):
-            continue
     return held
 
 
-def _untold(nvml: Any) -> tuple[type[Exception], ...]:
-    """What NVML raises where this one question has no answer here: device, driver or user are not made for it."""
+def listed_by(nvml: Any, handle: Any, name: str) -> dict[int, int | None]:
+    """Return the same of another of NVML's lists; nothing if the driver does not have it."""
+    try:
+        return {process.pid: process.usedGpuMemory for process in getattr(nvml, name)(handle)}
+    except unanswered(nvml):
+        return {}
+
+
+def unanswered(nvml: Any) -> tuple[type[Exception], ...]:
+    """Return what NVML raises where this one question has no answer here: device, driver or user are not made for
+    it."""
     names = ("NotSupported", "FunctionNotFound", "NoPermission", "ArgumentVersionMismatch")
     found = [getattr(nvml, f"NVMLError_{name}", None) for name in names]
     found.append(getattr(nvml, "NVMLLibraryMismatchError", None))
@@ -122,12 +128,12 @@ def _untold(nvml: Any) -> tuple[type[Exception], ...]:
 
 
 def present(nvml: Any) -> list[Present]:
-    """Every GPU by NVML's index; where one is cut into slices that this process may see, those in its place."""
+    """Return every GPU by NVML's index; where one is cut into slices that this process may see, those in its place."""
     return [part for handle in _handles(nvml) for part in _shown(nvml, handle)]
 
 
 def visible(nvml: Any) -> list[Present]:
-    """What `CUDA_VISIBLE_DEVICES` leaves, in its order; of a GPU that is cut into slices the first one."""
+    """Return what `CUDA_VISIBLE_DEVICES` leaves, in its order; of a GPU that is cut into slices the first one."""
     whole = {nvml.nvmlDeviceGetUUID(handle): handle for handle in _handles(nvml)}
     entries = cuda_visible_devices.wanted()
 

@@ -1,14 +1,14 @@
-"""What a source of counters must answer. The only module of ours that a backend imports.
+"""The contract of a source of counters. The only module of phasescope that a backend imports.
 
-Two kinds of source are joined in one event. A `Backend` is an allocator as one framework numbers its devices: what
-live objects hold and what was reserved for them. A `DeviceSource` is a device as its driver sees it: what every
-process together uses. They meet by `DeviceIdentity`, never by index, because `CUDA_VISIBLE_DEVICES` renumbers.
+Two kinds of source are joined in one event. A `Backend` is an allocator as one framework numbers its devices: the
+memory of live objects, and the memory reserved for them. A `DeviceSource` is a device as its driver sees it: the use by
+all processes together. They are matched by `DeviceIdentity`, never by index, because `CUDA_VISIBLE_DEVICES` renumbers.
 
-Every method here may raise: whoever calls it treats that as "no answer", marks the source degraded, and asks again
-later. No method may initialise a device or a framework, synchronise one, or allocate on one.
+Every method here may raise: the caller takes that as "no answer", marks the source degraded, and asks again later. No
+method may initialise a device or a framework, synchronise one, or allocate on one.
 
-`Backend` is all that a backend must have. What it may have besides stands in the small protocols after it, each looked
-up by its methods' names: what is not there is not asked for.
+A backend must have the members of `Backend`. The small protocols after it are optional, and recognised by the names of
+their methods: a method that is missing is not called.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 HOST_DEVICE = -1
 """The device id of the host's own memory."""
 
-AllocatorCounters = tuple[int, int, "int | None", "int | None"]
+PlainCounters = tuple[int, int, "int | None", "int | None"]
 """(allocated, reserved, active, inactive) in bytes. A plain tuple, because it is made at every phase boundary."""
+
+AllocatorCounters = PlainCounters | tuple[int, int, "int | None", "int | None", dict[str, int]]
+"""The same, with a fifth member if counts have changed since they were told last: how often something has happened
+since the process began, by their names in docs/telemetry-event.md. They go into the event's metadata, and must come
+with the same reading, at no further cost."""
 
 
 class DeviceCounters(NamedTuple):
-    """Device-wide figures in bytes; None where they can not be known."""
+    """The figures of a whole device in bytes; None means: not known."""
 
     used_bytes: int | None = None
     free_bytes: int | None = None
@@ -34,9 +39,9 @@ class DeviceCounters(NamedTuple):
 
 
 class DeviceIdentity(NamedTuple):
-    """What names one physical device across libraries.
+    """The names of one physical device that all libraries share.
 
-    `uuid` as NVML writes it ("GPU-…" or "MIG-…"), `pci_bus_id` as "dddddddd:bb:dd.f" in lower case; None where unknown.
+    `uuid` as NVML writes it ("GPU-…" or "MIG-…"), `pci_bus_id` as "dddddddd:bb:dd.f" in lower case; None: not known.
     """
 
     uuid: str | None = None
@@ -44,103 +49,131 @@ class DeviceIdentity(NamedTuple):
 
 
 class Unavailable(NamedTuple):
-    """Why a source can not work here, and what would make it work. Both are one line for a person."""
+    """Why a source cannot work here, and a remedy. Both are one line for a person."""
 
     reason: str
     remedy: str
 
 
 class Backend(Protocol):
-    """One allocator. Constructing it costs nothing, imports no framework and never fails."""
+    """One allocator. Its constructor costs nothing, imports no framework and never fails.
+
+    A `device` is an index as the framework numbers its devices, or HOST_DEVICE.
+    """
 
     name: str
     """The name on the wire: `cpu`, `cuda`, `rocm`, `mps`, `tensorflow`, else the library's."""
 
     @property
     def unavailable(self) -> tuple[str, ...]:
-        """The allocator counters that it can not measure, by their key in the event. Read again once it is ready."""
+        """The allocator counters that it cannot measure, by their key in the event. Read again once it is ready."""
 
     def why_not(self) -> Unavailable | None:
-        """Why it could never work in this process, or None where it can. May import its framework; may be slow."""
+        """Return why it can never work in this process, or None if it can. It may import its framework, and be slow."""
 
     def ready(self) -> bool:
-        """Whether this process uses it by now. Called at boundaries until it says yes: a fraction of a microsecond."""
+        """Return whether this process uses it by now. Called at boundaries until it does, so keep it below 1 µs, or
+        say what it waits for (`Awaits`)."""
 
     def devices(self) -> Sequence[int]:
-        """The devices that this process already uses, as the framework numbers them."""
+        """Return the devices that this process already uses, as the framework numbers them."""
 
     def current_device(self) -> int:
-        """The calling thread's current device. Called at every phase entry."""
+        """Return the calling thread's current device. Called at every phase entry."""
 
     def allocator(self, device: int) -> AllocatorCounters:
-        """The allocator's counters. Called at every phase boundary."""
+        """Return the allocator's counters. Called at every phase boundary."""
 
     def device(self, device: int) -> DeviceCounters:
-        """What the framework itself knows of the whole device. Called by the sampler."""
+        """Return the figures of the whole device that the framework itself knows. Called by the sampler."""
 
     def identity(self, device: int) -> DeviceIdentity | None:
-        """By what a `DeviceSource` finds the same device. Called by the sampler."""
+        """Return the names by which a `DeviceSource` finds the same device. Called by the sampler."""
+
+
+Variable = tuple[dict[str, Any], str]
+"""A variable: the namespace that holds it, such as a module's `__dict__`, and its name."""
+
+
+class Awaits(Protocol):
+    """A backend that knows what happens before it becomes ready."""
+
+    def awaited(self) -> Sequence[Variable] | None:
+        """Return the variables of which at least one gets another value before `ready` can become True; none if a
+        module has to be imported first; None if that is not known now.
+
+        Called before `ready`. Until one of them or the number of imported modules changes, boundaries do not call
+        `ready`; the sampler does.
+        """
 
 
 class GivesUp(Protocol):
-    """A backend that may find out that it will never be ready, in a build of its framework for other devices, say."""
+    """A backend that may find out that it will never be ready, e.g. in a build of its framework for other devices."""
 
     never: bool
-    """True once that is certain. It is not asked again in this session."""
+    """True once that is certain. It is not called again in this session."""
 
 
 class Steps(Protocol):
-    """A backend that does not always speak for the training: a framework that runs on the host's processors, say."""
+    """A backend that phases do not always measure, e.g. of a framework that runs on the host's processors."""
 
     asked_for: bool
-    """Set to True where the user gave its name to `start(backends=...)`."""
+    """Set to True if the user gave its name to `start(backends=...)`."""
 
     def leads(self) -> bool:
-        """Whether phases may speak of it, asked once, when it is ready. If not, it is sampled all the same."""
+        """Return whether phases may measure it. Called once, when it is ready. If not, it is sampled all the same."""
+
+
+class Sampled(Protocol):
+    """A backend that other threads than the training's own may not always ask."""
+
+    def sampled(self) -> dict[int, AllocatorCounters] | None:
+        """Return what the sampler takes instead, by device; None where it may ask `allocator`. Called before each
+        sample."""
 
 
 class Details(Protocol):
-    """A backend that knows more than the counters."""
+    """A backend that knows further figures."""
 
     def extra(self, device: int) -> dict[str, Any]:
-        """Further figures, for the metadata of a sample; what is not known is left out.
+        """Return further figures of a device for the metadata of a sample, without those that are not known.
 
-        Called by the sampler, for each device at most once a second, so that it may take some milliseconds. Names
-        carry their unit and are listed in docs/telemetry-event.md.
+        Called by the sampler, for each device at most once a second, so it may take a few milliseconds. Names carry
+        their unit and are listed in docs/telemetry-event.md.
         """
 
 
 class Glances(Protocol):
-    """A backend that knows more at the price of a microsecond or two."""
+    """A backend that knows further figures at the price of a microsecond or two."""
 
     def glance(self, device: int) -> dict[str, Any]:
-        """The same as `Details.extra`, of every sample."""
+        """Return figures of a device as `Details.extra` does, but for every sample."""
 
 
 class Peaks(Protocol):
-    """A backend whose allocator keeps a high-water mark that can be set back. Both are called at boundaries."""
+    """A backend whose allocator keeps a high-water mark a device that can be reset. Both are called at boundaries."""
 
     def peak(self, device: int) -> int:
-        """The most that was allocated since the mark was set back, in bytes.
+        """Return the largest allocation since the mark was reset, in bytes.
 
-        Raises NotImplementedError where this version, device or system has no such mark.
+        Raises NotImplementedError if this version, device or system has no such mark.
         """
 
     def reset_peak(self, device: int) -> None:
-        """Set the mark back to what is allocated now. Raises as `peak` does."""
+        """Reset the mark to the bytes that are allocated now. Raises as `peak` does."""
 
 
 class DeviceTimes(Protocol):
     """A backend that can time its device without waiting for it."""
 
     def time_mark(self, device: int) -> object | None:
-        """A mark in the calling thread's current queue of work, made without waiting. Called at boundaries.
+        """Put a mark into the calling thread's queue of work on the device, without waiting. Called at boundaries.
 
-        None where none can be made just now, while a graph is being captured, say.
+        Return None if that is not possible just now, e.g. while a graph is being captured.
         """
 
     def time_between(self, begin: Any, end: Any) -> float | None:
-        """Milliseconds from one mark to the other, None while the device has not come to both. Called by the sampler.
+        """Return the milliseconds between two marks, None while the device has not reached both. Called by the sampler.
 
         Once it has answered, both marks belong to the backend again.
         """
@@ -150,49 +183,73 @@ class Snapshots(Protocol):
     """A backend whose framework can record its allocations and write the record to a file."""
 
     def snapshot_begin(self) -> None:
-        """Record from now on. Called once, when a device is in use. Raises NotImplementedError where it can not."""
+        """Begin to record. Called once, when a device is in use. Raises NotImplementedError if it cannot record."""
 
     def snapshot_label(self, text: str) -> None:
-        """What the calling thread allocates from now on is called so in the record. Called at boundaries."""
+        """Label the calling thread's allocations in the record from now on. Called at boundaries."""
 
     def snapshot_write(self, path: str) -> None:
         """Write the record to a file. Called when memory has run out, before the exception goes on."""
 
     def snapshot_end(self) -> None:
-        """Record no more, if `snapshot_begin` is what began it."""
+        """Stop recording if `snapshot_begin` started it."""
+
+
+class Failures(Protocol):
+    """A backend whose framework reports a failing allocation at the moment that it fails."""
+
+    def watch_failures(self) -> None:
+        """Let the framework report failures from now on. Called once, when a device is in use."""
+
+    def failure(self, device: int, requested_bytes: int) -> dict[str, Any]:
+        """Return the figures at the last failure to allocate `requested_bytes` on the device; nothing if none was seen.
+
+        Sizes are named as in `told` of an `error` event (docs/telemetry-event.md); `snapshot` is a path, if one was
+        written then.
+        """
 
 
 class DeviceSource(Protocol):
-    """One driver's view of the devices. Constructing it costs nothing and never fails."""
+    """One driver's view of the devices. Its constructor costs nothing and never fails."""
 
     name: str
 
     def why_not(self) -> Unavailable | None:
-        """Why it can not work on this machine, or None where it can."""
+        """Return why it cannot work on this machine, or None if it can."""
 
     def device(self, identity: DeviceIdentity) -> DeviceCounters | None:
-        """The device's figures, or None where this driver knows no such device. Called by the sampler."""
+        """Return the device's figures, or None if this driver does not know the device. Called by the sampler."""
 
 
 class DriverDetails(Protocol):
-    """A driver that knows more of a device than what is in use on it."""
+    """A driver that knows further figures of a device."""
 
     def extra(self, identity: DeviceIdentity) -> dict[str, Any]:
-        """The same as `Details.extra`, of a device that this process uses."""
+        """Return figures as `Details.extra` does, of a device that this process uses."""
+
+
+class DriverActivity(Protocol):
+    """A driver that knows how a device is at work."""
+
+    def activity(self, identity: DeviceIdentity) -> dict[str, int]:
+        """Return `utilization_percent`, `temperature_celsius` and `power_milliwatts`, without those that are not known.
+
+        Called by the sampler alone, for each device at most once a second.
+        """
 
 
 class Present(NamedTuple):
-    """A device that a driver shows."""
+    """A device that a driver lists."""
 
     name: str | None
     identity: DeviceIdentity
 
 
 class Lists(Protocol):
-    """A driver that can list its devices, so that they can be looked at without a framework."""
+    """A driver that can list its devices, so that they can be measured without a framework."""
 
     def present(self) -> Sequence[Present]:
-        """Every device that the driver shows here, in its own order."""
+        """Return every device of the driver, in its own order."""
 
     def visible(self) -> Sequence[Present]:
-        """Those of them that the environment leaves to this process, in the order in which it numbers them."""
+        """Return the devices that the environment makes visible to this process, in the order of their indices here."""

@@ -1,4 +1,4 @@
-"""TensorFlow's allocators, one per device, as `tf.config.experimental.get_memory_info` tells of them.
+"""TensorFlow's allocators, one per device, as `tf.config.experimental.get_memory_info` reports them.
 
 That call creates TensorFlow's eager context, which on a GPU takes all of its memory, so it is made only where the
 training has created the context itself. What is asked is a method of that very context.
@@ -21,7 +21,7 @@ from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters, Unavailabl
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity
+    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity, Variable
 
 _modules = sys.modules
 _CONTEXT = "tensorflow.python.eager.context"
@@ -48,13 +48,14 @@ class Tensorflow:
         self._ids: dict[tuple[str, str], int] = {}
 
     def why_not(self) -> Unavailable | None:
-        """Whether TensorFlow is installed. Does not import it, which would take seconds."""
+        """Return whether TensorFlow is installed. Does not import it, which would take seconds."""
         if not this_process.is_installed("tensorflow"):
             return Unavailable("TensorFlow is not installed", "pip install tensorflow")
         return None
 
     def ready(self) -> bool:
-        """Whether this process has created TensorFlow's eager context, and that has a device which can be measured."""
+        """Return whether this process has created TensorFlow's eager context, and that has a device which can be
+        measured."""
         module = _modules.get(_CONTEXT)
         if module is None:
             return False
@@ -65,17 +66,27 @@ class Tensorflow:
             self._find_devices(context)
         return bool(self._names)
 
+    def awaited(self) -> Sequence[Variable] | None:
+        """Return TensorFlow's variable of its context, and the context's flag that it is complete."""
+        module = _modules.get(_CONTEXT)
+        if module is None:
+            return ()
+        context = getattr(module, "_context", None)
+        variables: tuple[Variable, ...] = ((vars(module), "_context"),)
+        return variables if context is None else (*variables, (vars(context), "_initialized"))
+
     def leads(self) -> bool:
-        """Whether there is an accelerator, or the user wants to hear of the host's allocator."""
+        """Return whether there is an accelerator, or the user wants to hear of the host's allocator."""
         return self.asked_for or any(device != HOST_DEVICE for device in self._names)
 
     def devices(self) -> Sequence[int]:
-        """Those that tell what they hold. The accelerators first."""
+        """Return those that tell what they hold. The accelerators first."""
         self._in_use()
         return tuple(self._names)
 
     def current_device(self) -> int:
-        """That of the `tf.device(...)` around the calling code, else the first, as TensorFlow itself chooses.
+        """Return the device of the `tf.device(...)` around the calling code, else the first, as TensorFlow itself
+        chooses.
 
         Inside of a graph or under a strategy TensorFlow places operations as it likes; this is then the first one.
         """
@@ -85,21 +96,21 @@ class Tensorflow:
             return first
         named = _NAME.search(name)
         device = self._ids.get((named[3], named[4]), first) if named else first
-        return first if device == HOST_DEVICE else device  # preparing data on the host is no change of device
+        return first if device == HOST_DEVICE else device  # preparing data on the host does not change the device
 
     def allocator(self, device: int) -> AllocatorCounters:
-        """(in use, 0, None, None) in bytes; the reserve is unknown.
+        """Return (in use, 0, None, None) in bytes; the reserve is unknown.
 
-        Raises RuntimeError where there is no context, KeyError or ValueError where there is no such device.
+        Raises RuntimeError if there is no context, KeyError or ValueError if there is no such device.
         """
         return self._info(device)["current"], 0, None, None
 
     def device(self, device: int) -> DeviceCounters:
-        """Nothing: TensorFlow knows only its own allocator."""
+        """Return nothing: TensorFlow knows only its own allocator."""
         return DeviceCounters()
 
     def identity(self, device: int) -> DeviceIdentity | None:
-        """By the CUDA driver, for a GPU of a CUDA build; else None."""
+        """Return the CUDA driver's answer, for a GPU of a CUDA build; else None."""
         context = self._in_use()
         named = _NAME.search(self._names[device])
         if named is None or named[3] != "GPU" or not _is_cuda_build():
@@ -108,7 +119,7 @@ class Tensorflow:
         return None if ordinal is None else cuda_driver.identity(ordinal)
 
     def peak(self, device: int) -> int:
-        """The most that was in use since the peak was reset, in bytes. Raises as `allocator` does."""
+        """Return the most that was in use since the peak was reset, in bytes. Raises as `allocator` does."""
         return int(self._info(device)["peak"])
 
     def reset_peak(self, device: int) -> None:
@@ -125,7 +136,8 @@ class Tensorflow:
         return self._context
 
     def _find_devices(self, context: Any) -> None:
-        """The devices of this process that tell what they hold, by their ids; the context's list never changes."""
+        """Return the devices of this process that report their memory, by their ids; the context's list never
+        changes."""
         names: dict[int, str] = {}
         ids: dict[tuple[str, str], int] = {}
         host = None
@@ -165,7 +177,8 @@ def _is_cuda_build() -> bool:
 
 
 def _ordinal(context: Any, index: int) -> int | None:
-    """The number, as CUDA counts, of the device behind "GPU:index": some may be hidden, others split in several."""
+    """Return the number, as CUDA counts, of the device behind "GPU:index": some may be hidden, others split in
+    several."""
     for device in context.get_visible_devices("GPU"):
         parts = len(context.get_logical_device_configuration(device) or (None,))
         if index < parts:

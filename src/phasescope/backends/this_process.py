@@ -1,4 +1,4 @@
-"""What backends ask of the process that they are in: whether it is still the same one, and what is installed."""
+"""The process that a backend is in: whether it is still the same one, and which packages are installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ process = object()
 
 
 def is_installed(*modules: str) -> bool:
-    """Whether one of these top-level modules could be imported. Imports nothing."""
+    """Return whether one of these top-level modules could be imported. Imports nothing."""
     for name in modules:
         try:
             if importlib.util.find_spec(name) is not None:

@@ -9,17 +9,25 @@ device, in the process that constructed the backend. Much of torch's API initial
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.backends import this_process
+from phasescope.backends import this_process, torch_failures
 from phasescope.backends.protocol import DeviceCounters
+from phasescope.backends.torch_pluggable import allocates_by_python
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity
+    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity, PlainCounters, Variable
 
 _modules = sys.modules
+_FLAG = "_initialized"
+_ALL_COUNTERS = tuple(f"allocator_{name}_bytes" for name in ("allocated", "reserved", "active", "inactive", "change"))
+_COUNTS = ("num_alloc_retries", "num_ooms", "num_device_alloc", "num_device_free")
+"""How often the allocator tried again, failed, took from the device and gave back to it. Older versions lack some."""
+
+_NO_COUNTS = (None,) * len(_COUNTS)
 
 
 class Functions(NamedTuple):
@@ -43,6 +51,9 @@ class CachingAllocator:
     _module = ""
     _contexts_tell = False
     _knows_inactive = True
+    _is_passed_by = False
+    _keeps_counts = True
+    _observer = ""
 
     def __init__(self) -> None:
         self.never = False
@@ -50,18 +61,32 @@ class CachingAllocator:
         self._here = this_process.process
         self._used: set[int] = set()
         self._properties_of: dict[int, Any] = {}
+        self._latest: dict[int, PlainCounters] = {}
+        self._counts_told: dict[int, tuple[int | None, ...]] = {}
+        self._read = threading.local()
+        self._keeps_stats = False
+        self._resets = 0
 
     @property
     def unavailable(self) -> tuple[str, ...]:
-        """What is inactive, where this allocator does not know it."""
-        return () if not self.ready() or self._knows_inactive else ("allocator_inactive_bytes",)
+        """What this allocator does not know. With PYTORCH_NO_CUDA_MEMORY_CACHING it is passed by, and counts nothing:
+        its zeros are no measurement."""
+        if not self.ready():
+            return ()
+        if self._is_passed_by:
+            return _ALL_COUNTERS
+        return () if self._knows_inactive else ("allocator_inactive_bytes",)
 
     def functions(self, core: Any, module: Any) -> Functions | None:
-        """torch's functions for this kind of device, out of `torch._C` and its own module; None in another build."""
+        """Return torch's functions for this kind of device, out of `torch._C` and its own module.
+
+        None in another build.
+        """
         raise NotImplementedError
 
     def ready(self) -> bool:
-        """Whether this process has initialised the device. Never imports torch; final for a build that can not."""
+        """Return whether this process has initialised the device. Never imports torch; final for a build that
+        cannot."""
         torch = self._torch
         if torch is None:
             if self.never or "torch" not in _modules:
@@ -71,8 +96,19 @@ class CachingAllocator:
                 return False
         return torch.is_initialized() and self._here is this_process.process
 
+    def awaited(self) -> Sequence[Variable] | None:
+        """Return the flag that torch sets once it has initialised the device; None while torch is being imported, or
+        if this version has no such flag."""
+        if self.never or "torch" not in _modules:
+            return ()
+        importing = is_importing()
+        if self._torch is None and self._bind() is None:
+            return None if importing else ()
+        namespace = vars(_modules[self._module])
+        return ((namespace, _FLAG),) if type(namespace.get(_FLAG)) is bool else None
+
     def devices(self) -> Sequence[int]:
-        """The devices on which this process has a context or, where torch can not tell, reserved memory.
+        """Return the devices on which this process has a context or, where torch cannot tell, reserved memory.
 
         Empty between initialisation and first use. The current device is not added: in a thread that never
         chose one, such as the sampler's, it is 0, whichever device the training uses.
@@ -81,46 +117,79 @@ class CachingAllocator:
         return tuple(device for device in range(torch.device_count()) if self._uses(torch, device))
 
     def current_device(self) -> int:
-        """The calling thread's current device. Raises RuntimeError where it is not initialised."""
+        """Return the calling thread's current device. Raises RuntimeError if it is not initialised."""
         return self._initialised().current_device()
 
     def allocator(self, device: int) -> AllocatorCounters:
-        """The current figures of all pools of the caching allocator, from one call into torch.
+        """Return the current figures of all pools of the caching allocator, from one call into torch.
 
-        Inactive is None where the allocator does not know it. Raises RuntimeError where the device is not
-        initialised, where there is no such device, and under a pluggable allocator, which keeps no statistics.
+        Inactive is None if the allocator does not know it. Counts of what the allocator did are a fifth member, if they
+        have changed. Raises RuntimeError if the device is not initialised, if there is no such device, and under a
+        pluggable allocator, which keeps no statistics.
         """
         stats = self._initialised().memory_stats(device)
-        return (
+        if self._keeps_stats:
+            self._read.kept = device, self._resets, stats
+        self._latest[device] = counters = (
             stats["allocated_bytes"]["all"]["current"],
             stats["reserved_bytes"]["all"]["current"],
             stats["active_bytes"]["all"]["current"],
             stats["inactive_split_bytes"]["all"]["current"] if self._knows_inactive else None,
         )
+        counts = tuple(map(stats.get, _COUNTS))
+        if not self._keeps_counts or counts == self._counts_told.get(device, _NO_COUNTS):
+            return counters
+        self._counts_told[device] = counts
+        return (*counters, _named(counts))
+
+    def sampled(self) -> dict[int, AllocatorCounters] | None:
+        """Return the last boundaries' counters by device, for a thread of ours that must not ask torch for newer ones;
+        None if it may.
+
+        torch's statistics wait for the allocator's lock with the interpreter's held. An allocator that calls Python
+        holds the first while it waits for the second: asked by a thread that it does not expect, both wait for ever.
+        """
+        self._initialised()
+        return dict(self._latest) if allocates_by_python() else None
 
     def device(self, device: int) -> DeviceCounters:
-        """The total only: to read used and free, torch would switch the calling thread's device.
+        """Return the total only: to read used and free, torch would switch the calling thread's device.
 
-        Raises RuntimeError or AssertionError as torch does where there is no such device.
+        Raises RuntimeError or AssertionError as torch does if there is no such device.
         """
         return DeviceCounters(total_bytes=self._properties(device).total_memory)
 
     def identity(self, device: int) -> DeviceIdentity | None:
-        """None: no driver of ours speaks of it."""
+        """Return None: no driver of ours knows it."""
         return None
 
     def peak(self, device: int) -> int:
-        """The most that tensors held since the peak was reset, in bytes. Raises as `allocator` does."""
-        return int(self._initialised().memory_stats(device)["allocated_bytes"]["all"]["peak"])
+        """Return the most that tensors held since the peak was reset, in bytes. Raises as `allocator` does.
+
+        From what this thread has read for the boundary a moment before, unless the peak was set back since.
+        """
+        torch, self._keeps_stats = self._initialised(), True
+        kept = getattr(self._read, "kept", None)
+        if kept is not None and kept[:2] == (device, self._resets):
+            self._read.kept, stats = None, kept[2]
+        else:
+            stats = torch.memory_stats(device)
+        return int(stats["allocated_bytes"]["all"]["peak"])
 
     def reset_peak(self, device: int) -> None:
         """Set torch's own peak statistics of the device back, all of them: torch has no narrower way."""
+        self._resets += 1
         self._initialised().reset_peak(device)
 
     def extra(self, device: int) -> dict[str, int]:
-        """Retries, failures, private pools and what was asked for, as far as this version counts them."""
+        """Return counts, private pools and what was asked for, as far as this version and allocator keep them.
+
+        Nothing where `sampled` says that torch must not be asked.
+        """
+        if allocates_by_python():
+            return {}
         stats = self._initialised().memory_stats(device)
-        extra = {name: stats[name] for name in ("num_alloc_retries", "num_ooms") if name in stats}
+        extra = _named(map(stats.get, _COUNTS)) if self._keeps_counts else {}
         if "requested_bytes" in stats:
             extra["requested_bytes"] = stats["requested_bytes"]["all"]["current"]
         pools = stats.get("reserved_bytes_by_private_pools")
@@ -128,8 +197,18 @@ class CachingAllocator:
             extra["private_pools_bytes"] = sum(pool["all"]["current"] for pool in pools.values())
         return extra
 
+    def watch_failures(self) -> None:
+        """Let torch tell of allocations that fail, where this version and allocator do. All counts are due again."""
+        torch = self._initialised()
+        self._counts_told.clear()
+        torch_failures.watch(_modules["torch._C"], self._observer, torch.memory_stats, self._knows_inactive)
+
+    def failure(self, device: int, requested_bytes: int) -> dict[str, Any]:
+        """Return the counters at the last failure to allocate so much, in bytes; nothing if none was seen."""
+        return torch_failures.found(device, requested_bytes, self._properties(device).total_memory)
+
     def _bind(self) -> Functions | None:
-        """torch's functions, once it is fully imported and of the right kind."""
+        """Return torch's functions, once it is fully imported and of the right kind."""
         core, version, module = (_modules.get(name) for name in ("torch._C", "torch.version", self._module))
         if is_importing() or core is None or version is None or module is None:
             return None
@@ -149,7 +228,7 @@ class CachingAllocator:
         return device in self._used
 
     def _has_memory(self, torch: Functions, device: int) -> bool:
-        """A context takes memory even where nothing was allocated: a stray one is what users look for."""
+        """Return whether this process has memory there. A context alone counts: users look for stray ones."""
         if torch.has_context is not None and self._contexts_tell:
             return torch.has_context(device)
         reserved = torch.memory_stats(device)["reserved_bytes"]["all"]
@@ -162,7 +241,11 @@ class CachingAllocator:
         return self._properties_of[device]
 
 
+def _named(counts: Iterable[int | None]) -> dict[str, int]:
+    return {name: count for name, count in zip(_COUNTS, counts, strict=True) if count is not None}
+
+
 def is_importing() -> bool:
-    """Whether a thread is in the middle of `import torch`: until it ends, what is missing may still come."""
+    """Return whether a thread is in the middle of `import torch`: until it ends, what is missing may still come."""
     spec = getattr(_modules.get("torch"), "__spec__", None)
     return bool(getattr(spec, "_initializing", False))

@@ -1,4 +1,4 @@
-"""Why PyTorch can not be had, or not use a CUDA or ROCm device, in this process, in words for a person."""
+"""Explain why PyTorch is missing, or cannot use a CUDA or ROCm device, in this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NVIDIA_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/nvmap"))
 
 
 def why_not(*, hip: bool) -> Unavailable | None:
-    """The first reason found, or None. Imports torch, which takes seconds; initialises no device."""
+    """Return the first reason found, or None. Imports torch, which takes seconds; initialises no device."""
     torch = import_torch(_INSTALL)
     if isinstance(torch, Unavailable):
         return torch
@@ -35,25 +35,25 @@ def why_not(*, hip: bool) -> Unavailable | None:
 
 
 def import_torch(install: str) -> Any:
-    """torch, or the `Unavailable` that says why it can not be imported; `install` is the remedy where it is missing."""
+    """Return torch, or the `Unavailable` that says why it cannot be imported; `install` is the remedy."""
     try:
         import torch
     except ModuleNotFoundError as error:
         if error.name == "torch":
             return Unavailable("PyTorch is not installed", install)
-        return Unavailable(f"PyTorch can not be imported: {error}", _REPAIR)
+        return Unavailable(f"PyTorch cannot be imported: {error}", _REPAIR)
     except Exception as error:  # a missing shared library is an OSError, a broken one can be anything
-        return Unavailable(f"PyTorch can not be imported: {error}", _REPAIR)
+        return Unavailable(f"PyTorch cannot be imported: {error}", _REPAIR)
     return torch
 
 
 def is_compiled(core: Any) -> bool:
-    """Whether `torch._C` is of a build with CUDA or ROCm, by torch's own test."""
+    """Return whether `torch._C` is of a build with CUDA or ROCm, by torch's own test."""
     return hasattr(core, "_cuda_getDeviceCount")
 
 
 def is_hip(version: Any) -> bool:
-    """Whether `torch.version` is that of a ROCm build."""
+    """Return whether `torch.version` is that of a ROCm build."""
     return getattr(version, "hip", None) is not None
 
 
@@ -89,7 +89,7 @@ def _no_amd_driver() -> Unavailable | None:
 
 
 def _no_nvidia_driver() -> Unavailable | None:
-    """Asks NVML, which initialises no device; None where it can not tell."""
+    """Ask NVML, which initialises no device; return None if it does not know."""
     try:
         import pynvml
     except ImportError:
@@ -106,7 +106,7 @@ def _no_nvidia_driver() -> Unavailable | None:
 
 
 def _no_nvidia_node(reason: str) -> Unavailable | None:
-    """A device file without NVML may still be a working device: then there is nothing to say against it."""
+    """Return a device file without NVML may still be a working device: then there is nothing to say against it."""
     if not sys.platform.startswith("linux") or any(node.exists() for node in _NVIDIA_NODES):
         return None
     return Unavailable(reason, _NVIDIA)

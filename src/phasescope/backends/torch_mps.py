@@ -19,7 +19,7 @@ from phasescope.backends.torch_diagnosis import import_torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity
+    from phasescope.backends.protocol import AllocatorCounters, DeviceIdentity, Variable
 
 _modules = sys.modules
 _INSTALL = "install PyTorch for macOS on Apple silicon: https://pytorch.org/get-started/locally/"
@@ -52,7 +52,7 @@ class Mps:
         self._here = this_process.process
 
     def why_not(self) -> Unavailable | None:
-        """Why this process can never use the device, or None. Imports torch."""
+        """Return why this process can never use the device, or None. Imports torch."""
         if not _is_apple_silicon():
             return Unavailable("MPS is only there on a Mac with Apple silicon", "use another backend here")
         torch = import_torch(_INSTALL)
@@ -65,7 +65,7 @@ class Mps:
         return None
 
     def ready(self) -> bool:
-        """Whether torch holds memory on the device by now, or did before. Never imports torch."""
+        """Return whether torch holds memory on the device by now, or did before. Never imports torch."""
         if self.never or "torch" not in _modules or self._here is not this_process.process:
             return False
         torch = self._torch or self._bind()
@@ -73,37 +73,42 @@ class Mps:
             self._used = torch.allocated() > 0
         return self._used
 
+    def awaited(self) -> Sequence[Variable] | None:
+        """Return nothing but an import, until torch is imported; then None, as torch has no flag for it."""
+        return () if self.never or "torch" not in _modules else None
+
     def devices(self) -> Sequence[int]:
-        """`(0,)`."""
+        """Return `(0,)`."""
         self._in_use()
         return (_DEVICE,)
 
     def current_device(self) -> int:
-        """0."""
+        """Return 0."""
         self._in_use()
         return _DEVICE
 
     def allocator(self, device: int) -> AllocatorCounters:
-        """(what tensors hold, what the driver holds for this process, None, None) in bytes.
+        """Return (held by tensors, held by the driver for this process, None, None) in bytes.
 
-        Raises RuntimeError where MPS is not in use, and as torch does.
+        Raises RuntimeError if MPS is not in use, and as torch does.
         """
         torch = self._in_use()
         return torch.allocated(), torch.reserved(), None, None
 
     def device(self, device: int) -> DeviceCounters:
-        """As the total what Metal recommends at most: the GPU shares the machine's memory.
+        """Return as the total the most that Metal recommends: the GPU shares the machine's memory.
 
         Raises as `allocator` does.
         """
         return DeviceCounters(total_bytes=self._in_use().recommended_max())
 
     def identity(self, device: int) -> DeviceIdentity | None:
-        """None: no driver of ours speaks of it."""
+        """Return None: no driver of ours knows it."""
         return None
 
     def peak(self, device: int) -> int:
-        """The most that tensors held since the peak was reset. Raises NotImplementedError in a torch without it."""
+        """Return the most that tensors held since the peak was reset. Raises NotImplementedError in a torch without
+        it."""
         torch = self._in_use()
         if torch.stats is None or torch.reset_peak is None:
             raise NotImplementedError("this PyTorch keeps no peak on MPS")
@@ -125,7 +130,7 @@ class Mps:
         return self._torch
 
     def _bind(self) -> _Torch | None:
-        """torch's functions, once it is fully imported, and only where it finds a device: without one they crash."""
+        """Return torch's functions, once it is fully imported, if it finds a device: without one they crash."""
         core = _modules.get("torch._C")
         if is_importing() or core is None:
             return None

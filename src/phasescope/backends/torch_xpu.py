@@ -19,7 +19,7 @@ class Xpu(CachingAllocator):
     _knows_inactive = False
 
     def why_not(self) -> Unavailable | None:
-        """Why this process can never use such a device, or None. Imports torch, initialises nothing."""
+        """Return why this process can never use such a device, or None. Imports torch, initialises nothing."""
         torch = import_torch(_INSTALL)
         if isinstance(torch, Unavailable):
             return torch
@@ -28,7 +28,7 @@ class Xpu(CachingAllocator):
         return None
 
     def functions(self, core: Any, module: Any) -> Functions | None:
-        """torch's functions, where it is built with XPU support."""
+        """Return torch's functions, if it is built with XPU support."""
         if not _is_compiled(core):
             return None
         return Functions(
@@ -42,5 +42,5 @@ class Xpu(CachingAllocator):
 
 
 def _is_compiled(core: Any) -> bool:
-    """torch's own test."""
+    """Ask torch's own test."""
     return bool(getattr(core, "_has_xpu", False))

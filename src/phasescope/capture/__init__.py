@@ -1,1 +1,5 @@
-"""What runs inside the training: sessions, phases, the sampler, the collectors. It writes one ring."""
+"""The training side, which writes one ring: sessions, phases, the sampler and the collectors.
+
+May import `backends`, `wire`, `readers` (a session reads its own ring back), and the ground (`_log`, `_os_compat`, …);
+`recordings` and `analysis` only on request.
+"""

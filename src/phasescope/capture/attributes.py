@@ -1,7 +1,7 @@
-"""What a user gives a phase, made into what an event can hold: small, valid JSON, and nothing of the user's kept alive.
+"""The attributes of a phase, cleaned for an event: small, valid JSON, and no object of the user's kept alive.
 
 No code of the user's runs here: no `str()`, no `repr()`, no property, nothing that could wait for a device. Even
-`isinstance` is avoided: where the class says no it asks the object for its `__class__`.
+`isinstance` is avoided: if the class says no, it asks the object for its `__class__`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _function_name = FunctionType.__dict__["__name__"].__get__
 
 
 def clean_attributes(attributes: Mapping[str, object]) -> dict[str, Scalar] | None:
-    """JSON scalars as they are, anything else as a short description; at most `MAX_ATTRIBUTES`, else None."""
+    """Return JSON scalars as they are, anything else as a short description; at most `MAX_ATTRIBUTES`, else None."""
     kept: dict[str, Scalar] = {}
     for key, value in attributes.items():
         if len(kept) == MAX_ATTRIBUTES:
@@ -40,11 +40,11 @@ def clean_attributes(attributes: Mapping[str, object]) -> dict[str, Scalar] | No
 
 
 def clean_value(value: object) -> Scalar:
-    """One JSON scalar for any object, made without touching its data."""
+    """Return one JSON scalar for any object, made without touching its data."""
     if value is None or value is True or value is False:
         return value
     kind = type(value)
-    # Through the base class: a subclass may have its own idea of what it looks like.
+    # Through the base class: a subclass may have its own idea of its text.
     if issubclass(kind, str):
         return _text(value)  # type: ignore[arg-type]
     if issubclass(kind, int):
@@ -57,7 +57,7 @@ def clean_value(value: object) -> Scalar:
 
 
 def given_name(name: object) -> str:
-    """The name that was given to `phase()`. Raises TypeError for what a bare `@phase` hands over: what it decorates."""
+    """Return the name given to `phase()`. Raises TypeError for the function that a bare `@phase` hands over."""
     kind = type(name)
     if issubclass(kind, str) or not (callable(name) or issubclass(kind, _WRAPPERS)):
         return clean_name(name)
@@ -69,7 +69,7 @@ def given_name(name: object) -> str:
 
 
 def clean_name(name: object) -> str:
-    """A phase's name: text that is not blank, whatever was given."""
+    """Return a phase's name: text that is not blank, whatever was given."""
     text = _text(name) if issubclass(type(name), str) else _description(name)  # type: ignore[arg-type]
     return text if text.strip() else _UNNAMED
 

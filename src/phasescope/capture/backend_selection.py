@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope._log import logger
 from phasescope.backends import BACKENDS, DEVICE_SOURCES, DRIVERS_ALONE
@@ -18,14 +18,14 @@ _METHODS = ("ready", "devices", "current_device", "allocator", "device", "identi
 
 
 class BackendUnavailableError(ValueError):
-    """A backend that was asked for by name can not work here; the text says why and what would help."""
+    """A backend that was named explicitly cannot work here; the text says why, and what would help."""
 
 
 def choose(names: str | Sequence[Any]) -> tuple[list[Backend], list[DeviceSource]]:
-    """The backends for `start(backends=...)`, in the order in which phases prefer them, the host last.
+    """Return the backends for `start(backends=...)`, in the order in which phases prefer them, the host last.
 
-    "auto" takes all and stays silent about those that can not work. A name that is asked for and can not work raises
-    BackendUnavailableError, an unknown one ValueError, anything that is no backend TypeError.
+    "auto" takes all and stays silent about those that cannot work. Raises BackendUnavailableError for a name that
+    cannot work here, ValueError for an unknown one, and TypeError for anything that is not a backend.
     """
     if isinstance(names, str):
         if names != "auto":
@@ -45,7 +45,7 @@ def choose(names: str | Sequence[Any]) -> tuple[list[Backend], list[DeviceSource
 
 
 def _loadable(paths: Iterable[str]) -> Iterator[Any]:
-    """What nobody asked for by name, without that which can not be imported: there may be no descriptor left."""
+    """Yield the backends that nobody named, except those that cannot be imported: there may be no descriptor left."""
     for path in paths:
         try:
             yield load(path)
@@ -58,14 +58,14 @@ def _asked_for(name: Any) -> Backend:
         backend: Backend = name
         _check(backend)
         return backend
-    known = {name: path for paths in (BACKENDS, DRIVERS_ALONE) for name, path in sorted(paths.items())}
-    if name not in known:
-        raise ValueError(f'backends: there is no "{name}"; known are {", ".join(known)}')
-    backend = load(known[name])
+    paths_by_name = {name: path for paths in (BACKENDS, DRIVERS_ALONE) for name, path in sorted(paths.items())}
+    if name not in paths_by_name:
+        raise ValueError(f'backends: there is no "{name}"; known are {", ".join(paths_by_name)}')
+    backend = load(paths_by_name[name])
     unavailable = backend.why_not()
     if unavailable is not None:
         raise BackendUnavailableError(
-            f'backends: "{name}" can not work here: {unavailable.reason}. {unavailable.remedy}'
+            f'backends: "{name}" cannot work here: {unavailable.reason}. {unavailable.remedy}'
         )
     if hasattr(backend, "asked_for"):
         backend.asked_for = True
@@ -73,7 +73,7 @@ def _asked_for(name: Any) -> Backend:
 
 
 def _check(backend: Backend) -> None:
-    """Raise for an object that is no Backend, by what it lacks."""
+    """Raise for an object that is not a Backend, naming the methods that it lacks."""
     kind = type(backend).__name__
     lacks = [part for part in _METHODS if not callable(getattr(backend, part, None))]
     if lacks:
@@ -86,6 +86,30 @@ def _check(backend: Backend) -> None:
 
 
 def load(path: str) -> Any:
-    """An instance of `module:class`."""
+    """Return an instance of `module:class`."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)()
+
+
+class Diagnosis(NamedTuple):
+    """Whether one source of counters can work here, and if not, why and what would help."""
+
+    name: str
+    kind: str
+    works: bool
+    reason: str
+    remedy: str
+
+
+def diagnose() -> list[Diagnosis]:
+    """Ask every backend and driver of this package, in this process. May import frameworks; initialises none."""
+    answers = []
+    for kind, paths in (("backend", BACKENDS), ("device source", DEVICE_SOURCES)):
+        for name, path in paths.items():
+            try:
+                unavailable = load(path).why_not()
+            except Exception as error:
+                unavailable = (f"{type(error).__name__} while asking", "please report this")
+            reason, remedy = unavailable or ("", "")
+            answers.append(Diagnosis(name, kind, unavailable is None, reason, remedy))
+    return answers

@@ -15,52 +15,21 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from phasescope import _log, _os_compat
-from phasescope.capture import identity, own_frames, phases
+from phasescope.capture import identity, own_frames, phase_context, target_end
+from phasescope.capture.sent_run import Carried, Run, SentRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from phasescope.capture.collectors import Sources
-    from phasescope.capture.event_writer import Recorder
+    from phasescope.capture.collectors import Collectors
+    from phasescope.capture.event_writer import EventWriter
     from phasescope.capture.session import Session
 
 _TRAINS = frozenset({"epoch", "step", "backward", "optimizer", "train", "fit"})
-_AFTER_SESSION = -101  # which knows an exception by its traceback, and ends at -100
-_IN_CHILD = """
-try:
-    from phasescope.capture.child_sessions import begin
-    begin(*{})
-except Exception:
-    pass
-"""
-_IN_WORKER = """
-try:
-    from phasescope.capture.child_sessions import begin_around
-    loop = begin_around(loop, *{})
-except Exception:
-    pass
-"""
-
-
-class Run(NamedTuple):
-    """What the processes of a run have in common."""
-
-    job_id: str
-    directory: str | None
-    interval_ms: int
-    instrument: bool
-
-    def options(self) -> list[str]:
-        """The command line of `phasescope run` for a child."""
-        place = [] if self.directory is None else ["--dir", self.directory]
-        instrument = [] if self.instrument else ["--no-instrument"]
-        return ["--child-of", self.job_id, "--interval-ms", str(self.interval_ms), *place, *instrument]
-
-
 session_with_rank: str | None = None
 """The session that took the place of one that began before the process knew its rank."""
 
@@ -69,7 +38,7 @@ _hooked = False
 
 
 def expect(run: Run) -> None:
-    """From now on the children of this process are its run's."""
+    """Make the children of this process from now on its run's."""
     global _run, _hooked
     _run = run
     if _hooked:
@@ -84,13 +53,11 @@ def expect(run: Run) -> None:
 
 
 def begin(*run: Any) -> None:
-    """In a child: wait for the first phase, and have what is imported marked."""
+    """In a child, wait for the first phase, and have imports marked."""
     expect(Run(*run))
     _wait_in_child()
     if _run is not None and _run.instrument:
-        automatic = _integration("_auto")
-        own_frames.hide(os.path.dirname(automatic.__file__))  # noqa: PTH120 - pathlib is not imported by a session
-        automatic.instrument_imports()
+        _integration("_auto").instrument_imports()
 
 
 def _integration(name: str) -> Any:
@@ -98,7 +65,7 @@ def _integration(name: str) -> Any:
 
 
 def begin_around(loop: Callable[..., Any], *run: Any) -> Callable[..., Any]:
-    """In a worker that may go on with other work: the same, and the session ends with the loop."""
+    """In a worker that may go on with other work, do the same, and end the session with the loop."""
     begin(*run)
 
     @functools.wraps(loop)
@@ -106,15 +73,15 @@ def begin_around(loop: Callable[..., Any], *run: Any) -> Callable[..., Any]:
         try:
             return loop(*args, **kwargs)
         finally:
-            _script_ended()
+            _script_ended(sys.exc_info()[1])
             with contextlib.suppress(Exception):
-                phases.set_recorder(None) if waits() else _stop()
+                phase_context.set_event_writer(None) if waits() else _stop()
 
     return call
 
 
 def _stop() -> None:
-    from phasescope.capture.session import stop
+    from phasescope.capture.running import stop
 
     stop()
 
@@ -123,117 +90,107 @@ def _wait_in_child() -> None:
     if _run is not None:
         identity.run_id = _run.job_id
         _be_quiet()
-        phases.set_recorder(_Waiting(_run))  # type: ignore[arg-type]
+        phase_context.set_event_writer(_Waiting(_run))  # type: ignore[arg-type]
 
 
 def _be_quiet() -> None:
-    """The process that was started by hand says for all of them what is to be said."""
+    """Say nothing in this process: the one started by hand says for all of them what there is to say."""
     _log.aloud = False
     logger = logging.getLogger("phasescope")
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-        logger.addHandler(logging.NullHandler())  # else what nobody handles goes to standard error
+        logger.addHandler(logging.NullHandler())  # else unhandled records go to standard error
 
 
 def waits() -> bool:
-    """Whether this child still waits for its first phase."""
-    recorder: Any = phases._recorder
-    return type(recorder) is _Waiting
+    """Return whether this child still waits for its first phase."""
+    writer: Any = phase_context.event_writer
+    return type(writer) is _Waiting
 
 
 def awaited() -> Session | None:
-    """The session of a child that has waited for its first phase until now; None where none waits."""
-    waiting: Any = phases._recorder
+    """Return the session of a child that has waited for its first phase until now; None if none waits."""
+    waiting: Any = phase_context.event_writer
     if not isinstance(waiting, _Waiting):
         return None
     with contextlib.suppress(Exception):
         waiting.begin()
-    from phasescope.capture.session import current
+    from phasescope.capture.running import current
 
     return current()
 
 
 class _NotHere(Exception):
-    """What works for a training (a data loader's or a pool's process), and does not train itself, gets no session."""
+    """A process that only works for a training (a data loader's or a pool's) gets no session."""
 
 
 class _Waiting:
-    """Stands where a recorder does, until a phase begins: then the session does, whose recorder writes it.
+    """Stands where a writer does, until a phase begins: then the session does, whose writer writes it.
 
-    `phase` asks a recorder for its sources first. What is raised there ends that phase before it began, silently.
+    `phase` asks a writer for its collectors first. An exception raised there ends that phase before it began, silently.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._lock = threading.RLock()
-        self._begun: Recorder | None = None
+        self._begun: EventWriter | None = None
         self._failed = False
         self.open: dict[Any, None] = {}
         self.dropped = self.irregular = 0
 
     @property
-    def sources(self) -> Sources:
+    def collectors(self) -> Collectors:
         if _is_loader_worker():
-            phases.set_recorder(None)
+            phase_context.set_event_writer(None)
             raise _NotHere
         if _is_pool_worker() and _entered(sys._getframe(1)) not in _TRAINS:
             raise _NotHere
-        return self.begin().sources
+        return self.begin().collectors
 
     @property
     def now(self) -> Callable[[], int]:
         return self.begin().now
 
     def enter(self, scope: Any, *arguments: Any) -> None:
-        recorder = self.begin()
-        scope._recorder = recorder
-        recorder.enter(scope, *arguments)
+        writer = self.begin()
+        scope.event_writer = writer
+        writer.enter(scope, *arguments)
 
-    def begin(self) -> Recorder:
-        """The recorder of the session, which begins now at the latest."""
+    def begin(self) -> EventWriter:
+        """Return the writer of the session, which begins now at the latest."""
         with self._lock:
             if self._failed:
                 raise _NotHere
             if self._begun is None:
                 self._failed = True
-                phases.set_recorder(None)
-                self._begun = _start(self._run)._recorder
+                phase_context.set_event_writer(None)
+                self._begun = _start(self._run)._writer
                 self._failed = False
             return self._begun
 
 
 def _start(run: Run) -> Session:
-    from phasescope.capture.session import start
+    from phasescope.capture.running import start
 
-    session = start(directory=run.directory, interval_ms=run.interval_ms)
+    if run.instrument:  # called newest first: the session, between these, knows an exception by its traceback
+        target_end.call_at_end_of_target(own_frames.hide_in)
+    session = start(**run.settings)
     if session.path is None:  # nobody could ever look at it
         session.stop()
         raise _NotHere
-    _close_with_child(run)
+    if run.instrument:
+        target_end.call_at_end_of_target(_script_ended)
     return session
 
 
-def _close_with_child(run: Run) -> None:
-    """What lies around a loop ends where multiprocessing's child does, and before its session."""
-    process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
-    if run.instrument and process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, _script_ended, exitpriority=0)
-        util.Finalize(None, _hide_our_frames, exitpriority=_AFTER_SESSION)
-
-
-def _script_ended() -> None:
+def _script_ended(error: BaseException | None) -> None:
+    """End the phases around a loop, where it ends."""
     with contextlib.suppress(Exception):
-        _integration("_auto").script_ended(sys.exc_info()[1])
-
-
-def _hide_our_frames() -> None:
-    """What its target raised is on its way just now, and multiprocessing prints it next."""
-    with contextlib.suppress(Exception):
-        own_frames.hide_in(sys.exc_info()[1])
+        _integration("_auto").script_ended(error)
 
 
 def _entered(frame: Any) -> str | None:
-    """The name of the phase whose `__enter__` this is."""
-    return getattr(frame.f_locals.get("self"), "_name", None)
+    """Return the name of the phase whose `__enter__` this is."""
+    return getattr(frame.f_locals.get("self"), "phase_name", None)
 
 
 def _is_loader_worker() -> bool:
@@ -250,51 +207,26 @@ def _is_pool_worker() -> bool:
     return "PoolWorker" in this.name or getattr(target, "__name__", None) == "_process_worker"
 
 
-class _Sent:
-    """Unpickled in a child, it begins there. It names nothing of ours: the child may be a Python without us."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (exec, (_IN_CHILD.format(tuple(self._run)), {}))
-
-
-class Carried:
-    """A function that is sent to a worker of a cluster's. There it is itself again, begun around where we are."""
-
-    def __init__(self, loop: Callable[..., Any], run: Run) -> None:
-        self._loop, self._run = loop, run
-        functools.update_wrapper(self, loop)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._loop(*args, **kwargs)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        code = _IN_WORKER.format(tuple(self._run))
-        return (eval, ("exec(code, there) or there['loop']", {"code": code, "there": {"loop": self._loop}}))
-
-
 def carried(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """For ranks that Ray starts: the loop as it is sent to them."""
+    """Return the loop as it is sent to ranks that Ray starts."""
     return loop if _run is None else Carried(loop, _run)
 
 
 def _send_along(spawn: ModuleType) -> None:
-    """What a spawned process is sent to prepare itself with goes through here; it looks only at what it knows."""
+    """Add the run to the data that a spawned process prepares itself with; it looks only at what it knows."""
     prepare = spawn.get_preparation_data
 
     def get_preparation_data(name: str) -> dict[str, Any]:
         data: dict[str, Any] = prepare(name)
         if _run is not None:
-            data["phasescope"] = _Sent(_run)
+            data["phasescope"] = SentRun(_run)
         return data
 
     spawn.get_preparation_data = get_preparation_data  # type: ignore[attr-defined]
 
 
 def command_of_child(command: list[str]) -> list[str]:
-    """The command line of a rank that a framework starts: the same under `phasescope run`."""
+    """Return the command line of a rank that a framework starts: the same under `phasescope run`."""
     if _run is None or not command or command[0] != sys.executable:
         return command
     identity.run_id = _run.job_id  # this process is one of the ranks
@@ -302,19 +234,19 @@ def command_of_child(command: list[str]) -> list[str]:
 
 
 def rank_is_known() -> None:
-    """A session that began before its process was one of several ranks gives way to one that says which it is."""
+    """Give way to a session that states its rank, if this one began before its process was one of several ranks."""
     global session_with_rank
-    from phasescope.capture.session import current, start
+    from phasescope.capture.running import current, start
 
     session = current()
-    if _run is None or session is None or session._recorder.open or session.pid != os.getpid():
+    if _run is None or session is None or session._writer.open or session.pid != os.getpid():
         return
     before, now = session.identity, identity.identity(session.options)
     if before.world_size > 1 or now.world_size == 1:
         return
     has_phases = any(event["event_type"] == "phase_enter" for event in session.events())
     session.stop()
-    session_with_rank = start(directory=_run.directory, interval_ms=_run.interval_ms).session_id
+    session_with_rank = start(**_run.settings).session_id
     if not has_phases and session.path is not None:
         with contextlib.suppress(OSError):
             os.unlink(session.path)  # noqa: PTH108 - pathlib is not imported by a session

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """What a session reads the time from."""
+    """The source of a session's times."""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds that only ever grow; durations come from it."""
+        """Return nanoseconds that only ever grow; durations come from it."""
 
     def wall_ns(self) -> int:
-        """Nanoseconds since the Unix epoch; it may jump."""
+        """Return nanoseconds since the Unix epoch; it may jump."""
 
     def wait_until(self, event: threading.Event, due_ns: int) -> bool:
         """Wait until the event is set or `monotonic_ns` has come to `due_ns`; whether the event is set."""

@@ -1,41 +1,54 @@
 """The backends of one session under one roof: joined with their drivers, and watched over their failures.
 
-`Sources` knows which of them the process uses by now, and of which one the phases speak. What a phase boundary calls is
-`Sources.device_state` and `Source.read`; all else is the sampler's.
+`Collectors` knows which of them the process uses by now, and of which one the phases speak. A phase boundary calls
+`Collectors.device_state` and `Collector.read`; all else is the sampler's. At each boundary to ask the backends of
+frameworks that are not in use would take longer than the boundary: they say what they wait for (`Awaits`), and are
+asked once that has changed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phasescope._log import logger
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
-from phasescope.capture import oom_message
 from phasescope.capture.collector import (
+    Collector,
+    CollectorHealth,
     DeviceState,
     Driver,
-    Health,
-    Source,
 )
-from phasescope.capture.exception_info import is_from_signal_handler, one_line, text_of
+from phasescope.capture.exception_info import is_from_signal_handler, one_line
 from phasescope.capture.measurements import measures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from phasescope.backends.protocol import Backend, DeviceIdentity, DeviceSource
-    from phasescope.capture.oom_snapshots import Snapshots
+    from phasescope.backends.protocol import Backend, DeviceIdentity, DeviceSource, Variable
+    from phasescope.capture.oom_snapshots import SnapshotFiles
+    from phasescope.capture.sites import Sites
+
+    Awaited = tuple[int, tuple[tuple[dict[str, Any], str, Any], ...]]
+    """How many modules are imported, and the values of variables. The compiled core reads it as well."""
 
 T = TypeVar("T")
 
 _EXTRA_PERIOD_NS = 1_000_000_000
+_ALIKE_SHARE = 0.15  # a driver's own part, and error correction, are less
 
 
-class Sources:
-    """All sources of a session. `event` is told of each that fails or recovers: its type, the
-    source that it speaks of, and a line for a person."""
+class Collectors:
+    """All collectors of a session.
+
+    `event` is called for each that fails or recovers: with its type, the collector that it is about, and a line for a
+    person.
+    """
+
+    # As in `Collector`.
+    __slots__ = ("__dict__", "__weakref__", "_devices", "awaited", "boundary", "meanwhile", "only", "pending")
 
     def __init__(
         self,
@@ -43,179 +56,180 @@ class Sources:
         drivers: Sequence[DeviceSource],
         devices: Sequence[int] | None,
         monotonic_ns: Callable[[], int],
-        event: Callable[[str, Source, str], None],
+        event: Callable[[str, Collector, str], None],
         *,
         peaks: bool = False,
         device_time: bool = False,
-        snapshots: Snapshots | None = None,
+        snapshots: SnapshotFiles | None = None,
+        sites: Sites | None = None,
     ) -> None:
-        wanted = partial(measures, peaks=peaks, device_time=device_time, snapshots=snapshots)
-        self._snapshots = snapshots
-        self._all = [Source(backend, self._source_failed, wanted) for backend in backends]
+        wanted = partial(measures, peaks=peaks, device_time=device_time, snapshots=snapshots, sites=sites)
+        self.snapshots = snapshots
+        self.all = [Collector(backend, self._collector_failed, wanted) for backend in backends]
         self._drivers = [Driver(driver) for driver in drivers]
         self._devices = None if devices is None else tuple(devices)
         self._monotonic_ns = monotonic_ns
         self._event = event
-        self.pending: list[Source] = list(self._all)
-        self.admitted: list[Source] = []
-        self.boundary: Source = self._all[-1]
+        self.pending: list[Collector] = list(self.all)
+        self.admitted: list[Collector] = []
+        self.boundary: Collector = self.all[-1]
         self.only: DeviceState | None = None
+        self.meanwhile: DeviceState | None = None
+        self.awaited: Awaited | None = None
         self.admit()
 
     def admit(self) -> None:
-        """Take in the backends that the process has begun to use. Cheap: this runs at boundaries while any is left."""
-        for source in self.pending:
-            if _is_ready(source.backend):
-                break
-        else:
-            return
-        pending = []
-        for source in self.pending:
-            if _is_ready(source.backend):
-                source.admitted()
-            else:
-                pending.append(source)
-        self.admitted = [source for source in self._all if source not in pending]
-        self.boundary = next((source for source in self.admitted if source.leads), self.admitted[-1])
-        self.pending = pending
+        """Take in the backends that the process has begun to use."""
+        # Found out first: what changes while they are asked is asked about again.
+        awaited = _awaited_by(self.pending)
+        if any(_is_ready(collector.backend) for collector in self.pending):
+            self._take_in()
         self._find_only()
+        self.awaited = awaited
+
+    def _take_in(self) -> None:
+        pending = []
+        for collector in self.pending:
+            if _is_ready(collector.backend):
+                collector.admitted()
+            else:
+                pending.append(collector)
+        self.admitted = [collector for collector in self.all if collector not in pending]
+        self.boundary = next((collector for collector in self.admitted if collector.leads), self.admitted[-1])
+        self.pending = pending
 
     def _give_up(self) -> None:
         """Forget the backends that will never be ready, so that boundaries need not ask them."""
-        pending = [source for source in self.pending if not getattr(source.backend, "never", False)]
+        pending = [collector for collector in self.pending if not getattr(collector.backend, "never", False)]
         if len(pending) < len(self.pending):
-            # In this order: at a boundary what is in the first and not in the second counts as ready.
-            self._all = [source for source in self._all if source in pending or source not in self.pending]
+            # In this order: at a boundary a collector in the first and not in the second counts as ready.
+            self.all = [collector for collector in self.all if collector in pending or collector not in self.pending]
             self.pending = pending
             self._find_only()
 
     def _find_only(self) -> None:
-        if not self.pending and self.boundary.name == "cpu":
-            self.only = self.boundary.state(HOST_DEVICE)  # nothing else will ever come before the host, and it is one
+        """Find out whether phases speak of the host: always, if nothing can come before it any more, or meanwhile."""
+        self.meanwhile = self.boundary.state(HOST_DEVICE) if self.boundary.name == "cpu" else None
+        if not self.pending:
+            self.only = self.meanwhile
 
     def device_state(self) -> DeviceState:
-        """The device that a phase speaks of if it begins now, in this thread. Where there is `only` one, it is that."""
-        if self.pending:
+        """Return the device of a phase that begins now, in this thread: `only`, if there is just one."""
+        if self.pending and not _is_still(self.awaited):
             self.admit()
-        source = self.boundary
+        if self.meanwhile is not None:
+            return self.meanwhile
+        collector = self.boundary
         try:
-            device = source.current_device()
+            device = collector.current_device()
         except Exception as error:
-            device = source.current_device_failed(error)
-        if self._devices is not None and not self._covers(device):
+            device = collector.current_device_failed(error)
+        if self._devices is not None and not self.covers(device):
             device = self._devices[0]
-        return source.states.get(device) or source.state(device)
+        return collector.states.get(device) or collector.state(device)
 
     def sample(self) -> Iterator[tuple[DeviceState, AllocatorCounters]]:
-        """Measure every device of every source that answers, and bring the drivers' figures up to date."""
+        """Measure every device of every collector that answers, and bring the drivers' figures up to date."""
         self.admit()
         self._give_up()
-        for source in self.admitted:
-            if source.health.due(self._monotonic_ns()):
-                yield from self._sample_source(source)
+        for collector in self.admitted:
+            now_ns = self._monotonic_ns()
+            if collector.health.due(now_ns) and now_ns >= collector.rests_until_ns:
+                yield from self._sample_collector(collector)
 
-    def out_of_memory(
-        self, device: DeviceState, counters: AllocatorCounters, whose: str | None, error: BaseException | None
-    ) -> tuple[DeviceState, AllocatorCounters | None, dict[str, Any]]:
-        """What an event about memory that ran out says: the device whose it is, its counters, and further metadata.
+    def sample_host(self) -> Iterator[tuple[DeviceState, AllocatorCounters]]:
+        """Measure the host alone: no driver is asked."""
+        for collector in self.admitted:
+            if collector.name == "cpu" and collector.health.due(self._monotonic_ns()):
+                yield from self._sample_collector(collector)
 
-        `whose` is `host` or `device`; None is that of the phase's. It looks at the device anew, for what the sampler
-        saw may be a tenth of a second old. Of a device that no backend knows there are no counters, but those that the
-        error names.
-        """
-        found: AllocatorCounters | None = counters
+    def _sample_collector(self, collector: Collector) -> list[tuple[DeviceState, AllocatorCounters]]:
+        began_ns = self._monotonic_ns()
         try:
-            if whose == "host" and device.device_id != HOST_DEVICE:
-                device = next(source for source in self._all if source.name == "cpu").state(HOST_DEVICE)
-                found = device.source.read(HOST_DEVICE)
-            elif whose == "device" and device.device_id == HOST_DEVICE:
-                found = None
-                device = self.device_state()  # it may have come into use since the phase began
-                if device.device_id != HOST_DEVICE:
-                    found = device.source.read(device.device_id)
-            device.set_figures(self._figures(device.source, device.device_id))
-        except Exception as failure:
-            if is_from_signal_handler(failure):
-                raise
-            logger.debug("no fresh look at the device: %s", type(failure).__name__)
-        details: dict[str, Any] = {
-            "memory": whose or ("host" if device.device_id == HOST_DEVICE else "device"),
-            "settings": oom_message.settings(),
-        }
-        if details["memory"] == "host":
-            details["settings"] |= oom_message.mappings()
-        requested_bytes = oom_message.requested_bytes(text_of(error)) or oom_message.requested_by_numpy(error)
-        if requested_bytes is not None:
-            details["requested_bytes"] = requested_bytes
-        if found is None:
-            details["told"] = oom_message.told(text_of(error))
-        path = None if self._snapshots is None else self._snapshots.write(device.source.backend)
-        if path is not None:
-            details["snapshot"] = path
-        return device, found, details
-
-    def _sample_source(self, source: Source) -> list[tuple[DeviceState, AllocatorCounters]]:
-        try:
-            used = [device for device in source.backend.devices() if self._covers(device)]
-            measured = [(source.state(device), source.backend.allocator(device)) for device in used]
+            counters = collector.read_all()
+            measured = [(collector.state(device), read) for device, read in counters.items() if self.covers(device)]
         except Exception as error:
-            source.read_failed(error)
+            collector.read_failed(error)
             return []
-        if source.health.recover(self._monotonic_ns()):
-            source.recovered()
-            self._tell("collector_recovered", source, f"{source.name} answers again")
+        collector.rest_after(began_ns, self._monotonic_ns())
+        if collector.health.recover(self._monotonic_ns()):
+            collector.recovered()
+            self._tell("collector_recovered", collector, f"{collector.name} answers again")
         for state, _ in measured:
-            state.set_figures(self._figures(source, state.device_id))
-            self._find_extra(source, state)
+            state.set_figures(self.figures(collector, state.device_id))
+            self._find_extra(collector, state)
         return measured
 
-    def _covers(self, device: int) -> bool:
+    def covers(self, device: int) -> bool:
+        """Return whether a device is one of those that the session measures."""
         return self._devices is None or device == HOST_DEVICE or device in self._devices
 
-    def _find_extra(self, source: Source, state: DeviceState) -> None:
-        """Ask backend and driver for what they know besides, at most once a second; the backend for what costs next to
-        nothing each time."""
+    def _find_extra(self, collector: Collector, state: DeviceState) -> None:
+        """Ask backend and driver for their further figures, at most once a second.
+
+        The backend is asked each time for those that cost next to nothing.
+        """
         now_ns = self._monotonic_ns()
-        found: dict[str, Any] = {}
-        if source.glance is not None:
-            found.update(self._besides(source, source, partial(source.glance, state.device_id)))
+        details: dict[str, Any] = {"slow_readings": collector.slow_readings} if collector.slow_readings else {}
+        if collector.glance is not None:
+            details.update(self._besides(collector, collector, partial(collector.glance, state.device_id)))
         if state.extra_at_ns is not None and now_ns - state.extra_at_ns < _EXTRA_PERIOD_NS:
-            state.extra.update(found)
+            state.extra.update(details)
             return
         state.extra_at_ns = now_ns
         if state.seen_by is not None:
             driver, identity = state.seen_by
             if driver.extra is not None:
-                found.update(self._besides(driver, source, partial(driver.extra, identity)))
-        if source.extra is not None:
-            found.update(self._besides(source, source, partial(source.extra, state.device_id)))
-        state.extra = found
+                details.update(self._besides(driver, collector, partial(driver.extra, identity)))
+            if driver.activity is not None:
+                told, work = f"what {driver.name} knows of a device's work", partial(driver.activity, identity)
+                details.update(self._ask(driver.activity_health, collector, told, work) or {})
+        if collector.extra is not None:
+            details.update(self._besides(collector, collector, partial(collector.extra, state.device_id)))
+        details.update(state.categories)
+        state.extra = details
 
     def _besides(
-        self, asked: Source | Driver, source: Source, question: Callable[[], dict[str, Any]]
+        self, asked: Collector | Driver, collector: Collector, question: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        return self._ask(asked.extra_health, source, f"what {asked.name} knows besides", question) or {}
+        return self._ask(asked.extra_health, collector, f"what {asked.name} knows besides", question) or {}
 
-    def _figures(self, source: Source, device: int) -> DeviceCounters:
-        """The device as its driver sees it, and where no driver does, as the framework does."""
-        backend = source.backend
+    def figures(self, collector: Collector, device: int) -> DeviceCounters:
+        """Return the device's figures as its driver has them or, if no driver does, as the framework has them."""
+        backend = collector.backend
 
         def framework() -> tuple[DeviceCounters, DeviceIdentity | None]:
             return backend.device(device), backend.identity(device) if self._drivers else None
 
-        known = self._ask(source.figures_health, source, f"{source.name}'s view of its devices", framework)
-        own, identity = known or (DeviceCounters(), None)
+        views = self._ask(collector.figures_health, collector, f"{collector.name}'s view of its devices", framework)
+        own, identity = views or (DeviceCounters(), None)
         if identity is not None:
             for driver in self._drivers:
-                seen = self._ask_driver(driver, source, identity)
-                if seen is not None:
-                    source.state(device).seen_by = driver, identity
+                seen = self._ask_driver(driver, collector, identity)
+                if seen is not None and self._is_same(driver, collector, seen, own):
+                    collector.state(device).seen_by = driver, identity
                     return DeviceCounters(*(a if a is not None else b for a, b in zip(seen, own, strict=True)))
-        source.state(device).seen_by = None
+        collector.state(device).seen_by = None
         return own
 
-    def _ask_driver(self, driver: Driver, source: Source, identity: DeviceIdentity) -> DeviceCounters | None:
-        """The same as `_ask`, of one device; what is wrong with several devices for one reason is said once."""
+    def _is_same(self, driver: Driver, collector: Collector, seen: DeviceCounters, own: DeviceCounters) -> bool:
+        """Return whether a driver means the same memory as the framework.
+
+        A device that shares the host's memory, or a part of a device, has another total there, and so have all the
+        driver's figures.
+        """
+        if not seen.total_bytes or not own.total_bytes:
+            return True
+        if abs(seen.total_bytes - own.total_bytes) <= _ALIKE_SHARE * max(seen.total_bytes, own.total_bytes):
+            return True
+        text = f"{driver.name} has another total than {collector.name} for a device, and is not asked about it"
+        if text not in driver.said:
+            driver.said.add(text)
+            self._tell("collector_degraded", collector, text)
+        return False
+
+    def _ask_driver(self, driver: Driver, collector: Collector, identity: DeviceIdentity) -> DeviceCounters | None:
+        """Ask as `_ask` does, for one device; one failure of several devices for the same reason is said once."""
         health = driver.health(identity)
         if not health.due(self._monotonic_ns()):
             return None
@@ -225,51 +239,51 @@ class Sources:
             text = f"{driver.name} stopped answering: {one_line(type(error), error)}"
             if health.fail(self._monotonic_ns()) and text not in driver.said:
                 driver.said.add(text)
-                self._tell("collector_degraded", source, text)
+                self._tell("collector_degraded", collector, text)
             return None
         if health.recover(self._monotonic_ns()) and not any(other.down for other in driver.healths.values()):
             driver.said.clear()
-            self._tell("collector_recovered", source, f"{driver.name} answers again")
+            self._tell("collector_recovered", collector, f"{driver.name} answers again")
         return seen
 
-    def _ask(self, health: Health, source: Source, name: str, question: Callable[[], T]) -> T | None:
-        """The answer, or None where it raises or is not to be asked now."""
+    def _ask(self, health: CollectorHealth, collector: Collector, name: str, question: Callable[[], T]) -> T | None:
+        """Return the answer, or None if it raises or is not to be asked now."""
         if not health.due(self._monotonic_ns()):
             return None
         try:
             answer = question()
         except Exception as error:
-            self._down(health, source, name, error)
+            self._down(health, collector, name, error)
             return None
         if health.recover(self._monotonic_ns()):
-            self._tell("collector_recovered", source, f"{name} answers again")
+            self._tell("collector_recovered", collector, f"{name} answers again")
         return answer
 
-    def _source_failed(self, source: Source, error: Exception) -> None:
-        self._down(source.health, source, source.name, error)
+    def _collector_failed(self, collector: Collector, error: Exception) -> None:
+        self._down(collector.health, collector, collector.name, error)
 
-    def _down(self, health: Health, source: Source, name: str, error: Exception) -> None:
+    def _down(self, health: CollectorHealth, collector: Collector, name: str, error: Exception) -> None:
         if health.fail(self._monotonic_ns()):
-            self._tell("collector_degraded", source, f"{name} stopped answering: {one_line(type(error), error)}")
+            self._tell("collector_degraded", collector, f"{name} stopped answering: {one_line(type(error), error)}")
 
-    def _tell(self, event_type: str, source: Source, text: str) -> None:
-        """Whatever goes wrong in telling must not keep the source from being marked."""
+    def _tell(self, event_type: str, collector: Collector, text: str) -> None:
+        """Report an event of a collector. A failure to report must not keep the collector from being marked."""
         try:
-            self._event(event_type, source, text)
+            self._event(event_type, collector, text)
         except Exception as error:
-            logger.debug("%s could not be told: %s", event_type, type(error).__name__)
+            logger.debug("%s could not be reported: %s", event_type, type(error).__name__)
 
     def close(self) -> None:
-        """Let go of what the backends hold open, and of whom events are told: phases may outlive their session."""
+        """Let go of all that the backends hold open, and of the listener: phases may outlive their session."""
         self._event = _nobody
-        if self._snapshots is not None:
-            self._snapshots.end()
-        for source in self._all:
+        if self.snapshots is not None:
+            self.snapshots.end()
+        for collector in self.all:
             with contextlib.suppress(Exception):
-                getattr(source.backend, "close", int)()
+                getattr(collector.backend, "close", int)()
 
 
-def _nobody(_event_type: str, _source: Source, _text: str) -> None:
+def _nobody(_event_type: str, _collector: Collector, _text: str) -> None:
     pass
 
 
@@ -280,3 +294,30 @@ def _is_ready(backend: Backend) -> bool:
         if is_from_signal_handler(error):
             raise
         return False
+
+
+def _awaited_by(pending: Sequence[Collector]) -> Awaited | None:
+    """Return what has to change before one of these backends can be ready, as it is now; None if one does not say."""
+    modules, variables = len(sys.modules), []
+    for collector in pending:
+        try:
+            named: Sequence[Variable] | None = getattr(collector.backend, "awaited", _nobody_knows)()
+        except Exception as error:
+            if is_from_signal_handler(error):
+                raise
+            named = None
+        if named is None:
+            return None
+        variables += [(namespace, name, namespace.get(name)) for namespace, name in named]
+    return modules, tuple(variables)
+
+
+def _is_still(awaited: Awaited | None) -> bool:
+    if awaited is None:
+        return False
+    modules, variables = awaited
+    return modules == len(sys.modules) and all(namespace.get(name) is value for namespace, name, value in variables)
+
+
+def _nobody_knows() -> None:
+    return None

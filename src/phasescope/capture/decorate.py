@@ -7,28 +7,28 @@ import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phasescope._log import log_once
-from phasescope.capture import compiled, phases
+from phasescope.capture import compiled, phase_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
-    from phasescope.capture.attributes import Scalar
+    from phasescope.capture.phase import phase
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-def decorate(function: F, name: str, attributes: dict[str, Scalar] | None) -> F:
-    """The function, each call of it a phase. What can not be decorated comes back as it is, with one log line."""
+def decorate(function: F, make_scope: Callable[[], phase]) -> F:
+    """Make each call of the function a phase.
 
-    def fresh() -> phases.phase:
-        return phases.PreparedPhase(name, attributes)
+    Anything that cannot be decorated is returned as it is, with one log line.
+    """
 
     if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(decorate(function.__func__, name, attributes))
+        return type(function)(decorate(function.__func__, make_scope))
     if isinstance(function, type) or not callable(function):
         log_once("decorate", "phase() decorates functions; %s is left as it is", type(function).__name__)
         return function
-    return functools.update_wrapper(_wrapper_for(function)(function, fresh), function)  # type: ignore[return-value]
+    return functools.update_wrapper(_wrapper_for(function)(function, make_scope), function)  # type: ignore[return-value]
 
 
 def _wrapper_for(function: Callable[..., Any]) -> Callable[..., Callable[..., Any]]:
@@ -43,19 +43,19 @@ def _wrapper_for(function: Callable[..., Any]) -> Callable[..., Callable[..., An
     return _function
 
 
-def _function(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
+def _function(function: Callable[..., Any], make_scope: Callable[[], phase]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with fresh():
+        with make_scope():
             return function(*args, **kwargs)
 
     return wrapper
 
 
-def _coroutine(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
+def _coroutine(function: Callable[..., Any], make_scope: Callable[[], phase]) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         coroutine = function(*args, **kwargs)
-        del args, kwargs  # the function may want to let go of what it was given
-        with fresh():
+        del args, kwargs  # the function may want to let go of its arguments
+        with make_scope():
             return await coroutine
 
     return wrapper
@@ -68,40 +68,43 @@ class _Suspended:
     """
 
     @compiled.seen_as(compiled.suspend)
-    def __init__(self, scope: phases.phase) -> None:
+    def __init__(self, scope: phase) -> None:
         self._scope = scope
-        self._outer = phases._get_current()
+        self._outer = phase_context.get_current()
         scope.__enter__()
-        self._inner = phases._get_current()
+        self._inner = phase_context.get_current()
 
     @compiled.seen_as(compiled.nothing)
     def resume(self) -> None:
-        if self._is_open():  # asked first: at the interpreter's end the module may be gone
-            self._outer = phases._get_current()
-            phases._set_current(self._inner)
+        if self._is_open():  # asked first: at the interpreter's end the module may be unloaded
+            self._outer = phase_context.get_current()
+            phase_context.set_current(self._inner)
 
     @compiled.seen_as(compiled.nothing)
     def suspend(self) -> None:
         if self._is_open():
-            self._inner = phases._get_current()
-            phases._set_current(self._outer)
+            self._inner = phase_context.get_current()
+            phase_context.set_current(self._outer)
 
     @compiled.seen_as(compiled.nothing)
     def end(self, error: BaseException | None) -> None:
         if self._is_open():
             self._scope.__exit__(None if error is None else type(error), error, None)
-            phases._set_current(self._outer)
+            phase_context.set_current(self._outer)
 
     def _is_open(self) -> bool:
-        """Without a session, or after it ended, the generator simply runs in its consumer's context."""
-        return self._scope._open and self._scope._recorder is phases._recorder
+        """Return whether its phase is open.
+
+        Without a session, or after it ended, the generator runs in its consumer's context.
+        """
+        return self._scope.is_open and self._scope.event_writer is phase_context.event_writer
 
 
-def _generator(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
+def _generator(function: Callable[..., Any], make_scope: Callable[[], phase]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = function(*args, **kwargs)
-        del args, kwargs  # the generator may want to let go of what it was given
-        span = _Suspended(fresh())
+        del args, kwargs  # the generator may want to let go of its arguments
+        span = _Suspended(make_scope())
         step, box = generator.send, [None]
         try:
             while True:
@@ -129,11 +132,11 @@ def _generator(function: Callable[..., Any], fresh: Callable[[], phases.phase]) 
     return wrapper
 
 
-def _async_generator(function: Callable[..., Any], fresh: Callable[[], phases.phase]) -> Callable[..., Any]:
+def _async_generator(function: Callable[..., Any], make_scope: Callable[[], phase]) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = function(*args, **kwargs)
         del args, kwargs
-        span = _Suspended(fresh())
+        span = _Suspended(make_scope())
         step, box = generator.asend, [None]
         try:
             while True:

@@ -1,4 +1,4 @@
-"""Where every event of a session gets its order and is written: one lock, one ring.
+"""The place where every event of a session gets its order and is written: one lock, one ring.
 
 Everything here runs inside the training, most of it at every phase boundary, so calls are few and nothing is looked up
 twice. The lock is reentrant and guarded by `_state`: a signal handler or the garbage collector may close a phase while
@@ -14,17 +14,20 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from phasescope import _native
 from phasescope.capture.collector import ALLOCATED_UNKNOWN
 from phasescope.capture.exception_info import is_from_signal_handler
-from phasescope.wire import codec, ring
+from phasescope.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from phasescope.backends.protocol import AllocatorCounters
     from phasescope.capture.collector import DeviceState
-    from phasescope.capture.collectors import Sources
-    from phasescope.capture.phases import phase
+    from phasescope.capture.collectors import Collectors
+    from phasescope.capture.phase_paths import Path
+    from phasescope.capture.scope import PhaseScope
+    from phasescope.wire.ring import RingWriter
 
 _FREE, _BUSY, _CLOSED = range(3)
 _MAX_DEFERRED = 1000
@@ -32,7 +35,28 @@ _CLOCK_JUMP_NS = 10_000_000
 """By less than this the wall clock is not followed: a thread that had to wait would look like a jump."""
 
 
-class Recorder:
+if TYPE_CHECKING or not _native.has_phases:
+
+    class _Slots:
+        __slots__ = (
+            "_sequence",
+            "_state",
+            "asked",
+            "collectors",
+            "now",
+            "offset_ns",
+            "open",
+            "ring",
+            "watch",
+            "watch_left",
+            "watch_path",
+        )
+
+else:
+    _Slots = _native.core.WriterSlots
+
+
+class EventWriter(_Slots):
     """Writes events into the ring. Times are monotonic ns; `offset_ns` turns them into wall-clock time.
 
     Methods may raise only what a caller inside the package catches: callers facing the training guard every call.
@@ -42,38 +66,45 @@ class Recorder:
         "_append",
         "_deferred",
         "_flushing",
-        "_sequence",
-        "_state",
         "_wall_ns",
         "dropped",
         "irregular",
         "lock",
-        "now",
-        "offset_ns",
-        "open",
         "report_exceptions",
         "reported",
-        "ring",
-        "sources",
+        "seen_to_be_over",
     )
 
-    sources: Sources
+    collectors: Collectors
+    now: Callable[[], int]
+    offset_ns: int
+    open: dict[PhaseScope, None]
+    ring: RingWriter
+    watch: Callable[[PhaseScope], None] | None  # called at ends of phases, in their thread, once they are written
+    watch_path: Path | None  # of phases of this path alone, when `watch_left` of them have ended; None: of all
+    watch_left: int
+    asked: Callable[[PhaseScope], None] | None  # called at the ends of all phases, after `watch`
+    _sequence: int
+    _state: int
 
-    def __init__(self, writer: ring.RingWriter, now: Callable[[], int], wall_ns: Callable[[], int]) -> None:
-        self.ring = writer
+    def __init__(self, ring_writer: RingWriter, now: Callable[[], int], wall_ns: Callable[[], int]) -> None:
+        self.ring = ring_writer
         self.now = now
         self.offset_ns = wall_ns() - now()
-        self.open: dict[phase, None] = {}
+        self.open = {}
         self.dropped = 0
         self.irregular = 0
         self.report_exceptions: tuple[type[BaseException], ...] = ()
         self.reported: dict[tuple[int, int], tuple[int, int]] = {}
+        self.seen_to_be_over: set[PhaseScope] = set()  # the sampler has ended them; their own exits are to come
         self.lock = threading.RLock()
-        self._append = writer.append
+        self._append = ring_writer.append
         self._deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._flushing = False
         self._sequence = 0
         self._state = _FREE
+        self.watch = self.watch_path = self.asked = None
+        self.watch_left = 0
         self._wall_ns = wall_ns
 
     @property
@@ -81,14 +112,21 @@ class Recorder:
         """Whether nothing can be written any more."""
         return self._state == _CLOSED
 
+    @property
+    def sequence(self) -> int:
+        """The number of the latest event; 0 before the first."""
+        return self._sequence
+
     def enter(
         self,
-        scope: phase,
+        scope: PhaseScope,
         now_ns: int,
         counters: AllocatorCounters,
         encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
     ) -> None:
         """Write a phase's `phase_enter`."""
+        measures = scope.device_state.measures
+        mark = None if measures is None or self._state == _CLOSED else measures.mark()
         with self.lock:
             if self._state:
                 self._not_now(self.enter, (scope, now_ns, counters))
@@ -97,15 +135,18 @@ class Recorder:
                 return
             try:
                 self._state = _BUSY
-                device = scope._device
+                device = scope.device_state
+                counts: dict[str, int] | None = None
+                if len(counters) == 5:
+                    counts = counters[4]
+                    counters = counters[:4]
                 allocated, reserved, active, inactive = counters
                 last = device.last_allocated
                 device.last_allocated = allocated
-                self._sequence = scope._sequence = sequence = self._sequence + 1
-                parent = scope._parent
-                measures = device.measures
+                self._sequence = scope.enter_sequence = sequence = self._sequence + 1
+                parent = scope.parent_scope
                 if measures is not None:
-                    measures.enter(scope, allocated, not self.open)
+                    measures.enter(scope, allocated, not self.open, mark)
                 fields = (
                     "phase_enter",
                     now_ns + self.offset_ns,
@@ -116,13 +157,13 @@ class Recorder:
                     inactive,
                     allocated - last if last >= 0 else 0,
                     None,
-                    None,
+                    counts,
                     sequence,
                     None,
-                    parent._sequence if parent is not None else None,
-                    scope._thread.encoded,
-                    scope._path.encoded,
-                    scope._attributes,
+                    parent.enter_sequence if parent is not None else None,
+                    scope.entering_thread.encoded,
+                    scope.phase_path.encoded,
+                    scope.phase_attributes,
                 )
                 append = self._append
                 try:
@@ -137,7 +178,7 @@ class Recorder:
 
     def exit(
         self,
-        scope: phase,
+        scope: PhaseScope,
         now_ns: int,
         counters: AllocatorCounters,
         status: str,
@@ -147,6 +188,8 @@ class Recorder:
         encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
     ) -> None:
         """Write a phase's `phase_exit`, unless another thread was quicker to."""
+        measures = scope.device_state.measures
+        mark = None if measures is None or self._state == _CLOSED else measures.mark()
         with self.lock:
             if self._state:
                 self._not_now(self.exit, (scope, now_ns, counters, status, error_type, note, extra))
@@ -155,13 +198,16 @@ class Recorder:
                 return
             try:
                 self._state = _BUSY
-                device = scope._device
+                device = scope.device_state
+                if len(counters) == 5:
+                    extra = {**(extra or {}), **counters[4]}
+                    counters = counters[:4]
                 allocated, reserved, active, inactive = counters
                 last = device.last_allocated
                 device.last_allocated = allocated
                 self._sequence = sequence = self._sequence + 1
-                parent = scope._parent
-                measures = device.measures
+                parent = scope.parent_scope
+                unknown = (device.mask | scope.mask_on_entry) & ALLOCATED_UNKNOWN
                 fields = (
                     "phase_exit",
                     now_ns + self.offset_ns,
@@ -174,16 +220,16 @@ class Recorder:
                     note,
                     extra,
                     sequence,
-                    scope._sequence,
-                    parent._sequence if parent is not None else None,
-                    scope._thread.encoded,
-                    scope._path.encoded,
-                    scope._attributes,
-                    now_ns - scope._entered_ns,
+                    scope.enter_sequence,
+                    parent.enter_sequence if parent is not None else None,
+                    scope.entering_thread.encoded,
+                    scope.phase_path.encoded,
+                    scope.phase_attributes,
+                    now_ns - scope.entered_ns,
                     status,
                     error_type,
-                    None if (device.mask | scope._mask) & ALLOCATED_UNKNOWN else allocated - scope._allocated,
-                    None if measures is None else measures.exit(scope, allocated),
+                    None if unknown else allocated - scope.allocated_on_entry,
+                    None if measures is None else measures.exit(scope, allocated, mark),
                 )
                 append = self._append
                 try:
@@ -201,11 +247,11 @@ class Recorder:
         event_type: str,
         device: DeviceState,
         counters: AllocatorCounters | None,
-        scope: phase | None = None,
+        scope: PhaseScope | None = None,
         context: str | None = None,
         extra: dict[str, Any] | None = None,
     ) -> None:
-        """Write any other event about a device; `counters` None where they were not measured for it."""
+        """Write any other event about a device; `counters` None if they were not measured for it."""
         with self.lock:
             if self._state:
                 self._not_now(self.note, (event_type, device, counters, scope, context, extra))
@@ -218,12 +264,35 @@ class Recorder:
                 if self._deferred:
                     self._write_deferred()
 
+    def sample(
+        self,
+        device: DeviceState,
+        counters: AllocatorCounters,
+        innermost: Callable[[], PhaseScope | None],
+        extra: dict[str, Any],
+    ) -> PhaseScope | None:
+        """Write a `sample` of a device, and return the phase that it names, by `innermost`: none begins or
+        ends between asking for it and writing."""
+        with self.lock:
+            if self._state:
+                self._not_now(self.note, ("sample", device, counters, innermost(), None, extra))
+                return None
+            try:
+                self._state = _BUSY
+                scope = innermost()
+                self._write_note("sample", device, counters, scope, None, extra)
+                return scope
+            finally:
+                self._state = _FREE
+                if self._deferred:
+                    self._write_deferred()
+
     def _write_note(
         self,
         event_type: str,
         device: DeviceState,
         counters: AllocatorCounters | None,
-        scope: phase | None,
+        scope: PhaseScope | None,
         context: str | None,
         extra: dict[str, Any] | None,
     ) -> None:
@@ -235,19 +304,22 @@ class Recorder:
             if device.last_allocated >= 0:
                 change = counters[0] - device.last_allocated
             device.last_allocated = counters[0]
+        if len(counters) == 5:
+            extra = {**(extra or {}), **counters[4]}
+            counters = counters[:4]
         time_ns = self.now() + self.offset_ns
         fields: tuple[Any, ...] = (event_type, time_ns, encoded, *counters, change, context, extra)
-        if scope is not None and scope._sequence:
-            parent = scope._parent
-            fields += (scope._sequence, None, parent._sequence if parent is not None else None)
-            fields += (scope._thread.encoded, scope._path.encoded, scope._attributes)
+        if scope is not None and scope.enter_sequence:
+            parent = scope.parent_scope
+            fields += (scope.enter_sequence, None, parent.enter_sequence if parent is not None else None)
+            fields += (scope.entering_thread.encoded, scope.phase_path.encoded, scope.phase_attributes)
         try:
             self._append(codec.encode(fields))
         except Exception as error:
             self._write_shortened(fields, error)
 
     def _write_shortened(self, fields: tuple[Any, ...], error: Exception) -> None:
-        """An event that has no place as it is: without what the user gave it, and if that fails too, not at all."""
+        """Write an event that does not fit as it is without the user's data; if that fails too, count it as dropped."""
         if is_from_signal_handler(error):
             raise error
         try:
@@ -278,9 +350,12 @@ class Recorder:
             self._flushing = False
 
     def beat(self) -> None:
-        """Tell readers that this session is alive, and follow the wall clock where it jumps."""
+        """Tell readers that this session is alive, and follow the wall clock if it jumps."""
         with self.lock:
-            if self._state == _FREE:
+            if self._state != _FREE:
+                return
+            try:
+                self._state = _BUSY
                 before = self.now()
                 wall_ns = self._wall_ns()
                 after = self.now()
@@ -289,6 +364,10 @@ class Recorder:
                 if after - before < _CLOCK_JUMP_NS < abs(offset_ns - self.offset_ns):
                     self.offset_ns = offset_ns
                 self.ring.beat(wall_ns, self.dropped)
+            finally:
+                self._state = _FREE
+                if self._deferred:
+                    self._write_deferred()
 
     def close(self, then: Callable[[], None]) -> None:
         """Write nothing any more, and call `then` once. Where this call interrupts a write of its own thread, both
@@ -304,6 +383,7 @@ class Recorder:
                 then()
 
     def abandon_in_child(self) -> None:
-        """In a forked child: never write, whatever another thread of the parent was doing with the lock."""
+        """In a forked child, never write, whatever another thread of the parent was doing with the lock."""
         self.lock = threading.RLock()
+        self.watch = self.asked = None
         self._state = _CLOSED

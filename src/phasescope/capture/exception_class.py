@@ -1,4 +1,4 @@
-"""Ask an exception what it is without running the user's code.
+"""The class, text and links of an exception, read without running the user's code.
 
 Only its class and a text that it was made with are looked at: `str()` of an exception may run the user's code, or wait
 for a device. For the same reason attributes are read through the base class's own descriptors: a property of the
@@ -32,29 +32,31 @@ _members_of = None if _Group is None else _Group.__dict__["exceptions"].__get__
 
 
 def bases(exc_type: object) -> tuple[type, ...]:
-    """The class and those it derives from; none where it is no class."""
+    """Return the class and those it derives from; none if it is not a class."""
     return _bases_of(exc_type) if isinstance(exc_type, type) else ()
 
 
 def name_of(cls: type) -> str:
-    """The class's own name."""
+    """Return the class's own name."""
     return str(_name_of(cls))
 
 
 def package_of(cls: type) -> str:
-    """The top-level package that the class is from; empty where it does not say."""
+    """Return the top-level package that the class is from; empty if it does not say."""
     module = _module_of(cls)
     return module.partition(".")[0] if type(module) is str else ""
 
 
 def class_name(exc_type: object) -> str:
-    """The class's own name, also where a caller of `__exit__` gave something else."""
+    """Return the class's own name, also if a caller of `__exit__` gave something else."""
     return name_of(exc_type if isinstance(exc_type, type) else type(exc_type))
 
 
 def text_of(exc: BaseException | None) -> str:
-    """The text that the exception was made with, if it was made with one. TensorFlow's keep it in `_message`, and a
-    failed command its code."""
+    """Return the text that the exception was made with, if it was made with one.
+
+    TensorFlow's exceptions keep it in `_message`, and a failed command its code.
+    """
     if BaseException not in bases(type(exc)):
         return ""
     attributes = _attributes_of(exc)
@@ -67,32 +69,32 @@ def text_of(exc: BaseException | None) -> str:
 
 
 def traceback_of(exc: BaseException | None) -> TracebackType | None:
-    """Its way from the frame that it was last seen in to where it was raised."""
+    """Return its way from the frame that it was last seen in to the one that raised it."""
     return _traceback_of(exc) if BaseException in bases(type(exc)) else None
 
 
 def linked(exc: BaseException | None, is_end: bool = False) -> Iterator[tuple[str, BaseException]]:
-    """What the exception was raised from, what was being handled when it was raised, and the members of a group, the
-    nearest first, each with how it is linked: `from`, `while handling`, `of`.
+    """Yield the exceptions linked with it, the nearest first, each with the link: `from`, `while handling`, `of`.
 
-    As Python shows them: what `from` names hides what was handled. Such a chain may lead back to itself. What had been
-    handled before the phase began that the exception leaves now is not in it: a training may go on for hours within an
-    `except`. Where the exception ends the program (`is_end`), all was handled inside of that.
+    These are the exception that it was raised from, the one being handled when it was raised, and the members of a
+    group, as Python shows them: `from` hides the handled one. Such a chain may lead back to itself. An exception
+    handled before the phase began that this one leaves now is not among them: a training may go on for hours within an
+    `except`. If the exception ends the program (`is_end`), all was handled inside it.
     """
     waiting = _nearest(exc)
     if not waiting:  # of nearly all; their frames need not be looked at
         return
     seen, frames = {id(exc)}, _frames(traceback_of(exc))
     while waiting and len(seen) <= _MAX_LINKED:
-        how, found = waiting.pop(0)
-        if id(found) in seen:
+        how, linked_with = waiting.pop(0)
+        if id(linked_with) in seen:
             continue
-        if how == "while handling" and not is_end and not _is_within(found, traceback_of(exc), frames):
+        if how == "while handling" and not is_end and not _is_within(linked_with, traceback_of(exc), frames):
             continue
-        seen.add(id(found))
-        frames |= _frames(traceback_of(found))
-        yield how, found
-        waiting += _nearest(found)
+        seen.add(id(linked_with))
+        frames |= _frames(traceback_of(linked_with))
+        yield how, linked_with
+        waiting += _nearest(linked_with)
 
 
 def _nearest(exc: BaseException | None) -> list[tuple[str, BaseException]]:
@@ -100,27 +102,27 @@ def _nearest(exc: BaseException | None) -> list[tuple[str, BaseException]]:
     if BaseException not in classes:
         return []
     members = _members_of(exc)[:_MAX_IN_GROUP] if _members_of is not None and _Group in classes else ()
-    found = [("of", member) for member in members]
+    linked_with = [("of", member) for member in members]
     cause, context = _cause_of(exc), _context_of(exc)
     if cause is not None:
-        found.append(("from", cause))
+        linked_with.append(("from", cause))
     elif context is not None and not _suppresses_context(exc):
-        found.append(("while handling", context))
-    return found
+        linked_with.append(("while handling", context))
+    return linked_with
 
 
 def _frames(trace: TracebackType | None) -> set[int]:
-    found: set[int] = set()
-    while trace is not None and len(found) < _MAX_FRAMES:
-        found.add(id(trace.tb_frame))
+    frames_seen: set[int] = set()
+    while trace is not None and len(frames_seen) < _MAX_FRAMES:
+        frames_seen.add(id(trace.tb_frame))
         trace = trace.tb_next
-    return found
+    return frames_seen
 
 
 def _is_within(handled: BaseException, trace: TracebackType | None, frames: set[int]) -> bool:
-    """Whether what was handled had come to its handler inside of the phase that is left now.
+    """Return whether the exception being handled had come to its handler inside the phase that is left now.
 
-    The outermost frame of `trace` is the one that the phase is in, and the line that it is at is that of its `with`.
+    The outermost frame of `trace` is the one that the phase is in, and its line is that of the phase's `with`.
     """
     way = traceback_of(handled)
     if way is None or trace is None:

@@ -1,13 +1,15 @@
-"""What an exception that leaves a phase says: out of memory, a loop's normal end, or just an error.
+"""The meaning of an exception that leaves a phase: out of memory, a loop's normal end, or just an error.
 
 It is asked as `raised` does it, so that none of the user's code runs.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from phasescope.capture import own_frames
 from phasescope.capture.exception_class import (
     bases,
     class_name,
@@ -16,6 +18,7 @@ from phasescope.capture.exception_class import (
     traceback_of,
 )
 from phasescope.capture.memory_errors import Shortage, is_out_of_memory, whose_memory
+from phasescope.capture.oom_message import requested_bytes
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -39,6 +42,9 @@ __all__ = [
 _CONTROL_FLOW = (GeneratorExit, StopIteration, StopAsyncIteration)
 
 _MAX_TEXT = 300
+_MAX_READ = 4000
+_RULED = re.compile(r"[=\-]{20,}")
+_FIRST_TO_FAIL = "Root Cause (first observed failure):"
 _MAX_TRACE = 1000
 _LARGEST_EXIT_CODE = 2**31
 
@@ -46,16 +52,22 @@ _code_of = SystemExit.__dict__["code"].__get__
 
 
 def is_control_flow(exc_type: type[BaseException]) -> bool:
-    """Whether it only ends an iteration: no error of the phase that it passes through."""
+    """Return whether it only ends an iteration: not an error of the phase that it passes through."""
     return any(cls in _CONTROL_FLOW for cls in bases(exc_type))
 
 
 def shortage_in(exc_type: type[BaseException], exc: BaseException | None, is_end: bool = False) -> Shortage | None:
-    """What of this exception and of those that it is linked with says that memory ran out; None: none of them."""
-    if is_out_of_memory(exc_type, exc):
-        return Shortage(exc_type, exc)
-    behind = (each for _, each in linked(exc, is_end))
-    return next((Shortage(type(each), each) for each in behind if is_out_of_memory(type(each), each)), None)
+    """Return the exception, of this one and those linked with it, that says that memory ran out; None if none does.
+
+    Of several it is the outermost, unless only one behind it says how much was asked for: frameworks raise their own
+    advice from torch's error.
+    """
+    found = [Shortage(exc_type, exc)] if is_out_of_memory(exc_type, exc) else []
+    if found and requested_bytes(text_of(exc)) is not None:
+        return found[0]
+    found += [Shortage(type(each), each) for _, each in linked(exc, is_end) if is_out_of_memory(type(each), each)]
+    with_size = (each for each in found if requested_bytes(text_of(each.exc)) is not None)
+    return next(with_size, found[0] if found else None)
 
 
 def told_at_exit(
@@ -65,28 +77,30 @@ def told_at_exit(
     leaves_all: bool,
     is_end: bool = False,
 ) -> dict[str, Any] | None:
-    """What the exit of a phase says of the exception that it ends with, beside its class; None where that is nothing.
+    """Return the details of the exception that a phase ends with, for its exit, beside the class.
 
-    The outermost phase's has the words: `leaves_all`. Further in it may still be caught, thousands of times.
+    Empty if there are none.
+
+    The outermost phase's exit has the words: `leaves_all`. Further in it may still be caught, thousands of times.
     """
-    told: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     if shortage is not None and shortage.exc is not exc:
-        told["raised_from"] = class_name(shortage.exc_type)
+        details["raised_from"] = class_name(shortage.exc_type)
     if leaves_all:
-        told["error"] = with_causes(exc_type, exc, is_end)
+        details["error"] = with_causes(exc_type, exc, is_end)
         if SystemExit in bases(exc_type):
-            told["exit_code"] = _exit_code(exc)
-    return told or None
+            details["exit_code"] = _exit_code(exc)
+    return details or None
 
 
 def with_causes(exc_type: type[BaseException], exc: BaseException | None, is_end: bool = False) -> str:
-    """Class and text on one line, and behind it the same of those that it is linked with, for a person."""
+    """Return class and text on one line, and behind it the same of those that it is linked with, for a person."""
     behind = (f", {how} {one_line(type(each), each)}" for how, each in linked(exc, is_end))
     return (one_line(exc_type, exc) + "".join(behind))[: 2 * _MAX_TEXT]
 
 
 def _exit_code(exc: BaseException | None) -> int:
-    """As the interpreter makes it of what `sys.exit` was given: a text is printed, and the code is 1."""
+    """Return the exit code as the interpreter makes it of `sys.exit`'s argument: for a text, which is printed, 1."""
     code = _code_of(exc) if SystemExit in bases(type(exc)) else None
     if code is None:
         return 0
@@ -94,29 +108,36 @@ def _exit_code(exc: BaseException | None) -> int:
 
 
 def one_line(exc_type: type[BaseException], exc: BaseException | None) -> str:
-    """Class and text on one line, for a person."""
-    text = " ".join(text_of(exc)[:_MAX_TEXT].split()).encode("utf-8", "replace").decode()
+    """Return class and text on one line, for a person."""
+    text = " ".join(_essence(text_of(exc)).split())[:_MAX_TEXT].encode("utf-8", "replace").decode()
     return f"{class_name(exc_type)}: {text}" if text else class_name(exc_type)
 
 
-def fingerprint(exc: BaseException | None, depth: int | None = None) -> tuple[int, int]:
-    """How long the exception's way was from where it was raised, and a hash of it or of its first `depth` steps.
+def _essence(text: str) -> str:
+    """Return the text without ruled lines, and of torchrun's report of its processes the one that failed first."""
+    text = text[:_MAX_READ]
+    return _RULED.sub("", text.partition(_FIRST_TO_FAIL)[2] or text)
 
-    An exception must not be kept, nor marked, only to know it again further out; its address alone may be another's
-    by then.
+
+def fingerprint(exc: BaseException | None, depth: int | None = None) -> tuple[int, int]:
+    """Return how long the exception's way was, and a hash of it or of its first `depth` steps.
+
+    An exception must not be kept, nor marked, only to recognise it further out; its address alone may be another's by
+    then. Our own functions are no part of the way: they step out of the traceback as it passes them.
     """
     way: deque[tuple[int, int]] = deque(maxlen=_MAX_TRACE if depth is None else depth)
     trace = traceback_of(exc)
     while trace is not None:
-        way.append((id(trace.tb_frame.f_code), trace.tb_lasti))
+        if not own_frames.is_ours(trace.tb_frame):
+            way.append((id(trace.tb_frame.f_code), trace.tb_lasti))
         trace = trace.tb_next
     return len(way), hash(tuple(way))
 
 
 def is_from_signal_handler(error: BaseException) -> bool:
-    """Whether the exception is the training's own, raised by a signal handler that ran between two steps of ours.
+    """Return whether the exception is the training's own, raised by a signal handler between two steps of ours.
 
-    Such a handler is given the frame that it interrupts, which is what tells it from a function that we called.
+    Such a handler is given the frame that it interrupts; a function that we called is not.
     """
     trace: TracebackType | None = traceback_of(error)
     while trace is not None:
@@ -128,5 +149,5 @@ def is_from_signal_handler(error: BaseException) -> bool:
 
 
 def _is_or_holds(value: object, frame: FrameType) -> bool:
-    """A handler may take what it is given as `*arguments`."""
+    """Return whether a handler's argument is the frame, or holds it: it may take its arguments as `*arguments`."""
     return value is frame or (type(value) is tuple and any(item is frame for item in value))

@@ -1,7 +1,7 @@
-"""What a session may be asked to do at boundaries beyond the counters: exact peaks, the time on the device, and labels.
+"""Measurements at boundaries beyond the counters, on request: exact peaks, the time on the device, and labels.
 
-All are off by default. Everything here runs under the recorder's lock, but for `DeviceTimer.resolved`, which is the
-sampler's.
+All are off by default. Everything here runs under the writer's lock, but for the marks in a device's queue, which wait
+while that is full, and for `DeviceTimer.resolved`, which is the sampler's.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from phasescope.capture.exception_info import is_from_signal_handler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from phasescope.capture.oom_snapshots import Labels, Snapshots
-    from phasescope.capture.phases import phase
+    from phasescope.capture.oom_snapshots import Labels, SnapshotFiles
+    from phasescope.capture.scope import PhaseScope
+    from phasescope.capture.sites import Sites
 
 MAX_PENDING = 10_000
 """Phases whose device time is still to come; what a device is further behind by is not waited for."""
@@ -50,7 +51,7 @@ class PeakTrack:
         self._peaks: list[int] = []
 
     def enter(self, allocated: int, alone: bool) -> int:
-        """The mark of a phase that begins. `alone`: no other is open, so nothing earlier matters any more."""
+        """Return the mark of a phase that begins. `alone`: no other is open, so nothing earlier matters any more."""
         self._note(allocated)
         if alone:
             self._marks.clear()
@@ -59,11 +60,15 @@ class PeakTrack:
         return self._now
 
     def exit(self, mark: int, allocated: int) -> int | None:
-        """The peak since `mark`, in bytes; None where it could not be read all the time."""
+        """Return the peak since `mark`, in bytes; None if it could not be read all the time."""
         self._note(allocated)
         if mark <= self._lost:
             return None
         return self._peaks[bisect_left(self._marks, mark)]
+
+    def has_newest(self, mark: int) -> bool:
+        """Return whether no phase has begun since `mark`."""
+        return mark == self._now
 
     def _note(self, allocated: int) -> None:
         if self._down:
@@ -91,7 +96,7 @@ class PeakTrack:
         peaks.append(peak)
 
     def retry(self) -> None:
-        """Ask again: the source answers."""
+        """Ask again: the collector answers."""
         self._down = False
 
 
@@ -107,7 +112,7 @@ class DeviceTimer:
         self.unresolved = 0
 
     def mark(self) -> Any:
-        """A mark in the device's queue, None where it can not be had."""
+        """Return a mark in the device's queue, None if it cannot be had."""
         if self._down:
             return None
         try:
@@ -116,32 +121,40 @@ class DeviceTimer:
             self._fail(error)
             return None
 
-    def ended(self, scope: phase, begin: Any) -> None:
-        """Remember a phase that ended now and began at the mark `begin`."""
-        end = None if begin is None else self.mark()
-        if end is None or len(self._pending) >= MAX_PENDING:
+    def ended(self, scope: PhaseScope, begin: Any, end: Any) -> None:
+        """Remember a phase that lasted from one mark to the other; None if that could not be had."""
+        if begin is None or end is None or len(self._pending) >= MAX_PENDING:
             self.unresolved += 1
         else:
-            self._pending.append((scope._sequence, scope._path.names, begin, end))
+            self._pending.append((scope.enter_sequence, scope.phase_path.names, begin, end))
 
     def resolved(self, session_id: str) -> Iterator[list[dict[str, Any]]]:
-        """What the device is done with by now, in portions: `scope_id`, `path` and `duration_ns` of each phase."""
+        """Yield the phases that the device has finished, in portions: `scope_id`, `path` and `duration_ns` of each."""
         done = self._done(session_id)
         while portion := list(islice(done, _AT_ONCE)):
             yield portion
 
     def _done(self, session_id: str) -> Iterator[dict[str, Any]]:
-        while self._pending:
-            sequence, path, begin, end = self._pending[0]
-            try:
-                elapsed_ms = self._between_ms(begin, end)
-            except Exception as error:
-                self._pending.clear()
-                self._fail(error)
-                return
-            if elapsed_ms is None:  # the queue is worked off in order: the later ones are not done either
-                return
-            self._pending.popleft()
+        """Yield the phases that are done.
+
+        Each queue is worked off in order: behind a mark that is not done yet none of the same queue is.
+        """
+        waiting: set[Any] = set()
+        for _ in range(len(self._pending)):
+            sequence, path, begin, end = entry = self._pending.popleft()
+            queue = getattr(end, "stream", None)
+            elapsed_ms = None
+            if queue not in waiting:
+                try:
+                    elapsed_ms = self._between_ms(begin, end)
+                except Exception as error:
+                    self._pending.clear()
+                    self._fail(error)
+                    return
+            if elapsed_ms is None:
+                waiting.add(queue)
+                self._pending.append(entry)
+                continue
             yield {
                 "scope_id": f"{session_id}:{sequence}",
                 "path": list(path),
@@ -155,51 +168,81 @@ class DeviceTimer:
         log_once("device time", "no device times any more: %s", type(error).__name__)
 
     def retry(self) -> None:
-        """Ask again: the source answers."""
+        """Ask again: the collector answers."""
         self._down = False
 
 
 class Measures:
     """All of it, as far as it is wanted of one device and its backend has it."""
 
-    __slots__ = ("labels", "peaks", "timer")
+    __slots__ = ("_temporary_bytes", "labels", "peaks", "timer")
 
     def __init__(self, peaks: PeakTrack | None, timer: DeviceTimer | None, labels: Labels | None) -> None:
         self.peaks = peaks
         self.timer = timer
         self.labels = labels
+        self._temporary_bytes: int | None = None
 
-    def enter(self, scope: phase, allocated: int, alone: bool) -> None:
-        """A phase begins; `alone` where no other is open."""
+    def mark(self) -> Any:
+        """Return a mark in the device's queue, for `enter` or `exit`; None if none is wanted or to be had.
+
+        Not under the writer's lock: a device whose queue is full keeps the caller waiting, and must keep nobody else.
+        """
+        return None if self.timer is None else self.timer.mark()
+
+    def enter(self, scope: PhaseScope, allocated: int, alone: bool, mark: Any) -> None:
+        """Note that a phase begins; `alone` if no other is open."""
         peak_mark = None if self.peaks is None else self.peaks.enter(allocated, alone)
         if self.labels is not None:
             self.labels.enter(scope)
-        scope._measured = (peak_mark, None if self.timer is None else self.timer.mark())
+        scope.measure_marks = (peak_mark, mark)
 
-    def exit(self, scope: phase, allocated: int) -> int | None:
-        """A phase ends; its exact peak in bytes where there is one."""
-        peak_mark, begin = scope._measured
+    def exit(self, scope: PhaseScope, allocated: int, mark: Any) -> int | None:
+        """Note that a phase ends; return its exact peak in bytes if there is one."""
+        peak_mark, begin = scope.measure_marks
         if self.timer is not None:
-            self.timer.ended(scope, begin)
+            self.timer.ended(scope, begin, mark)
         if self.labels is not None:
             self.labels.exit(scope)
-        return None if self.peaks is None or peak_mark is None else self.peaks.exit(peak_mark, allocated)
+        if self.peaks is None or peak_mark is None:
+            return None
+        peak = self.peaks.exit(peak_mark, allocated)
+        if peak is not None and self.peaks.has_newest(peak_mark):
+            beyond = peak - max(allocated, scope.allocated_on_entry)
+            self._temporary_bytes = max(beyond, self._temporary_bytes or 0)
+        return peak
+
+    def take_temporary(self) -> int | None:
+        """Return what an innermost phase had at its peak beyond both of its ends, the most since the last call.
+
+        None if no peak was measured since.
+        """
+        temporary, self._temporary_bytes = self._temporary_bytes, None
+        return temporary
 
     def retry(self) -> None:
-        """Ask again: the source answers."""
+        """Ask again: the collector answers."""
         for part in (self.peaks, self.timer):  # labels cost nothing to be without
             if part is not None:
                 part.retry()
 
 
 def measures(
-    backend: Any, device: int, *, peaks: bool, device_time: bool, snapshots: Snapshots | None
+    backend: Any,
+    device: int,
+    *,
+    peaks: bool,
+    device_time: bool,
+    snapshots: SnapshotFiles | None,
+    sites: Sites | None = None,
 ) -> Measures | None:
-    """What is wanted and can be had of a device; None where that is nothing. A backend has its methods or has not."""
+    """Return the measurements that are wanted and possible on a device; None if there are none."""
     track = timer = None
     if peaks and hasattr(backend, "peak") and hasattr(backend, "reset_peak"):
         track = PeakTrack(backend.peak, backend.reset_peak, device)
     if device_time and hasattr(backend, "time_mark") and hasattr(backend, "time_between"):
         timer = DeviceTimer(backend.time_mark, backend.time_between, device)
     labels = None if snapshots is None else snapshots.begin(backend)
+    if sites is not None:
+        sites.begin_on(backend)
     return None if track is None and timer is None and labels is None else Measures(track, timer, labels)

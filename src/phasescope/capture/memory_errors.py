@@ -1,6 +1,6 @@
-"""Whether an exception says that memory ran out, and whose: told by its class, and by the words that libraries use.
+"""Whether an exception says that memory ran out, and whose: by its class, and by the words that libraries use.
 
-tests/out_of_memory_texts.py has those words by library and version, and others that only look alike.
+tests/support/out_of_memory_texts.py has those words by library and version, and others that only look alike.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from phasescope.capture.exception_class import (
     text_of,
 )
 
-_CLASSES = frozenset({"OutOfMemoryError", "_ArrayMemoryError"})
-"""torch (all devices), cupy, ray, numpy; by name, so that none of them is imported."""
+_CLASSES = frozenset({"OutOfMemoryError", "OutOfMemoryException", "_ArrayMemoryError"})
+"""torch (all devices), cupy, ray, duckdb, numpy; by name, so that none of them is imported."""
+
+_ON_HOST_ALWAYS = frozenset({"duckdb", "pandas"})
 
 _NOT_THIS_PROCESS = frozenset({"redis"})
 """Packages whose OutOfMemoryError is of another program."""
@@ -35,33 +37,61 @@ _SPEAKING = frozenset(
         "CudaSupportError",
         "RuntimeException",  # onnxruntime
         "XGBoostError",
+        "LightGBMError",
+        "CatBoostError",
         "MXNetError",
+        "DGLError",
+        "ParserError",  # of pandas, which is a ValueError
         "SystemError",
+        "PanicException",  # of libraries written in Rust: tokenizers, polars
     }
 )
 """Beside RuntimeError the classes whose text is read. Others may speak of memory for all kinds of reasons."""
 
+_SPEAKING_IN = frozenset(
+    {("error", "cv2"), ("Fail", "onnxruntime"), ("MemoryError", "lmdb"), ("MemoryError", "pyopencl")}
+)
+"""The same, of names that other packages have too."""
+
 _SIGNS = re.compile(
     "|".join(
         (
-            r"[Oo]ut of memory(?! in memory space (?!hbm))",
-            r"OUT_OF_(?:DEVICE_|HOST_)?MEMORY",
+            r"[Oo]ut of (?:[Hh]ost |device )?[Mm]emory(?! in memory space (?!hbm))",
+            r"(?<!state: )OUT_OF_(?:DEVICE_|HOST_)?MEMORY",  # a batch system's state is of another process
             r"\bout_of_memory\b",
             r"\bOOM when allocating",
             r"\b(?:CU|HIP|ROC|MIOPEN)[A-Z]+_(?:STATUS_)?ALLOC(?:ATION)?_FAILED",
-            r"miopenStatusAllocFailed|rocblas_status_memory_error",
+            r"CUDNN_STATUS_INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED",
+            r"miopenStatusAllocFailed|rocblas_status_memory_error|the resource allocation failed",  # cuBLAS's, in words
+            r"NVML_SUCCESS == [^\n]{1,80}INTERNAL ASSERT FAILED[^\n]{0,120}CUDACachingAllocator",
             r"(?:UR_RESULT|PI)_ERROR_OUT_OF_RESOURCES",
-            r"cudaErrorMemoryAllocation|hipErrorOutOfMemory",
+            r"cudaErrorMemoryAllocation|hipErrorOutOfMemory|HIP_ERROR_OutOfMemory|Cuda error: 2\[",
+            r"Error Code 2: OutOfMemory",  # TensorRT
             r"Dst tensor is not initialized",  # TensorFlow: there was no room for a copy
             r"Invalid buffer size: [\d.]+ ?[KMGTP]i?B",  # MPS
+            r"kIOGPUCommandBufferCallbackErrorOutOfMemory|\[metal::malloc\] Attempting to allocate",  # MLX
+            r"\[malloc(?:_or_wait)?\] Unable to allocate \d+ bytes",  # MLX
+            r"PT_DEVMEM Allocation failed|SYNHELPER workspace Allocation of size",  # Gaudi
+            r"EL0004: [^\n]{0,40}Failed to allocate memory",  # Ascend
+            r"not enough GPU video memory|Not enough memory resources are available",  # DirectML
+            r"Memory Object Allocation Failure|MEM_OBJECT_ALLOCATION_FAILURE",  # OpenCL, also by way of LightGBM
+            r"Memory allocation error on worker \d",  # XGBoost
+            r"Failed to allocate a memory region of",  # Kaldi
+            r"Unable to alloc cuda device memory|[CG]PU memory is overflow",  # Jittor
+            r"memory isn't enough and alloc failed",  # MindSpore
+            r"Insufficient memory\) Failed to allocate",  # OpenCV
             r"Failed to CUDA (?:host )?[cm]?alloc",  # NCCL
-            r"Failed to allocate (?:memory for requested buffer|[\d,]+ bytes for new constant|request for )",
+            r"Failed to allocate (?:memory for requested buffer|request for )",
+            r"Failed to allocate [\d,]+ bytes (?:for new constant|on device)",
             r"Cannot allocate [\d.]+ ?[KMGT]i?B memory on GPU",  # Paddle
             r"Unable to find a valid cuDNN algorithm",
             r"NOT allocate memory block with size larger than",  # XPU
-            r"can't allocate memory|not enough memory|std::bad_alloc|bad allocation",
+            r"can't allocate memory|not enough memory|std::bad_alloc|bad allocation|Could not allocate ndarray",
+            r"Cannot allocate memory\b|kind: AllocError",
+            r"paging file is too small|\(os error 1455\)|file mapping: [^\n]{0,80}error code: <1455>",  # Windows
+            r"posix_memalign\([^\n]{0,80}\) == 0\. 12 vs 0",  # torch 1.0
             r"^MemoryError\b|Caught MemoryError in|^(?:numpy\S*)?_ArrayMemoryError: ",  # in the text of a child
-            r"unable to mmap [^\n]{0,400}Cannot allocate memory|\(os error 12\)",
+            r"\(os error 12\)|Os \{ code: 12, kind: OutOfMemory",
         )
     ),
     re.MULTILINE,
@@ -74,33 +104,46 @@ _OF_SOMETHING_ELSE = re.compile(
 )
 """What else can be exhausted: disks, files, messages, and the small memories on a chip."""
 
-_NO_MAPPING = re.compile(r"failed to map segment[^\n]{0,200}Cannot allocate memory")
+_NO_MAPPING = re.compile(
+    r"failed to map segment[^\n]{0,200}Cannot allocate memory|\(os error (?:12|1455)\)$|paging file is too small"
+    r"|Not enough memory resources|^Memory mapping file failed: Cannot allocate memory"
+)
+"""What an OSError says that was made from a text alone: by the loader of shared objects, or by a library in Rust."""
+
+_NO_PAGE_FILE = 1455
+"""ERROR_COMMITMENT_LIMIT of Windows, which has no errno of its own."""
 
 _ON_HOST = re.compile(
     r"can't allocate memory|not enough memory|device:CPU|allocator \w*cpu\b|OUT_OF_HOST_MEMORY|unable to mmap"
-    r"|\(os error 12\)|cudaHostAlloc|cudaMallocHost|hipHostMalloc|pin memory thread|CUDA host"
-    r"|node running low on memory|^MemoryError\b|Caught MemoryError in|_ArrayMemoryError: ",
+    r"|\(os error 12\)|cudaHostAlloc|cudaMallocHost|hipHostMalloc|pin memory thread|CUDA host|Out of Host Memory"
+    r"|node running low on memory|^MemoryError\b|Caught MemoryError in|_ArrayMemoryError: |posix_memalign"
+    r"|Could not allocate ndarray|Insufficient memory\)|Os \{ code: 12|_HOST_ALLOCATION_FAILED"
+    r"|CPU memory is overflow"
+    r"|Cannot allocate memory\b|kind: AllocError|paging file|\(os error 1455\)|error code: <1455>",
     re.MULTILINE,
 )
-_NO_ROOM_FOR_COPY = "Dst tensor is not"
+_NO_ROOM_FOR_COPY = re.compile(r"Dst tensor is not|unable to allocate output tensor\. Key: [^\n]{0,400}device:GPU")
 """TensorFlow's, of a copy to a GPU; it names the CPU that the copy is from as well."""
 
 _ON_DEVICE = re.compile(
-    r"CUDA|HIP|\bMPS\b|\bXPU\b|\bCU[A-Z]+_|ROC[A-Z]+_|MIOPEN|miopen|rocblas|UR_RESULT|\bPI_ERROR|cuda[A-Z]|hip[A-Z]|cudaMalloc"
-    r"|device:GPU|allocator GPU|\bGPU\b|\bcuMem|cuDNN|\bhbm\b|Dst tensor is not|Invalid buffer size|for new constant"
-    r"|size larger than 4GB|RMM failure"
+    r"CUDA|HIP|\bMPS\b|\bXPU\b|\bNPU\b|\bHPU\b|METAL|metal::|kIOGPU|\[malloc|PT_DEVMEM|cuda (?:runtime|failed)"
+    r"|/cuda_lib/|Memory Object|\bCU[A-Z]+_|ROC[A-Z]+_|MIOPEN|miopen|rocblas|UR_RESULT|\bPI_ERROR|cuda[A-Z]|hip[A-Z]"
+    r"|device:[GX]PU|allocator GPU|\bGPU\b|Gpu API|\bcuMem|cuDNN|cudnn|cuBLAS|cublas|\bhbm\b|HBM|Dst tensor is not"
+    r"|Invalid buffer size|for new constant|size larger than 4GB|RMM failure|get_temporary_buffer|SYNHELPER|EL0004"
+    r"|of device memory|MEM_OBJECT|on worker \d|on device 'cuda|OutOfMemory \(Requested"
+    r"|a memory region of|cuda device|Device\(id:\d"
 )
 
 
 class Shortage(NamedTuple):
-    """What says that memory ran out: an exception, or one that it is linked with."""
+    """The exception that says that memory ran out: the one raised, or one that it is linked with."""
 
     exc_type: type[BaseException]
     exc: BaseException | None
 
 
 def is_out_of_memory(exc_type: type[BaseException], exc: BaseException | None) -> bool:
-    """Whether memory ran out, on a device or on the host."""
+    """Return whether memory ran out, on a device or on the host."""
     classes = bases(exc_type)
     if MemoryError in classes:
         return True
@@ -109,13 +152,22 @@ def is_out_of_memory(exc_type: type[BaseException], exc: BaseException | None) -
         return not any(package_of(cls) in _NOT_THIS_PROCESS for cls in classes)
     if OSError in classes:  # fork, mmap and open say it so
         is_real = OSError in bases(type(exc))
-        return is_real and (_errno_of(exc) == errno.ENOMEM or _NO_MAPPING.search(text_of(exc)) is not None)
+        return is_real and (_is_errno_of_memory(exc) or _NO_MAPPING.search(text_of(exc)) is not None)
     if ImportError in classes:
         return _NO_MAPPING.search(text_of(exc)) is not None
-    return (RuntimeError in classes or bool(names & _SPEAKING)) and _says_so(names, text_of(exc))
+    speaks = RuntimeError in classes or bool(names & _SPEAKING)
+    speaks = speaks or (name_of(exc_type), package_of(exc_type)) in _SPEAKING_IN
+    return speaks and _says_so(names, text_of(exc))
 
 
 _errno_of = OSError.__dict__["errno"].__get__
+_winerror = OSError.__dict__.get("winerror")
+
+
+def _is_errno_of_memory(exc: BaseException | None) -> bool:
+    if _errno_of(exc) == errno.ENOMEM:
+        return True
+    return _winerror is not None and _winerror.__get__(exc) == _NO_PAGE_FILE
 
 
 def _says_so(names: set[str], text: str) -> bool:
@@ -127,17 +179,20 @@ def _says_so(names: set[str], text: str) -> bool:
 
 
 def whose_memory(shortage: Shortage) -> str | None:
-    """Whether it is the memory of the `host` or of a `device` that ran out; None where the exception does not say."""
+    """Return `host` or `device`, or None if the exception does not say."""
     classes, text = bases(shortage.exc_type), text_of(shortage.exc)
     packages = {package_of(cls) for cls in classes}
     if "cupy" in packages or "pycuda" in packages:
         return "device"
     if "ray" in packages and not _ON_DEVICE.search(text):
         return "host"
-    if OSError in classes or ImportError in classes or (_ON_HOST.search(text) and _NO_ROOM_FOR_COPY not in text):
+    copied = _NO_ROOM_FOR_COPY.search(text)
+    if OSError in classes or ImportError in classes or (_ON_HOST.search(text) and not copied):
         return "host"
-    if _ON_DEVICE.search(text):
+    if copied or _ON_DEVICE.search(text) or any(name_of(cls) == "CudaError" for cls in classes):
         return "device"
     if MemoryError in classes or "std::bad_alloc" in text or "bad allocation" in text:
+        return "host"
+    if packages & _ON_HOST_ALWAYS:
         return "host"
     return "device" if any(name_of(cls) in _CLASSES for cls in classes) else None

@@ -1,4 +1,4 @@
-"""What is worth writing down when memory runs out: what was asked for, and the settings in force.
+"""The details worth writing down when memory runs out: the size of the request, and the settings in force.
 
 Pure but for reading the environment and this process's limits. Nothing here asks a device.
 """
@@ -31,6 +31,7 @@ _LONGEST_SETTING = 200
 _PAGE_BYTES = 4096
 _ATTEMPTS = 4
 _MOST = 1 << 63
+_NEARLY = 0.93  # the driver keeps some for itself
 _LIMITS = {"RLIMIT_AS": "address_space_limit_bytes", "RLIMIT_DATA": "data_limit_bytes"}
 
 _AMOUNT = r"(?P<size>\d[\d.,]{0,30}) ?(?P<unit>[KMGTPE](?:i?B)?|bytes|B)\b"
@@ -46,23 +47,45 @@ _REQUESTS = tuple(
         r"Cannot allocate ",  # Paddle
         r"Invalid buffer size: ",  # MPS
         r"unable to mmap ",
+        r"Attempting to allocate ",  # MLX
+        r"[Oo]ut of memory\. Requested ",  # CatBoost
+        r"(?:could not allocate block|failed to allocate data) of size ",  # DuckDB
+        r"Requested {1,20}: ",  # torch, cudaMallocAsync
+        r"Could not allocate tensor with ",  # DirectML
+        r"\bAllocating ",  # XLA, in a list of what it tried
+        r"alloc failed, [^\n]{0,120}alloc size: ",  # MindSpore
+        r"Requested memory: {1,20}",  # XGBoost
     )
 ) + tuple(
     re.compile(rf"{before}(?P<size>\d{{1,20}})\b(?P<unit>)")
-    for before in (r"malloc of size ", r"requested buffer of size ", r"space Device stream \S{1,40} size ")
+    for before in (
+        r"(?:malloc|realloc|host memory) of size ",  # pyarrow, XLA
+        r"requested buffer of size ",  # onnxruntime
+        r"space Device stream \S{1,40} size ",  # faiss
+        r"Allocation (?:failed for size|of size )::",  # Gaudi
+        r"Requested memory: {1,20}",  # XGBoost
+        r"Allocation \(size=",  # XLA for TPU
+        r"OutOfMemory \(Requested size was ",  # TensorRT
+        r"Failed to allocate a memory region of ",  # Kaldi
+        r"cuda device memory for size ",  # Jittor
+        r"Fail to alloc memory of ",  # Paddle
+        r"Failed to allocate (?=\d{1,20} bytes on device)",  # Warp
+    )
 )
-"""How libraries say what was asked for, the last three in plain bytes: pyarrow, onnxruntime, faiss."""
+"""The words in which libraries state the size of a request, the last ones in plain bytes."""
 
 _UNITS = {"": 1, "bytes": 1, "B": 1} | {
     prefix + suffix: 1024 ** (power + 1) for power, prefix in enumerate("KMGTPE") for suffix in ("", "B", "iB")
 }
 _SIZE = r"(?P<size>\d{1,20}(?:\.\d{1,4})?) ?(?P<unit>[KMGTPE]i?B|bytes)"
 _FIGURES = {
-    "total_bytes": re.compile(rf"total capacity of {_SIZE}"),
+    "total_bytes": re.compile(rf"total capa(?:city|cty) of {_SIZE}"),  # spelt so in torch 2.1
     "free_bytes": re.compile(rf"of which {_SIZE} is free"),
     "allocated_bytes": re.compile(rf"{_SIZE} is allocated by PyTorch"),
     "slack_bytes": re.compile(rf"{_SIZE} is reserved by PyTorch but unallocated"),
+    "private_pools_bytes": re.compile(rf"with {_SIZE} allocated in private pools"),
     "process_used_bytes": re.compile(rf"this process has {_SIZE} memory in use"),
+    "allowed_bytes": re.compile(rf"{_SIZE} allowed; "),
 }
 """What torch says of a device, each by its name in the event."""
 
@@ -70,9 +93,11 @@ _OLDER_FIGURES = {
     "total_bytes": re.compile(rf"{_SIZE} total capacity"),
     "free_bytes": re.compile(rf"{_SIZE} free;"),
     "allocated_bytes": re.compile(rf"{_SIZE} already allocated"),
-    "reserved_bytes": re.compile(rf"{_SIZE} (?:reserved in total|cached)"),
+    "reserved_bytes": re.compile(rf"{_SIZE} reserved in total"),
+    "slack_bytes": re.compile(rf"{_SIZE} cached\)"),
+    "allowed_bytes": re.compile(rf"{_SIZE} allowed; "),
 }
-"""Before torch 2.1."""
+"""Before torch 2.1; before 1.4 it stated what was cached and not in use."""
 
 _MPS = re.compile(
     rf"MPS allocated: {_SIZE}(?:, other allocations: {_SIZE.replace('<', '<other_')})?"
@@ -80,10 +105,18 @@ _MPS = re.compile(
 )
 """The others are this process's own, beside torch's allocator."""
 
+_ASYNC_FIGURES = {
+    "total_bytes": re.compile(rf"Device limit {{1,20}}: {_SIZE}"),
+    "free_bytes": re.compile(rf"Free \(according to CUDA\): {_SIZE}"),
+    "allocated_bytes": re.compile(rf"Currently allocated {{1,20}}: {_SIZE}"),
+    "allowed_bytes": re.compile(rf"PyTorch limit \([^\n)]{{0,80}}\)\s{{0,40}}: {_SIZE}"),
+}
+"""Of the allocator `backend:cudaMallocAsync`."""
+
 _OTHER_PROCESS = re.compile(rf"Process \d+ has {_SIZE} memory in use")
-_BACKENDS = {"CUDA": "cuda", "HIP": "rocm", "XPU": "xpu", "MPS": "mps"}
+_BACKENDS = {"CUDA": "cuda", "HIP": "rocm", "XPU": "xpu", "MPS": "mps", "NPU": "npu"}
 _BACKEND = re.compile(rf"\b({'|'.join(_BACKENDS)})\b")
-_INDEX = re.compile(r"\bGPU (?P<index>\d{1,4})\b")
+_INDEX = re.compile(r"\b(?:GPU|NPU|Allocation on device) (?P<index>\d{1,4})\b")
 _TENSOR = re.compile(r"OOM when allocating tensor with shape\[(?P<shape>[\d,]{1,400})\] and type (?P<type>\w+)")
 _TYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
@@ -95,14 +128,14 @@ _TYPE_BYTES = {
 
 
 def requested_bytes(text: str) -> int | None:
-    """How much was asked for, by the text of an out-of-memory error.
+    """Return the size of the request, by the text of an out-of-memory error.
 
-    Rounded as that text has it ("20.00 GiB"); None where it does not say.
+    Rounded as that text has it ("20.00 GiB"); None if it does not say.
     """
     for pattern in _REQUESTS:
-        found = pattern.search(text)
-        if found is not None:
-            return _size(found) or None
+        match = pattern.search(text)
+        if match is not None:
+            return _size(match) or None
     return _size_of_tensor(text)
 
 
@@ -117,51 +150,73 @@ def _size_of_tensor(text: str) -> int | None:
 
 
 def told(text: str) -> dict[str, str | int]:
-    """What the text of torch's out-of-memory error says of a device: its backend and index, and its figures in bytes.
+    """Return the figures that torch's out-of-memory error states of a device: backend and index, and sizes in bytes.
 
-    A key that it says nothing of is left out. Other processes are told from this one only where this one is named:
-    in a container its own number is another's.
+    A key that it does not state is left out. Other processes are separated from this one if this one is named, or if
+    only one is listed and nobody else can be there: in a container its own number is another's.
     """
-    found: dict[str, str | int] = {}
+    stated: dict[str, str | int] = {}
     backend, index = _BACKEND.search(text), _INDEX.search(text)
     if backend is not None:
-        found["backend"] = _BACKENDS[backend[1]]
+        stated["backend"] = _BACKENDS[backend[1]]
     if index is not None:
-        found["device_id"] = int(index["index"])
-    found |= _figures(_FIGURES, text) or _older_figures(text) or _figures_of_mps(text)
-    if "process_used_bytes" in found:
-        found["other_processes_bytes"] = sum(_size(match) for match in _OTHER_PROCESS.finditer(text))
-    return found
+        stated["device_id"] = int(index["index"])
+    figures = (_newer_figures(text) if "total capac" in text and "Of the allocated" in text else {}) or (
+        _older_figures(text) or _figures_of_mps(text) or _figures(_ASYNC_FIGURES, text)
+    )
+    return stated | figures
+
+
+def _newer_figures(text: str) -> dict[str, int]:
+    """Return the figures of torch 2.1 and newer."""
+    figures = _figures(_FIGURES, text)
+    own = figures.get("allocated_bytes", 0) + figures.get("slack_bytes", 0)
+    sizes = [_size_or_none(match) for match in _OTHER_PROCESS.finditer(text)]
+    listed = [size for size in sizes if size is not None]
+    if len(listed) < len(sizes):  # Windows and WSL give no sizes
+        return figures
+    if "process_used_bytes" in figures:
+        figures["other_processes_bytes"] = sum(listed)
+    elif len(listed) == 1 and listed[0] >= own > 0 and _are_all(listed[0], figures):
+        figures |= {"process_used_bytes": listed[0], "other_processes_bytes": 0}
+    return figures
+
+
+def _are_all(used: int, figures: Mapping[str, int]) -> bool:
+    """Return whether the memory that one process has in use and the free memory are the whole device, or nearly."""
+    free, total = figures.get("free_bytes"), figures.get("total_bytes")
+    return free is not None and total is not None and used + free >= _NEARLY * total
 
 
 def _figures(patterns: Mapping[str, re.Pattern[str]], text: str) -> dict[str, int]:
     matches = {name: pattern.search(text) for name, pattern in patterns.items()}
-    return {name: _size(match) for name, match in matches.items() if match is not None}
+    sizes = {name: _size_or_none(match) for name, match in matches.items() if match is not None}
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
 def _older_figures(text: str) -> dict[str, int]:
-    found = _figures(_OLDER_FIGURES, text)
-    reserved = found.pop("reserved_bytes", None)
-    if reserved is not None and "allocated_bytes" in found:
-        found["slack_bytes"] = max(0, reserved - found["allocated_bytes"])
-    return found
+    figures = _figures(_OLDER_FIGURES, text)
+    reserved = figures.pop("reserved_bytes", None)
+    if reserved is not None and "allocated_bytes" in figures:
+        figures["slack_bytes"] = max(0, reserved - figures["allocated_bytes"])
+    return figures
 
 
 def _figures_of_mps(text: str) -> dict[str, int]:
-    found = _MPS.search(text)
-    if found is None:
+    match = _MPS.search(text)
+    if match is None:
         return {}
-    allocated, most = _size(found), _size(found, "most_")
-    used = allocated + (_size(found, "other_") if found["other_size"] else 0)
+    allocated, most = _size(match), _size(match, "most_")
+    used = min(most, allocated + (_size(match, "other_") if match["other_size"] else 0))
     figures = {"total_bytes": most, "free_bytes": max(0, most - used), "allocated_bytes": allocated, "slack_bytes": 0}
     return {**figures, "process_used_bytes": used}
 
 
 def mappings(proc: str = "/proc") -> dict[str, int]:
-    """How many memory mappings this process has, and how many it may have; nothing where the system does not tell.
+    """Return how many memory mappings this process has, and how many it may have; nothing if the system does not say.
 
-    Counting takes some tens of ms where there are as many as may be: it is for when the host's memory ran out. By then
-    hardly a block can be had, and what one attempt has given back is what the next one gets.
+    Counting takes some tens of ms if there are as many as may be: it is for when the host's memory ran out. By then
+    hardly a block can be had, and the next attempt gets the memory that the last one has given back.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -183,15 +238,23 @@ def _lines(path: str) -> int:
     return count
 
 
-def _size(found: re.Match[str], prefix: str = "") -> int:
-    """In bytes; 0 where that is no number, or more than any machine has."""
-    digits = found[f"{prefix}size"].rstrip(".,").replace(",", "")
-    size = float(digits) * _UNITS[found[f"{prefix}unit"]] if digits.count(".") <= 1 else 0
-    return int(size) if size < _MOST else 0
+def _size(match: re.Match[str], prefix: str = "") -> int:
+    """Return a matched size in bytes; 0 if it is not a number, or more than any machine has."""
+    return _size_or_none(match, prefix) or 0
+
+
+def _size_or_none(match: re.Match[str], prefix: str = "") -> int | None:
+    """Return the same, but None if it is no size.
+
+    torch states what is not known to the driver (WSL, Windows), and a limit that is not set, as 2**64.
+    """
+    digits = match[f"{prefix}size"].rstrip(".,").replace(",", "")
+    size = float(digits) * _UNITS[match[f"{prefix}unit"]] if digits.count(".") <= 1 else _MOST
+    return int(size) if size < _MOST else None
 
 
 def requested_by_numpy(error: BaseException | None) -> int | None:
-    """The same of numpy's exception, called MemoryError, which makes its text when asked, from a shape and a type."""
+    """Return the size of the request by numpy's MemoryError, which makes its text on demand from shape and type."""
     kind = type(error)
     if kind.__qualname__ != "_ArrayMemoryError" or not kind.__module__.startswith("numpy") or error is None:
         return None
@@ -203,14 +266,14 @@ def requested_by_numpy(error: BaseException | None) -> int | None:
 
 
 def settings(environ: Mapping[str, str] = os.environ) -> dict[str, str | int]:
-    """The allocator settings of the environment, by their names, and this process's own limits, in bytes."""
-    found: dict[str, str | int] = {name: environ[name][:_LONGEST_SETTING] for name in _SETTINGS if name in environ}
+    """Return the allocator settings of the environment, by their names, and this process's own limits, in bytes."""
+    in_force: dict[str, str | int] = {name: environ[name][:_LONGEST_SETTING] for name in _SETTINGS if name in environ}
     try:
         import resource
     except ImportError:  # Windows
-        return found
+        return in_force
     for limit, name in _LIMITS.items():
         soft = resource.getrlimit(getattr(resource, limit))[0]
         if soft != resource.RLIM_INFINITY:
-            found[name] = soft
-    return found
+            in_force[name] = soft
+    return in_force

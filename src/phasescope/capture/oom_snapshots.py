@@ -1,9 +1,10 @@
-"""start(oom_snapshot=DIR): what the framework itself knows of its allocations, in a file, when memory runs out."""
+"""start(oom_snapshot=DIR): the framework's own record of its allocations, in a file, when memory runs out."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from phasescope._log import log_once
@@ -11,32 +12,40 @@ from phasescope.capture.exception_info import is_from_signal_handler
 
 if TYPE_CHECKING:
     from phasescope.backends.protocol import Snapshots as Recording
-    from phasescope.capture.phases import phase
+    from phasescope.capture.scope import PhaseScope
 
 MAX_FILES = 3
 MAX_TOTAL_BYTES = 1 << 30
-"""Of one session. Once the files have come to this, no further one is written."""
+"""Of one session. Once the files have come to this, no further one is written.
+
+A failure that an operator catches (the search for an algorithm, of which each try may fail) has a file and no event:
+the last file is kept for one that has.
+"""
 
 
-class Snapshots:
-    """Where the files go, and how many were written. Backends that can not record have no files."""
+class SnapshotFiles:
+    """Where the files go, and how many were written. Backends that cannot record have no files."""
 
     def __init__(self, directory: str, name: str) -> None:
-        """`name` begins each file's name. Raises ValueError where the directory can not be written to."""
+        """Write to this directory; `name` begins each file's name.
+
+        Raises ValueError if the directory cannot be written to.
+        """
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103
         except OSError as error:
-            raise ValueError(f"oom_snapshot: {directory} can not be made: {error.strerror or error}") from error
+            raise ValueError(f"oom_snapshot: {directory} cannot be made: {error.strerror or error}") from error
         if not os.access(directory, os.W_OK | os.X_OK):
-            raise ValueError(f"oom_snapshot: {directory} can not be written to")
+            raise ValueError(f"oom_snapshot: {directory} cannot be written to")
         self._directory = directory
         self._name = name
         self._recording: list[Any] = []
         self._files = 0
+        self._without_event = 0
         self._total_bytes = 0
 
     def begin(self, backend: Any) -> Labels | None:
-        """Let a backend record, if it can; what labels its record by phase."""
+        """Let a backend record, if it can; return the object that labels its record by phase."""
         if not hasattr(backend, "snapshot_begin"):
             return None
         if not any(backend is other for other in self._recording):
@@ -48,10 +57,12 @@ class Snapshots:
                 log_once("snapshots", "no snapshots when memory runs out: %s", type(error).__name__)
                 return None
             self._recording.append(backend)
+            if hasattr(backend, "snapshot_at_failure"):
+                backend.snapshot_at_failure(partial(self._write_at_failure, backend))
         return Labels(backend)
 
     def write(self, backend: Any) -> str | None:
-        """The path of a file just written; None where there is none, or have been enough."""
+        """Return the path of a file just written; None if there is none, or if there have been enough."""
         if not any(backend is other for other in self._recording):
             return None
         if self._files >= MAX_FILES or self._total_bytes >= MAX_TOTAL_BYTES:
@@ -68,6 +79,19 @@ class Snapshots:
             return None
         return path
 
+    def _write_at_failure(self, backend: Any) -> str | None:
+        """Return the path of a file written before it is known whether anybody catches the failure."""
+        if self._without_event >= MAX_FILES - 1:
+            return None
+        path = self.write(backend)
+        if path is not None:
+            self._without_event += 1
+        return path
+
+    def name_in_event(self) -> None:
+        """Note that an event names a file that was written at the failure."""
+        self._without_event = max(0, self._without_event - 1)
+
     def end(self) -> None:
         """Let no backend record any more that was made to here."""
         for backend in self._recording:
@@ -82,14 +106,14 @@ class Labels:
         self._label = backend.snapshot_label
         self._down = False
 
-    def enter(self, scope: phase) -> None:
-        """The calling thread is in this phase now."""
-        self._set("/".join(scope._path.names))
+    def enter(self, scope: PhaseScope) -> None:
+        """Note that the calling thread is in this phase now."""
+        self._set("/".join(scope.phase_path.names))
 
-    def exit(self, scope: phase) -> None:
-        """The calling thread is back in the phase around it."""
-        parent = scope._parent
-        self._set("" if parent is None else "/".join(parent._path.names))
+    def exit(self, scope: PhaseScope) -> None:
+        """Note that the calling thread is back in the phase around it."""
+        parent = scope.parent_scope
+        self._set("" if parent is None else "/".join(parent.phase_path.names))
 
     def _set(self, text: str) -> None:
         if self._down:

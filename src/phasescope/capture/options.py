@@ -1,4 +1,4 @@
-"""What start() was given, checked: a wrong argument raises at once, by its name, with the way out."""
+"""The arguments of start(), checked: a wrong one raises at once, by its name, with the way out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from phasescope.capture.clock import Clock
+    from phasescope.exporters.targets import Targets
 
 _MAX_INTERVAL_MS = 3_600_000
 _RECORDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -38,11 +39,15 @@ class Options(NamedTuple):
     oom_snapshot: str | None
     record: str | None
     record_bytes: int
+    export: Targets | None
     clock: Clock | None
+    census: bool
+    requests: bool
+    sites: bool
 
     @classmethod
     def checked(cls, **given: Any) -> Options:
-        """Raises TypeError or ValueError, naming the argument."""
+        """Return the options. Raises TypeError or ValueError, naming the argument."""
         given["backends"] = _backends(given["backends"])
         given["devices"] = _devices(given["devices"])
         _whole("interval_ms", given["interval_ms"], 1, _MAX_INTERVAL_MS)
@@ -50,7 +55,7 @@ class Options(NamedTuple):
         for name in ("directory", "oom_snapshot"):
             given[name] = _directory(name, given[name])
         given["report_exceptions"] = _exceptions(given["report_exceptions"])
-        for name in ("peaks", "device_time"):
+        for name in ("peaks", "device_time", "census", "requests", "sites"):
             _switch(name, given[name])
         for name in ("warning_share", "critical_share"):
             _share(name, given[name])
@@ -61,11 +66,12 @@ class Options(NamedTuple):
             _in_order(f"warning_{unit}", f"critical_{unit}", given)
         given["record"] = _record(given["record"])
         _whole("record_bytes", given["record_bytes"], 1 << 20, 1 << 50)
+        given["export"] = _export(given["export"])
         _clock(given["clock"])
         return cls(**given)
 
     def differing(self, other: Options, defaults: Mapping[str, Any]) -> list[str]:
-        """The names of the options that are not as in the other, but for those that are left at their defaults."""
+        """Return the names of the options that differ from the other's, but for those left at their defaults."""
         return [
             name
             for name, ours, theirs in zip(self._fields, self, other, strict=True)
@@ -145,6 +151,21 @@ def _record(value: object) -> str | None:
     return path
 
 
+def _export(value: object) -> Targets | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError(
+            f'export must be a dict such as {{"otlp": "http://127.0.0.1:4318"}}, not a {type(value).__name__}'
+        )
+    from phasescope.exporters.targets import TargetError, targets_of  # for those who ask for it
+
+    try:
+        return targets_of(value)
+    except TargetError as error:
+        raise ValueError(f"export: {error.name[:80]}: {error}") from None
+
+
 def _exceptions(value: object) -> tuple[type[BaseException], ...]:
     classes = (value,) if isinstance(value, type) else value
     if not isinstance(classes, (list, tuple)):
@@ -158,4 +179,4 @@ def _exceptions(value: object) -> tuple[type[BaseException], ...]:
 def _clock(value: object) -> None:
     lacks = [part for part in ("monotonic_ns", "wall_ns", "wait_until") if not callable(getattr(value, part, None))]
     if value is not None and lacks:
-        raise TypeError(f"clock: a {type(value).__name__} is no clock; it has no {', '.join(lacks)}")
+        raise TypeError(f"clock: a {type(value).__name__} is not a clock; it has no {', '.join(lacks)}")

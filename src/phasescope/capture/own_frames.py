@@ -1,19 +1,27 @@
-"""Tracebacks without this package's own functions, as the script's exception would be told without us."""
+"""Tracebacks without this package's own functions, as Python would show the script's exception without us."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import types
 
-_ours = [os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep]  # noqa: PTH120 - pathlib is not imported by a session
+_PACKAGE = __name__.partition(".")[0]
 
 
-def hide(folder: str) -> None:
-    """Take the functions of a further folder of ours out of tracebacks."""
-    _ours.append(os.path.realpath(folder) + os.sep)
+def is_ours(frame: types.FrameType) -> bool:
+    """Return whether the frame runs a function of this package, and not one that stands in a framework's place.
+
+    The latter has the framework's file, and stays where the framework's own would be.
+    """
+    its_globals = frame.f_globals
+    package = dict.get(its_globals, "__package__")
+    return (
+        type(package) is str
+        and package.partition(".")[0] == _PACKAGE
+        and frame.f_code.co_filename == dict.get(its_globals, "__file__")
+    )
 
 
 def hide_in(error: BaseException | None) -> None:
@@ -28,7 +36,7 @@ def hide_in(error: BaseException | None) -> None:
 def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
     kept = []
     while trace is not None:
-        if not _is_ours(trace.tb_frame.f_code.co_filename):
+        if not is_ours(trace.tb_frame):
             kept.append(trace)
         trace = trace.tb_next
     following = None
@@ -36,7 +44,3 @@ def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | No
         entry.tb_next = following
         following = entry
     return following
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(tuple(_ours))

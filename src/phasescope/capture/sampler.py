@@ -6,18 +6,25 @@ import threading
 from typing import TYPE_CHECKING
 
 from phasescope._log import log_once, logger
+from phasescope.capture.scope import close_scope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from phasescope.backends.protocol import AllocatorCounters
+    from phasescope.capture.census.census import Census
     from phasescope.capture.clock import Clock
     from phasescope.capture.collector import DeviceState
-    from phasescope.capture.collectors import Sources
-    from phasescope.capture.event_writer import Recorder
-    from phasescope.capture.phases import phase
+    from phasescope.capture.collectors import Collectors
+    from phasescope.capture.event_writer import EventWriter
+    from phasescope.capture.requests import Requests
+    from phasescope.capture.scope import PhaseScope
+    from phasescope.capture.sites import Sites
     from phasescope.capture.thresholds import Thresholds
 
 MAX_OPEN_PHASES = 10_000
 _NOT_IN_ITS_FILE = (
-    "the ring file %s; the session goes on in this process's memory, where others can not look in, and comes back to "
+    "the ring file %s; the session goes on in this process's memory, where others cannot look in, and comes back to "
     "its file when that can be written again"
 )
 
@@ -31,20 +38,27 @@ class Sampler:
 
     def __init__(
         self,
-        recorder: Recorder,
-        sources: Sources,
+        writer: EventWriter,
+        collectors: Collectors,
         clock: Clock,
         interval_ms: int,
         thresholds: Thresholds,
         session_id: str,
     ) -> None:
-        self._recorder = recorder
-        self._sources = sources
+        self._writer = writer
+        self._collectors = collectors
         self._clock = clock
         self._interval_ns = interval_ms * 1_000_000
         self._due_ns = 0
+        self._sampled_sequence = 0
         self._thresholds = thresholds
         self._session_id = session_id
+        self.census: Census | None = None
+        self.requests: Requests | None = None
+        self.sites: Sites | None = None
+        self.asks: list[Callable[[], Iterable[tuple[PhaseScope, str | None]]]] = []
+        """What tells which phases are over, and the class of the exception that ended each."""
+
         self._home_thread = threading.get_ident()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="phasescope-sampler", daemon=True)
@@ -66,57 +80,82 @@ class Sampler:
             self._thread.join(timeout=1.0)
 
     def last_look(self) -> None:
-        """Before the session ends: write down what devices have finished by now."""
-        for source in self._sources.admitted:
-            for state in list(source.states.values()):
+        """Before the session ends, measure the host once more, and write down what devices have finished by now.
+
+        What phases keep after the last sample could not be judged without: a `stop` does not say how much is mapped.
+        """
+        is_news = self._writer.sequence != self._sampled_sequence
+        if is_news and not self._thread.is_alive():  # else a driver holds the thread in the middle of its measuring
+            for state, counters in self._collectors.sample_host():
+                self._write(state, counters, 0)
+        for collector in self._collectors.admitted:
+            for state in list(collector.states.values()):
                 self._note_device_times(state)
+        if self.requests is not None and not self._thread.is_alive():
+            self.requests.end()
 
     def _run(self) -> None:
         while not self._clock.wait_until(self._stop, self._due_ns):
             late = max(0, self._clock.monotonic_ns() - self._due_ns)
             self.tick(late)
+            if self.sites is not None:
+                self.sites.look(self._writer, self._collectors, self.census)
+            if self.requests is not None:
+                self.requests.look()
             self._due_ns += (late // self._interval_ns + 1) * self._interval_ns
 
     def tick(self, late_ns: int) -> None:
-        """One round over all devices. Never raises: whatever goes wrong is counted and said once."""
-        recorder = self._recorder
+        """Measure all devices once. Never raises: a failure is counted and said once."""
+        writer = self._writer
         try:
-            for state, counters in self._sources.sample():
-                extra = {"sampling_late_ns": late_ns, **state.take_extra()}
-                with recorder.lock:  # so that no phase begins or ends between asking for it and writing
-                    scope = self._innermost()
-                    recorder.note("sample", state, counters, scope, None, extra)
-                crossing = self._thresholds.crossed(state, counters)
-                if crossing is not None:
-                    recorder.note(crossing.event_type, state, counters, scope, crossing.context, crossing.extra)
+            for ask in self.asks:
+                for scope, error_type in ask():
+                    self._end(scope, error_type)
+            for state, counters in self._collectors.sample():
+                self._write(state, counters, late_ns)
                 self._note_device_times(state)
+            self._sampled_sequence = writer.sequence
             self._close_leaked()
-            recorder.beat()
-            trouble = recorder.ring.trouble
+            if self.census is not None:
+                self.census.look_again()
+            writer.beat()
+            trouble = writer.ring.trouble
             if trouble:
                 log_once("ring file", _NOT_IN_ITS_FILE, trouble)
         except Exception as error:
-            recorder.dropped += 1
+            writer.dropped += 1
             logger.debug("a sample failed: %s", type(error).__name__, exc_info=True)
+
+    def _end(self, scope: PhaseScope, error_type: str | None) -> None:
+        if scope in self._writer.open:
+            self._writer.seen_to_be_over.add(scope)
+            close_scope(scope, self._writer, None, "ok" if error_type is None else "error", error_type)
+
+    def _write(self, state: DeviceState, counters: AllocatorCounters, late_ns: int) -> None:
+        extra = {"sampling_late_ns": late_ns, **state.take_extra()}
+        scope = self._writer.sample(state, counters, self._innermost, extra)
+        crossing = self._thresholds.crossed(state, counters)
+        if crossing is not None:
+            self._writer.note(crossing.event_type, state, counters, scope, crossing.context, crossing.extra)
 
     def _note_device_times(self, state: DeviceState) -> None:
         if state.measures is not None and state.measures.timer is not None:
             for portion in state.measures.timer.resolved(self._session_id):
-                self._recorder.note("device_time", state, None, None, None, {"device_times": portion})
+                self._writer.note("device_time", state, None, None, None, {"device_times": portion})
 
-    def _innermost(self) -> phase | None:
-        """The phase that samples speak of: the latest opened in the thread that started the session, else in any."""
-        scopes = list(self._recorder.open)
-        at_home = (scope for scope in reversed(scopes) if scope._thread.ident == self._home_thread)
+    def _innermost(self) -> PhaseScope | None:
+        """Return the phase that samples name: the latest opened in the thread that started the session, else in any."""
+        scopes = list(self._writer.open)
+        at_home = (scope for scope in reversed(scopes) if scope.entering_thread.ident == self._home_thread)
         return next(at_home, scopes[-1] if scopes else None)
 
     def _close_leaked(self) -> None:
-        """Close the oldest phases of a training that enters and never leaves, so that they can not fill the memory."""
-        recorder = self._recorder
-        scopes = list(recorder.open)
+        """Close the oldest phases of a training that enters and never leaves, so that they cannot fill the memory."""
+        writer = self._writer
+        scopes = list(writer.open)
         for index, scope in enumerate(scopes):
             if index < len(scopes) - MAX_OPEN_PHASES:
-                scope._close(recorder, f"one of more than {MAX_OPEN_PHASES} open phases")
-                scope._parent = None  # all further out are closed too; a chain of them would stay in memory
-            elif not scope._open:
-                scope._close(recorder, "its end could not be written")
+                close_scope(scope, writer, f"one of more than {MAX_OPEN_PHASES} open phases")
+                scope.parent_scope = None  # all further out are closed too; a chain of them would stay in memory
+            elif not scope.is_open:
+                close_scope(scope, writer, "its end could not be written")

@@ -1,201 +1,61 @@
-"""start(), stop(), current(): wires backends, phases, sampler and ring, and takes them apart again."""
+"""A session: wires backends, phases, sampler and ring, and takes them apart again."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import json
 import os
-import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from phasescope import _log, _os_compat
-from phasescope._version import VERSION
-from phasescope.backends import BACKENDS, DEVICE_SOURCES
-from phasescope.capture import backend_selection, error_events, exception_info, identity, phases
+from phasescope import _log, _native
+from phasescope.capture import backend_selection, categories, error_events, identity, phase_context
 from phasescope.capture.clock import SystemClock
-from phasescope.capture.collectors import Sources
-from phasescope.capture.event_writer import Recorder
-from phasescope.capture.oom_snapshots import Snapshots
-from phasescope.capture.options import Options
+from phasescope.capture.collector import Collector, DeviceState
+from phasescope.capture.collectors import Collectors
+from phasescope.capture.event_writer import EventWriter
+from phasescope.capture.oom_snapshots import SnapshotFiles
+from phasescope.capture.requests import Requests
+from phasescope.capture.ring_handle import RingHandle
 from phasescope.capture.sampler import Sampler
+from phasescope.capture.scope import close_scope
+from phasescope.capture.session_header import session_constants
 from phasescope.capture.thresholds import Thresholds
-from phasescope.readers.ring_reader import RingReader
-from phasescope.wire import ring_files, ring_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from phasescope.analysis.diagnosis.explanation import Explanation
     from phasescope.analysis.summary.summary import Summary
-    from phasescope.backends.protocol import Backend
+    from phasescope.capture.census.census import Census
     from phasescope.capture.clock import Clock
-    from phasescope.capture.collector import Source
+    from phasescope.capture.options import Options
+    from phasescope.capture.phase import phase
+    from phasescope.capture.sites import Sites
+    from phasescope.exporters.inside import ExporterInside
+    from phasescope.exporters.targets import Targets
+    from phasescope.readers.reader import Reader
     from phasescope.readers.subscription import Subscription
     from phasescope.recordings.recorder import RecorderThread
     from phasescope.wire.envelope import ProjectedTelemetryRecord
 
-_session: Session | None = None
-_unfinished: Session | None = None  # the same, and on until it is over in every part
-_lock = threading.RLock()
-_MAX_ARGUMENT = 500
-_MAX_ARGUMENTS = 100
 _SUBSCRIBERS_SECONDS = 1.0
 _RECORDING_SECONDS = 5.0
-_AFTER_ALL_ELSE = -100
-_OUTERMOST = ("<module>", "_run_module_as_main")
-_stops_with = 0  # the child process in which sessions end with it
-_left_mapped: list[Any] = []  # for good
-
-
-def start(
-    *,
-    backends: str | Sequence[str | Backend] = "auto",
-    devices: int | Sequence[int] | None = None,
-    interval_ms: int = 100,
-    capacity_bytes: int = 16 * 2**20,
-    directory: str | os.PathLike[str] | None = None,
-    job_id: str | None = None,
-    rank: int | None = None,
-    local_rank: int | None = None,
-    world_size: int | None = None,
-    report_exceptions: Sequence[type[BaseException]] = (),
-    peaks: bool = False,
-    device_time: bool = False,
-    warning_share: float | None = 0.9,
-    critical_share: float | None = 0.97,
-    warning_bytes: int | None = None,
-    critical_bytes: int | None = None,
-    oom_snapshot: str | os.PathLike[str] | None = None,
-    record: str | os.PathLike[str] | None = None,
-    record_bytes: int = 2**30,
-    clock: Clock | None = None,
-) -> Session:
-    """Begin to record, and return the session (a context manager too). From now on phases are written.
-
-    Where a session is running already, that one is returned, with a warning if it has not the options given here.
-
-    backends: "auto", or a list of names (`cpu`, `cuda`, `rocm`) and Backend objects. Phases speak of the first one
-        that the process uses; the host is always sampled beside it. "auto" is silent about what can not work here.
-    devices: the device indices to look at; by default all that this process uses. Phases speak of the calling
-        thread's current device, if it is among them.
-    interval_ms: the sampler's period.
-    capacity_bytes: how much the ring holds (64 KiB to 64 GiB); the oldest events are overwritten. About 100,000
-        events fit the default.
-    directory: where the ring file lies, instead of `$PHASESCOPE_DIR` or a tmpfs. Where no file can be had there is a
-        warning, and the ring lives in memory, for this process alone.
-    job_id, rank, local_rank, world_size: by default from torchrun's, Open MPI's or Slurm's environment.
-    report_exceptions: exception classes that, leaving a phase, are written as an `error` event as well.
-        Out of memory always is.
-    peaks: exact peaks per phase, that nest, where the backend can reset its allocator's peak at boundaries. Off by
-        default, since that changes what `torch.cuda.max_memory_allocated()` and its like tell you.
-    device_time: how long the device worked on each phase (CUDA and ROCm), by events on the current stream that are
-        read later, without synchronising.
-    warning_share, critical_share: write a `warning` or `critical` event when a device's memory in use passes this
-        share of its total; once per crossing. None: never.
-    warning_bytes, critical_bytes: the same as sizes; where both are given, the lower one counts.
-    oom_snapshot: a directory for torch's own memory snapshots (CUDA and ROCm), written when memory runs out, with the
-        phases as labels: at most 3 files. It lets torch record its allocations, which costs a little at each of them.
-    record: also write all events to this file (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`), from a thread; an existing
-        recording is continued. Of several ranks each adds its own to the name (`run.rank3.jsonl`); in a directory
-        each process gets a file of its own.
-    record_bytes: how much the recording may take on disk, all its parts together (1 MiB and more); the oldest part
-        is removed.
-    clock: for tests (`phasescope.testing.FakeClock`).
-
-    Raises ValueError or TypeError naming the argument, and `BackendUnavailableError` (a ValueError) for a backend
-    that was asked for by name and can not work here, and OSError for a recording that can not be written.
-    """
-    global _session, _unfinished
-    options = Options.checked(
-        backends=backends,
-        devices=devices,
-        interval_ms=interval_ms,
-        capacity_bytes=capacity_bytes,
-        directory=directory,
-        job_id=job_id,
-        rank=rank,
-        local_rank=local_rank,
-        world_size=world_size,
-        report_exceptions=report_exceptions,
-        peaks=peaks,
-        device_time=device_time,
-        warning_share=warning_share,
-        critical_share=critical_share,
-        warning_bytes=warning_bytes,
-        critical_bytes=critical_bytes,
-        oom_snapshot=oom_snapshot,
-        record=record,
-        record_bytes=record_bytes,
-        clock=clock,
-    )
-    with _lock:
-        if _session is not None:
-            different = options.differing(_session.options, _DEFAULTS)
-            if different:
-                backend_selection.choose(options.backends)  # what is wrong raises here too, though it would not count
-                identity.identity(options)
-                _log.warn(f"a session is running already; it keeps its own {', '.join(different)}")
-            return _session
-        session = Session(options)
-        try:
-            _session = _unfinished = session
-            session._begin()
-        except BaseException:  # Ctrl-C: leave no half of a session behind
-            session._end("interrupted while it began")
-            raise
-        return session
-
-
-_DEFAULTS: dict[str, Any] = start.__kwdefaults__ or {}
-
-
-def stop() -> None:
-    """End the running session, if there is one. Phases that are open are closed as `abandoned`."""
-    session = _session
-    if session is not None:
-        session.stop()
-
-
-def current() -> Session | None:
-    """The running session, or None."""
-    return _session
-
-
-class Diagnosis(NamedTuple):
-    """Whether one source of counters can work here, and if not, why and what would help."""
-
-    name: str
-    kind: str
-    works: bool
-    reason: str
-    remedy: str
-
-
-def diagnose() -> list[Diagnosis]:
-    """Every backend and driver this package knows, asked in this process. May import frameworks; initialises none."""
-    found = []
-    for kind, paths in (("backend", BACKENDS), ("device source", DEVICE_SOURCES)):
-        for name, path in paths.items():
-            try:
-                unavailable = backend_selection.load(path).why_not()
-            except Exception as error:
-                unavailable = (f"{type(error).__name__} while asking", "please report this")
-            reason, remedy = unavailable or ("", "")
-            found.append(Diagnosis(name, kind, unavailable is None, reason, remedy))
-    return found
+_WITH_SITES_ONE_PART_IN = 50
+"""Of the run's time for the census: all of Python is slower then, and whoever asks for lines wants them."""
 
 
 class Session:
-    """One recording. Made by `start()`.
+    """A running or finished session of this process, named by `pid` and `session_id`. Made by `start()`.
 
-    All that it shows it reads back from its own ring, as any other process would.
+    It reads everything back from its own ring, as any other process would.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(
+        self, options: Options, on_ending: Callable[[Session], None], on_over: Callable[[Session], None]
+    ) -> None:
         self.options = options
         self.pid = os.getpid()
         self.identity = identity.identity(options)
@@ -205,36 +65,49 @@ class Session:
         self._ending = threading.RLock()
         self._last_words = False
         self._ended_by: dict[str, Any] | None = None
-        self._released = False
+        self._on_ending, self._on_over = on_ending, on_over
         self._subscriptions: list[Subscription] = []
+        self._sites = _sites() if options.sites else None
         chosen, drivers = backend_selection.choose(options.backends)
-        self._sources = Sources(
+        self._collectors = Collectors(
             chosen,
             drivers,
             options.devices,
             self._clock.monotonic_ns,
-            self._source_event,
+            self._collector_event,
             peaks=options.peaks,
             device_time=options.device_time,
-            snapshots=Snapshots(options.oom_snapshot, self.session_id) if options.oom_snapshot else None,
+            snapshots=SnapshotFiles(options.oom_snapshot, self.session_id) if options.oom_snapshot else None,
+            sites=self._sites,
         )
-        constants = self._constants([backend.name for backend in chosen])
-        self._ring = self._create_ring(json.dumps(constants).encode(), constants)
+        names = [backend.name for backend in chosen]
+        constants = session_constants(self.session_id, self.pid, self._clock.wall_ns(), self.identity, options, names)
+        self._exporter: ExporterInside | None = None
+        self._ring = RingHandle(constants, options.capacity_bytes, options.directory)
         try:
-            self._file = None if self._ring.fd is None else os.fstat(self._ring.fd)
-            self._recorder = Recorder(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
-            self._recorder.report_exceptions = options.report_exceptions
-            self._recorder.sources = self._sources
+            self._writer = EventWriter(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
+            self._writer.report_exceptions = options.report_exceptions
+            self._writer.collectors = self._collectors
             thresholds = Thresholds(
                 (options.critical_share, options.warning_share), (options.critical_bytes, options.warning_bytes)
             )
             self._sampler = Sampler(
-                self._recorder, self._sources, self._clock, options.interval_ms, thresholds, self.session_id
+                self._writer, self._collectors, self._clock, options.interval_ms, thresholds, self.session_id
             )
-            self._reader = self._open_reader(None)
+            self._census = _census(self._writer, options)
+            self._sampler.census = self._census
+            self._sampler.sites = self._sites
+            if options.requests and self._ring.path is not None:
+                self._sampler.requests = Requests(self._ring.path, self._writer, self._collectors)
+            self._reader = self._ring.open_reader(self._writer.beat, None)
+            self._exporter = None if options.export is None else self._open_exporter(options.export)
             self._recording = None if options.record is None else self._open_recording(options.record, constants)
         except BaseException:
-            self._discard()
+            if self._sites is not None:
+                self._sites.end()
+            if self._exporter is not None:
+                self._exporter.discard()
+            self._ring.discard()
             raise
 
     def _open_recording(self, path: str, constants: dict[str, Any]) -> RecorderThread:
@@ -242,97 +115,74 @@ class Session:
 
         return RecorderThread(recorder_inside(self.reader, path, constants, self.options.record_bytes))
 
-    def _constants(self, backends: list[str]) -> dict[str, Any]:
-        """What the ring's header says of the session; the reader adds it to every event."""
-        return _text_of(self._told(backends))
+    def _open_exporter(self, targets: Targets) -> ExporterInside:
+        from phasescope.exporters.inside import ExporterInside  # for those who ask for it
 
-    def _told(self, backends: list[str]) -> dict[str, Any]:
-        return {
-            "session_id": self.session_id,
-            "host": _os_compat.host_name(),
-            "pid": self.pid,
-            "process_start_ticks": _os_compat.process_start_ticks(),
-            "started_ns": self._clock.wall_ns(),
-            "command": [argument[:_MAX_ARGUMENT] for argument in _os_compat.command_line()[:_MAX_ARGUMENTS]],
-            "python": sys.version.partition(" ")[0],
-            "version": VERSION,
-            **self.identity._asdict(),
-            "sampling_interval_ms": self.options.interval_ms,
-            "backends": backends,
-            "capacity_bytes": self.options.capacity_bytes,
-            **_kernel_kills(),
-        }
-
-    def _create_ring(self, text: bytes, constants: dict[str, Any]) -> ring_files.RingFile:
-        capacity, directory = self.options.capacity_bytes, self.options.directory
-        host = re.sub(r"[^A-Za-z0-9._]", "_", constants["host"])[:64]
-        name = f"{host}-{self.pid}-{constants['started_ns'] // 1_000_000}"
-        try:
-            ring_sweep.sweep(directory)
-            return ring_files.create(text, capacity, directory, name)
-        except OSError as error:
-            why = str(error) if isinstance(error, ring_files.DirectoryError) else f"{error.strerror or error}"
-            _log.warn(f"no ring file, so other processes can not look in: {why}", stacklevel=4)
-            return ring_files.create_in_memory(text, capacity)
+        return ExporterInside(
+            targets, lambda: self._ring.open_reader(self._writer.beat, self._reader), self.identity.local_rank or 0
+        )
 
     def _begin(self) -> None:
         with contextlib.suppress(Exception):
-            list(self._sources.sample())  # so that the first event already knows its device
+            list(self._collectors.sample())  # so that the first event already knows its device
         self._note("start", None)
         self._sampler.start()
         if self._recording is not None:
             self._recording.start()
-        phases.set_recorder(self._recorder)
-        with contextlib.suppress(Exception):
-            _stop_with_child()
+        if self._exporter is not None:
+            self._exporter.start()
+        phase_context.set_event_writer(self._writer)
+        if self._census is not None:
+            self._census.begin()
 
     def stop(self) -> None:
-        """End the session. Phases that are open are closed as `abandoned`. Stopping twice does nothing."""
-        error = sys.exc_info()[0]  # of an `except` or a `finally` around this; which of them can not be told
+        """End the session. Close the phases that are open as `abandoned`. A second call does nothing."""
+        error = sys.exc_info()[0]  # of an `except` or a `finally` around this; it is not known which
         self._end(None if error is None else f"stopped after {error.__name__}")
 
     def _note_end(self, error: BaseException | None, is_end: bool = True) -> None:
-        """Keep for the stop what ended the script (or what left this session, where that is not `is_end`)."""
-        if self._ended_by is None and not self._recorder.closed and os.getpid() == self.pid:
+        """Keep for the stop the exception that ended the script (or that left this session, if not `is_end`)."""
+        if self._ended_by is None and not self._writer.closed and os.getpid() == self.pid:
             try:
-                self._ended_by = error_events.note_end(self._recorder, error, is_end)
+                self._ended_by = error_events.note_end(self._writer, error, is_end)
             except Exception:
-                self._recorder.dropped += 1
+                self._writer.dropped += 1
 
     def _end(self, context: str | None) -> None:
-        """All that ends a session. Called again it takes up what an exception (Ctrl-C) broke off."""
-        global _session, _unfinished
-        if os.getpid() != self.pid or self._released:
+        """End all of a session. Called again, it takes up what an exception (Ctrl-C) broke off."""
+        if os.getpid() != self.pid or self._ring.released:
             return
         with self._ending:
-            with _lock:
-                if _session is self:
-                    _session = None
-                phases.unset_recorder(self._recorder)
+            self._on_ending(self)
+            if self._census is not None:
+                self._census.end()
             self._sampler.stop()
             self._close_phases()
-            with (
-                self._recorder.lock
-            ):  # a thread that was in the middle of a boundary comes before the end, or not at all
+            with self._writer.lock:  # a thread that was in the middle of a boundary comes before the end, or not at all
                 self._close_phases()
                 with contextlib.suppress(Exception):
                     self._sampler.last_look()
                 self._note_stop(context)
-                self._recorder.close(self._release)
-            self._sources.close()
-            if self._recorder.closed:  # else `stop` was called inside of a write, which goes on when this returns
-                self._release()
+                self._writer.close(self._ring.release)
+            if self._sites is not None:
+                self._sites.end()
+            self._collectors.close()
+            if self._writer.closed:  # else `stop` was called inside of a write, which goes on when this returns
+                self._ring.release()
                 self._join_subscriptions()
                 if self._recording is not None:
                     self._recording.finish(_RECORDING_SECONDS)
-            with _lock:
-                if _unfinished is self:
-                    _unfinished = None
+                if self._exporter is not None:
+                    self._exporter.finish()
+            self._on_over(self)
+
+    def _leave_phases(self) -> None:
+        phase_context.unset_event_writer(self._writer)
 
     def _close_phases(self) -> None:
-        for scope in reversed(list(self._recorder.open)):
+        for scope in reversed(list(self._writer.open)):
             with contextlib.suppress(Exception):
-                scope._close(self._recorder, "the session stopped while it was open")
+                close_scope(scope, self._writer, "the session stopped while it was open")
 
     def _note_stop(self, context: str | None) -> None:
         if not self._last_words:
@@ -344,71 +194,36 @@ class Session:
         for subscription in self._subscriptions:
             subscription.join(max(0.0, deadline - time.monotonic()))
 
-    def _release(self) -> None:
-        """Give back the file's unused end, and its lock. In memory the ring stays readable as long as the session."""
-        fd = self._ring.fd
-        if self._released or fd is None:
-            self._released = True
-            return
-        if not self._is_ours(fd):
-            # Python closes the mapping's own copy of the descriptor with it, whichever file has that number by now.
-            _left_mapped.append(self._ring.buffer)
-            self._released = True
-            return
-        self._released = True
-        writer = self._ring.writer
-        used = writer.used_bytes
-        with contextlib.suppress(OSError, ValueError, BufferError):
-            writer.release()
-            self._ring.buffer.close()
-            if writer.memory is None:
-                os.truncate(fd, used)
-        with contextlib.suppress(OSError):
-            os.close(fd)
-
-    def _discard(self) -> None:
-        """Of a session that never began nothing stays."""
-        fd, path = self._ring.fd, self._ring.path
-        if fd is not None and path is not None and self._is_ours(fd):
-            with contextlib.suppress(OSError):
-                os.unlink(path)  # noqa: PTH108 - pathlib is not imported by a session
-        self._release()
-
-    def _is_ours(self, fd: int) -> bool:
-        """Whether the descriptor is still that of the ring. Daemons close all they find, and their next file may get
-        the same number: that one must be neither cut nor closed."""
-        try:
-            return self._file is not None and os.path.samestat(os.fstat(fd), self._file)
-        except OSError:
-            return False
-
     def _forget_in_child(self) -> None:
-        """In a forked child: the ring, and the lock that says its writer lives, are the parent's alone."""
-        self._recorder.abandon_in_child()
+        """In a forked child, let go: the ring, and the lock that says its writer lives, are the parent's alone."""
+        self._writer.abandon_in_child()
+        if self._sampler.requests is not None:
+            self._sampler.requests.abandon_in_child()
+        if self._sites is not None:
+            self._sites.abandon_in_child()
         if self._recording is not None:
             self._recording.recorder.abandon_in_child()
-        fd = self._ring.fd
-        if fd is not None and self._is_ours(fd):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        if self._exporter is not None:
+            self._exporter.abandon_in_child()
+        self._ring.abandon_in_child()
 
     def _note(self, event_type: str, context: str | None, extra: dict[str, Any] | None = None) -> None:
         try:
-            state = self._sources.device_state()
+            state = self._collectors.device_state()
             try:
-                counters = state.source.read(state.device_id)
+                counters = state.collector.read(state.device_id)
             except Exception as error:
-                counters = state.source.read_failed(error)
-            self._recorder.note(event_type, state, counters, None, context, extra)
+                counters = state.collector.read_failed(error)
+            self._writer.note(event_type, state, counters, None, context, extra)
         except Exception as error:
-            self._recorder.dropped += 1
+            self._writer.dropped += 1
             _log.log_once(f"note {event_type}", "%s could not be written: %s", event_type, type(error).__name__)
 
-    def _source_event(self, event_type: str, source: Source, text: str) -> None:
+    def _collector_event(self, event_type: str, collector: Collector, text: str) -> None:
         if event_type == "collector_degraded":
             self.degraded += 1
             _log.log_once(f"degraded {text}", "%s; asking again with growing pauses", text)
-        self._recorder.note(event_type, source.any_state(), None, None, text)
+        self._writer.note(event_type, collector.any_state(), None, None, text)
 
     def __enter__(self) -> Session:
         return self
@@ -421,155 +236,162 @@ class Session:
         self._end(None if exc_type is None else f"left after {exc_type.__name__}")
 
     def __repr__(self) -> str:
-        state = "stopped" if self._recorder.closed else "running"
+        state = "stopped" if self._writer.closed else "running"
         return f"<phasescope.Session {self.session_id}, {state}, {self.path or 'in memory'}>"
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows: how the session stands, and its summary. None, and so the plain text, on failure."""
-        from phasescope.analysis.text.summary_html import summary_html
-
+        """Return the HTML for a notebook, as a reader does. None, and so the plain text, on failure."""
         try:
-            return summary_html(self.summary(), repr(self))
+            with self.reader() as reader:
+                return reader._repr_html_()
         except (OSError, ValueError):
             return None
 
     @property
     def path(self) -> str | None:
-        """The ring file, or None where the ring lives in memory."""
+        """The ring file, or None if the ring is in memory."""
         return self._ring.path
 
     @property
+    def core(self) -> str:
+        """The core that measures its phases: `compiled`, or `python`, which does the same and takes longer."""
+        return _native.name
+
+    @property
     def written(self) -> int:
-        """How many events were written."""
+        """The number of events that were written."""
         return self._ring.writer.sequence
 
     @property
     def dropped(self) -> int:
-        """How many events could not be written."""
-        return self._recorder.dropped
+        """The number of events that could not be written."""
+        return self._writer.dropped
 
     @property
     def irregular(self) -> int:
         """How many phases were closed twice, or after the session that they belong to."""
-        return self._recorder.irregular
+        return self._writer.irregular
 
-    def reader(self) -> RingReader:
-        """A reader of this session's ring, as `attach()` gives one; also where the file was removed meanwhile."""
-        return self._open_reader(self._reader)
-
-    def _open_reader(self, other: RingReader | None) -> RingReader:
-        writer = self._ring.writer
-        if self._ring.path is not None:
-            return RingReader.of_own(self._ring.path, lambda: writer.memory, self._recorder.beat, other)
-        buffer = self._ring.buffer
-        return RingReader(lambda size, offset: bytes(buffer[offset : offset + size]), lambda: len(buffer), None)
+    def reader(self) -> Reader:
+        """Return a reader of this session, as `attach()` does, even if the ring file was removed."""
+        return self._ring.open_reader(self._writer.beat, self._reader)
 
     def events(self, last: int | None = None) -> list[dict[str, Any]]:
-        """The events that the ring holds, or the last so many: TelemetryEvent v3 dicts, the oldest first."""
+        """Return the events that the ring holds, or only the `last` ones, oldest first, as TelemetryEvent v3 dicts."""
         return self._reader.events(last)
 
     def records(self, last: int | None = None) -> list[ProjectedTelemetryRecord]:
-        """The same as envelopes."""
+        """Return the events that the ring holds, or only the `last` ones, as envelopes."""
         return self._reader.records(last)
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest event."""
+        """Return the newest event, or None if there is none."""
         return self._reader.latest()
 
     def summary(self) -> Summary:
-        """The table by phase path; `print` shows it, `rows` has it as data. It covers what the ring still holds."""
+        """Sum up the events that the ring still holds. `print()` shows the summary as a table."""
         return self._reader.summary()
 
-    def subscribe(self, callback: Callable[[ProjectedTelemetryRecord], object]) -> Subscription:
-        """Call `callback` with each new envelope, in a thread of its own; close the subscription to end it.
+    def explain(self) -> Explanation:
+        """Explain the memory so far; `str()` of it is the text for a person."""
+        return self._reader.explain()
 
-        A callback that is too slow misses envelopes (`missed`); one that raises goes on with the next (`errors`).
+    def allocated_bytes(self, device: str) -> int | None:
+        """Return the bytes that live objects hold on a device (`cuda:0`) now, as its allocator counts them.
+
+        None if that is not known, or the device is not measured; of the host (`cpu`) it never is.
+        """
+        if self._writer.closed or os.getpid() != self.pid:
+            return None
+        try:
+            return categories.allocated_bytes(self._collectors, device)
+        except Exception:  # the backend stopped answering: the sampler reports it
+            return None
+
+    def note_categories(
+        self,
+        found: Mapping[str, Mapping[str, int]],
+        *,
+        moment: str = "step",
+        activations_are_exact: bool = False,
+        looks: int = 1,
+        looks_ns: int = 0,
+        batch_size: int | None = None,
+        batch_elements: int | None = None,
+        modules: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None,
+    ) -> None:
+        """Note what live memory is made of, as integrations do.
+
+        found: the bytes of each category by device (`cuda:0`, `cpu`). The categories are `parameters`, `buffers`,
+            `gradients`, `optimizer_state` and `inputs`, counted at this moment, and `activations`, what the forward of
+            this step left behind. One that is not known is left out; `other`, the rest of what is allocated, is added.
+            `parameters_float32`, `gradients_float32` and so on say how much of one is of that type, if that is known.
+        moment: "step" at the end of a step, "forward" at the beginning of a forward, "failure" after memory ran out.
+        activations_are_exact: whether they were counted themselves, and are no difference.
+        looks: the number of times that they were counted so far.
+        looks_ns: the time that those took.
+        batch_size: the number of samples that a forward of this step was given, None if that is not sure. `phasescope
+            fit` goes by it.
+        batch_elements: the elements of all its tensors together: with them it shows whether samples differ in size.
+        modules: the bytes of each category by device and part of the model; only the event itself has them.
+        """
+        if self._writer.closed or os.getpid() != self.pid:
+            return
+        try:
+            about: dict[str, int | str] = {"moment": moment, "activations_are_exact": activations_are_exact}
+            batch = {"batch_size": batch_size, "batch_elements": batch_elements}
+            about |= {"looks": looks, "looks_ns": looks_ns, **{k: v for k, v in batch.items() if v is not None}}
+            categories.note(self._writer, self._collectors, found, about, modules or {})
+        except Exception as error:
+            self._writer.dropped += 1
+            _log.log_once("categories", "categories could not be written: %s", type(error).__name__)
+
+    def ask_what_is_over(self, ask: Callable[[], Iterable[tuple[phase, str | None]]]) -> None:
+        """Ask at each sample, in the sampler's thread, which phases are over, and end those, as integrations do.
+
+        For phases around code that nobody can put a `with` around: where a loop was left is seen a little later. Each
+        comes with the class name of the exception that ended it, or None. Leaving it once more is not irregular.
+        """
+        self._sampler.asks.append(ask)
+
+    def subscribe(self, callback: Callable[[ProjectedTelemetryRecord], object]) -> Subscription:
+        """Call `callback` with each new envelope, in a thread of its own, until the subscription or session ends.
+
+        A callback that is too slow misses envelopes, counted in `missed`. After one that raises, counted in `errors`,
+        the next envelope follows. Raises TypeError if `callback` is not callable.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not a {type(callback).__name__}")
         from phasescope.readers.subscription import Subscription  # with the envelope, and so hashlib and OpenSSL
 
-        subscription = Subscription(self.reader(), callback)
+        subscription = Subscription(self._ring.open_reader(self._writer.beat, self._reader), callback)
         self._subscriptions = [each for each in self._subscriptions if each.running] + [subscription]
         return subscription
 
 
-def _text_of(told: dict[str, Any]) -> dict[str, Any]:
-    """With text that every format can hold: arguments and environment variables may be any bytes."""
+def _sites() -> Sites:
+    from phasescope.capture.sites import Sites  # for those who ask for it
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, list):
-            return [plain(each) for each in value]
-        return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-    return {key: plain(value) for key, value in told.items()}
+    return Sites()
 
 
-def _kernel_kills() -> dict[str, Any]:
-    """What tells afterwards whether the kernel's OOM killer has struck meanwhile."""
-    found = _os_compat.oom_kills()
-    return {} if found is None else {"oom_kills_path": found[0], "oom_kills": found[1]}
+def _census(writer: EventWriter, options: Options) -> Census | None:
+    if not options.census and not options.sites:
+        return None
+    from phasescope.capture.census.census import Census, can_count  # for those who ask for it
+
+    if not can_count():
+        _log.log_once("no census", "no census of the objects: it needs the compiled core (%s)", _native.why_not)
+        return None
+    return Census(writer, one_part_in=_WITH_SITES_ONE_PART_IN if options.sites else None)
 
 
-def script_ended(error: BaseException | None) -> None:
-    """Say what ended the script, None where it came to its end: of `phasescope run`, which knows."""
-    session = _session
-    if session is not None:
-        session._note_end(error)
-
-
-def _stop_at_exit() -> None:
-    session = _unfinished
-    if session is not None:
-        error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-        if hasattr(sys, "ps1"):  # where a person types, it is one that the session went on after
-            error = None
-        if _has_ended_script(error):
-            session._note_end(error)
-        context = _exited() + (f" after {type(error).__name__}" if error is not None else "")
-        session._end(context)
-
-
-def _has_ended_script(error: BaseException | None) -> bool:
-    """Whether it left the script itself: a test runner keeps there as well what it has caught."""
-    trace = exception_info.traceback_of(error)
-    return trace is not None and trace.tb_frame.f_code.co_name in _OUTERMOST
-
-
-def _exited() -> str:
-    """A child of multiprocessing's catches what its target raises, and exits as if nothing had been: that is told."""
-    return f"the interpreter{' of a child process' if _is_child() else ''} exited"
-
-
-def _is_child() -> bool:
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    return multiprocessing is not None and multiprocessing.parent_process() is not None
-
-
-def _stop_with_child() -> None:
-    """See to it that a session ends with a child of multiprocessing's: a forked one leaves by `os._exit`, and all that
-    runs then is what is registered with multiprocessing itself."""
-    global _stops_with
-    if _stops_with != os.getpid() and _is_child():
-        _stops_with = os.getpid()
-        sys.modules["multiprocessing.util"].Finalize(None, _stop_at_end_of_child, exitpriority=_AFTER_ALL_ELSE)
-
-
-def _stop_at_end_of_child() -> None:
-    """What its target raised is on its way just now."""
-    session, error = _unfinished, sys.exc_info()[1]
-    if session is not None:
-        session._note_end(error)
-        session._end(_exited() + (f" after {type(error).__name__}" if error is not None else ""))
-
-
-def _forget_in_child() -> None:
-    global _session, _unfinished, _lock
-    session, _session, _unfinished = _unfinished, None, None
-    _lock = threading.RLock()
-    if session is not None:
-        session._forget_in_child()
-
-
-atexit.register(_stop_at_exit)
-_os_compat.after_fork_in_child(_forget_in_child)
+if _native.has_phases:
+    with contextlib.suppress(TypeError):  # this module was loaded before
+        _native.core.know_classes(
+            writer_class=EventWriter,
+            device_class=DeviceState,
+            collector_class=Collector,
+            collectors_class=Collectors,
+            system_clock=time.perf_counter_ns,
+        )

@@ -17,7 +17,7 @@ _mark: ContextVar[object] = ContextVar("phasescope_mark", default=None)
 
 
 def is_in_first_context() -> bool:
-    """Whether the calling code runs in the context that its thread began with."""
+    """Return whether the calling code runs in the context that its thread began with."""
     ident = threading.get_ident()
     try:
         thread = next(thread for thread in threading.enumerate() if thread.ident == ident)

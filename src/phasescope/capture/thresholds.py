@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from phasescope.capture.collector import DeviceState
 
 HYSTERESIS = 0.05
-"""A threshold that was passed is armed again once the figure is so much, of the threshold, below it."""
+"""A threshold that was passed is armed again once the figure is below it by this share of the threshold."""
 
 _LEVELS = ("critical", "warning")
 
@@ -25,12 +25,12 @@ class Crossing(NamedTuple):
 class Thresholds:
     """The thresholds of a session, and which of them each device is above.
 
-    What is compared is the device's memory in use by all processes; where that is not known, what this process's
-    allocator reserved. A share is of the device's total, and never passed where the total is unknown.
+    It compares the device's memory in use by all processes or, if that is not known, the memory that this process's
+    allocator reserved. A share is of the device's total, and never passed if the total is unknown.
     """
 
     def __init__(self, shares: tuple[float | None, float | None], sizes: tuple[int | None, int | None]) -> None:
-        """`shares` and `sizes` (bytes): of critical, then of warning; None is none."""
+        """Take `shares` and `sizes` (bytes): of critical, then of warning; None is none."""
         self._limits = [
             (level, share, size)
             for level, share, size in zip(_LEVELS, shares, sizes, strict=True)
@@ -40,7 +40,7 @@ class Thresholds:
         self._judged: dict[DeviceState, DeviceCounters] = {}
 
     def crossed(self, state: DeviceState, counters: AllocatorCounters) -> Crossing | None:
-        """The most severe threshold that this device has passed since it was last asked about, if any."""
+        """Return the most severe threshold that this device has passed since it was last asked about, if any."""
         used, total = state.figures.used_bytes, state.figures.total_bytes
         if used is not None:
             if self._judged.get(state) is state.figures:
@@ -52,7 +52,7 @@ class Thresholds:
         passed = None
         for level, share, size in self._limits:
             limit = _limit(share, size, total)
-            if limit is not None and self._passes((state.source.name, state.device_id, level), used, limit):
+            if limit is not None and self._passes((state.collector.name, state.device_id, level), used, limit):
                 passed = passed or _crossing(level, used, limit, total, source)
         return passed
 
@@ -67,7 +67,7 @@ class Thresholds:
 
 
 def _limit(share: float | None, size: int | None, total: int | None) -> int | None:
-    """In bytes; of a share and a size the lower one."""
+    """Return the limit in bytes; of a share and a size the lower one."""
     limits = [] if size is None else [size]
     if share is not None and total:
         limits.append(int(share * total))

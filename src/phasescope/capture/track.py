@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from phasescope.capture import compiled, phases
+from phasescope.capture import compiled
 from phasescope.capture.attributes import clean_attributes
+from phasescope.capture.irregular_exits import Exhausted
+from phasescope.capture.phase import PreparedPhase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,15 +16,15 @@ T = TypeVar("T")
 
 
 class track(Generic[T]):  # noqa: N801 - used like a function
-    """`for batch in track(loader)`: each fetch is a phase, by default named "data".
+    """Iterate over `iterable` with each fetch as a phase, by default named "data": `for batch in track(loader)`.
 
-    The first one includes starting the iterator (and with it a DataLoader's workers). The fetch that only finds the
-    end is a phase too, marked `exhausted` in its exit's metadata; summaries do not count it. It can be iterated as
-    often as the iterable, and has its length.
+    The first fetch includes the start of the iterator, and so of a DataLoader's workers. The fetch that only finds the
+    end is a phase too, marked `exhausted` in its exit's metadata; summaries do not count it. A `track` can be iterated
+    as often as its iterable, and has its length.
     """
 
-    Exhausted = phases.Exhausted
-    """`scope.__exit__(track.Exhausted, None, None)` marks a phase of one's own so: it only found the end."""
+    Exhausted = Exhausted
+    """Mark a fetch entered by hand that only found the end: `scope.__exit__(track.Exhausted, None, None)`."""
 
     @compiled.seen_as(compiled.track)
     def __init__(self, iterable: Iterable[T], /, name: str = "data", **attributes: object) -> None:
@@ -34,20 +36,20 @@ class track(Generic[T]):  # noqa: N801 - used like a function
         return len(self._iterable)  # type: ignore[arg-type]
 
     def __bool__(self) -> bool:
-        return bool(self._iterable)  # without this, what has no length could not be asked
+        return bool(self._iterable)  # without this, an iterable without a length could not be tested
 
     def __iter__(self) -> Iterator[T]:
         iterator: Iterator[T] | None = None
         box: list[T] = []
         while True:
-            fetch = phases.PreparedPhase(self._name, self._attributes)
+            fetch = PreparedPhase(self._name, self._attributes)
             fetch.__enter__()
             try:
                 if iterator is None:
                     iterator = iter(self._iterable)
                 box.append(next(iterator))
             except StopIteration:
-                fetch.__exit__(phases.Exhausted, None, None)
+                fetch.__exit__(Exhausted, None, None)
                 return
             except BaseException as error:
                 fetch.__exit__(type(error), error, None)

@@ -2,8 +2,10 @@
 help.
 
 A command file has `add_arguments(parser)` and `run(arguments) -> exit code`. One that hands the process over to a
-program of the user's gives back, instead of an exit code, what is then to be called, and has
+program of the user's returns, instead of an exit code, a function to be called next, and has
 `split(arguments) -> (its own, those that are passed on untouched)`.
+
+May import every other room, each command only what it needs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,16 @@ import textwrap
 from typing import TYPE_CHECKING, NoReturn
 
 from phasescope._version import VERSION
+from phasescope.cli._exit_codes import (
+    INTERRUPTED,
+    MISSING_DEPENDENCY,
+    NO_ANSWER,
+    NOT_COMPARABLE,
+    NOT_FOUND,
+    OK,
+    PROBLEM,
+    WRONG_USAGE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,29 +40,40 @@ COMMANDS = (
     "summary",
     "record",
     "convert",
+    "export",
+    "watch",
     "web",
     "report",
     "explain",
     "compare",
+    "snapshot",
+    "fit",
     "ranks",
     "run",
     "demo",
     "doctor",
     "clean",
+    "help",
 )
 
-OK = 0
-NOT_FOUND = 1
-WRONG_USAGE = 2
-MISSING_DEPENDENCY = 3
-PROBLEM = 4
-NOT_COMPARABLE = 5
-INTERRUPTED = 130
+__all__ = [
+    "COMMANDS",
+    "INTERRUPTED",
+    "MISSING_DEPENDENCY",
+    "NOT_COMPARABLE",
+    "NOT_FOUND",
+    "NO_ANSWER",
+    "OK",
+    "PROBLEM",
+    "WRONG_USAGE",
+    "CommandError",
+    "command_parser",
+    "help_width",
+    "main",
+]
 
-_EXIT_CODES = """exit codes: 0 ok, 1 nothing found or no such session, 2 wrong usage,
-3 an optional dependency is missing, 4 something is wrong (explain, compare), 5 nothing could be compared (compare),
-130 Ctrl-C (record: 0)"""
-_NARROWEST_HELP, _WIDEST_HELP = 20, 100
+_EXIT_CODES = "exit codes: phasescope help exit-codes"
+_NARROWEST_HELP, _WIDEST_HELP = 20, 80
 
 
 class CommandError(Exception):
@@ -61,8 +84,13 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=help_width())
+
+
 class _Parser(argparse.ArgumentParser):
-    """argparse repeats what it does not understand, with whatever a terminal would obey in it."""
+    """argparse repeats arguments that it does not understand, with anything in them that a terminal would obey."""
 
     def error(self, message: str) -> NoReturn:
         from phasescope.analysis.formatting import printable
@@ -103,31 +131,41 @@ def _run(arguments: list[str]) -> int | Callable[[], int]:
     if not arguments or arguments[0] not in COMMANDS:
         _without_command(arguments)
     module = importlib.import_module(f"phasescope.cli.{arguments[0]}")
-    parser = _Parser(
-        prog=f"phasescope {arguments[0]}",
-        description=_paragraphs(_help(module)),
-        epilog=_paragraphs(_EXIT_CODES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(parser)
+    parser = command_parser(arguments[0], module)
     own, passed_on = module.split(arguments[1:]) if hasattr(module, "split") else (arguments[1:], [])
     done: int | Callable[[], int] = module.run(parser.parse_args(own, argparse.Namespace(passed_on=passed_on)))
     return done
 
 
+def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """Return the parser of a command's own arguments."""
+    from phasescope.cli._examples import examples
+
+    parser = _Parser(
+        prog=f"phasescope {name}",
+        description=_paragraphs(_help(module)),
+        epilog=f"{examples(name)}\n\n{_EXIT_CODES}",
+        formatter_class=_Help,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
 def _without_command(arguments: list[str]) -> NoReturn:
-    """--help, --version, and what is no command. Only here are all command files imported."""
+    """Answer --help, --version, and a word that is not a command. Only here are all command files imported."""
     summaries = [
         (name, _help(importlib.import_module(f"phasescope.cli.{name}")).partition("\n")[0]) for name in COMMANDS
     ]
     parser = _Parser(
         prog="phasescope",
         usage="phasescope COMMAND [options]",
-        description="Which phase of a training uses the memory: look at sessions of this user, live or dead.",
+        description=_paragraphs(
+            "Which phase of a training uses the memory: look at sessions of this user, live or dead."
+        ),
         epilog="commands:\n"
-        + "".join(f"  {name:<9} {summary}\n" for name, summary in summaries)
-        + f"\nphasescope COMMAND --help says more.\n{_paragraphs(_EXIT_CODES)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        + "".join(f"{_entry(name, summary)}\n" for name, summary in summaries)
+        + f"\nphasescope COMMAND --help says more.\n{_EXIT_CODES}",
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"phasescope {VERSION}")
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=argparse.SUPPRESS)
@@ -142,7 +180,19 @@ def _help(module: ModuleType) -> str:
     return (module.__doc__ or "").strip()
 
 
+def _entry(name: str, summary: str) -> str:
+    """Return a command of the list, in as many lines as its summary needs."""
+    return textwrap.fill(summary, help_width(), initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12)
+
+
+def help_width() -> int:
+    """Return the columns that help is written for: those of the terminal, as far as a line is easily read."""
+    return max(_NARROWEST_HELP, min(shutil.get_terminal_size().columns, _WIDEST_HELP) - 2)
+
+
 def _paragraphs(text: str) -> str:
-    """The text filled anew to the terminal's width, as argparse does it for one paragraph only."""
-    width = max(_NARROWEST_HELP, min(shutil.get_terminal_size().columns, _WIDEST_HELP) - 2)
-    return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
+    """Return the text filled to the terminal's width again, as argparse does it for one paragraph only."""
+    width = help_width()
+    return "\n\n".join(
+        textwrap.fill(" ".join(part.split()), width, break_on_hyphens=False) for part in text.split("\n\n")
+    )

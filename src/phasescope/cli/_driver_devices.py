@@ -24,8 +24,8 @@ _COLUMNS = (
 _ALLOCATOR = ("allocated", "reserved", "active", "inactive", "change")
 
 
-def found() -> list[dict[str, Any]]:
-    """One mapping a device, each device once; drivers that do not answer have none."""
+def surveyed_devices() -> list[dict[str, Any]]:
+    """Return one mapping a device, each device once; drivers that do not answer have none."""
     from phasescope.backends import DRIVERS_ALONE
     from phasescope.capture import backend_selection
 
@@ -53,14 +53,14 @@ def _described(driver: str, device: Surveyed) -> dict[str, Any]:
 
 
 def _as_event(driver: str, device: Surveyed) -> dict[str, Any]:
-    """As much of an event as tells who holds a device's memory."""
+    """Return as much of an event as says who holds a device's memory."""
     unknown = [f"allocator_{name}_bytes" for name in _ALLOCATOR]
     counters = {f"device_{name}": figure for name, figure in device.counters._asdict().items()}
     return {**counters, "metadata": {"backend": driver, "unavailable": unknown, **device.extra}}
 
 
 def show(out: Terminal, devices: list[dict[str, Any]]) -> None:
-    """The table, and who holds what; nothing where there is no device."""
+    """Show the table, and the holders; nothing if there is no device."""
     if not devices:
         return
     out.line()
@@ -82,5 +82,9 @@ def _cells(device: dict[str, Any]) -> list[str]:
 
 
 def _parts(device: dict[str, Any]) -> Breakdown | None:
-    found = device["breakdown"]
-    return None if found is None else Breakdown(**{**found, "parts": tuple(Part(**part) for part in found["parts"])})
+    breakdown = device["breakdown"]
+    return (
+        None
+        if breakdown is None
+        else Breakdown(**{**breakdown, "parts": tuple(Part(**part) for part in breakdown["parts"])})
+    )

@@ -1,19 +1,17 @@
-"""Where commands write: colour only on a terminal, its width, and only signs that its encoding has.
+"""The output of commands: colour only on a terminal, its width, and only signs that its encoding has.
 
 Whoever closes the pipe (`| head`) ends a command silently. An output that takes nothing for another reason ends it with
-`OutputError`, which is no OSError, so that nobody takes it for a trouble of the file that is being read.
+`OutputError`, which is not an OSError, so that nobody takes it for a failure of the file that is being read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
-import math
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from phasescope.analysis.formatting import printable
 
@@ -22,17 +20,19 @@ if TYPE_CHECKING:
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
-# What stands for our own signs where an encoding lacks them.
+# Replacements for our own signs in an encoding that lacks them.
 _PLAIN = {"≥": ">=", "…": "~", "–": "-", "µ": "u", "×": "x", "→": "->", "│": "|", "±": "+/-", "▲": "^", "▼": "v"}
 
 
 class OutputError(Exception):
-    """What a command has to say can not be written."""
+    """The output of a command cannot be written."""
 
 
 class Terminal:
-    """A stream for a person, by default standard output. `width` is None where lines need not fit anything, as in a
-    pipe."""
+    """A stream for a person, by default standard output.
+
+    `width` is None if lines need not fit anything, as in a pipe.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout or _nowhere()
@@ -55,22 +55,22 @@ class Terminal:
             raise _unwritten(error) from error
 
     def paint(self, text: str, style: str) -> str:
-        """The text in a style such as `red` or `bold`, where colours are shown."""
+        """Return the text in a style such as `red` or `bold`, if colours are shown."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and self._colour else text
 
 
 def errors() -> Terminal:
-    """Standard error."""
+    """Return standard error."""
     return Terminal(sys.stderr or _nowhere())
 
 
 def _nowhere() -> TextIO:
-    """Where Python found the stream closed when it began (`>&-`), nobody reads."""
+    """Return a stream that nobody reads, for one that was closed when Python began (`>&-`)."""
     return io.StringIO()
 
 
 def complain(message: str) -> None:
-    """One line on standard error, if that takes it."""
+    """Write one line on standard error, if that takes it."""
     with contextlib.suppress(OutputError, BrokenPipeError):
         errors().line("phasescope: " + printable(message))
 
@@ -88,12 +88,12 @@ def flush_output() -> None:
 
 
 def _unwritten(error: OSError) -> OutputError:
-    return OutputError(f"the output can not be written: {error.strerror or error}")
+    return OutputError(f"the output cannot be written: {error.strerror or error}")
 
 
 @contextlib.contextmanager
 def verdict_stands() -> Iterator[None]:
-    """For what is shown of a verdict: a reader that has gone (`| head`) ends that, and not the verdict."""
+    """Keep the verdict from a reader that has gone (`| head`): the output about it ends, and the verdict does not."""
     try:
         yield
     except BrokenPipeError:
@@ -101,27 +101,11 @@ def verdict_stands() -> Iterator[None]:
 
 
 def forget_output() -> None:
-    """Nobody reads any more: what is still buffered must not raise again when Python ends."""
+    """Forget the output: nobody reads any more, and the buffered rest must not raise again when Python ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-
-
-def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Valid JSON in ASCII, whatever the value's strings hold; what is no number (NaN) is null."""
-    try:
-        return json.dumps(value, indent=indent, allow_nan=False)
-    except ValueError:
-        return json.dumps(_without_nan(value), indent=indent)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _may_colour() -> bool:

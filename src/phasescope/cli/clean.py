@@ -1,24 +1,31 @@
 """Remove the files of sessions that are over: stopped, killed or crashed.
 
-A session that runs is never touched, nor is a file that can not be read. Nothing to remove is no failure:
-exit code 0.
+A running session is never touched, nor is a file that cannot be read. If there is nothing to remove, the exit code
+is 0.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.formatting import plural, printable
+from phasescope._json import json_text
+from phasescope.analysis.formatting import UNKNOWN, Column, plural, printable, size_text, table
+from phasescope.analysis.text.state_word import state_word
 from phasescope.cli import OK
-from phasescope.cli._output import Terminal, json_text
-from phasescope.cli._session_args import add_directory
+from phasescope.cli._output import Terminal
+from phasescope.cli._session_args import add_directory, number
+from phasescope.cli.ls import describe
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_COLUMNS = (Column("pid"), Column("state", right=False), Column("size"), Column("file", right=False))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be removed, and remove nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     add_directory(parser)
 
@@ -26,15 +33,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from phasescope.wire import ring_sweep
 
-    removed = [str(path) for path in ring_sweep.clean(arguments.dir, dry_run=arguments.dry_run)]
+    # What they were is to be read before they go.
+    over = {path: _described(path) for path in ring_sweep.clean(arguments.dir, dry_run=True)}
+    removed = list(over) if arguments.dry_run else ring_sweep.clean(arguments.dir)
+    files = [over.get(path) or _described(path) for path in removed]
     out = Terminal()
     if arguments.json:
-        out.line(json_text({"removed": removed, "dry_run": arguments.dry_run}, indent=2))
+        told = {"removed": [str(path) for path in removed], "files": files, "dry_run": arguments.dry_run}
+        out.line(json_text(told, indent=2))
         return OK
-    for path in removed:
-        out.line(printable(path))
-    if arguments.dry_run:
-        out.line(f"{plural(len(removed), 'file')} would be removed")
-    else:
-        out.line(f"{plural(len(removed), 'file')} removed")
+    _show(out, files, "would be removed" if arguments.dry_run else "removed")
     return OK
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """Return what a file is of, and how many bytes of disk or memory it takes; None is: not known."""
+    session = describe(path)
+    is_known = "error" not in session
+    return {
+        "path": str(path),
+        "pid": number(session["pid"]) if is_known else None,
+        "state": state_word(session["fared"]) if is_known else None,
+        "size_bytes": _size_bytes(path),
+    }
+
+
+def _size_bytes(path: Path) -> int | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_blocks * 512  # what it takes: the room that a ring never came to is none
+
+
+def _show(out: Terminal, files: Sequence[dict[str, Any]], done: str) -> None:
+    if files:
+        title, *lines = table(_COLUMNS, map(_cells, files), None)
+        out.line(title, "bold")
+        for line in lines:
+            out.line(line)
+    freed = f", {size_text(sum(file['size_bytes'] or 0 for file in files))}" if files else ""
+    out.line(f"{plural(len(files), 'file')} {done}{freed}")
+
+
+def _cells(file: dict[str, Any]) -> list[str]:
+    return [
+        UNKNOWN if file["pid"] is None else str(file["pid"]),
+        file["state"] or UNKNOWN,
+        size_text(file["size_bytes"]),
+        printable(file["path"]),
+    ]

@@ -1,10 +1,11 @@
-"""Compare two sessions phase by phase: time and memory, and which differences are more than chance.
+"""Compare two sessions phase by phase: time and memory, and which differences exceed chance.
 
 A and B are sessions (a pid, a ring, a recording), or saved as JSON by `phasescope summary --json`, or pages made by
-`phasescope report`. --fail-on makes it a test for continuous integration: "peak_allocated>5%" fails where any phase's
-peak rose by more than 5 %, "time@step/forward>2 ms" where that phase's median did by more than 2 ms. A difference
-within the noise never fails; a rule that nothing can be held against does. Where nothing could be compared at all, no
-phase being on both sides, the exit code is 5.
+`phasescope report`. Of two snapshots (`phasescope snapshot -o`) it shows what became more. --fail-on makes it a test
+for continuous integration: "peak_allocated>5%" fails if any phase's peak rose by more than 5 %, "time@step/forward>2
+ms" if that phase's median rose by more than 2 ms. A difference within the noise never fails; a rule that cannot be
+checked does. If nothing could be compared, because no figure is known on both sides, the exit code is 5, with rules
+too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phasescope._json import json_text
 from phasescope.analysis.comparison.comparison import (
     BETTER,
     GONE,
@@ -23,6 +25,7 @@ from phasescope.analysis.comparison.comparison import (
     compare,
 )
 from phasescope.analysis.comparison.fail_rules import broken, rule, unjudged
+from phasescope.analysis.comparison.snapshots import is_snapshot
 from phasescope.analysis.formatting import (
     Column,
     change_text,
@@ -40,22 +43,22 @@ from phasescope.cli import (
     PROBLEM,
     CommandError,
 )
-from phasescope.cli._output import Terminal, json_text, verdict_stands
+from phasescope.cli._output import Terminal, verdict_stands
 from phasescope.cli._session_args import add_directory, opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from phasescope.analysis.comparison.comparison import Change, Comparison
-    from phasescope.analysis.comparison.fail_rules import Rule
+    from phasescope.analysis.comparison.fail_rules import FailRule
 
 _LONGEST_NAME = 40
 _MARKS = {WORSE: "▲", BETTER: "▼"}
 _COLUMNS = (
     Column("phase", right=False, flexible=True),
     Column("metric", right=False),
-    Column("before"),
-    Column("after"),
+    Column("A: baseline"),
+    Column("B: candidate"),
     Column("change"),
     Column("noise"),
     Column("", right=False),
@@ -63,8 +66,8 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", metavar="A", help="the session that is the measure")
-    parser.add_argument("after", metavar="B", help="the session that is measured by it")
+    parser.add_argument("before", metavar="A", help="the baseline")
+    parser.add_argument("after", metavar="B", help="the candidate")
     parser.add_argument(
         "--fail-on",
         type=_rule,
@@ -74,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='e.g. "peak_allocated>5%%", "time@forward>2 ms"; may be given more than once. '
         f"Metrics: {', '.join(metric.name for metric in METRICS)}",
     )
-    parser.add_argument("--all", action="store_true", help="show what did not change, too")
+    parser.add_argument("--all", action="store_true", help="show phases that did not change, too")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     add_directory(parser)
 
@@ -82,6 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     before = _summary(arguments.before, arguments.dir)
     after = _summary(arguments.after, arguments.dir)
+    if is_snapshot(before) or is_snapshot(after):
+        from phasescope.cli._compare_snapshots import show_snapshots
+
+        return show_snapshots(before, after, arguments)
     try:
         comparison = compare(before, after)
     except ValueError as error:
@@ -94,13 +101,13 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _show(comparison, whole=arguments.all)
             _show_failed(violations, unheld)
-    if violations or unheld:
-        return PROBLEM
-    return OK if comparison.is_comparable else NOT_COMPARABLE
+    if not comparison.is_comparable:
+        return NOT_COMPARABLE
+    return PROBLEM if violations or unheld else OK
 
 
 def _summary(target: str, directory: str | None) -> Mapping[str, Any]:
-    """A summary as data, from wherever it is."""
+    """Return a summary as data, from wherever it is."""
     suffix = Path(target).suffix.lower()
     if suffix in (".json", ".html", ".htm"):
         return _saved(Path(target), is_page=suffix != ".json")
@@ -113,18 +120,18 @@ def _saved(path: Path, *, is_page: bool) -> Mapping[str, Any]:
 
     try:
         text = path.read_text(encoding="utf-8")
-        found = summary_of(text) if is_page else json.loads(text)
+        summary = summary_of(text) if is_page else json.loads(text)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise CommandError(f"{path}: holds no summary: {error}") from error
-    if not isinstance(found, dict):
-        raise CommandError(f"{path}: holds no summary, but a {type(found).__name__}")
-    return found
+    if not isinstance(summary, dict):
+        raise CommandError(f"{path}: holds no summary, but a {type(summary).__name__}")
+    return summary
 
 
 def _data(
-    comparison: Comparison, violations: Sequence[tuple[Rule, Change]], unheld: Sequence[tuple[Rule, str]]
+    comparison: Comparison, violations: Sequence[tuple[FailRule, Change]], unheld: Sequence[tuple[FailRule, str]]
 ) -> dict[str, Any]:
     return {
         **comparison.to_dict(),
@@ -155,7 +162,7 @@ def _show(comparison: Comparison, *, whole: bool) -> None:
         out.line(f"nothing could be compared: {_why_not(comparison)}", "red")
     for path, before, after in comparison.counts:
         if before is None or after is None:
-            side = "the second" if before is None else "the first"
+            side = "B" if before is None else "A"
             times = count_text((after if before is None else before) or 0)
             out.line(f"only in {side}: {elide(path_text(path), _LONGEST_NAME)} (entered {times} times)")
 
@@ -164,7 +171,7 @@ def _why_not(comparison: Comparison) -> str:
     firsts = sum(before is not None for _, before, _ in comparison.counts)
     seconds = sum(after is not None for _, _, after in comparison.counts)
     if not firsts or not seconds:
-        sides = {"the first": firsts, "the second": seconds}
+        sides = {"A": firsts, "B": seconds}
         without = [side for side, phases in sides.items() if not phases]
         return f"{' and '.join(without)} {'have' if len(without) > 1 else 'has'} no phases"
     if all(None in counts for _, *counts in comparison.counts):
@@ -172,12 +179,12 @@ def _why_not(comparison: Comparison) -> str:
     return "of the phases that both have, no figure is known on both sides"
 
 
-def _show_failed(violations: Sequence[tuple[Rule, Change]], unheld: Sequence[tuple[Rule, str]]) -> None:
+def _show_failed(violations: Sequence[tuple[FailRule, Change]], unheld: Sequence[tuple[FailRule, str]]) -> None:
     out = Terminal()
     for one, change in violations:
         out.line(f"FAILED {one.text}: {elide(path_text(change.path), _LONGEST_NAME)} {_difference(change)}", "red")
     for one, reason in unheld:
-        out.line(printable(f"FAILED {one.text}: nothing to judge it by: {reason}"), "red")
+        out.line(printable(f"FAILED {one.text}: cannot be checked: {reason}"), "red")
 
 
 def _is_shown(change: Change, whole: bool) -> bool:
@@ -199,7 +206,7 @@ def _cells(change: Change) -> list[str]:
 
 
 def _difference(change: Change) -> str:
-    """`+140%`, or where a share says nothing the amount."""
+    """Format the difference: `+140%`, or the amount if a share says nothing."""
     if change.difference is None:
         return ""
     if change.ratio is not None and change.metric != "allocated_delta":
@@ -213,7 +220,7 @@ def _amount(value: int | None, unit: str) -> str:
     return size_text(value) if unit == "bytes" else duration_text(value)
 
 
-def _rule(text: str) -> Rule:
+def _rule(text: str) -> FailRule:
     try:
         return rule(text)
     except ValueError as error:

@@ -1,8 +1,8 @@
-"""Say what happened to a session's memory: the cause, what held the memory, which phase, and what to try first.
+"""Explain what happened to a session's memory: the cause, the holders, the phase, and the remedies.
 
-Works while it runs, after it ended, and over what a killed process left. Without SESSION it takes the newest one, live
-or dead; where that is a rank of a job of which others failed, the one that failed first. The exit code is 0 for a
-healthy session and 4 where something is wrong, so that scripts can ask.
+It works while the session runs, after it ended, and after its process was killed. Without SESSION it takes the newest
+one, live or dead; if that is a rank of a job of which others failed, the one that failed first. The exit code is 0 for
+a healthy session and 4 if there is a problem, for use in scripts.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from phasescope._json import json_text
 from phasescope.analysis.formatting import elide, printable
 from phasescope.cli import OK, PROBLEM
-from phasescope.cli._output import Terminal, json_text, verdict_stands
+from phasescope.cli._output import Terminal, verdict_stands
 from phasescope.cli._session_args import (
     add_target,
     command_line,
-    moment,
     number,
     opened,
 )
@@ -37,26 +37,22 @@ _MOST_RANKS = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target(parser)
+    add_target(parser, "the one started last, live or dead")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.cli._failed_ranks import failed_ranks
+    from phasescope.cli._failed_ranks import failed_ranks, meant
 
-    target = arguments.target or _newest(arguments.dir)
-    with opened(target, arguments.dir) as reader:
-        failed = failed_ranks(reader)
-        target = str(reader.path) if arguments.target or not failed else failed[0].path
-        if target == str(reader.path):
+    with opened(arguments.target or _newest(arguments.dir), arguments.dir) as newest:
+        failed = failed_ranks(newest)
+        with meant(newest, failed, arguments.target) as reader:
             return _answer(reader, failed, as_json=arguments.json)
-    with opened(target, arguments.dir) as reader:
-        return _answer(reader, failed, as_json=arguments.json)
 
 
 def _answer(reader: Reader, failed: Sequence[FailedRank], *, as_json: bool) -> int:
     others = [rank for rank in failed if rank.path != str(reader.path)]
-    answer = replace(explanation(reader), ranks=tuple(_rank_lines(others)))
+    answer = replace(reader.explain(), ranks=tuple(_rank_lines(others)))
     out = Terminal()
     with verdict_stands():
         if as_json:
@@ -75,39 +71,8 @@ def _rank_lines(others: Sequence[FailedRank]) -> Iterator[str]:
         yield f"and {len(others) - _MOST_RANKS} more that did not end well"
 
 
-def explanation(reader: Reader) -> Explanation:
-    """The explanation of a reader's session, as it stands now."""
-    from phasescope.analysis.diagnosis.evidence import EvidenceFold
-    from phasescope.analysis.diagnosis.explanation import explain
-
-    at = moment(reader)
-    watch = EvidenceFold()
-    fold = reader.fold(watch)
-    return explain(
-        watch.evidence(
-            fold,
-            at.state,
-            heartbeat_ns=at.heartbeat_ns,
-            now_ns=at.now_ns,
-            oom_kills=_oom_kills(reader),
-            missed=(reader.missed, reader.damaged),
-        )
-    )
-
-
-def _oom_kills(reader: Reader) -> int | None:
-    """How many the kernel has killed in the session's control group since it began; None where that is not known."""
-    from phasescope import _os_compat
-
-    path, before = reader.constants.get("oom_kills_path"), number(reader.constants.get("oom_kills"))
-    if not isinstance(path, str) or before is None or reader.constants.get("host") != _os_compat.host_name():
-        return None
-    now = _os_compat.oom_kills_of(path)
-    return None if now is None else max(0, now - before)
-
-
 def _newest(directory: str | None) -> str | None:
-    """The session that began last, of those that can be read."""
+    """Return the session that began last, of those that can be read."""
     from phasescope.readers.ring_reader import RingReader
     from phasescope.wire import ring_files
     from phasescope.wire.ring import RingError

@@ -1,17 +1,17 @@
-"""List this user's sessions, live and dead, the newest first.
+"""List this user's sessions, live and dead, the newest first, the ranks of a job together.
 
-The phase is the innermost one open, for a dead session when it died; the memory is what its device had
-allocated and reserved at the last event. "silent" is a session whose process lives and holds it but has not
-been heard of for more than ten sampling intervals. "dead" is one whose process is gone without having stopped
-it: it was killed or crashed, and `phasescope summary` reads what it left. Under "session" is how its id begins, which
-other commands take as well as the pid.
+The phase is the innermost one that is open, for a dead session the one in which it died; memory is allocated and
+reserved on its device at the last event. A "silent" session has a living process that gave no sign of life for ten
+sampling intervals. One that is over says how it ended, as far as its last events tell: "finished", "failed" (by an
+exception), "out of memory", "interrupted" (Ctrl-C), or "killed" (its process disappeared without stopping it). Under
+"session" is the beginning of its id; other commands take that or the pid.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
+from phasescope._json import json_text
 from phasescope.analysis.formatting import (
     UNKNOWN,
     Column,
@@ -22,14 +22,14 @@ from phasescope.analysis.formatting import (
     size_text,
     table,
 )
+from phasescope.analysis.text.state_word import state_word
 from phasescope.cli import NOT_FOUND, OK
-from phasescope.cli._output import Terminal, errors, json_text
+from phasescope.cli._output import Terminal, errors
 from phasescope.cli._session_args import (
     add_directory,
     command_line,
     health,
     number,
-    state_text,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_LAST_EVENTS = 256
+
 _ID_SHOWN = 8
+_OF_TABLE = ("fared", "constants")
 _LONGEST_TEXT = 200
 _COLUMNS = (
     Column("pid"),
@@ -59,24 +60,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.wire import ring_files
+    from phasescope.wire import ring_directories, ring_files
 
-    found = [describe(path) for path in ring_files.find(arguments.dir)]
+    sessions = _by_job([describe(path) for path in ring_files.find(arguments.dir)])
     if arguments.json:
-        Terminal().line(json_text([_data(session) for session in found], indent=2))
-    elif found:
-        _show(found)
+        Terminal().line(json_text([_data(session) for session in sessions], indent=2))
+    elif sessions:
+        _show(sessions)
     else:
-        places = ", ".join(ring_files.places(arguments.dir))
+        places = ", ".join(ring_directories.places(arguments.dir))
         Terminal().line(f"no sessions in {printable(places)}; `phasescope.start()` begins one")
-    for reason in ring_files.not_looked_into(arguments.dir):
+    for reason in ring_directories.not_looked_into(arguments.dir):
         errors().line(f"not looked into: {printable(reason)}", "yellow")
-    return OK if found else NOT_FOUND
+    return OK if sessions else NOT_FOUND
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """One ring file as the JSON output shows it, and for the table `health`; a file that can not be read:
-    `error`."""
+    """Describe one ring file as the JSON output shows it, and for this command `fared` and `constants`.
+
+    A file that cannot be read has `error`.
+    """
     from phasescope._attach import attach
     from phasescope.wire.ring import RingError
 
@@ -87,15 +90,32 @@ def describe(path: Path) -> dict[str, Any]:
         return {"path": str(path), "error": str(error)}
 
 
+def _by_job(sessions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the ranks of a job one after the other; the job that was started last comes first."""
+    from phasescope.analysis.jobs.grouping import group
+
+    readable = [session for session in sessions if "error" not in session]
+    runs = group(session["constants"] for session in readable)
+    return [
+        *(readable[at] for run in runs for at in run),
+        *(session for session in sessions if "error" in session),
+    ]
+
+
 def _of_session(reader: Any) -> dict[str, Any]:
+    from phasescope.readers.diagnosis import LAST_EVENTS, Moment
+
     constants = reader.constants
-    fares = health(reader, time.time_ns())
-    events = reader.events(last=_LAST_EVENTS)
+    moment = Moment.of(reader)
+    fares = health(reader, moment.now_ns)
+    events = reader.events(last=LAST_EVENTS)
+    ending = moment.ending_by(events)
     return {
         "session_id": constants.get("session_id"),
         "pid": constants.get("pid"),
         "host": constants.get("host"),
         "state": fares.state,
+        "ending": ending.kind,
         "silent_ns": fares.silent_ns,
         "started_ns": constants.get("started_ns"),
         "age_ns": fares.age_ns,
@@ -106,20 +126,21 @@ def _of_session(reader: Any) -> dict[str, Any]:
         **_last_seen(events),
         "events_written": reader.written,
         "command": constants.get("command"),
-        "health": fares,
+        "fared": ending,
+        "constants": constants,
     }
 
 
 def _last_seen(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The open phase, and the newest figures of the device that the phases speak of."""
-    from phasescope.analysis.current import current_phase
+    """Return the open phase, and the newest figures of the device that the phases speak of."""
     from phasescope.analysis.devices import Devices
+    from phasescope.analysis.spans import current_phase
 
     phase = current_phase(events)
     last = Devices()
     boundary = None
     for event in events:
-        label, _ = last.see(event)
+        label = last.see(event)[0]
         if event.get("event_type") in ("phase_enter", "phase_exit"):
             boundary = label
     rows = {row.label: row for row in last.rows()}
@@ -133,18 +154,18 @@ def _last_seen(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _data(session: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in session.items() if key != "health"}
+    return {key: value for key, value in session.items() if key not in _OF_TABLE}
 
 
-def _show(found: Sequence[dict[str, Any]]) -> None:
+def _show(sessions: Sequence[dict[str, Any]]) -> None:
     out = Terminal()
-    readable = [session for session in found if "error" not in session]
+    readable = [session for session in sessions if "error" not in session]
     if readable:
         title, *lines = table(_COLUMNS, map(_cells, readable), out.width)
         out.line(title, "bold")
         for session, line in zip(readable, lines, strict=True):
             out.line(line, _style(session))
-    for session in found:
+    for session in sessions:
         if "error" in session:
             out.line(f"{printable(session['path'])}: {printable(session['error'])}", "yellow")
 
@@ -152,7 +173,7 @@ def _show(found: Sequence[dict[str, Any]]) -> None:
 def _style(session: dict[str, Any]) -> str:
     if session["state"] == "running":
         return "yellow" if session["silent_ns"] is not None else ""
-    return "red" if session["state"] == "dead" else "dim"
+    return "dim" if session["fared"].is_good else "red"
 
 
 def _cells(session: dict[str, Any]) -> list[str]:
@@ -160,7 +181,7 @@ def _cells(session: dict[str, Any]) -> list[str]:
     return [
         UNKNOWN if number(session["pid"]) is None else str(session["pid"]),
         _short_id(session["session_id"]),
-        state_text(session["health"]),
+        state_word(session["fared"]),
         duration_text(session["age_ns"]),
         UNKNOWN if rank is None or world_size is None else f"{rank}/{world_size}",
         UNKNOWN if session["phase"] is None else elide(path_text(session["phase"]), _LONGEST_TEXT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import io
 import os
 import runpy
@@ -16,18 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.capture import own_frames
 from phasescope.cli import OK, WRONG_USAGE, CommandError
+from phasescope.cli._runnable import check_main, refuse, refuse_script, seems_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def program(command: list[str]) -> Callable[[], int]:
-    """Get everything ready for the script or module, and say how it is run."""
+    """Get everything ready for the script or module, and say how it is run. Ends as Python does if there is none."""
     first = command[0] if command else ""
     if first.startswith("-m"):
         module, *own = [first[2:], *command[1:]] if first != "-m" else command[1:] or [""]
         if module:
-            return lambda: _run(_prepared(["-m", *own], str(Path.cwd())), runpy._run_module_as_main, module)  # type: ignore[attr-defined]
+            return _module(module, own)
     if not first or first.startswith("-m"):
         raise CommandError("run needs a script, or -m and a module", WRONG_USAGE)
     path = Path(first).absolute()
@@ -35,12 +37,13 @@ def program(command: list[str]) -> Callable[[], int]:
         first if Path(first).is_absolute() else f"{Path.cwd()}{os.sep}{first}"
     )  # with all its dots, as Python does
     if path.is_dir() or zipfile.is_zipfile(path):
+        check_main(filename)
         return lambda: _run(_prepared(command, filename), runpy._run_module_as_main, "__main__", False)  # type: ignore[attr-defined]
     try:
         with io.open_code(str(path)) as file:
             source = file.read()
     except OSError as error:
-        raise CommandError(f"can't open file {filename!r}: {error.strerror}", WRONG_USAGE) from error
+        refuse_script(filename, error)
 
     def script() -> int:
         main = _prepared(command, str(path.resolve().parent))
@@ -52,8 +55,26 @@ def program(command: list[str]) -> Callable[[], int]:
     return script
 
 
+def _module(module: str, own: list[str]) -> Callable[[], int]:
+    argv, directory = ["-m", *own], str(Path.cwd())
+    if seems_there(module, directory):
+        return lambda: _run(_prepared(argv, directory), runpy._run_module_as_main, module)  # type: ignore[attr-defined]
+    main = _prepared(argv, directory)
+    try:
+        runpy._get_module_details(module, runpy._Error)  # type: ignore[attr-defined]
+    except runpy._Error as error:  # type: ignore[attr-defined]
+        refuse(str(error))
+    except BaseException as error:  # of a package around it
+        return functools.partial(_run, main, _raise, error)
+    return lambda: _run(main, runpy._run_module_as_main, module)  # type: ignore[attr-defined]
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 def _prepared(argv: list[str], first_path: str) -> types.ModuleType:
-    """A fresh `__main__`, and `sys` as the script expects it."""
+    """Return a fresh `__main__`, and `sys` as the script expects it."""
     sys.argv[:] = argv
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = first_path
@@ -72,7 +93,7 @@ def _execute(source: bytes, filename: str, namespace: dict[str, Any]) -> None:
 
 
 def _run(main: types.ModuleType, function: Callable[..., object], *arguments: Any) -> int:
-    """Call it, and report as Python does what it raises. That goes on, for the exit code, and is not told again."""
+    """Call it, and report its exception as Python does. That goes on, for the exit code, and is not shown again."""
     global _interrupted
     try:
         function(*arguments)
@@ -96,7 +117,7 @@ def _run(main: types.ModuleType, function: Callable[..., object], *arguments: An
 
 
 def _close_what_is_open(error: BaseException | None) -> None:
-    """End the phases that lie around what the script did, which end with it."""
+    """End the phases around the script's work, which end with it."""
     for end in at_the_end:
         with contextlib.suppress(Exception):
             end(error)
@@ -106,7 +127,7 @@ at_the_end: list[Callable[[BaseException | None], None]] = []
 
 
 def _end_as_interrupted() -> None:
-    """Let Python end as after a Ctrl-C, by that signal: it looks at what ended the text that it ran last."""
+    """Let Python end as after a Ctrl-C, by that signal: it looks at the end of the text that it ran last."""
     with contextlib.suppress(KeyboardInterrupt):
         exec("raise KeyboardInterrupt")
 
@@ -115,7 +136,7 @@ _interrupted = False
 
 
 def end_as_begun() -> None:
-    """Where the script was interrupted, Python ends so, also if it has run some other text since."""
+    """End Python by Ctrl-C's signal if the script was interrupted, also if it has run some other text since."""
     if _interrupted:
         _end_as_interrupted()
 

@@ -1,16 +1,19 @@
 """Record a running session into a file, from outside, until it ends or Ctrl-C.
 
-The training pays nothing for it and need not be told: what its ring still holds is taken as well. One
-TelemetryEvent v3 a line; .jsonl.gz and .jsonl.zst are compressed. A file is full at an eighth of --max-bytes
-and kept as FILE's name with a number; beyond --max-bytes the oldest is removed. A recording that is there
-already is continued. Whatever kills the command, all lines written until then stay whole.
+It costs the training nothing, and includes the earlier events that its ring still holds. Each line is one
+TelemetryEvent v3; .jsonl.gz and .jsonl.zst are compressed. A file is full at an eighth of --max-bytes
+and kept as FILE's name with a number; beyond --max-bytes the oldest is removed. An existing recording is
+continued. If the command is killed, all lines written until then stay whole.
+
+--dataset writes Parquet files into a folder for the job, the host and the rank, where `phasescope ranks` and any
+engine find them: docs/fleets.md. A file appears when it is whole, every --part-seconds; the next command goes on
+behind the last.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -19,40 +22,60 @@ from phasescope.analysis.formatting import plural, printable, size_text
 from phasescope.cli import OK, WRONG_USAGE, CommandError
 from phasescope.cli._output import Terminal, complain
 from phasescope.cli._session_args import add_target, number, opened
+from phasescope.cli._sizes import LEAST_RECORDING_BYTES, MOST_RECORDING_BYTES, size_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+    from phasescope.recordings.dataset_recorder import DatasetRecorder
     from phasescope.recordings.recorder import Recorder
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?i?)b?", re.IGNORECASE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".jsonl, .jsonl.gz or .jsonl.zst")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--output", metavar="FILE", help=".jsonl, .jsonl.gz or .jsonl.zst")
+    where.add_argument("--dataset", metavar="DIR", help="write DIR/job=…/node=…/r=…/SESSION.00001.parquet, and so on")
     parser.add_argument(
-        "--max-bytes", type=_size, default=2**30, metavar="SIZE", help="of all parts together (default 1GiB)"
+        "--part-seconds",
+        type=_seconds,
+        default=600.0,
+        metavar="S",
+        help="of --dataset: the time of a file (default 600)",
     )
-    parser.add_argument("--seconds", type=_seconds, metavar="S", help="end after so long")
+    parser.add_argument(
+        "--max-bytes",
+        type=size_between(LEAST_RECORDING_BYTES, MOST_RECORDING_BYTES),
+        default=2**30,
+        metavar="SIZE",
+        help="the limit of all parts together (default 1GiB)",
+    )
+    parser.add_argument("--seconds", type=_seconds, metavar="S", help="end after S seconds")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from phasescope.recordings.dataset_recorder import DatasetRecorder
     from phasescope.recordings.formats import JSONL, UnknownFormatError, format_of
     from phasescope.recordings.recorder import Recorder
 
-    try:
-        if format_of(arguments.output) != JSONL:
-            raise CommandError(f"{arguments.output}: record writes JSONL; `phasescope convert` goes on", WRONG_USAGE)
-    except UnknownFormatError as error:
-        wanted = "record writes .jsonl, .jsonl.gz or .jsonl.zst"
-        raise CommandError(f"{arguments.output or 'a name that is blank'}: {wanted}", WRONG_USAGE) from error
+    if arguments.output is not None:
+        try:
+            if format_of(arguments.output) != JSONL:
+                raise CommandError(
+                    f"{arguments.output}: record writes JSONL; `phasescope convert` goes on", WRONG_USAGE
+                )
+        except UnknownFormatError as error:
+            wanted = "record writes .jsonl, .jsonl.gz or .jsonl.zst"
+            raise CommandError(f"{arguments.output or 'a name that is blank'}: {wanted}", WRONG_USAGE) from error
     with opened(arguments.target, arguments.dir) as reader:
         pid, session_id = number(reader.constants.get("pid")), reader.constants["session_id"]
+        recorder: Recorder | DatasetRecorder
         try:
-            recorder = Recorder(reader, arguments.output, max_bytes=arguments.max_bytes)
+            if arguments.dataset is not None:
+                recorder = DatasetRecorder(reader, arguments.dataset, part_seconds=arguments.part_seconds)
+            else:
+                recorder = Recorder(reader, arguments.output, max_bytes=arguments.max_bytes)
         except FileExistsError as error:
             raise CommandError(str(error), WRONG_USAGE) from error
         with _ended_by_signals(recorder, arguments.seconds):
@@ -65,10 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _report(recorder: Recorder) -> None:
+def _report(recorder: Recorder | DatasetRecorder) -> None:
     out = Terminal()
     with contextlib.suppress(OSError):
-        size = size_text(recorder.path.stat().st_size)
+        size = size_text(recorder.size())
         out.line(f"{plural(recorder.events, 'event')} recorded; {printable(str(recorder.path))} takes {size}")
     if recorder.missed:
         out.line(f"{plural(recorder.missed, 'event')} overwritten before they could be read", "yellow")
@@ -77,8 +100,8 @@ def _report(recorder: Recorder) -> None:
 
 
 @contextlib.contextmanager
-def _ended_by_signals(recorder: Recorder, seconds: float | None) -> Iterator[None]:
-    """Ctrl-C, a request to end, and the time that was given: each ends the recording well."""
+def _ended_by_signals(recorder: Recorder | DatasetRecorder, seconds: float | None) -> Iterator[None]:
+    """End the recording well by Ctrl-C, by a request to end, and after the given time."""
 
     def end(signum: int, frame: FrameType | None) -> None:
         recorder.stop()
@@ -97,19 +120,11 @@ def _ended_by_signals(recorder: Recorder, seconds: float | None) -> Iterator[Non
             signal.signal(number, handler)
 
 
-def _size(text: str) -> int:
-    match = _SIZE.fullmatch(text.strip())
-    size = int(float(match["number"]) * _UNITS[match["unit"].lower()]) if match and match["unit"].lower() != "i" else 0
-    if not 1 << 20 <= size <= 1 << 50:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size of 1 MiB and more, such as 500MB or 2GiB")
-    return size
-
-
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds

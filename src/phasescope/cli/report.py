@@ -1,4 +1,4 @@
-"""Write a session as one HTML page that opens anywhere, offline: timeline, phases, devices, ranks, how it ended.
+"""Write a session as one HTML page that opens offline: verdict, timeline, phases, devices, ranks, ending.
 
 It is about 5 MB, nearly all of it the plot script, however long the session was. Needs plotly: pip install
 "phasescope[web]".
@@ -18,8 +18,7 @@ from phasescope.cli import (
     CommandError,
 )
 from phasescope.cli._output import Terminal
-from phasescope.cli._session_args import add_session
-from phasescope.cli.places import add_directories, opened_among
+from phasescope.cli._session_args import add_directories, add_session, opened_among
 from phasescope.recordings.formats import for_its_user_alone
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="the page; written over if it is there; default: a new phasescope-PID.html in this directory",
+        help="the page, overwritten if it exists; default: a new phasescope-PID.html in this directory",
     )
 
 
@@ -59,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(path: Path, text: str, *, is_new: bool) -> None:
-    """A new file is for its user alone: the page has the command line and what the training named."""
+    """Write the page; a new file is for its user alone: the page has the command line and the training's names."""
     mode = "x" if is_new else "w"
     with open(path, mode, encoding="utf-8", opener=for_its_user_alone) as file:
         try:
@@ -72,16 +71,18 @@ def _write(path: Path, text: str, *, is_new: bool) -> None:
 
 
 def make(reader: Reader, directories: list[str]) -> str:
-    """The page of a session, and of its job where other ranks' sessions lie beside it. Raises PlotlyMissingError."""
+    """Return the page of a session, and of its job if other ranks' sessions lie beside it. Raises
+    PlotlyMissingError."""
     from phasescope.views.catalogue import Catalogue, key_of
-    from phasescope.views.job_loader import gather
+    from phasescope.views.job_loader import compare
     from phasescope.views.live_session import Followed
     from phasescope.views.page.html_page import page
-    from phasescope.views.page.page_data import snapshot
+    from phasescope.views.page.page_data import answer_data, job_data, snapshot
 
     followed = Followed(reader)
     followed.catch_up()
-    job = None
+    answer = answer_data(reader.explain())
+    compared = None
     if reader.path is not None:
-        job = gather(Catalogue(directories, [reader.path]), key_of(reader.path))
-    return page(snapshot(followed), None if job is None else job.to_dict())
+        compared = compare(Catalogue(directories, [reader.path]), key_of(reader.path))
+    return page({**snapshot(followed), "answer": answer}, None if compared is None else job_data(compared))

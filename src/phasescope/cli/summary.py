@@ -1,8 +1,9 @@
-"""Sum up a session: each phase's time and memory, then the devices.
+"""Sum up a session: the verdict on its memory, the time and memory of each phase, then the devices.
 
-Works while the session runs, after it ended, and over what a killed process left: then the first lines say
-how it ended, and "still open" names the phase in which it died. Where other ranks of its job have sessions here, they
-are shown side by side. On a terminal the tables are fitted to its width.
+It works while the session runs, after it ended, and after its process was killed: then the first lines show
+how it ended, and "still open" names the phase in which it died. Without SESSION, if ranks of the newest one's job
+failed, it is the one that failed first, as for `explain`. If other ranks of its job have sessions here, a table
+compares them. On a terminal the tables are fitted to its width.
 """
 
 from __future__ import annotations
@@ -10,32 +11,35 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phasescope._json import json_text
 from phasescope.analysis.formatting import (
     duration_text,
     elide,
     plural,
     printable,
 )
+from phasescope.analysis.liveness import disappeared_text, silent_text
 from phasescope.analysis.text.job_text import job_report
 from phasescope.cli import OK
-from phasescope.cli._output import Terminal, json_text
+from phasescope.cli._output import Terminal
 from phasescope.cli._session_args import (
+    add_directories,
     add_session,
     command_line,
     health,
-    moment,
     number,
+    opened_among,
 )
-from phasescope.cli.places import add_directories, opened_among
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
     from phasescope.analysis.diagnosis.ending import Ending
+    from phasescope.analysis.diagnosis.verdict import Verdict
     from phasescope.analysis.jobs.job import Job
     from phasescope.analysis.summary.summary import Summary
-    from phasescope.cli._session_args import Health
+    from phasescope.cli._session_args import SessionHealth
     from phasescope.readers.reader import Reader
 
 _LONGEST_COMMAND = 120
@@ -50,18 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from phasescope.analysis.diagnosis.ending import EndingFold
+    from phasescope.analysis.diagnosis.verdict import verdict
+    from phasescope.cli._failed_ranks import failed_ranks, meant
     from phasescope.views.missing_phases import missing_in
 
-    with opened_among(arguments.target, arguments.dir) as reader:
-        at = moment(reader)
-        fares = health(reader, at.now_ns)
-        ends = EndingFold()
-        fold = reader.fold(ends)
-        ending = ends.ending(at.state, fold.open_spans(), heartbeat_ns=at.heartbeat_ns, now_ns=at.now_ns)
-        summed = fold.summary(reader.missed, reader.damaged)
+    with (
+        opened_among(arguments.target, arguments.dir) as newest,
+        meant(newest, [] if arguments.target else failed_ranks(newest), arguments.target) as reader,
+    ):
+        fares = health(reader)
+        answer = reader.explain()
+        summed, ending = answer.evidence.summary, answer.evidence.ending
         missing = missing_in(reader, summed, is_over=ending.is_over, ended_well=ending.is_good)
-        looked = _Looked(reader, fares, summed, ending, missing, _job(reader, arguments.dir))
+        looked = _Looked(reader, fares, summed, ending, verdict(answer), missing, _job(reader, arguments.dir))
         if arguments.json:
             Terminal().line(json_text(_data(looked), indent=2))
         else:
@@ -73,9 +78,10 @@ class _Looked(NamedTuple):
     """All that is known of the session."""
 
     reader: Reader
-    fares: Health
+    fares: SessionHealth
     summed: Summary
     ending: Ending
+    verdict: Verdict
     missing: list[str]
     job: Job | None
 
@@ -92,12 +98,13 @@ def _job(reader: Reader, directories: Sequence[str]) -> Job | None:
 def _data(looked: _Looked) -> dict[str, Any]:
     reader, fares = looked.reader, looked.fares
     constants: Mapping[str, Any] = reader.constants
-    of_session = ("command", "python", "version", "job_id", "started_ns", "sampling_interval_ms", "backends")
+    of_session = ("command", "python", "version", "core", "job_id", "started_ns", "sampling_interval_ms", "backends")
     return {
         "state": fares.state,
         "silent_ns": fares.silent_ns,
         "heartbeat_ns": fares.heartbeat_ns,
         "ending": looked.ending.to_dict(),
+        "verdict": looked.verdict.to_dict(),
         "path": str(reader.path),
         **{key: constants.get(key) for key in of_session},
         "events_dropped": reader.dropped,
@@ -115,6 +122,7 @@ def _show(looked: _Looked) -> None:
         out.line(elide(command, out.width or _LONGEST_COMMAND), "bold")
     style = {"running": "green", "dead": "red"}.get(looked.fares.state, "")
     out.line(_state_line(looked), style if looked.ending.is_good else "red")
+    out.line(looked.verdict.text, "green" if looked.verdict.is_good else "red")
     if reader.dropped:
         out.line(f"{plural(reader.dropped, 'event')} could not be written", "yellow")
     tables = looked.summed.table(out.width, looked.missing)
@@ -131,15 +139,15 @@ def _state_line(looked: _Looked) -> str:
     ago = "" if last_ns is None else f"{_clock(last_ns)}, {duration_text(max(0, time.time_ns() - last_ns))} ago"
     if fares.state == "dead":
         pid = number(looked.reader.constants.get("pid"))
-        killed = f"killed or crashed: process {pid} is gone without a stop"
-        return (killed if ending.kind == "killed" else ending.text) + (f"; last event {ago}" if ago else "")
+        how = disappeared_text(pid) if ending.kind == "killed" else ending.text
+        return how + (f"; last event {ago}" if ago else "")
     if fares.state == "stopped":
         stopped = "stopped" + (f" {ago}" if ago else "")
         return stopped if ending.is_good else f"{ending.text}; {stopped}"
     if fares.state == "unknown":
         return "recorded up to" + (f" {ago}" if ago else " an unknown time") + "; how the session ended is not in it"
     if fares.silent_ns is not None:
-        return f"running, but silent for {duration_text(fares.silent_ns)}"
+        return silent_text(fares.silent_ns)
     return f"running for {duration_text(fares.age_ns)}"
 
 

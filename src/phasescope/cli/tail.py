@@ -1,8 +1,8 @@
-"""Follow a session: one line an event, as it happens, until the session ends or Ctrl-C.
+"""Follow a session, one line an event, until the session ends or Ctrl-C.
 
-A line is: local time, event type, phase, duration, allocated memory on the phase's device, its change, then
-the status where it is not ok, attributes and remarks. With --json each line is the TelemetryEvent v3 itself,
-and what is no event goes to standard error. A session that is over is shown to its end, and how it ended.
+A line has: local time, event type, phase, duration, allocated memory on the phase's device, its change, then
+a status other than ok, attributes and remarks. With --json each line is the TelemetryEvent v3 itself,
+and remarks go to standard error. A session that is over is printed to its end, with how it ended.
 Events that were overwritten before they could be read are counted in a line of their own.
 """
 
@@ -14,7 +14,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from phasescope._json import json_text
 from phasescope.analysis.devices import device_row
+from phasescope.analysis.event_fields import int_or_none, scope_of, size_or_none
 from phasescope.analysis.formatting import (
     change_text,
     duration_text,
@@ -25,14 +27,9 @@ from phasescope.analysis.formatting import (
     printable,
     size_text,
 )
-from phasescope.analysis.spans import int_or_none, scope_of, size_or_none
+from phasescope.analysis.liveness import disappeared_text
 from phasescope.cli import OK
-from phasescope.cli._output import (
-    Terminal,
-    complain,
-    errors,
-    json_text,
-)
+from phasescope.cli._output import Terminal, complain, errors
 from phasescope.cli._session_args import (
     add_target,
     command_line,
@@ -63,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--last", type=_count, default=10, metavar="N", help="begin with the last N (default 10)")
     parser.add_argument("--all", action="store_true", help="begin with the oldest event kept")
     parser.add_argument("--types", type=_types, metavar="A,B", help="only these event types, e.g. phase_exit,error")
-    parser.add_argument("--no-follow", action="store_true", help="print what is there and end")
+    parser.add_argument("--no-follow", action="store_true", help="print the events that are there, and end")
     parser.add_argument("--json", action="store_true", help="each line one TelemetryEvent v3 as JSON")
 
 
@@ -89,8 +86,8 @@ def _events(reader: Reader, arguments: argparse.Namespace, printer: _LinePrinter
     elif arguments.all:
         yield from _with_missed(reader, reader.follow(from_start=True), printer)
     else:
-        # Following begins before the last ones are read, so that none is left out. What was written between the two
-        # comes again: at most as many events as were written meanwhile, none of them newer than the last one shown.
+        # Following begins before the last ones are read, so that none is left out. Events written between the two
+        # come again: at most as many as were written meanwhile, none of them newer than the last one shown.
         new = reader.follow()
         written = reader.written
         last = _last(reader, arguments)
@@ -149,7 +146,7 @@ class _LinePrinter:
         )
 
     def missed(self, count: int) -> None:
-        """So many were missed since the beginning."""
+        """Report how many were missed since the beginning, if more than before."""
         if count > self._missed:
             self.remark(f"{plural(count - self._missed, 'event')} overwritten before they could be read")
             self._missed = count
@@ -159,7 +156,7 @@ class _LinePrinter:
         last = f"; last event shown {clock_text(self._last_ns)}" if self._last_ns is not None else ""
         if state == "dead":
             pid = number(reader.constants.get("pid"))
-            self.remark(f"killed or crashed: process {pid} is gone without a stop{last}")
+            self.remark(disappeared_text(pid) + last)
         elif state == "stopped":
             self.remark(f"the session has stopped{last}")
 
@@ -183,12 +180,12 @@ class _JsonPrinter(_LinePrinter):
 
 
 def _path_width(width: int | None) -> int:
-    """What the other columns, 58 wide, leave to the path."""
+    """Return the width that the other columns, 58 wide, leave to the path."""
     return _PATH_WIDTH if width is None else min(_LONGEST_PATH, max(_SHORTEST_PATH, width - 58))
 
 
 def event_line(event: Mapping[str, Any], path_width: int, *, whole_paths: bool = False) -> str:
-    """One event on one line. `whole_paths` shifts the columns behind a longer path instead of cutting it."""
+    """Format one event on one line. `whole_paths` shifts the columns behind a longer path instead of cutting it."""
     scope = scope_of(event)
     path = "" if scope is None else path_text(scope.path)
     fields = _fields(event)
@@ -206,7 +203,7 @@ def event_line(event: Mapping[str, Any], path_width: int, *, whole_paths: bool =
 
 
 def clock_text(time_ns: int | None) -> str:
-    """Local time of day with milliseconds."""
+    """Format a local time of day with milliseconds."""
     try:
         seconds, rest_ns = divmod(time_ns or 0, 1_000_000_000)
         return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest_ns // 1_000_000:03}"
@@ -220,7 +217,7 @@ def _fields(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _change(event: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
-    """Of an exit what the phase changed, of any other event what changed since the device's last one."""
+    """Format the change: for an exit the phase's, for any other event the one since the device's last event."""
     if device_row(event).allocated_bytes is None:
         return ""
     exits = event["event_type"] == "phase_exit"
@@ -248,7 +245,7 @@ def _count(text: str) -> int:
     except ValueError:
         count = -1
     if not 0 <= count <= sys.maxsize:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of events")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of events")
     return count
 
 

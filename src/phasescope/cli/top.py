@@ -1,7 +1,7 @@
 """Watch sessions live in the terminal: devices, a timeline, the phase tree, several ranks of a job.
 
-SESSION is the one shown first; the others of this machine stand beside it. Where there is none yet it waits for one. It
-works over ssh, and over what a killed process left too. Press ? for the keys. Needs an extra: pip install
+SESSION is shown first; the other sessions of this machine are listed beside it. Without any session it waits for one.
+It works over ssh, and also shows a killed process's session. Press ? for the keys. Needs an extra: pip install
 "phasescope[top]".
 """
 
@@ -20,14 +20,13 @@ from phasescope.cli import (
     WRONG_USAGE,
     CommandError,
 )
-from phasescope.cli._session_args import add_session, number
-from phasescope.cli.places import add_directories, note_missing, opened_among
+from phasescope.cli._session_args import add_directories, add_session, note_missing, number, opened_among
 
 if TYPE_CHECKING:
     import argparse
     from typing import TextIO
 
-    from phasescope.views.top.session_list import Watch
+    from phasescope.views.top.session_list import SessionWatch
 
 _NICER = 5
 
@@ -41,46 +40,49 @@ def run(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("textual") is None:
         raise CommandError('top needs textual: pip install "phasescope[top]"', MISSING_DEPENDENCY)
     watch = _watch(arguments.target, arguments.dir)
-    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout) and _is_terminal(sys.stderr)):
-        raise CommandError(
-            "top needs a terminal for input, output and errors; `phasescope summary` prints once", WRONG_USAGE
-        )
+    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):
+        raise CommandError("top needs a terminal for input and output; `phasescope summary` prints once", WRONG_USAGE)
     from phasescope.views.top.app import TopApp
-    from phasescope.wire import ring_files
+    from phasescope.wire import ring_directories
 
     _give_way()
     _end_with_terminal()
-    TopApp(watch, [place for directory in arguments.dir or (None,) for place in ring_files.places(directory)]).run()
+    if not _is_terminal(sys.__stderr__):
+        sys.__stderr__ = sys.__stdout__  # type: ignore[misc] # textual draws on that
+    TopApp(
+        watch, [place for directory in arguments.dir or (None,) for place in ring_directories.places(directory)]
+    ).run()
     return OK
 
 
 def _end_with_terminal() -> None:
-    """A view whose terminal is gone must not go on, whoever told its parent to ignore that (`nohup`)."""
+    """End the view when its terminal is gone, whoever told its parent to ignore that (`nohup`)."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def _watch(target: str | None, directories: list[str]) -> Watch:
-    """What can be looked at, the session that was named chosen. Ends the command where there is none of that name."""
+def _watch(target: str | None, directories: list[str]) -> SessionWatch:
+    """Return what can be looked at, the session that was named chosen. Ends the command where there is none of that
+    name."""
     from phasescope.views.catalogue import Catalogue
-    from phasescope.views.top.session_list import Watch
+    from phasescope.views.top.session_list import SessionWatch
 
     if target is None:
         note_missing(directories)
-        return Watch(Catalogue(directories))
+        return SessionWatch(Catalogue(directories))
     with opened_among(target, directories) as reader:
         # Behind a `#` is which of a recording's sessions is meant.
         path = target if "#" in target else reader.path
         pid = number(reader.constants.get("pid")) if target.isdecimal() else None
-    return Watch(Catalogue(directories, [] if path is None else [path]), path, pid)
+    return SessionWatch(Catalogue(directories, [] if path is None else [path]), path, pid)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """textual draws on standard error; a closed stream is None."""
+    """Return whether the stream is a terminal; a closed stream is None."""
     return stream is not None and stream.isatty()
 
 
 def _give_way() -> None:
-    """Where cores are short the training goes first."""
+    """Give way to the training if cores are short."""
     with contextlib.suppress(AttributeError, OSError):
         os.nice(_NICER)

@@ -1,7 +1,7 @@
 """Show sessions in the browser: a live page with timeline, phases, devices, ranks and events.
 
-It is served by this process, which only reads; the training notices nothing. The address that is printed holds a
-token, without which nothing is shown. From another machine, tunnel to it (ssh -L 8765:localhost:8765), or name an
+This process serves the page, and only reads; it does not affect the training. The address that is printed contains a
+token, without which nothing is shown. From another machine, use a tunnel (ssh -L 8765:localhost:8765), or name an
 address of this one with --host. Needs an extra: pip install "phasescope[web]".
 """
 
@@ -21,8 +21,7 @@ from phasescope.cli import (
     CommandError,
 )
 from phasescope.cli._output import Terminal
-from phasescope.cli._session_args import add_session
-from phasescope.cli.places import add_directories, note_missing, opened_among
+from phasescope.cli._session_args import add_directories, add_session, note_missing, opened_among
 
 if TYPE_CHECKING:
     from phasescope.views.catalogue import Catalogue
@@ -36,18 +35,24 @@ _TOKEN_BYTES = 24
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session(parser)
     add_directories(parser)
-    parser.add_argument("--host", default="127.0.0.1", metavar="HOST", help="where to listen (default: 127.0.0.1)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="HOST", help="the address to listen on (default: 127.0.0.1)"
+    )
     parser.add_argument(
         "--port",
         type=_port,
         metavar="PORT",
-        help=f"default: {DEFAULT_PORT}, or a free one where that is taken; 0: a free one",
+        help=f"default: {DEFAULT_PORT}, or a free one if that is taken; 0: a free one",
     )
     parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="a further name that the page is called by"
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name by which the page is requested",
     )
     parser.add_argument(
-        "--no-token", action="store_true", help="let every user of this machine look; only on the loopback"
+        "--no-token", action="store_true", help="let every user of this machine watch; only on the loopback"
     )
 
 
@@ -66,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _catalogue(arguments: argparse.Namespace) -> tuple[Catalogue, str | None]:
-    """What can be looked at, and the key of the session asked for. A page without any waits for one."""
+    """Return the catalogue, and the key of the session asked for. A page without any waits for one."""
     from phasescope.views.catalogue import Catalogue, key_of
 
     if arguments.target is None:
@@ -80,7 +85,7 @@ def _catalogue(arguments: argparse.Namespace) -> tuple[Catalogue, str | None]:
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    """A socket that listens there. The default port may be taken, one that was asked for may not."""
+    """Return a socket that listens there. The default port may be taken, one that was asked for may not."""
     tries = (DEFAULT_PORT, 0) if port is None else (port,)
     where = host if port is None else f"{host}, port {port}"
     failed: Exception | None = None
@@ -90,12 +95,12 @@ def _listen(host: str, port: int | None) -> socket.socket:
             return socket.create_server(address[:2], family=family)
         except (OSError, OverflowError) as error:
             failed = error
-    raise CommandError(f"can not listen at {where}: {getattr(failed, 'strerror', None) or failed}")
+    raise CommandError(f"cannot listen at {where}: {getattr(failed, 'strerror', None) or failed}")
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text[:6]) <= _LAST_PORT):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to {_LAST_PORT}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 0 to {_LAST_PORT}")
     return int(text)
 
 
@@ -113,7 +118,7 @@ def _serve(arguments: argparse.Namespace, listener: socket.socket, catalogue: Ca
         uvicorn.Config(
             make_app(catalogue, token=token, hosts=hosts, chosen=chosen),
             http=bounded(lambda headers: may_look(headers, token)),
-            log_level="error",  # that strangers send what is no request is no news
+            log_level="error",  # that strangers send malformed requests is not news
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=1,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from phasescope.analysis.summary.packed_summary import Watch
+    from phasescope.analysis.diagnosis.ending import Ending
+    from phasescope.analysis.diagnosis.explanation import Explanation
+    from phasescope.analysis.summary.packed_summary import SummaryObserver
     from phasescope.analysis.summary.summary import Summary, SummaryFold
     from phasescope.analysis.timeline.timeline import Timeline
     from phasescope.recordings.source import Problem
@@ -24,14 +26,15 @@ if TYPE_CHECKING:
 
 
 class SessionNotFoundError(LookupError):
-    """There is no such session here; the text says what was looked for and where."""
+    """No such session was found; the text says which one was looked for, and where."""
 
 
 class Reader(ABC):
-    """One session, of a ring (`RingReader`) or a recording (`RecordingReader`). `attach()` makes them.
+    """One session, read from its ring or from a recording, live or later. Made by `attach()`.
 
-    `missed` and `damaged` say what the last reading could not give. Of a recording `problems` names the first of the
-    damaged places, and `others` counts the events of further sessions in the file, by their id.
+    `path` is the file, None if the ring is in memory. The last reading missed `missed` events, which were overwritten
+    before, and found `damaged` places that hold no event. Of a recording, `problems` names the first of those places,
+    and `others` counts the events of further sessions in the file by session id.
     """
 
     path: Path | None
@@ -45,7 +48,7 @@ class Reader(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file. Whatever is read afterwards raises ValueError."""
+        """Close the file. Any later reading raises ValueError."""
 
     def __enter__(self) -> Self:
         return self
@@ -56,84 +59,104 @@ class Reader(ABC):
         self.close()
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows: how the session stands, and its summary. None, and so the plain text, once closed."""
-        from phasescope.analysis.text.summary_html import summary_html
+        """Return what a notebook shows: how the session stands, its memory over time, and its summary. None, and so the
+        plain text, once closed."""
+        from phasescope.readers.session_html import session_html
 
         try:
-            return summary_html(self.summary(), f"{self!r}, {self.state}")
+            return session_html(self)
         except (OSError, ValueError):
             return None
 
     @property
     @abstractmethod
     def constants(self) -> dict[str, Any]:
-        """What the session said of itself when it began: `session_id`, `host`, `pid`, `command`, `rank`, …"""
+        """The facts that the session recorded when it began: `session_id`, `host`, `pid`, `command`, `rank`, …"""
 
     @property
     @abstractmethod
     def state(self) -> str:
-        """`running`, `stopped` (it ended cleanly), `dead` (its process is gone without having stopped it), or of a
-        recording `unknown`."""
+        """`running`, `stopped` (it ended cleanly), `dead` (its process disappeared without stopping it), or `unknown`
+        if a recording does not say."""
 
     @property
     @abstractmethod
     def heartbeat_ns(self) -> int:
-        """When the sampler last ran, wall clock."""
+        """The wall-clock time at which the sampler last ran, in ns since the epoch."""
 
     @property
     @abstractmethod
     def written(self) -> int:
-        """How many events the session has written, those included that are gone by now."""
+        """The number of events that the session has written, including those that were overwritten."""
 
     @property
     @abstractmethod
     def dropped(self) -> int:
-        """How many events the session could not write, as of its last heartbeat."""
+        """The number of events that the session could not write, as of its last heartbeat."""
 
     @abstractmethod
     def iter_events(self) -> Iterator[dict[str, Any]]:
-        """The events that are there now, the oldest first, as TelemetryEvent v3 dicts."""
+        """Iterate over the events that are there now, oldest first, as TelemetryEvent v3 dicts."""
 
     def events(self, last: int | None = None) -> list[dict[str, Any]]:
-        """The events that are there now, or the last so many of them."""
+        """Return the events that are there now, or only the `last` ones, oldest first, as TelemetryEvent v3 dicts."""
         return list(self.iter_events()) if last is None else self._last(last)
 
     def records(self, last: int | None = None) -> list[ProjectedTelemetryRecord]:
-        """The same as envelopes."""
+        """Return the same events as envelopes."""
         from phasescope.wire.envelope import project_owned_event
 
         events = self.iter_events() if last is None else self._last(last)
         return [project_owned_event(event) for event in events]
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest event."""
+        """Return the newest event, or None if there is none."""
         return next(iter(self._last(1)), None)
 
     @abstractmethod
     def follow(self, *, from_start: bool = False) -> Iterator[dict[str, Any]]:
-        """Events as they are written, from what comes next, or `from_start` from the oldest kept."""
+        """Iterate over events as they are written, and end when the session does.
+
+        It begins with the next event, or with the oldest one that is kept if `from_start`.
+        """
 
     def summary(self) -> Summary:
-        """The table by phase path, and its rows as data."""
+        """Sum up the session: phases, devices and events. `print()` shows it as a table."""
         return self.fold().summary(self.missed, self.damaged)
 
     @abstractmethod
-    def fold(self, watch: Watch | None = None) -> SummaryFold:
-        """What a summary is made of, in one fast pass. `watch` looks on: for how the session ended, and what grows."""
+    def fold(self, watch: SummaryObserver | None = None) -> SummaryFold:
+        """Return what a summary is made of, in one fast pass. `watch` looks on: for how the session ended, and what
+        grows."""
+
+    def ending(self) -> Ending:
+        """Return how the session fares, or how it ended."""
+        from phasescope.readers.diagnosis import ending
+
+        return ending(self)
+
+    def explain(self) -> Explanation:
+        """Return what happened to the session's memory: the cause, what held it, and what to try first.
+
+        `str()` of it is the text for a person. It reads every event once, as `summary()` does.
+        """
+        from phasescope.readers.diagnosis import explain
+
+        return explain(self)
 
     def timeline(self) -> Timeline:
-        """Memory over time per device, phases as bands, and marks; `to_dict()` has it as plain data."""
+        """Return the memory of each device over time, with the phases as bands; `to_dict()` has it as plain data."""
         from phasescope.analysis.timeline.timeline import timeline
 
         return timeline(self.iter_events())
 
     @abstractmethod
     def unread(self) -> Iterator[dict[str, Any]]:
-        """The events written since this was last asked, the first time all that are there. Never waits.
+        """Iterate over the events written since the last call, at first over all that are there. Never wait for more.
 
-        Read each to its end: what is left of one is not in the next.
+        Read each iterator to its end: the next one does not repeat what was left.
         """
 
     @abstractmethod
     def _last(self, count: int) -> list[dict[str, Any]]:
-        """The newest so many events, or all where there are fewer."""
+        """Return the newest that many events, or all where there are fewer."""

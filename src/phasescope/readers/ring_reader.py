@@ -8,23 +8,28 @@ import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from phasescope import _os_compat
 from phasescope.readers.reader import Reader
 from phasescope.wire import ring_files
 from phasescope.wire.codec import Decoder, PayloadError
-from phasescope.wire.ring import STOPPED, RecordReader, RingError
+from phasescope.wire.record_reader import RecordReader
+from phasescope.wire.ring import STOPPED, RingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from mmap import mmap
 
-    from phasescope.analysis.summary.packed_summary import Watch
+    from phasescope.analysis.summary.packed_summary import SummaryObserver
     from phasescope.analysis.summary.summary import SummaryFold
+    from phasescope.wire.envelope import ProjectedTelemetryRecord
+
+_Answer = TypeVar("_Answer")
 
 _SHORTEST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.05
+_TRIES = 3  # to open the file, where the program closes what it finds at the same time
 _LIVES_NS = 60_000_000_000
 
 
@@ -36,26 +41,35 @@ class _File:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raises OSError."""
+        """Open the file. Raises OSError."""
         self.fd: int | None = None
         self._path = Path(path).absolute()  # daemons go to "/" as well
         self.fd = ring_files.open_ring(path)
         self._file = os.fstat(self.fd)
 
     def read(self, size: int, offset: int) -> bytes:
-        return _os_compat.pread(self._opened(), size, offset)
+        return self._asked(lambda fd: _os_compat.pread(fd, size, offset))
 
     def size_bytes(self) -> int:
-        return os.fstat(self._opened()).st_size
+        return self._asked(lambda fd: os.fstat(fd).st_size)
 
     def locked(self) -> bool:
-        return _os_compat.is_locked(self._opened())
+        return self._asked(_os_compat.is_locked)
 
     def is_of_this_machine(self) -> bool:
-        return _os_compat.is_of_this_machine(self._opened())
+        return self._asked(_os_compat.is_of_this_machine)
+
+    def _asked(self, question: Callable[[int], _Answer]) -> _Answer:
+        """Return the answer of the open file. If its descriptor was closed just before the answer, ask again."""
+        try:
+            return question(self._opened())
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            return question(self._opened())
 
     def again(self) -> _File:
-        """Another one of the same file, also where its name is gone. Raises OSError."""
+        """Return another one of the same file, also if its name is gone. Raises OSError."""
         other = object.__new__(_File)
         other.fd = None
         other._path, other._file = self._path, self._file
@@ -65,13 +79,15 @@ class _File:
     def _opened(self) -> int:
         if self.fd is None:
             _closed()
-        if not self._is_the_files(self.fd):
-            fd = ring_files.open_ring(self._path)
-            if not self._is_the_files(fd):
+        for _ in range(_TRIES):
+            if self._is_the_files(self.fd):
+                return self.fd
+            self.fd = ring_files.open_ring(self._path)
+            if not os.path.samestat(self._path.stat(), self._file):
+                fd, self.fd = self.fd, -1
                 os.close(fd)
                 raise FileNotFoundError(errno.ENOENT, "another file is in its place", str(self._path))
-            self.fd = fd
-        return self.fd
+        raise OSError(errno.EBADF, "its descriptor is closed again and again", str(self._path))
 
     def _is_the_files(self, fd: int) -> bool:
         try:
@@ -93,7 +109,7 @@ class _File:
 
 
 class _OwnRing:
-    """A ring of this process's own: its file, or what it goes on in while that can not be written."""
+    """A ring of this process's own: its file, or what it goes on in while that cannot be written."""
 
     def __init__(self, file: _File, memory: Callable[[], mmap | None], look: Callable[[], object]) -> None:
         self._file = file
@@ -128,7 +144,7 @@ class RingReader(Reader):
     """One session's ring. `missed` and `damaged` say what the last reading of it could not give."""
 
     def __init__(self, read: Callable[[int, int], bytes], size_bytes: Callable[[], int], path: Path | None) -> None:
-        """Of anything that gives up to `size` bytes from an `offset`; `attach` and `open` make those of files."""
+        """Read anything that gives up to `size` bytes from an `offset`; `attach` and `open` do so with files."""
         super().__init__(path)
         self._file: _File | None = None
         self._read = read
@@ -140,7 +156,7 @@ class RingReader(Reader):
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RingReader:
-        """A reader of the ring file at `path`. Raises OSError, and RingError where it is no ring."""
+        """Return a reader of the ring file at `path`. Raises OSError, and RingError if it is no ring."""
         file = _File(path)
         try:
             reader = cls(file.read, file.size_bytes, Path(path))
@@ -154,7 +170,7 @@ class RingReader(Reader):
     def of_own(
         cls, path: str, memory: Callable[[], mmap | None], look: Callable[[], object], other: RingReader | None
     ) -> RingReader:
-        """Of a ring of this process's own, which is in `memory()` while it can not be in its file.
+        """Read a ring of this process's own, which is in `memory()` while it cannot be in its file.
 
         `look()` finds out whether that is so. With `other`, a reader of the same ring, its name need not be there.
         """
@@ -187,7 +203,7 @@ class RingReader(Reader):
 
     @property
     def state(self) -> str:
-        """`running`, `stopped` (it ended cleanly) or `dead` (its process is gone without having stopped it)."""
+        """`running`, `stopped` (it ended cleanly) or `dead` (its process ended without stopping the session)."""
         if self._ring.live().state == STOPPED:
             return "stopped"
         if self._file is None or self._file.locked():
@@ -198,7 +214,7 @@ class RingReader(Reader):
         return "running" if self._may_live_elsewhere(self._file) else "dead"
 
     def _may_live_elsewhere(self, file: _File) -> bool:
-        """On another machine, whose lock a file system of a network may not show here."""
+        """Return whether it is on another machine, whose lock a network's file system may not show here."""
         if self.constants.get("host") == _os_compat.host_name() or file.is_of_this_machine():
             return False
         return time.time_ns() - self.heartbeat_ns < _LIVES_NS
@@ -219,11 +235,11 @@ class RingReader(Reader):
         return self._ring.live().dropped
 
     def iter_events(self) -> Iterator[dict[str, Any]]:
-        """The events that the ring holds now, the oldest first, as TelemetryEvent v3 dicts."""
+        """Iterate over the events that the ring holds now, the oldest first, as TelemetryEvent v3 dicts."""
         return self._decoded(self._new_ring())
 
     def follow(self, *, from_start: bool = False) -> Iterator[dict[str, Any]]:
-        """Events as they are written; waits for new ones, and ends when the session does or its process dies.
+        """Yield events as they are written; wait for new ones, and ends when the session does or its process dies.
 
         It begins with what comes next, or `from_start` with the oldest kept. A consumer that is slower than the
         writer loses the oldest, counted in `missed`.
@@ -247,20 +263,33 @@ class RingReader(Reader):
                 return
             wait_s = _SHORTEST_WAIT_S if fresh else min(wait_s * 2, _LONGEST_WAIT_S)
 
-    def fold(self, watch: Watch | None = None) -> SummaryFold:
-        """What a summary is made of, in one fast pass. `watch` looks on: for how the session ended, and what grows."""
+    def fold(self, watch: SummaryObserver | None = None) -> SummaryFold:
+        """Return what a summary is made of, in one fast pass. `watch` looks on: for how the session ended, and what
+        grows."""
         from phasescope.analysis.summary.packed_summary import PackedFold
 
         ring = self._new_ring()
         fold = PackedFold(f"{self.constants['session_id']}:", self.decoder, watch)
-        for batch in ring.batches():
-            payloads = [payload for _, payload in batch]
-            ring.damaged += fold.add_packed(payloads, self.decoder.boundaries(payloads))
+        for payloads in ring.payloads():
+            ring.damaged += fold.add_payloads(payloads, self.decoder.boundaries)
         self._count(ring)
         return fold
 
+    def records(self, last: int | None = None) -> list[ProjectedTelemetryRecord]:
+        """Return the same events as envelopes."""
+        if last is not None:
+            return super().records(last)
+        from phasescope.readers.packed_envelopes import PackedEnvelopes
+
+        ring, packed = self._new_ring(), PackedEnvelopes(self.decoder)
+        listed = [envelope for payloads in ring.payloads() for envelope in packed.of(payloads)]
+        ring.damaged += packed.damaged
+        self._count(ring)
+        return listed
+
     def unread(self) -> Iterator[dict[str, Any]]:
-        """The events written since this was last asked, the first time all that the ring holds. Never waits.
+        """Iterate over the events written since this was last asked, the first time all that the ring holds. Never
+        waits.
 
         Read each to its end: what is left of one is not in the next.
         """
@@ -271,27 +300,26 @@ class RingReader(Reader):
     def _last(self, count: int) -> list[dict[str, Any]]:
         ring = self._new_ring()
         ring.seek_recent()
-        payloads = deque((payload for batch in ring.batches() for _, payload in batch), maxlen=max(count, 0))
+        payloads = deque((payload for batch in ring.payloads() for payload in batch), maxlen=max(count, 0))
         kept = list(self._decode(ring, payloads))
         self._count(ring)
         return kept if len(kept) >= count else list(deque(self.iter_events(), maxlen=max(count, 0)))
 
     def _decoded(self, ring: RecordReader) -> Iterator[dict[str, Any]]:
-        """The events that are there now. What was missed before an event is counted before it is given."""
-        for batch in ring.batches():
+        """Iterate over the events that are there now. What was missed before an event is counted before it is given."""
+        for payloads in ring.payloads():
             self._count(ring)
-            yield from self._decode(ring, (payload for _, payload in batch))
+            yield from self._decode(ring, payloads)
         self._count(ring)
 
     def iter_payloads(self) -> Iterator[list[bytes]]:
-        """The ring's events as they are packed, many at a time: for what must be fast over many.
+        """Iterate over the ring's events as they are packed, many at a time: for what must be fast over many.
 
         `constants` and `decoder` make events of them. What is no event
         is counted in `damaged` by who finds it out.
         """
         ring = self._new_ring()
-        for batch in ring.batches():
-            yield [payload for _, payload in batch]
+        yield from ring.payloads()
         self._count(ring)
 
     def _decode(self, ring: RecordReader, payloads: Iterable[bytes]) -> Iterator[dict[str, Any]]:

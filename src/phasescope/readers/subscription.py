@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Subscription:
-    """A callback and its thread. It ends by itself when the session does."""
+    """A callback and the thread that calls it, until the session ends. `errors` counts the calls that raised."""
 
     def __init__(self, reader: RingReader, callback: Callable[[ProjectedTelemetryRecord], object]) -> None:
         self.errors = 0
@@ -31,7 +31,7 @@ class Subscription:
 
     @property
     def missed(self) -> int:
-        """Envelopes that were overwritten before the callback could have them."""
+        """The number of envelopes that were overwritten before the callback could have them."""
         return self._reader.missed
 
     @property
@@ -40,11 +40,11 @@ class Subscription:
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Call the callback no more. Does not wait for a call that is under way."""
+        """Stop calling the callback. Do not wait for a call that is under way."""
         self._closed.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait until the callback has had all there is; whether it has."""
+        """Wait up to `timeout_s` until the session is over and the callback has had everything; return if so."""
         if self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
         return not self.running

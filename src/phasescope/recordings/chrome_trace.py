@@ -21,7 +21,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str).
 
 
 def write(items: Iterable[Item], file: BinaryIO) -> None:
-    """The items as one JSON object. Raises OSError."""
+    """Write the items as one JSON object. Raises OSError."""
     made = _Made()
     file.write(b'{"traceEvents":[\n')
     between = b""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from phasescope.wire.codec import Boundary
 from phasescope.wire.event import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -43,8 +44,14 @@ REPEATED = (
     "phase_error_type",
     "phase_thread_name",
     "phase_thread_id",
+    "phase_names",
+    "phase_exhausted",
+    "unavailable",
+    "is_rare",
 )
-"""The same in many events, taken together. `phase_path` is joined by slashes."""
+"""The same in many events, taken together. `phase_path` is joined by slashes; `phase_names` is the path as a JSON list,
+so that no slash in a name is mistaken, `unavailable` a JSON list too. `phase_exhausted` is 1 or null, `is_rare` 1 or 0:
+who looks for those skips the row groups that have none."""
 
 MEASURED = {
     "timestamp_ns": "timestamp",
@@ -59,18 +66,30 @@ PHASE = {
     "phase_allocated_delta_bytes": "allocated_delta",
     "phase_peak_allocated_bytes": "peak_allocated",
 }
-"""New in each event; the values are the names that these have in a packed boundary."""
+LINKS = {
+    "phase_sequence": "sequence",
+    "phase_entry": "scope",
+    "phase_parent": "parent",
+}
+"""All new in each event; the values are the names that these have in a packed boundary. Links are numbers of
+boundaries: the event's own, that of the entry which it is about, and that of the enclosing phase's entry."""
+
+FIGURES = (*MEASURED, *PHASE, *LINKS)
+"""Those that are new in each event and numbers, and of them those that may be null."""
+MAYBE = ("allocator_active_bytes", "allocator_inactive_bytes", *PHASE, *LINKS)
 
 COLUMNS = (
     *COMMON,
     *("timestamp_ns", *REPEATED[:3], *list(MEASURED)[1:], *REPEATED[3:8]),
-    *(*REPEATED[8:], *PHASE),
+    *(*REPEATED[8:14], *PHASE),
+    *(*REPEATED[14:], *LINKS),
     "metadata",
 )
 """All, in the order of a table."""
 
 TEXTS = frozenset(
     {"session_id", "host", "job_id", "event_type", "collector", "context", "backend", "metadata", *REPEATED[8:13]}
+    | {"phase_names", "unavailable"}
 )
 """Of all columns those that hold text; the others hold integers of 64 bits."""
 
@@ -82,6 +101,8 @@ _repeated = itemgetter(*REPEATED[:7])
 _measured = itemgetter(*MEASURED)
 _figures = attrgetter(*MEASURED.values())
 _phase_figures = attrgetter(*PHASE.values())
+_LONGEST_NUMBER = 18  # digits
+_OFTEN = frozenset({"phase_enter", "phase_exit", "sample", "device_time"})
 
 Row = tuple[Any, ...]
 
@@ -94,6 +115,8 @@ class Rows:
     """
 
     __slots__ = ("_known", "common", "measured", "metadata", "phases", "places", "repeated")
+
+    unfit = 0  # those are left out when it is found out that there are any
 
     def __init__(self, common: Row) -> None:
         self.common = common
@@ -108,25 +131,25 @@ class Rows:
         return len(self.places)
 
     def place(self, repeated: Row) -> int:
-        """Which combination this is."""
+        """Return the number of this combination."""
         place = self._known.setdefault(repeated, len(self._known))
         if place == len(self.repeated):
             self.repeated.append(repeated)
         return place
 
     def fitting(self) -> Rows:
-        """Only those rows whose numbers all have room in 64 bits: an event may have larger ones, a table may not."""
+        """Return only those rows whose numbers all fit in 64 bits: an event may have larger ones, a table may not."""
         nothing: Row = (None,) * len(REPEATED)
-        if not _fits(self.common):
+        if not fits(self.common):
             none = Rows((None,) * len(COMMON))
             none.repeated = [nothing]
             return none
         fit = Rows(self.common)
-        are_fit = [_fits(repeated) for repeated in self.repeated]
+        are_fit = [fits(repeated) for repeated in self.repeated]
         fit.repeated = [row if is_fit else nothing for row, is_fit in zip(self.repeated, are_fit, strict=True)]
         rows = zip(self.places, self.measured, self.phases, self.metadata, strict=True)
         for place, measured, phase, metadata in rows:
-            if are_fit[place] and _fits(_figures(measured)) and _fits(_phase_figures(phase)):
+            if are_fit[place] and fits(_figures(measured)) and fits(_phase_figures(phase)):
                 fit.places.append(place)
                 fit.measured.append(measured)
                 fit.phases.append(phase)
@@ -134,7 +157,7 @@ class Rows:
         return fit
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """A whole event."""
+        """Take a whole event."""
         scope = event["metadata"].get("phase_scope")
         self.places.append(self.place(repeated_of(event)))
         self.measured.append(_Measured(*_measured(event)))
@@ -153,30 +176,42 @@ class _Measured(NamedTuple):
     change: int
 
 
-class _Phase(NamedTuple):
+class _PhaseValues(NamedTuple):
     """`PHASE`, as a packed boundary has it."""
 
     duration: int | None = None
     allocated_delta: int | None = None
     peak_allocated: int | None = None
+    sequence: int | None = None
+    scope: object = None
+    parent: object = None
 
 
-_NO_PHASE = _Phase()
-_NO_SCOPE = (None,) * 6
+_NO_PHASE = _PhaseValues()
+_NO_SCOPE = (None,) * 7
 
 
 def repeated_of(event: Mapping[str, Any]) -> Row:
-    """The values of `REPEATED`."""
-    backend, scope = event["metadata"].get("backend"), event["metadata"].get("phase_scope")
+    """Return the values of `REPEATED`."""
+    metadata = event["metadata"]
+    backend, scope, unknown = metadata.get("backend"), metadata.get("phase_scope"), metadata.get("unavailable")
     return (
         *_repeated(event),
         backend if type(backend) is str else None,
-        *(_scope(scope) if type(scope) is dict else _NO_SCOPE),
+        *(of_phase := _scope(scope) if type(scope) is dict else _NO_SCOPE),
+        1 if metadata.get("exhausted") is True else None,
+        _encode(unknown).decode() if type(unknown) is list and unknown else None,
+        is_rare(event["event_type"], of_phase[2]),
     )
 
 
+def is_rare(event_type: str, status: object) -> int:
+    """Return 1 for an event that a session has few of, 0 for any other."""
+    return int(event_type not in _OFTEN or status == "abandoned")
+
+
 def common_of(event: Mapping[str, Any]) -> Row:
-    """What an event may leave out has its value from the specification."""
+    """Return the columns that all events share; what an event leaves out has its value from the specification."""
     rank = event.get("rank", 0)
     return (
         SCHEMA_VERSION,
@@ -196,19 +231,68 @@ def _scope(scope: dict[str, Any]) -> Row:
     path = get("path")
     joined = "/".join(map(str, path)) if isinstance(path, list) else get("name")
     texts = (joined, get("action"), get("status"), get("error_type"), get("thread_name"))
-    return (*[text if type(text) is str else None for text in texts], _int_or_none(get("thread_id")))
-
-
-def _phase(scope: dict[str, Any]) -> _Phase:
-    get = scope.get
-    return _Phase(
-        _int_or_none(get("duration_ns")),
-        _int_or_none(get("allocated_delta_bytes")),
-        _int_or_none(get("peak_allocated_bytes")),
+    return (
+        *[text if type(text) is str else None for text in texts],
+        _int_or_none(get("thread_id")),
+        _names(path, get("name")),
     )
 
 
-def _fits(values: Iterable[object]) -> bool:
+def _names(path: object, name: object) -> str | None:
+    """Return the path as everything that reads events takes it: see `scope_of`."""
+    if type(path) is list and path and all(type(each) is str for each in path):
+        return _encode(path).decode()
+    return _encode([name]).decode() if type(name) is str else None
+
+
+def _phase(scope: dict[str, Any]) -> _PhaseValues:
+    get = scope.get
+    return _PhaseValues(
+        _int_or_none(get("duration_ns")),
+        _int_or_none(get("allocated_delta_bytes")),
+        _int_or_none(get("peak_allocated_bytes")),
+        _int_or_none(get("sequence")),
+        get("scope_id"),
+        get("parent_scope_id"),
+    )
+
+
+def links_of(phases: Iterable[Any], session_id: object) -> dict[str, list[int | None]]:
+    """Return the columns of `LINKS`. What is not a number of this session's is null."""
+    prefix = f"{session_id}:"
+    sequences: list[int | None] = []
+    entries: list[int | None] = []
+    parents: list[int | None] = []
+    for phase in phases:
+        sequence, entry = phase.sequence, phase.scope
+        if entry is None and isinstance(phase, Boundary):
+            entry = sequence  # an entry is known by its own number
+        sequences.append(_link(sequence, prefix))
+        entries.append(_link(entry, prefix))
+        parents.append(_link(phase.parent, prefix))
+    return dict(zip(LINKS, (sequences, entries, parents), strict=True))
+
+
+def _link(link: object, prefix: str) -> int | None:
+    if type(link) is int:
+        return link if -_INT64 <= link < _INT64 else None
+    if type(link) is str and link.startswith(prefix):
+        number = link[len(prefix) :]
+        if number.isascii() and number.isdigit() and len(number) <= _LONGEST_NUMBER:
+            return int(number)
+    return None
+
+
+def row_of(event: Mapping[str, Any]) -> Row:
+    """Return the values of `FIGURES`."""
+    scope = event["metadata"].get("phase_scope")
+    phase = _phase(scope) if type(scope) is dict else _NO_PHASE
+    links = (numbers[0] for numbers in links_of((phase,), event["session_id"]).values())
+    return (*_measured(event), *phase[: len(PHASE)], *links)
+
+
+def fits(values: Iterable[object]) -> bool:
+    """Return whether all of the numbers among these fit in 64 bits."""
     return all(type(value) is not int or -_INT64 <= value < _INT64 for value in values)
 
 

@@ -14,17 +14,17 @@ class Compressor(Protocol):
     """What stands between lines and a file."""
 
     def __call__(self, lines: bytes) -> bytes:
-        """The lines as bytes that can be read back even if nothing follows."""
+        """Return the lines as bytes that can be read back even if nothing follows."""
 
     def finish(self) -> bytes:
-        """What ends the file well."""
+        """Return what ends the file well."""
 
     def restart(self) -> None:
-        """What was given last was not written: begin a new block."""
+        """Begin a new block, because the last one was not written."""
 
 
 def compressor(kind: str | None) -> Compressor:
-    """The one for `gz`, `zst` or None. Raises MissingDependencyError."""
+    """Return the one for `gz`, `zst` or None. Raises MissingDependencyError."""
     return _Plain() if kind is None else _Gzip() if kind == "gz" else _Zstd()
 
 

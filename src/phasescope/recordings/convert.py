@@ -7,8 +7,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from phasescope import _native
 from phasescope.readers.ring_reader import RingReader
-from phasescope.recordings import chrome_trace, parquet, perfetto
+from phasescope.recordings import chrome_trace, packed_rows, parquet, perfetto
 from phasescope.recordings.formats import (
     CHROME,
     JSONL,
@@ -19,9 +20,9 @@ from phasescope.recordings.formats import (
     new_file,
 )
 from phasescope.recordings.jsonl_writer import Writer
+from phasescope.recordings.line_text import line_of
 from phasescope.recordings.notes import Note
 from phasescope.recordings.reader import RecordingReader
-from phasescope.recordings.recorder import line_of
 from phasescope.recordings.row_batches import of_events, of_ring
 from phasescope.recordings.trace_model import Process, Tracer, entered_before
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from phasescope.readers.reader import Reader
     from phasescope.recordings.columns import Rows
+    from phasescope.recordings.packed_rows import PackedRows
     from phasescope.recordings.trace_model import Item
 
 _PIDS_FROM = 1 << 22
@@ -38,7 +40,7 @@ _BATCH_BYTES = 1 << 18
 
 
 class Converted(NamedTuple):
-    """How many events were written, and what the sources could not give, or the format can not hold."""
+    """How many events were written, and what the sources could not give, or the format cannot hold."""
 
     events: int
     missed: int
@@ -88,10 +90,12 @@ def _jsonl(readers: Sequence[Reader], path: Path) -> parquet.Written:
     return parquet.Written(count, 0)
 
 
-def _rows(reader: Reader) -> Iterator[Rows]:
+def _rows(reader: Reader) -> Iterator[Rows | PackedRows]:
     if isinstance(reader, RecordingReader):
         return reader.iter_rows()
-    return of_ring(reader) if isinstance(reader, RingReader) else of_events(reader.iter_events())
+    if isinstance(reader, RingReader):
+        return of_ring(reader) if _native.core is None else packed_rows.of_ring(reader)
+    return of_events(reader.iter_events())
 
 
 def _parquet(readers: Sequence[Reader], path: Path) -> parquet.Written:
@@ -126,7 +130,7 @@ def _counting(reader: Reader, counted: list[int]) -> Iterator[dict[str, object]]
 
 
 def _process(reader: Reader, key: int, pids: set[int], others: Iterator[int]) -> Process:
-    """Two hosts may have the same pid; a viewer would take them for one process."""
+    """Return the process, under another number if its pid is taken: a viewer would take two hosts' for one process."""
     constants = reader.constants
     pid = constants["pid"]
     shown = pid if pid > 0 and pid not in pids else next(others)
@@ -142,7 +146,7 @@ _WRITERS = {JSONL: _jsonl, PARQUET: _parquet, PERFETTO: _trace(perfetto.write), 
 
 
 def last_note(reader: Reader) -> Note:
-    """The note that ends a copy of what the reader gave, once that was read to its end."""
+    """Return the note that ends a copy of what the reader gave, once that was read to its end."""
     return Note(
         session=reader.constants,
         missed=reader.missed,

@@ -30,7 +30,7 @@ _MAY_NOT_BE_NULL = (
 )
 
 
-class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class EventLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A line that is a TelemetryEvent v3; its fields are the event's keys, in the order of the specification."""
 
     schema_version: Annotated[int, msgspec.Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
@@ -58,7 +58,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     world_size: Annotated[int, msgspec.Meta(ge=1)] | msgspec.UnsetType = msgspec.UNSET
 
 
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(EventLine).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -73,7 +73,7 @@ _NAMES_OF_PHASES = ("scope_id", "parent_scope_id", "thread_name", "error_type", 
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """The event that a line holds. Raises InvalidEventError, whose text says what is wrong with the line."""
+    """Return the event that a line holds. Raises InvalidEventError, whose text says what is wrong with the line."""
     try:
         event = msgspec.structs.asdict(_decode(line))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a ValidationError is a DecodeError
@@ -89,7 +89,8 @@ def parse(line: bytes) -> dict[str, Any]:
 
 
 def _holds_together(event: dict[str, Any]) -> bool:
-    """What a line's types do not say: no text is blank, no figure is above its total, no rank beyond the world."""
+    """Return what a line's types do not say: no text is blank, no figure is above its total, no rank beyond the
+    world."""
     total = event["device_total_bytes"]
     if total is not None and (event["device_used_bytes"] > total or (event["device_free_bytes"] or 0) > total):
         return False
@@ -107,8 +108,10 @@ def _holds_together(event: dict[str, Any]) -> bool:
 
 
 def _check_names(event: dict[str, Any]) -> None:
-    """A file can hold any number of names of any length, compressed to nothing: who reads it must not keep them all.
-    Raises InvalidEventError."""
+    """Raise InvalidEventError if a name is too long.
+
+    A small compressed file can hold any number of long names, and a reader must not keep them all.
+    """
     metadata = event["metadata"]
     named = [(key, event.get(key), MAX_NAME) for key in _NAMES] + [("backend", metadata.get("backend"), MAX_NAME)]
     scope = metadata.get("phase_scope")
@@ -125,11 +128,11 @@ def _any(line: bytes) -> Any:
     try:
         return _decode_any(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidEventError("record", f"no JSON: {error}") from error
+        raise InvalidEventError("record", f"not JSON: {error}") from error
 
 
 def upgraded(record: Any) -> dict[str, Any]:
-    """An event of version 2, 3 or 4 as version 3. Raises InvalidEventError."""
+    """Return an event of version 2, 3 or 4 as version 3. Raises InvalidEventError."""
     if not isinstance(record, dict):
         validate_event(record)
     version = record.get("schema_version")
@@ -143,7 +146,10 @@ def upgraded(record: Any) -> dict[str, Any]:
 
 
 def _from_v2(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 names no session: that of the metadata, else one made of host and pid, the same for each event."""
+    """Return a session id for version 2, which has none.
+
+    It is the metadata's, else one made of host and pid, the same for each event.
+    """
     metadata = record.get("metadata")
     named = metadata.get("session_id") if isinstance(metadata, dict) else None
     session_id = named if isinstance(named, str) and named.strip() else f"v2-{record.get('host')}-{record.get('pid')}"
@@ -154,8 +160,8 @@ def _from_v4(record: dict[str, Any]) -> dict[str, Any]:
     null = [key for key in COUNTERS if key in _MAY_NOT_BE_NULL and key in record and record[key] is None]
     metadata = record.get("metadata")
     if isinstance(metadata, dict) and null:
-        known = metadata.get("unavailable")
-        before = known if isinstance(known, list) else []
+        unknown = metadata.get("unavailable")
+        before = unknown if isinstance(unknown, list) else []
         metadata = {**metadata, "unavailable": [*before, *(key for key in null if key not in before)]}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -170,7 +176,7 @@ def _without_version(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_backend(event: dict[str, Any]) -> dict[str, Any]:
-    """What measured the event, by its collector's name; nothing where that does not say."""
+    """Return what measured the event, by its collector's name; nothing where that does not say."""
     metadata = event["metadata"]
     capabilities = metadata.get("memory_capabilities")
     named = capabilities.get("backend") if isinstance(capabilities, dict) else None

@@ -37,27 +37,32 @@ class UnknownFormatError(ValueError):
 
 
 def for_its_user_alone(path: str, flags: int) -> int:
-    """The opener of a new file that holds what a session does: `open(path, "xb", opener=for_its_user_alone)`."""
+    """Return the opener of a new file that holds what a session does: `open(path, "xb", opener=for_its_user_alone)`."""
     return os.open(path, flags, 0o600)
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
-    """Where the file really lies, whichever directory the process goes to later: a recording that is named by a link is
-    rotated beside the file that it leads to. Raises PermissionError for another user's link."""
+    """Return where the file really lies, whichever directory the process goes to later.
+
+    A recording that is named by a link is rotated beside the file that it leads to. Raises PermissionError for another
+    user's link.
+    """
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
-        found = None
-    if found is not None and stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, _os_compat.user_id()):
-        raise PermissionError(errno.EPERM, f"a link of user {found.st_uid}; name the file itself", os.fspath(path))
+        status = None
+    if status is not None and stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, _os_compat.user_id()):
+        raise PermissionError(errno.EPERM, f"a link of user {status.st_uid}; name the file itself", os.fspath(path))
     return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """A file of another name, for its user alone, that comes to be under `path` when it is whole, and is gone where it
-    is not. Raises FileExistsError where there is something at `path` by then, and OSError."""
-    _, ending = split_ending(path)  # says how it is compressed
+def new_file(path: Path, ending: str | None = None) -> Iterator[Path]:
+    """Make a file of another name, for its user alone, that comes to be under `path` when it is whole, and is gone
+    where it is not. Raises FileExistsError if there is something at `path` by then, and OSError.
+
+    `ending` is that of the other name: by default the same, which says how it is compressed."""
+    ending = split_ending(path)[1] if ending is None else ending
     unfinished = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}{ending}")
     os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
@@ -73,7 +78,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def move_new(source: Path, target: Path) -> None:
-    """Rename a file to a name that nothing has. Raises FileExistsError where something has it, and OSError.
+    """Rename a file to a name that nothing has. Raises FileExistsError if something has it, and OSError.
 
     An empty file takes the name first: that is the one that is renamed over. Hard links would do as well, but not on
     every file system, and a kill between two calls would leave the file under both names.
@@ -88,28 +93,28 @@ def move_new(source: Path, target: Path) -> None:
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """The format that a file's ending stands for. Raises UnknownFormatError."""
+    """Return the format that a file's ending stands for. Raises UnknownFormatError."""
     name = Path(path).name.lower()
     ending = next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if name.endswith(ending)), None)
     if ending is None:
         known = ", ".join(ending for ending, kind in ENDINGS.items() if kind != RING)
-        raise UnknownFormatError(f"{path}: the ending says no format; use one of {known}")
+        raise UnknownFormatError(f"{path}: unknown file extension; use one of {known}")
     return ENDINGS[ending]
 
 
 def compression_of(path: str | os.PathLike[str]) -> str | None:
-    """`gz`, `zst` or None, by the file's name: how a new one is written."""
+    """Return the compression of a new file by its name: `gz`, `zst` or None."""
     name = Path(path).name.lower()
     return "gz" if name.endswith(".gz") else "zst" if name.endswith(".zst") else None
 
 
 def compression_in(beginning: bytes) -> str | None:
-    """`gz`, `zst` or None, by a file's first bytes: how an existing one is read, whatever it is called."""
+    """Return the compression of an existing file by its first bytes, whatever its name: `gz`, `zst` or None."""
     return "gz" if beginning.startswith(_GZIP) else "zst" if beginning.startswith(_ZSTD) else None
 
 
 def split_ending(path: Path) -> tuple[str, str]:
-    """`run.jsonl.gz` as `run` and `.jsonl.gz`; for any other name the last ending."""
+    """Split `run.jsonl.gz` into `run` and `.jsonl.gz`; any other name at its last ending."""
     for ending in (".jsonl.gz", ".jsonl.zst", ".jsonl"):
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)], path.name[-len(ending) :]
@@ -117,15 +122,15 @@ def split_ending(path: Path) -> tuple[str, str]:
 
 
 def part_path(path: Path, number: int) -> Path:
-    """Where the full part of this number is kept: `run.jsonl` leaves `run.1.jsonl`, `run.2.jsonl`, … behind."""
+    """Return the name of the full part of this number: `run.jsonl` leaves `run.1.jsonl`, `run.2.jsonl`, … behind."""
     stem, ending = split_ending(path)
     return path.with_name(f"{stem}.{number}{ending}")
 
 
 def full_parts(path: Path) -> list[tuple[int, Path]]:
-    """The full parts that are left of a recording, the oldest first, without the file that is written now."""
+    """Return the full parts that are left of a recording, the oldest first, without the file that is written now."""
     stem, ending = split_ending(path)
-    found = []
+    parts = []
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
@@ -133,18 +138,18 @@ def full_parts(path: Path) -> list[tuple[int, Path]]:
     for name in names:
         match = _PART.fullmatch(name)
         if match is not None and match["stem"] == stem and match["ending"] == ending:
-            found.append((int(match["number"]), path.with_name(name)))
-    return sorted(found)
+            parts.append((int(match["number"]), path.with_name(name)))
+    return sorted(parts)
 
 
 def parts(path: Path) -> list[Path]:
-    """All files of a recording in the order of writing. A numbered part stands for itself alone."""
+    """Return all files of a recording in the order of writing. A numbered part stands for itself alone."""
     whole = [part for _, part in full_parts(path)]
     return [*whole, path] if path.exists() or not whole else whole
 
 
 def find(folder: str | os.PathLike[str]) -> list[Path]:
-    """The recordings in a folder, each once however many parts it has, in the order of their names."""
+    """Return the recordings in a folder, each once however many parts it has, in the order of their names."""
     found = set()
     for entry in Path(folder).iterdir():
         if not entry.is_file() or not entry.name.lower().endswith((".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")):

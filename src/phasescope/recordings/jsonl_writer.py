@@ -1,7 +1,7 @@
-"""Writes a recording: one TelemetryEvent v3 a line, plain, gzip or zstd, rotated by size, bounded as a whole.
+"""Write a recording: one TelemetryEvent v3 a line, plain, gzip or zstd, rotated by size, bounded as a whole.
 
 A batch of lines is one write of whole lines (compressed: whole blocks), so a kill leaves at most the end of the last
-one torn. What a full disk kept out is cut off again, and the batch is tried anew. Where a part can not go on (it was
+one torn. A batch that a full disk cut short is removed and tried again. If a part cannot go on (it was
 removed, moved, cut or written into, or it could not be put away) the next one begins. Nothing that is not this
 recording's own is written to, renamed or removed.
 """
@@ -45,7 +45,7 @@ DEFAULT_BYTES = 1 << 30
 
 _PARTS = 8
 _FIRST_BATCHES = 16
-_MOST_NAMES = 10_000  # tried where a directory can not be listed
+_MOST_NAMES = 10_000  # tried where a directory cannot be listed
 
 
 class Writer:
@@ -71,8 +71,8 @@ class Writer:
         self.part_bytes = part_bytes or max_bytes // _PARTS
         self._kind = compression_of(self.path)
         self._kept: dict[int, Path] = {}
-        self._part: _Part | None = None
-        self._last: _Part | None = None  # ended, and still under the recording's name
+        self._part: _RecordingPart | None = None
+        self._last: _RecordingPart | None = None  # ended, and still under the recording's name
         compressor(self._kind)  # what it needs is missing now or never
         self._part = self._continue()
         self.is_open_to_others = self._part.file.is_open_to_others
@@ -93,15 +93,15 @@ class Writer:
         if part is not None:
             part.file.close()
 
-    def _continue(self) -> _Part:
-        """The recording that is there, or a new one."""
+    def _continue(self) -> _RecordingPart:
+        """Return the recording that is there, or a new one."""
         try:
             file = OpenFile(self.path, is_new=True)
         except FileExistsError:
             file = OpenFile(self.path, is_new=False)
         try:
             size = _sound_end(file)
-            part = _Part(file, self._kind, size)
+            part = _RecordingPart(file, self._kind, size)
             if size and self._kind is not None:  # its last block may be torn: nothing can follow in the same file
                 file.close()
                 self._last = part
@@ -113,8 +113,8 @@ class Writer:
             raise
         return part
 
-    def _ready(self, count: int) -> _Part:
-        """The part that so many bytes can be added to."""
+    def _ready(self, count: int) -> _RecordingPart:
+        """Return the part that that many bytes can be added to."""
         if self._part is not None and not self._part.is_held():
             self._part, self._last = None, self._part
         if self._part is not None and not self._part.file.is_in_place():
@@ -128,9 +128,9 @@ class Writer:
             self._part = self._new_part()
         return self._part
 
-    def _elsewhere(self, part: _Part) -> _Part:
-        """The next part where this one was moved or removed. One that only was moved, its directory perhaps, or that is
-        out of sight, as after chroot, is kept where no other can be had. Raises OSError."""
+    def _elsewhere(self, part: _RecordingPart) -> _RecordingPart:
+        """Return the next part where this one was moved or removed. One that only was moved, its directory perhaps, or
+        that is out of sight, as after chroot, is kept if no other can be had. Raises OSError."""
         try:
             new = self._new_part()
         except OSError:
@@ -141,18 +141,18 @@ class Writer:
             part.end()
         return new
 
-    def _new_part(self) -> _Part:
-        """The next part, under the recording's name, which the last one gives up for a number."""
+    def _new_part(self) -> _RecordingPart:
+        """Return the next part, under the recording's name, which the last one gives up for a number."""
         last = self._last
         if last is not None and last.has_events and last.file.is_in_place():
             self._keep()
         self._remove_old()
         file = self._new_file()
         try:
-            part = _Part(file, self._kind, 0)
+            part = _RecordingPart(file, self._kind, 0)
             part.begin(self._begin())
         except BaseException:
-            self._last = _Part(file, self._kind, 0)  # there is nothing in it, so the next try takes it
+            self._last = _RecordingPart(file, self._kind, 0)  # there is nothing in it, so the next try takes it
             file.close()
             raise
         self._last = None
@@ -172,7 +172,7 @@ class Writer:
         raise FileExistsError(errno.EEXIST, "there is another file in its place", str(self.path))
 
     def _emptied(self) -> OpenFile | None:
-        """The file under the recording's name, where it is nobody's: empty, or a part that has no events."""
+        """Return the file under the recording's name, if it is nobody's: empty, or a part that has no events."""
         try:
             file = OpenFile(self.path, is_new=False)
         except OSError:
@@ -195,7 +195,7 @@ class Writer:
         parts = self._parts()
         first = max(parts, default=0) + 1
         for number in range(first, first + _MOST_NAMES):
-            with contextlib.suppress(FileExistsError):  # where the directory can not be listed
+            with contextlib.suppress(FileExistsError):  # where the directory cannot be listed
                 target = part_path(self.path, number)
                 move_new(self.path, target)
                 self._kept[number], self._last = target, None
@@ -203,7 +203,7 @@ class Writer:
         raise FileExistsError(errno.EEXIST, "no name is left for the next part", str(self.path))
 
     def _parts(self) -> dict[int, Path]:
-        """All that has the name of a full part."""
+        """Return all that has the name of a full part."""
         return {**self._kept, **dict(full_parts(self.path))}
 
     def _remove_old(self) -> None:
@@ -217,7 +217,7 @@ class Writer:
             excess -= size
 
 
-class _Part:
+class _RecordingPart:
     """One file of a recording. `size` is that of what was written to it, `has_events` whether that is more than its
     beginning."""
 
@@ -230,13 +230,13 @@ class _Part:
         self._is_broken = False
 
     def begin(self, lines: bytes) -> None:
-        """The first lines, which are no events. Raises OSError."""
+        """Write the first lines, which are no events. Raises OSError."""
         had_events = self.has_events
         self.append(lines)
         self.has_events = had_events
 
     def append(self, lines: bytes) -> None:
-        """Raises OSError, and has added nothing then."""
+        """Add lines. Raises OSError, and has added nothing then."""
         try:
             data = self._compress(lines)
             self.file.append(data)
@@ -256,7 +256,7 @@ class _Part:
         return True
 
     def is_held(self) -> bool:
-        """Whether it is still open, if need be again; an emptied one is let go of."""
+        """Return whether it is still open, if need be again; an emptied one is let go of."""
         if not self.file.is_ours() and not self.file.regain():
             return False
         if self.size and self.file.size() == 0 and self.file.is_in_place():  # emptied, to have the room back
@@ -266,7 +266,8 @@ class _Part:
         return True
 
     def is_broken(self) -> bool:
-        """Whether nothing can follow in this file: a block was broken off, or others have written to it, or cut it."""
+        """Return whether nothing can follow in this file: a block was broken off, or others have written to it, or cut
+        it."""
         return self._is_broken or self.file.size() != self.size
 
     def end(self) -> None:
@@ -286,10 +287,11 @@ def _neighbours(path: Path) -> Iterator[Path]:
 
 
 def _is_own_part(path: Path) -> bool:
-    """Whether a file that is named like a part was written by a recorder of this user: `train.1.jsonl` may be data."""
+    """Return whether a file that is named like a part was written by a recorder of this user: `train.1.jsonl` may be
+    data."""
     try:
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode) or _os_compat.user_id() not in (-1, found.st_uid):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or _os_compat.user_id() not in (-1, status.st_uid):
             return False
         with path.open("rb") as file:
             first = _first_line(file)
@@ -299,7 +301,7 @@ def _is_own_part(path: Path) -> bool:
 
 
 def _sound_end(file: OpenFile) -> int:
-    """Where an existing recording's last whole line or block ends. Raises NotARecordingError."""
+    """Return the end of an existing recording's last whole line or block. Raises NotARecordingError."""
     size = file.size()
     if size == 0:
         return 0
@@ -328,7 +330,7 @@ def _begins_with_event(file: Any) -> bool:
 
 
 def _first_line(file: Any) -> bytes | None:
-    """The first line that is not blank, without an end where it is torn; None where there is none."""
+    """Return the first line that is not blank, without an end if it is torn; None if there is none."""
     for batch in islice(read_lines(file, lambda _: None), _FIRST_BATCHES):
         for line in batch:
             if line.strip():

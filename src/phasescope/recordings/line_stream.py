@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from phasescope import _native
 from phasescope.recordings.formats import compression_in
 
 if TYPE_CHECKING:
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 MAX_LINE_BYTES = 512 * 2**10
-"""No event is as long, nor what a session says of itself; what is longer is passed over without keeping it."""
+"""No event is as long, nor a session's constants; a longer line is passed over without keeping it."""
 
-_CHUNK = 1 << 16  # what it becomes on the way stays in the processor's cache
+_CHUNK, _CORES_CHUNK = 1 << 16, 1 << 17
+"""What Python makes of a chunk on the way stays in the processor's cache; the compiled core makes nothing of it."""
+
 _MAX_OUTPUT = 1 << 20
 _SALVAGE_STEP = 64
 _NEAR_THE_END = 8
@@ -43,11 +46,13 @@ class Lines:
         return self._counted()[0]
 
     def are_objects(self) -> bool:
-        """Whether nothing but `}` and `{` is around the ends between the lines. As a JSON text has no such place in it,
-        a decoder that finds as many objects as there are lines has found one in each."""
+        """Return whether nothing but `}` and `{` is around the ends between the lines. As a JSON text has no such place
+        in it, a decoder that finds as many objects as there are lines has found one in each."""
         return self._counted()[1]
 
     def _counted(self) -> tuple[int, bool]:
+        if self._count is None and _native.core is not None:
+            self._count = _native.core.line_ends(self.data)
         if self._count is None:
             data, count, are_objects = self.data, 1, True
             at = data.find(b"\n")
@@ -64,11 +69,14 @@ class Lines:
     def __getitem__(self, at: int) -> bytes:
         from_end = len(self) - at if self._lines is None else 0
         if 0 < from_end <= _NEAR_THE_END:
-            return self.data.rsplit(b"\n", from_end)[-from_end]
+            start = end = len(self.data) + 1
+            for _ in range(from_end):  # each ends where the one before begins; `rsplit` copies all that is before
+                start, end = self.data.rfind(b"\n", 0, start - 1) + 1, start
+            return self.data[start : end - 1]
         return self._split()[at]
 
     def index(self, line: bytes, start: int = 0) -> int:
-        """The place of the next line like this one. Raises ValueError."""
+        """Return the place of the next line like this one. Raises ValueError."""
         return self._split().index(line, start)
 
     def _split(self) -> list[bytes]:
@@ -82,7 +90,8 @@ class MissingDependencyError(ImportError):
 
 
 def read_lines(file: BinaryIO, report: Callable[[str], object]) -> Iterator[Lines]:
-    """The file's lines. Damage to a compressed stream is told to `report`; reading goes on behind it where it can.
+    """Iterate over the file's lines. Damage to a compressed stream is passed to `report`; reading goes on behind it
+    where it can.
 
     Raises OSError, and MissingDependencyError for zstd without its package.
     """
@@ -98,7 +107,8 @@ def read_lines(file: BinaryIO, report: Callable[[str], object]) -> Iterator[Line
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK):
+    size_bytes = _CHUNK if _native.core is None else _CORES_CHUNK
+    while chunk := file.read(size_bytes):
         yield chunk
 
 
@@ -153,7 +163,7 @@ def _gunzip(chunks: Iterable[bytes], report: Callable[[str], object]) -> Iterato
 
 
 def _salvaged(inflate: Any, data: bytes) -> Iterator[bytes]:
-    """What a damaged stretch gives before the damage: the call that fails keeps all of its output to itself."""
+    """Yield what a damaged stretch gives before the damage: the call that fails keeps all of its output to itself."""
     for start in range(0, len(data), _SALVAGE_STEP):
         try:
             yield inflate.decompress(data[start : start + _SALVAGE_STEP])
@@ -195,7 +205,8 @@ class _Chunk:
 
 
 def _resynchronised(chunks: Iterable[bytes], magic: bytes) -> Iterator[tuple[_Chunk, bool]]:
-    """The chunks, and after damage what begins with the next `magic`; whether it is such a new beginning."""
+    """Iterate over the chunks, and after damage what begins with the next `magic`; whether it is such a new
+    beginning."""
     seeking, kept = False, b""
     for data in chunks:
         if not seeking:

@@ -48,7 +48,7 @@ class Note(NamedTuple):
     end: bool = False
 
     def to_event(self) -> dict[str, Any]:
-        """The note as an event of now."""
+        """Return the note as an event of now."""
         session = self.session
         return {
             "schema_version": SCHEMA_VERSION,
@@ -75,12 +75,12 @@ class Note(NamedTuple):
 
 
 def is_note(event: Mapping[str, Any]) -> bool:
-    """Whether an event is a recorder's word about itself."""
+    """Return whether an event is a recorder's word about itself."""
     return bool(event["event_type"] == EVENT_TYPE and event["collector"] == COLLECTOR)
 
 
 def note_in(event: Mapping[str, Any]) -> Note | None:
-    """The note that an event is; None where its contents are nothing that can be believed."""
+    """Return the note that an event is; None if its contents are nothing that can be believed."""
     fields = event["metadata"].get("recording")
     if not isinstance(fields, dict) or not isinstance(fields.get("session"), dict):
         return None

@@ -41,13 +41,14 @@ class OpenFile:
     """One file, open, and locked where the file system can. `found` is what it was when it was opened."""
 
     def __init__(self, path: Path, *, is_new: bool) -> None:
-        """Raises OSError, FileExistsError where a new one is asked for, NotARecordingError, RecordingInUseError."""
+        """Open the file. Raises OSError, FileExistsError if a new one is asked for, NotARecordingError,
+        RecordingInUseError."""
         self.path = path
         self._fd = os.open(path, _FLAGS | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o600)
         try:
             self.found = os.fstat(self._fd)
             if not stat.S_ISREG(self.found.st_mode):
-                raise NotARecordingError(f"{path} is no regular file; name another one")
+                raise NotARecordingError(f"{path} is not a regular file; name another one")
             if not is_new and _os_compat.user_id() not in (-1, self.found.st_uid):
                 owner = self.found.st_uid
                 raise NotARecordingError(f"{path} belongs to user {owner}, who could read it; name another file")
@@ -63,23 +64,22 @@ class OpenFile:
         return _os_compat.user_id() >= 0 and bool(self.found.st_mode & 0o077)
 
     def is_ours(self) -> bool:
-        """Whether the descriptor is still that of the file."""
+        """Return whether the descriptor is still that of the file."""
         try:
             return self._fd >= 0 and os.path.samestat(os.fstat(self._fd), self.found)
         except OSError:
             return False
 
     def is_in_place(self) -> bool:
-        """Whether the path still leads to the file."""
+        """Return whether the path still leads to the file."""
         try:
             return os.path.samestat(os.lstat(self.path), self.found)
         except OSError:
             return False
 
     def is_removed(self) -> bool:
-        """Whether it has no name any more. Raises OSError."""
-        self._check()
-        return os.fstat(self._fd).st_nlink == 0
+        """Return whether it has no name any more. Raises OSError."""
+        return os.fstat(self._held()).st_nlink == 0
 
     def regain(self) -> bool:
         """Open it again by its path where all descriptors were closed; whether that is the file and nobody else's."""
@@ -97,27 +97,23 @@ class OpenFile:
         return False
 
     def size(self) -> int:
-        """Its size in bytes. Raises OSError."""
-        self._check()
-        return os.fstat(self._fd).st_size
+        """Return its size in bytes. Raises OSError."""
+        return os.fstat(self._held()).st_size
 
     def append(self, data: bytes) -> None:
-        """Raises OSError, and some of it may have been written then."""
-        self._check()
-        _keep_below_the_limit(os.fstat(self._fd).st_size + len(data))
+        """Write the bytes. Raises OSError, and some of it may have been written then."""
+        _keep_below_the_limit(self.size() + len(data))
         view = memoryview(data)
         while view:
-            view = view[os.write(self._fd, view) :]
+            view = view[self._write(view) :]
 
     def cut(self, size: int) -> None:
         """Leave only its beginning. Raises OSError."""
-        self._check()
-        os.ftruncate(self._fd, size)
+        os.ftruncate(self._held(), size)
 
     def reading(self) -> BinaryIO:
-        """The same file for reading, to be closed by the caller. Raises OSError."""
-        self._check()
-        return os.fdopen(os.dup(self._fd), "rb")
+        """Return the same file for reading, to be closed by the caller. Raises OSError."""
+        return os.fdopen(os.dup(self._held()), "rb")
 
     def close(self) -> None:
         """Let go of the file, and of nothing else."""
@@ -127,9 +123,19 @@ class OpenFile:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
-    def _check(self) -> None:
-        if not self.is_ours():
+    def _write(self, data: memoryview) -> int:
+        try:
+            return os.write(self._held(), data)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            return os.write(self._held(), data)  # closed between the look at it and the writing
+
+    def _held(self) -> int:
+        """Return the file's descriptor, opened again if somebody has closed it. Raises OSError."""
+        if not self.is_ours() and (self._fd < 0 or not self.regain()):
             raise OSError(errno.EBADF, "somebody has closed the descriptor", str(self.path))
+        return self._fd
 
 
 def _lock(fd: int) -> bool:

@@ -48,7 +48,7 @@ _BUFFER = 1 << 18
 
 
 def write(items: Iterable[Item], file: BinaryIO) -> None:
-    """The items as a trace. Raises OSError."""
+    """Write the items as a trace. Raises OSError."""
     buffer = bytearray()
     for packet in _Packets().of(items):
         buffer += _field(_TRACE_PACKET, packet)
@@ -124,7 +124,7 @@ class _Packets:
 
 
 def _clocks(time_ns: int) -> bytes:
-    """The trace's own clock counts like the wall clock; so a viewer can show the time of day."""
+    """Return the trace's own clock counts like the wall clock; so a viewer can show the time of day."""
     clocks = b"".join(
         _field(_CLOCKS, _int(_CLOCK_ID, clock) + _int(_CLOCK_TIME, time_ns)) for clock in (_REALTIME, _BOOTTIME)
     )
@@ -165,7 +165,7 @@ def _value(value: Any) -> bytes:
 
 
 def _int(field: int, value: int) -> bytes:
-    """A field of wire type 0; a negative number is written as its 64-bit two's complement."""
+    """Return a field of wire type 0; a negative number is written as its 64-bit two's complement."""
     return _varint(field << 3) + _varint(value & 0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -174,7 +174,7 @@ def _text(field: int, text: str) -> bytes:
 
 
 def _field(field: int, body: bytes) -> bytes:
-    """A field of wire type 2: bytes, text, or another message."""
+    """Return a field of wire type 2: bytes, text, or another message."""
     return _varint(field << 3 | 2) + _varint(len(body)) + body
 
 

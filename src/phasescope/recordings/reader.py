@@ -21,7 +21,9 @@ from phasescope.recordings.formats import (
     parts,
 )
 from phasescope.recordings.notes import is_note, note_in
+from phasescope.recordings.parquet import ParquetSource
 from phasescope.recordings.row_batches import of_events, of_lines
+from phasescope.recordings.row_pass import fold_rows
 from phasescope.recordings.session_pass import Reading, fold_lines
 from phasescope.recordings.source import (
     MAX_PROBLEMS,
@@ -33,7 +35,7 @@ from phasescope.recordings.source import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from phasescope.analysis.summary.packed_summary import Watch
+    from phasescope.analysis.summary.packed_summary import SummaryObserver
     from phasescope.recordings.columns import Rows
     from phasescope.recordings.notes import Note
     from phasescope.recordings.source import Source
@@ -64,8 +66,9 @@ class RecordingReader(Reader):
     counts the events of the file's other sessions, by their id.
     """
 
-    def __init__(self, source: Source, path: Path, session: str | None = None) -> None:
-        """Raises SessionNotFoundError where the file holds no event, or none of `session` (an id or its beginning)."""
+    def __init__(self, source: Source, path: Path | None, session: str | None = None) -> None:
+        """Find the session. Raises SessionNotFoundError if the file holds no event, or none of `session` (an id or its
+        beginning)."""
         super().__init__(path)
         self._source: Source | None = source
         self._counted: int | None = None
@@ -75,13 +78,13 @@ class RecordingReader(Reader):
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RecordingReader:
-        """A reader of the recording at `path`, or of its session `path#id`. Raises OSError, SessionNotFoundError, and
-        MissingDependencyError for `.zst` and `.parquet` without their packages."""
+        """Return a reader of the recording at `path`, or of its session `path#id`. Raises OSError,
+        SessionNotFoundError, and MissingDependencyError for `.zst` and `.parquet` without their packages."""
         path, session = _split_session(path)
         return cls(_source_of(path), path, session)
 
     def close(self) -> None:
-        """Whatever is read afterwards raises ValueError."""
+        """Close it. Reading afterwards raises ValueError."""
         self._source = None
 
     def __repr__(self) -> str:
@@ -97,14 +100,8 @@ class RecordingReader(Reader):
         """`stopped` and `dead` as of a ring, `running` while a recorder writes the file; else `unknown`: it ends in
         the middle, and whether the session did is not to be seen."""
         last, note = self._end()
-        if last is not None and last["event_type"] == "stop":
-            return "stopped"
-        if note is not None and note.end and note.state != "running":
-            return note.state
-        is_being_written = self._open_source().is_being_written()
-        if is_being_written:
-            return "running"
-        return "dead" if note is not None and note.inside and is_being_written is False else "unknown"
+        is_stopped = last is not None and last["event_type"] == "stop"
+        return state_by(note, self._open_source().is_being_written, is_stopped=is_stopped)
 
     @property
     def heartbeat_ns(self) -> int:
@@ -132,16 +129,16 @@ class RecordingReader(Reader):
         for event in self._open_source().events(lambda _: None):
             if not is_note(event) and (event["session_id"] in found or len(found) < _MAX_SESSIONS):
                 session_id, time_ns = event["session_id"], event["timestamp_ns"]
-                known = found.get(session_id)
+                session = found.get(session_id)
                 found[session_id] = (
                     SessionInFile(session_id, event["pid"], event["host"], event.get("rank", 0), 1, time_ns, time_ns)
-                    if known is None
-                    else known._replace(events=known.events + 1, last_timestamp_ns=time_ns)
+                    if session is None
+                    else session._replace(events=session.events + 1, last_timestamp_ns=time_ns)
                 )
         return list(found.values())
 
     def iter_events(self) -> Iterator[dict[str, Any]]:
-        """The events of the session, in the order of the file, as TelemetryEvent v3 dicts."""
+        """Iterate over the events of the session, in the order of the file, as TelemetryEvent v3 dicts."""
         reading = Reading(self.session_id)
         count = 0
         for event in self._open_source().events(reading.report):
@@ -150,25 +147,28 @@ class RecordingReader(Reader):
                 yield event
         self._finish(reading, count)
 
-    def fold(self, watch: Watch | None = None) -> SummaryFold:
-        """What a summary is made of, in one fast pass. `watch` looks on: for how the session ended, and what grows."""
+    def fold(self, watch: SummaryObserver | None = None) -> SummaryFold:
+        """Return what a summary is made of, in one fast pass. `watch` looks on: for how the session ended, and what
+        grows."""
         reading = Reading(self.session_id)
         source = self._open_source()
         fold: SummaryFold
         if isinstance(source, JsonlSource):
             fold = fold_lines(source, reading, watch)
+        elif isinstance(source, ParquetSource):
+            fold = fold_rows(source, reading, watch)
         else:
             fold = SummaryFold()
             for event in source.events(reading.report):
                 if reading.is_own(event):
-                    told = fold.add(event)
+                    scope_and_span = fold.add(event)
                     if watch is not None:
-                        watch.take(event, *told)
+                        watch.take(event, *scope_and_span)
         self._finish(reading, fold.events)
         return fold
 
     def iter_rows(self) -> Iterator[Rows]:
-        """The same events as `iter_events` gives, in rows for a table."""
+        """Iterate over the same events as `iter_events` gives, in rows for a table."""
         source = self._open_source()
         if not isinstance(source, JsonlSource):
             yield from of_events(self.iter_events())
@@ -189,11 +189,11 @@ class RecordingReader(Reader):
         self.damaged = reading.damaged + (note.damaged if note is not None else 0)
 
     def follow(self, *, from_start: bool = False) -> Iterator[dict[str, Any]]:
-        """The events that are there, if `from_start`; a recording is not waited on."""
+        """Iterate over the events that are there, if `from_start`; a recording is not waited on."""
         return self.iter_events() if from_start else iter(())
 
     def unread(self) -> Iterator[dict[str, Any]]:
-        """All events at the first call, none afterwards."""
+        """Iterate over all events at the first call, none afterwards."""
         if self._given:
             return iter(())
         self._given = True
@@ -217,7 +217,7 @@ class RecordingReader(Reader):
         return self._source
 
     def _end(self) -> tuple[dict[str, Any] | None, Note | None]:
-        """The newest event of the session, and its newest note: from the file's tail where that has them."""
+        """Return the newest event of the session, and its newest note: from the file's tail where that has them."""
         source = self._open_source()
         tail = source.tail(_TAIL_BYTES)
         own = [event for event in tail.events if event["session_id"] == self.session_id] if tail is not None else []
@@ -233,7 +233,7 @@ class RecordingReader(Reader):
         return (events[-1] if events else None), (notes[-1] if notes else self._first_note)
 
     def _find(self, session: str | None) -> tuple[str, dict[str, Any], Note | None]:
-        """The session's id, its first event, and the last note before that."""
+        """Return the session's id, its first event, and the last note before that."""
         problems: list[Problem] = []
         source = self._open_source()
         wanted = session if session is not None else self._newest(source, problems.append)
@@ -255,12 +255,24 @@ class RecordingReader(Reader):
 
     @staticmethod
     def _newest(source: Source, report: Callable[[Problem], object]) -> str | None:
-        """The session whose events come last. One that is named only once there may be a damaged line."""
+        """Return the session whose events come last. One that is named only once there may be a damaged line."""
         tail = source.tail(_TAIL_BYTES)
         events = tail.events if tail is not None and tail.events else deque(source.events(report), maxlen=_TAIL_EVENTS)
         ids = [event["session_id"] for event in events]
         counts = Counter(ids)
         return next((one for one in reversed(ids) if counts[one] > 1), ids[-1] if ids else None)
+
+
+def state_by(note: Note | None, is_being_written: Callable[[], bool | None], *, is_stopped: bool) -> str:
+    """Return a session's state by its newest note, and by whether its last event is its stop."""
+    if is_stopped:
+        return "stopped"
+    if note is not None and note.end and note.state != "running":
+        return note.state
+    written = is_being_written()
+    if written:
+        return "running"
+    return "dead" if note is not None and note.inside and written is False else "unknown"
 
 
 def _constants(first: dict[str, Any], note: Note | None) -> dict[str, Any]:
@@ -281,7 +293,7 @@ def _constants(first: dict[str, Any], note: Note | None) -> dict[str, Any]:
 
 
 def _split_session(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
-    """`run.jsonl#5b0e` as the file and the session, unless there is a file of just that name."""
+    """Split `run.jsonl#5b0e` into the file and the session, unless there is a file of just that name."""
     text = os.fspath(path)
     name, mark, session = text.rpartition("#")
     if mark and session and not os.path.lexists(text):
@@ -290,7 +302,7 @@ def _split_session(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
 
 
 def _source_of(path: Path) -> Source:
-    """By what the file holds, not by its name; a directory holds the segments of another tool's sink."""
+    """Return the reader for the file's content, not its name; a directory holds the segments of another tool's sink."""
     path = Path(os.path.realpath(path))  # the parts of a recording lie beside the file that a link leads to
     if path.is_dir():
         segments = sorted(path.glob("segment-*.jsonl"))
@@ -300,16 +312,14 @@ def _source_of(path: Path) -> Source:
     if not path.exists() and full_parts(path):
         return JsonlSource(parts(path))
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "no regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with path.open("rb") as file:
         beginning = file.read(4)
     if beginning == b"PAR1":
-        from phasescope.recordings.parquet import ParquetSource
-
-        return ParquetSource(path)
+        return ParquetSource([path])
     if _is_perfetto(path, beginning):
         raise SessionNotFoundError(
-            f"{path} is a trace for ui.perfetto.dev, which can not be read back; name what it was made of"
+            f"{path} is a trace for ui.perfetto.dev, which cannot be read back; name the file that it was made of"
         )
     if beginning[:1] == b"[" or path.suffix.lower() == ".json":
         return JsonSource(path)

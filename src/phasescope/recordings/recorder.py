@@ -7,18 +7,16 @@ times a second.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from phasescope._log import log_once, warn
 from phasescope.readers.reader import SessionNotFoundError
 from phasescope.recordings.formats import real_path, split_ending
 from phasescope.recordings.jsonl_writer import DEFAULT_BYTES, RecordingInUseError, Writer
+from phasescope.recordings.line_text import line_of
 from phasescope.recordings.notes import Note
 
 if TYPE_CHECKING:
@@ -29,16 +27,6 @@ if TYPE_CHECKING:
 _INTERVAL_S = 0.25
 _BATCH_BYTES = 1 << 18
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-
-_encode = msgspec.json.Encoder().encode
-
-
-def line_of(event: dict[str, Any]) -> bytes:
-    """The event as one line of ASCII: there are readers that take U+2028 and its like for the end of a line."""
-    line = _encode(event)
-    if not line.isascii():
-        line = json.dumps(event, separators=(",", ":"), allow_nan=False).encode()
-    return line + b"\n"
 
 
 class Recorder:
@@ -57,7 +45,8 @@ class Recorder:
         max_bytes: int = DEFAULT_BYTES,
         part_bytes: int | None = None,
     ) -> None:
-        """Raises what `Writer` does. The reader is the recorder's own from here on, and is closed with it."""
+        """Open the recording. Raises what `Writer` does. The reader is the recorder's own from here on, and is closed
+        with it."""
         self.events = self.lost = self.failures = 0
         self._reader = reader
         self._inside = inside
@@ -91,6 +80,10 @@ class Recorder:
         """Events that were overwritten before they could be read, those before the recorder came included."""
         return self._reader.missed
 
+    def size(self) -> int:
+        """Return the bytes of the file that is written now. Raises OSError."""
+        return self.path.stat().st_size
+
     def run(self) -> None:
         """Record until the end of the session, or until `stop` is called. Closes the recording and the reader."""
         try:
@@ -104,11 +97,11 @@ class Recorder:
                     self._hurry.wait(_INTERVAL_S)
             self._end()
         finally:
-            self._writer.abandon()  # a ring that can not be read any more leaves the recording as it is
+            self._writer.abandon()  # a ring that cannot be read any more leaves the recording as it is
             self._reader.close()
 
     def finish(self) -> None:
-        """The session is about to end, or has: read on without waiting, and end with it."""
+        """Note that the session is about to end, or has: read on without waiting, and end with it."""
         self._hurry.set()
 
     def stop(self) -> None:
@@ -117,20 +110,20 @@ class Recorder:
         self._hurry.set()
 
     def abandon_in_child(self) -> None:
-        """In a forked child: the file, and the lock that says it is being written, are the parent's."""
+        """In a forked child, let go: the file, and the lock that says it is being written, are the parent's."""
         self._writer.abandon()
 
     def _is_over(self) -> bool:
         return self._state() != "running"
 
     def _state(self) -> str:
-        """The session's state. A program that became a daemon has closed the ring's descriptor, and so its lock is
-        free; inside, it is known to live all the same."""
+        """Return the session's state. A program that became a daemon has closed the ring's descriptor, and so its lock
+        is free; inside, it is known to live all the same."""
         state = self._reader.state
         return "running" if self._inside and state == "dead" else state
 
     def _resume(self, path: Path) -> dict[str, Any] | None:
-        """Where this session is in the recording already: the last event that need not be written again."""
+        """Return where this session stands in the recording already: the last event that need not be written again."""
         from phasescope.recordings.reader import RecordingReader
 
         session_id = self._reader.constants["session_id"]
@@ -174,7 +167,7 @@ class Recorder:
                     log_once("recording moved", "%s is another file by now; recorded on in %s", before, self.path)
             except OSError as error:
                 self.failures += 1
-                log_once("recording", "%s can not be written, trying on: %s", before, error.strerror or error)
+                log_once("recording", "%s cannot be written, trying on: %s", before, error.strerror or error)
                 # At the end of the session there is no more time than for one more try.
                 if not self._hurry.wait(pause_s) and not (pause_s > _FIRST_PAUSE_S and self._is_over()):
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -192,7 +185,7 @@ class Recorder:
             self._writer.abandon()
 
     def _first_lines(self) -> bytes:
-        """A new part begins before what is pending."""
+        """Return the lines that begin a new part, as of before what is pending."""
         return line_of(self._note()._replace(events=self.events).to_event())
 
     def _note(self, *, end: bool = False) -> Note:
@@ -213,10 +206,10 @@ class Recorder:
 def recorder_inside(
     reader: Callable[[], Reader], target: str, constants: Mapping[str, Any], max_bytes: int
 ) -> Recorder:
-    """The recorder that `start(record=...)` asks for, in the session's own process.
+    """Return the recorder that `start(record=...)` asks for, in the session's own process.
 
     Where another process is writing the file already, this one takes a name of its own, with a warning. Raises OSError
-    and MissingDependencyError for a file that can not be written.
+    and MissingDependencyError for a file that cannot be written.
     """
     path = own_path(target, constants)
     try:
@@ -232,7 +225,7 @@ def recorder_inside(
 
 
 def own_path(target: str, constants: Mapping[str, Any]) -> Path:
-    """The file for this process: in a directory one of its own, and of several ranks each its own as well."""
+    """Return the file for this process: in a directory one of its own, and of several ranks each its own as well."""
     path = Path(target)
     if target.endswith(("/", os.sep)) or path.is_dir():
         path.mkdir(parents=True, exist_ok=True)
@@ -253,14 +246,14 @@ class RecorderThread:
         self._thread = threading.Thread(target=self._run, name="phasescope-recorder", daemon=True)
 
     def start(self) -> None:
-        """Where there can be no more threads, that is logged, and nothing is recorded."""
+        """Start the thread. If there can be no more threads, that is logged, and nothing is recorded."""
         try:
             self._thread.start()
         except RuntimeError as error:
             log_once("no recorder", "nothing is recorded: %s", error)
 
     def finish(self, timeout_s: float) -> bool:
-        """The session has ended: wait until all of it is recorded; whether it is."""
+        """Wait until all of a session that has ended is recorded; return whether it is."""
         self.recorder.finish()
         with contextlib.suppress(RuntimeError):  # it never started
             self._thread.join(timeout_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -11,8 +11,10 @@ from phasescope.recordings.columns import (
     ROWS,
     Rows,
     common_of,
+    is_rare,
     repeated_of,
 )
+from phasescope.recordings.row_template import Template
 from phasescope.recordings.session_pass import LineUnpack, batches_of
 from phasescope.wire.codec import PayloadError
 from phasescope.wire.event import SCHEMA_VERSION
@@ -23,19 +25,19 @@ if TYPE_CHECKING:
     from phasescope.readers.ring_reader import RingReader
     from phasescope.recordings.columns import Row
     from phasescope.recordings.line_stream import Lines
-    from phasescope.recordings.session_pass import Line, Phase, Reading
+    from phasescope.recordings.session_pass import BoundaryLine, BoundaryPhase, Reading
     from phasescope.recordings.source import JsonlSource
     from phasescope.wire.codec import Boundary
 
 _MAX_KNOWN = 4096
 _MAX_BATCH_BYTES = 1 << 25  # rows may be few and long
 _METADATA = b'"metadata":'
-_BACKEND, _PATH = REPEATED.index("backend"), REPEATED.index("phase_path")
+_TEXTS = tuple(map(REPEATED.index, ("backend", "phase_path", "phase_names", "unavailable")))
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-class Batches:
+class RowBatches:
     """Rows in the making. `full` are those that will not be added to."""
 
     def __init__(self) -> None:
@@ -45,7 +47,7 @@ class Batches:
         self.size_bytes = 0  # of what they were made of, about
 
     def begin(self, common: Row) -> None:
-        """New rows."""
+        """Take new rows."""
         if len(self.rows):
             self.full.append(self.rows)
         self.rows = Rows(common)
@@ -53,26 +55,26 @@ class Batches:
         self.size_bytes = 0
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """A whole event."""
+        """Take a whole event."""
         common = common_of(event)
         if common != self.rows.common or len(self.rows) >= ROWS:
             self.begin(common)
         self.rows.add(event)
 
     def taken(self) -> list[Rows]:
-        """What is full, and here no longer."""
+        """Return what is full, and here no longer."""
         full, self.full = self.full, []
         return full
 
     def rest(self) -> list[Rows]:
-        """All that is left."""
+        """Return all that is left."""
         self.begin(())
         return self.taken()
 
 
 def of_events(events: Iterable[Mapping[str, Any]]) -> Iterator[Rows]:
-    """Of any events."""
-    batches = Batches()
+    """Yield the rows of any events."""
+    batches = RowBatches()
     for event in events:
         batches.add(event)
         if batches.full:
@@ -81,7 +83,7 @@ def of_events(events: Iterable[Mapping[str, Any]]) -> Iterator[Rows]:
 
 
 def of_ring(reader: RingReader) -> Iterator[Rows]:
-    """What `of_events` makes of a ring's events."""
+    """Yield what `of_events` makes of a ring's events."""
     batches = _RingBatches(reader)
     for payloads in reader.iter_payloads():
         batches.add_packed(payloads)
@@ -91,7 +93,7 @@ def of_ring(reader: RingReader) -> Iterator[Rows]:
 
 
 def of_lines(source: JsonlSource, reading: Reading) -> Iterator[Rows]:
-    """What `of_events` makes of the lines of a session."""
+    """Yield what `of_events` makes of the lines of a session."""
     unpack = LineUnpack(reading)
     batches = _LineBatches(unpack)
     for lines in batches_of(source, reading, unpack):
@@ -100,7 +102,7 @@ def of_lines(source: JsonlSource, reading: Reading) -> Iterator[Rows]:
     yield from batches.rest()
 
 
-class _Kind:
+class _BoundaryTemplate:
     """Boundaries that differ in numbers only: made of the first of them, which is an event.
 
     `head` and `between` are the text of their metadata up to the phase's number, and from the parent's id up to the
@@ -111,19 +113,15 @@ class _Kind:
 
     def __init__(self, event: Mapping[str, Any], prefix: str) -> None:
         self.repeated: Row = repeated_of(event)
-        text = _encode(event["metadata"]).decode()
-        # A quote within a text is escaped: what looks like a key is one, and the first of each is the phase's own.
-        at = text.index('"scope_id":') + len('"scope_id":')
-        self.head = text[:at] + prefix
-        at = text.index(',"thread_id":', at)
-        self.between = text[at : text.index('"sequence":', at) + len('"sequence":')]
+        template = Template.of(event, prefix)
+        self.head, self.between = template.before + template.head, template.between
         self.batch = self.place = 0
 
 
-_Kinds = dict[bytes, _Kind]
+_Kinds = dict[bytes, _BoundaryTemplate]
 
 
-class _RingBatches(Batches):
+class _RingBatches(RowBatches):
     """From a ring's packed events."""
 
     def __init__(self, reader: RingReader) -> None:
@@ -135,7 +133,7 @@ class _RingBatches(Batches):
         self._learned = 0
 
     def add_packed(self, payloads: list[bytes]) -> None:
-        """The next events. One long loop without calls that can be spared, as in a summary."""
+        """Take the next events. One long loop without calls that can be spared, as in a summary."""
         prefix, number = self._prefix, 0
         device: bytes | None = None
         thread: object = None
@@ -180,14 +178,14 @@ class _RingBatches(Batches):
             self.begin(self.rows.common)
 
     def _kinds_of(self, device: bytes, thread: bytes) -> tuple[_Kinds, _Kinds]:
-        """The kinds of phases entered there, and of those ended."""
+        """Return the kinds of phases entered there, and of those ended."""
         if self._learned >= _MAX_KNOWN:  # the driver's figures are in the device, and change with every sample
             self._kinds.clear()
             self._learned = 0
         return self._kinds.setdefault((device, thread), ({}, {}))
 
     def _add_payload(self, payload: bytes, kinds: _Kinds | None = None, path: bytes = b"") -> None:
-        """Any event, and where it is a boundary of a new kind, its kind."""
+        """Add any event, and if it is a boundary of a new kind, its kind."""
         try:
             event = self._decoder.event(payload)
         except PayloadError:
@@ -195,12 +193,12 @@ class _RingBatches(Batches):
             return
         self.add(event)
         if kinds is not None:
-            kinds[path] = _Kind(event, self._prefix)
+            kinds[path] = _BoundaryTemplate(event, self._prefix)
             self._learned += 1
 
 
 def _is_plain(found: Boundary) -> bool:
-    """Whether there is nothing in it but what most boundaries have."""
+    """Return whether there is nothing in it but what most boundaries have."""
     if found.attributes is not None or found.context is not None or found.error_type is not None:
         return False
     if found.duration is not None:
@@ -213,16 +211,25 @@ def _is_plain(found: Boundary) -> bool:
     )
 
 
-class _LineBatches(Batches):
+class _Texts(NamedTuple):
+    """What the boundaries of one phase on one device have in common."""
+
+    backend: str
+    path: str
+    names: str
+    unavailable: str | None
+
+
+class _LineBatches(RowBatches):
     """From lines. The text of the metadata is taken as it stands there, where it has no escapes."""
 
     def __init__(self, unpack: LineUnpack) -> None:
         super().__init__()
         self._unpack = unpack
-        self._texts: dict[tuple[bytes, bytes], tuple[str, str]] = {}  # of a device and a path, as packed
+        self._texts: dict[tuple[bytes, bytes], _Texts] = {}  # of a device and a path, as packed
 
     def add_lines(self, lines: Lines) -> None:
-        """The next lines."""
+        """Take the next lines."""
         self.size_bytes += len(lines.data)
         common: Row = ()
         pid = interval_ms = -2
@@ -243,7 +250,7 @@ class _LineBatches(Batches):
                 if self.rows.common != (own := _common_of(line)):
                     self.begin(own)
                 common, rows = self.rows.common, self.rows
-            rows.places.append(rows.place(_repeated_of(line, phase, *texts)))
+            rows.places.append(rows.place(_repeated_of(line, phase, texts)))
             rows.measured.append(line)
             rows.phases.append(phase)
             metadata = text[at + len(_METADATA) : -1]
@@ -252,7 +259,7 @@ class _LineBatches(Batches):
             self.begin(self.rows.common)
 
     def _add_line(self, line: bytes, packed: tuple[bytes, bytes] | None = None) -> None:
-        """Any event, and where it is a boundary, the texts of its backend and its path."""
+        """Add any event, and if it is a boundary, the texts of its backend and its path."""
         try:
             event = self._unpack.event(line)
         except ValueError:
@@ -262,11 +269,11 @@ class _LineBatches(Batches):
             if len(self._texts) >= _MAX_KNOWN:
                 self._texts.clear()
             repeated = repeated_of(event)
-            self._texts[packed] = repeated[_BACKEND], repeated[_PATH]
+            self._texts[packed] = _Texts(*(repeated[at] for at in _TEXTS))
 
 
-def _common_of(line: Line) -> Row:
-    """The values of `COMMON`."""
+def _common_of(line: BoundaryLine) -> Row:
+    """Return the values of `COMMON`."""
     return (
         SCHEMA_VERSION,
         line.session_id,
@@ -280,8 +287,8 @@ def _common_of(line: Line) -> Row:
     )
 
 
-def _repeated_of(line: Line, phase: Phase, backend: str, path: str) -> Row:
-    """The values of `REPEATED`."""
+def _repeated_of(line: BoundaryLine, phase: BoundaryPhase, texts: _Texts) -> Row:
+    """Return the values of `REPEATED`."""
     return (
         line.event_type,
         line.collector,
@@ -290,11 +297,15 @@ def _repeated_of(line: Line, phase: Phase, backend: str, path: str) -> Row:
         line.device_free_bytes,
         line.device_total_bytes,
         None,
-        backend,
-        path,
+        texts.backend,
+        texts.path,
         phase.action,
         phase.status if phase.action == "exit" else None,
         phase.error_type,
         phase.thread_name,
         phase.thread_id,
+        texts.names,
+        None,
+        texts.unavailable,
+        is_rare(line.event_type, phase.status),
     )

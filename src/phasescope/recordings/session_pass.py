@@ -8,21 +8,23 @@ import msgspec
 
 from phasescope.analysis.summary.packed_summary import PackedFold
 from phasescope.recordings.event_parser import MAX_NAME, parse
+from phasescope.recordings.line_text import text_of
 from phasescope.recordings.notes import is_note, note_in
 from phasescope.recordings.source import MAX_PROBLEMS
+from phasescope.wire.codec import MASKED_COUNTERS, mask_of
 from phasescope.wire.event import InvalidEventError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from phasescope.analysis.summary.packed_summary import Watch
+    from phasescope.analysis.summary.packed_summary import SummaryObserver
     from phasescope.recordings.line_stream import Lines
     from phasescope.recordings.notes import Note
     from phasescope.recordings.source import JsonlSource, Problem
 
 MAX_OTHERS = 1000
 FURTHER = "further sessions"
-"""Under what the events of the sessions beyond so many are counted."""
+"""The name under which the events of all further sessions are counted."""
 
 
 class Reading:
@@ -36,13 +38,13 @@ class Reading:
         self.note: Note | None = None
 
     def report(self, problem: Problem) -> None:
-        """A place that holds no event."""
+        """Count a place that holds no event."""
         self.damaged += 1
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)
 
     def is_own(self, event: dict[str, Any]) -> bool:
-        """Whether this is an event of the session, and no note."""
+        """Return whether this is an event of the session, and no note."""
         note = is_note(event)
         if event["session_id"] != self.session_id:
             if not note:
@@ -56,18 +58,19 @@ class Reading:
         return not note
 
 
-def fold_lines(source: JsonlSource, reading: Reading, watch: Watch | None = None) -> PackedFold:
-    """The summary of the session's lines: what `SummaryFold` makes of the events, in less than half of the time."""
+def fold_lines(source: JsonlSource, reading: Reading, watch: SummaryObserver | None = None) -> PackedFold:
+    """Return the summary of the session's lines: what `SummaryFold` makes of the events, in less than half of the
+    time."""
     unpack = LineUnpack(reading)
     fold = PackedFold("", unpack, watch)
     for lines in batches_of(source, reading, unpack):
-        fold.add_packed(lines, unpack.boundaries(lines))
+        fold.add_lines(lines, lines.data, unpack.form, unpack.boundaries)
     return fold
 
 
 def batches_of(source: JsonlSource, reading: Reading, unpack: LineUnpack) -> Iterator[Lines]:
-    """The lines of a source. Of those that `unpack` found to be no events, the reading is told when the next are asked
-    for."""
+    """Iterate over the lines of a source. Those that `unpack` refused are reported to the reading when the
+    next are asked for."""
     for name, batch in source.batches(reading.report):
         yield batch
         at = -1
@@ -82,7 +85,11 @@ class _NotOwnError(ValueError):
 
 
 class LineUnpack:
-    """Unpacks a session's lines for who takes packed events. `bad` are those that hold no event, in their order."""
+    """Unpacks a session's lines for who takes packed events. `bad` are those that hold no event, in their order.
+
+    `form` is what its plain lines have in common as the compiled core wants it, once it is known: the text up to the
+    time, from the host to the device's number, and from the context to the backend.
+    """
 
     def __init__(self, reading: Reading) -> None:
         self.bad: list[tuple[bytes, InvalidEventError]] = []
@@ -91,6 +98,7 @@ class LineUnpack:
         self._decoder = _decoder_of(("", "", "", None, 0, 0, 1))
         self._learned = 0
         self._is_plain = False  # all lines of the last batch had boundaries
+        self.form: list[bytes] = []
 
     def event(self, line: bytes) -> dict[str, Any]:
         try:
@@ -105,15 +113,18 @@ class LineUnpack:
         return event
 
     def _learn(self, common: tuple[Any, ...]) -> None:
-        """What is sound in one event need not be looked at again in the next ones."""
+        """Make a decoder for these common values, so that they are not checked again in the next events."""
         is_fit = all(type(number) is int and number <= _MAX_INT for number in common[4:])
         if common != self._common and is_fit and self._learned < _MAX_LEARNED:
             self._common, self._decoder = common, _decoder_of(common)
             self._learned += 1
+            self.form[:] = _form_of(common)
 
-    def boundaries(self, lines: Lines) -> Iterator[tuple[Line, Phase, bytes] | None]:
-        """Of each line the plain boundary in it, its phase, and its device as bytes: the same object as long as it is
-        equal."""
+    def boundaries(self, lines: Lines | list[bytes]) -> Iterator[tuple[BoundaryLine, BoundaryPhase, bytes] | None]:
+        """Yield each line's plain boundary, its phase, and its device as bytes, the same object as long as it is equal.
+
+        Yields None for any other line.
+        """
         device_id, backend, unavailable, packed = None, None, None, b""
         found = (self._together(lines) if self._is_plain else None) or map(self._alone, lines)
         self._is_plain = True
@@ -134,9 +145,9 @@ class LineUnpack:
                 packed = b"[%d,%b,%b]" % (device_id, backend, unavailable)
             yield line, phase, packed
 
-    def _together(self, lines: Lines) -> Iterable[Line | None] | None:
-        """All lines at once, which spares splitting them; None where one does not fit, or they are not one each."""
-        if lines.torn:
+    def _together(self, lines: Lines | list[bytes]) -> Iterable[BoundaryLine | None] | None:
+        """Return all lines at once, which spares splitting them; None if one does not fit, or they are not one each."""
+        if isinstance(lines, list) or lines.torn:
             return None
         try:
             found = self._decoder.decode_lines(lines.data)
@@ -144,24 +155,17 @@ class LineUnpack:
             return None
         return found if len(found) == len(lines) and lines.are_objects() else None
 
-    def _alone(self, line: bytes) -> Line | None:
+    def _alone(self, line: bytes) -> BoundaryLine | None:
         try:
             return self._decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def path(self, packed: bytes) -> tuple[str, ...]:
-        try:
-            return tuple(_decode_path(packed))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ValueError(str(error)) from error
+        return path_in(packed)
 
     def device(self, packed: bytes) -> tuple[str, int, int]:
-        try:
-            device_id, backend, unavailable = _decode_device(packed)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ValueError(str(error)) from error
-        return backend, device_id, int("allocator_allocated_bytes" in unavailable)
+        return device_in(packed)
 
 
 _PHASE_KEYS = {
@@ -188,7 +192,7 @@ _MAX_LEARNED = 64
 _ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}
 
 
-class Phase(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_PHASE_KEYS):
+class BoundaryPhase(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_PHASE_KEYS):
     """A phase of a boundary as the profiler writes it, and nothing else. What is only compared is left as bytes."""
 
     action: Literal["enter", "exit"]
@@ -208,13 +212,15 @@ class Phase(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_PHASE_
     peak_allocated: _Size | None = None
 
 
-class _Metadata(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class BoundaryMetadata(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The metadata of a plain boundary."""
+
     backend: msgspec.Raw
-    phase_scope: Phase
+    phase_scope: BoundaryPhase
     unavailable: msgspec.Raw = msgspec.Raw(b"[]")
 
 
-class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_LINE_KEYS):
+class BoundaryLine(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_LINE_KEYS):
     """A line with a plain boundary. What does not fit is read as any other line."""
 
     schema_version: Literal[3]
@@ -239,14 +245,41 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=_LINE_KE
     rank: _Size
     local_rank: _Size
     world_size: Annotated[int, msgspec.Meta(ge=1)]
-    metadata: _Metadata
+    metadata: BoundaryMetadata
 
 
 _decode_path = msgspec.json.Decoder(Annotated[list[str], msgspec.Meta(min_length=1)]).decode
 _decode_device = msgspec.json.Decoder(tuple[int, str, list[str]]).decode
 
 
-def _decoder_of(common: tuple[Any, ...]) -> msgspec.json.Decoder[Line]:
-    """Of lines that have these values of `_COMMON`: it finds out faster than a comparison of what it gives."""
+def path_in(packed: bytes) -> tuple[str, ...]:
+    """Return a phase's path. Raises ValueError."""
+    try:
+        return tuple(_decode_path(packed))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def device_in(packed: bytes) -> tuple[str, int, int]:
+    """Return the backend, the number and the mask of what is unavailable. Raises ValueError."""
+    try:
+        device_id, backend, unavailable = _decode_device(packed)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+    return backend, device_id, mask_of({*MASKED_COUNTERS} & {*unavailable})
+
+
+def _form_of(common: tuple[Any, ...]) -> list[bytes]:
+    session_id, _, host, job_id, *ranks = map(text_of, common)
+    return [
+        b'{"schema_version":3,"session_id":%b,"timestamp_ns":' % session_id,
+        b',"host":%b,"device_id":' % host,
+        b',"context":null,"job_id":%b,"rank":%b,"local_rank":%b,"world_size":%b,"metadata":{"backend":'
+        % (job_id, *ranks),
+    ]
+
+
+def _decoder_of(common: tuple[Any, ...]) -> msgspec.json.Decoder[BoundaryLine]:
+    """Return a decoder of lines with these values of `_COMMON`: it refuses others faster than a comparison would."""
     own = [(key, Literal[value]) for key, value in zip(_COMMON, common, strict=True)]
-    return msgspec.json.Decoder(msgspec.defstruct("_OwnLine", own, bases=(Line,), gc=False))
+    return msgspec.json.Decoder(msgspec.defstruct("_OwnLine", own, bases=(BoundaryLine,), gc=False))

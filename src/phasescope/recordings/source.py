@@ -32,7 +32,7 @@ _MAX_JSON_BYTES = 1 << 28
 
 
 class Problem(NamedTuple):
-    """A place that holds no event: the file's name, the line from 1 (None where it is not known), and what is wrong."""
+    """A place in a recording that holds no event. `line` counts from 1; None means: not known."""
 
     file: str
     line: int | None
@@ -53,13 +53,14 @@ class Source(Protocol):
     """What a recording is read from."""
 
     def events(self, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
-        """All events, checked and of version 3. What holds none is told to `report`. Raises OSError."""
+        """Iterate over all events, checked and of version 3. A line that is not an event is passed to `report`. Raises
+        OSError."""
 
     def tail(self, size_bytes: int) -> Tail | None:
-        """The events in about the last so many bytes; None where there is no way to them but from the start."""
+        """Return the events in about the last `size_bytes`; None if there is no way to them but from the start."""
 
     def is_being_written(self) -> bool | None:
-        """Whether a recorder has the file open; None where the file system has no locks that would tell."""
+        """Return whether a recorder has the file open; None if the file system has no locks that would tell."""
 
 
 class JsonlSource:
@@ -79,7 +80,7 @@ class JsonlSource:
                 yield event
 
     def batches(self, report: Callable[[Problem], object]) -> Iterator[tuple[str, Lines]]:
-        """The lines, whatever they hold, each batch with its file's name. Raises OSError."""
+        """Iterate over the lines, whatever they hold, each batch with its file's name. Raises OSError."""
         for path in self._paths:
             try:
                 file = path.open("rb")
@@ -157,10 +158,10 @@ class JsonSource:
         try:
             found = msgspec.json.decode(self._path.read_bytes())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            report(Problem(self._path.name, None, f"no JSON: {error}"))
+            report(Problem(self._path.name, None, f"not JSON: {error}"))
             return []
         if isinstance(found, dict) and "traceEvents" in found:
-            report(Problem(self._path.name, None, "a Chrome trace is for viewers; it can not be read back"))
+            report(Problem(self._path.name, None, "a Chrome trace is for viewers; it cannot be read back"))
             return []
         if isinstance(found, dict):
             events = found.get("events")

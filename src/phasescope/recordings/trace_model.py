@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.analysis.devices import device_row
-from phasescope.analysis.spans import int_or_none, scope_of, size_or_none
+from phasescope.analysis.event_fields import device_of, int_or_none, scope_of, size_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from phasescope.analysis.devices import DeviceRow
-    from phasescope.analysis.spans import Scope
+    from phasescope.analysis.event_fields import Scope
 
 COUNTERS = ("allocated_bytes", "reserved_bytes", "used_bytes")
-_SILENT = ("sample", "phase_enter", "phase_exit")
+_SILENT = ("sample", "phase_enter", "phase_exit", "memory_categories", "census", "allocation_lines")
 _MAX_OPEN = 65_536
 _MAX_FIGURES = 4096
 
@@ -60,7 +60,7 @@ class End(NamedTuple):
 
 
 class Counter(NamedTuple):
-    """A device's figure from now on. `name` is one of `COUNTERS`."""
+    """A device's figure from now on. `name` is one of `COUNTERS`, or `parameters_bytes` and so on of its categories."""
 
     process: Process
     device: str
@@ -100,7 +100,8 @@ class Tracer:
         self._last_ns = 0
 
     def items(self, events: Iterable[Mapping[str, Any]], open_before: Iterable[Mapping[str, Any]]) -> Iterator[Item]:
-        """The items of a session's events, oldest first. `open_before` are the exits of `entered_before`."""
+        """Iterate over the items of a session's events, oldest first. `open_before` are the exits of
+        `entered_before`."""
         first = True
         for event in events:
             time_ns = size_or_none(event.get("timestamp_ns"))
@@ -123,7 +124,7 @@ class Tracer:
                 yield self._enter(scope, time_ns)
             elif scope.action == "exit":
                 yield from self._exit(scope, time_ns)
-        if isinstance(event["metadata"].get("backend"), str) and int_or_none(event["device_id"]) is not None:
+        if device_of(event) is not None:
             yield from self._counters(device_row(event), time_ns)
         if event.get("event_type") not in _SILENT:
             arguments = {"context": event["context"]} if event.get("context") else {}
@@ -160,7 +161,7 @@ class Tracer:
         return End(lane.track, time_ns, arguments)
 
     def _lane_for(self, scope: Scope, time_ns: int) -> _Lane:
-        """Where the phase lies on top: on its parent's lane if nothing else does, else on a lane that is empty."""
+        """Return the lane on which the phase lies on top: its parent's if nothing else does, else an empty one."""
         thread_id = int_or_none(scope.fields.get("thread_id")) or 0
         if thread_id not in self._lanes and len(self._lanes) >= _MAX_OPEN:
             thread_id = 0
@@ -183,8 +184,10 @@ class Tracer:
             yield self._enter(scope, time_ns)
 
     def _counters(self, row: DeviceRow, time_ns: int) -> Iterator[Counter]:
-        for name in COUNTERS:
-            value = getattr(row, name)
+        figures = [(name, getattr(row, name)) for name in COUNTERS]
+        if row.categories is not None:
+            figures += [(f"{part.name}_bytes", part.size_bytes) for part in row.categories.parts]
+        for name, value in figures:
             known = self._figures.get((row.label, name))
             if known is None and len(self._figures) >= _MAX_FIGURES:
                 continue
@@ -194,7 +197,7 @@ class Tracer:
 
 
 def entered_before(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The exits of the phases that were open when the events begin."""
+    """Return the exits of the phases that were open when the events begin."""
     entered: set[str] = set()
     exits: list[Mapping[str, Any]] = []
     first_ns: int | None = None

@@ -1,1 +1,4 @@
-"""What people look at: terminal, web page, report. Readers only; the training never notices."""
+"""The views for people: terminal, web page, report. The training never notices.
+
+May import `_attach`, `recordings`, `readers`, `analysis`, `wire` and the ground; never `capture` or `backends`.
+"""

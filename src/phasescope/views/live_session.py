@@ -6,38 +6,46 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from phasescope.analysis.judged_view import JudgedView
 from phasescope.analysis.session_view import SessionView
+from phasescope.readers.diagnosis import oom_kills
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phasescope.analysis.diagnosis.ending import Ending
+    from phasescope.analysis.diagnosis.explanation import Explanation
     from phasescope.analysis.summary.summary import Summary
     from phasescope.readers.reader import Reader
 
 _BUDGET_S = 0.04
 _CHUNK = 256
+_JUDGE_AGAIN_S = 3.0
 
 
 class Followed:
     """A reader and the view that is fed from it. One thread at a time may use it; `close` it when done.
 
     `behind` says that there was more to read than one `poll` took. `missed` events were overwritten before they could
-    be read, `damaged` places of the ring hold no true record.
+    be read, `damaged` places of the ring hold no true record. `judged` False leaves out what only `answer` needs.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, judged: bool = False) -> None:
         self.reader = reader
-        self.view = SessionView()
+        self.judged = judged
+        self.view = JudgedView() if judged else SessionView()
         self.behind = True
         self.missed = self.damaged = 0
         self._pending: Iterator[dict[str, Any]] | None = None
+        self._answer: Explanation | None = None
+        self._answered: tuple[object, ...] = ()
+        self._answer_again_s = 0.0
 
     def poll(self, budget_s: float = _BUDGET_S) -> int:
-        """Take in what was written since the last time, for about so long at most; how many events that were.
+        """Take in the events written since the last time, for about `budget_s` at most; return how many there were.
 
-        Where it is `behind` afterwards, call it again soon: a long ring takes a while at first. Raises OSError and
-        RingError where the file can not be read any more.
+        If it is `behind` afterwards, call it again soon: a long ring takes a while at first. Raises OSError and
+        RingError if the file cannot be read any more.
         """
         taken, deadline = 0, time.monotonic() + budget_s
         if self._pending is None:
@@ -54,7 +62,7 @@ class Followed:
                 return taken
 
     def catch_up(self) -> None:
-        """Take in all that is there now, however long that takes; not what a fast writer adds meanwhile."""
+        """Take in all that is there now, however long that takes; not events that a fast writer adds meanwhile."""
         written: int | None = None
         while self.poll(1.0) and self.behind:
             if written is None:
@@ -63,20 +71,49 @@ class Followed:
                 return
 
     def summary(self) -> Summary:
-        """The table by phase, and how the devices stand."""
+        """Return the table by phase, and how the devices stand."""
         return self.view.summary(self.missed, self.damaged)
 
     def ending(self, now_ns: int | None = None) -> Ending:
-        """How it fares or ended. It is over only once everything that was written is taken in."""
-        state = self.reader.state
-        if state != "running":
-            # What was written between the last poll and the end comes before the end.
-            self.poll()
-            if self.behind:
-                state = "running"
+        """Return the ending, or the state of a session that runs.
+
+        It is over only once all that was written is taken in.
+        """
+        state = self._state()
         now_ns = time.time_ns() if now_ns is None else now_ns
         return self.view.ending(state, heartbeat_ns=self.reader.heartbeat_ns or None, now_ns=now_ns)
 
+    def _state(self) -> str:
+        state = self.reader.state
+        if state != "running":
+            # Events written between the last poll and the end come before the end.
+            self.poll()
+            if self.behind:
+                return "running"
+        return state
+
+    def answer(self) -> Explanation | None:
+        """Return the explanation: of one that runs as of some seconds ago. None as long as it is not read to
+        its end, or is not `judged`."""
+        view = self.view
+        if not isinstance(view, JudgedView) or (self.behind and self._answer is None):
+            return None
+        state = self._state()
+        of = (view.events, self.missed, state)
+        is_same = of == self._answered
+        is_due = state not in self._answered or time.monotonic() >= self._answer_again_s
+        if not is_same and is_due and not self.behind:
+            self._answer = view.explanation(
+                state,
+                heartbeat_ns=self.reader.heartbeat_ns or None,
+                now_ns=time.time_ns(),
+                oom_kills=oom_kills(self.reader),
+                missed=(self.missed, self.damaged),
+                constants=self.reader.constants,
+            )
+            self._answered, self._answer_again_s = of, time.monotonic() + _JUDGE_AGAIN_S
+        return self._answer
+
     def close(self) -> None:
-        """Let go of the file. What was taken in stays."""
+        """Let go of the file. The events taken in stay."""
         self.reader.close()

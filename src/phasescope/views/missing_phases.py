@@ -1,4 +1,4 @@
-"""What a session's missing phases are told by: its summary, its end, and the sessions beside it."""
+"""The sources for a session's missing phases: its summary, its end, and the sessions beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope._attach import attach
 from phasescope.analysis.missing_phases import children_of, missing_phases
-from phasescope.wire import ring_files
+from phasescope.wire import ring_directories
 from phasescope.wire.ring import RingError
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ _SECONDS = 5
 
 
 def missing_in(reader: Reader, summary: Summary, *, is_over: bool, ended_well: bool = True) -> list[str]:
-    """Lines that say which phases are missing and why; the files beside it are looked at only where it has none."""
-    nothing = is_over and not summary.rows and reader.path is not None and reader.path.suffix == ring_files.SUFFIX
+    """Return lines that say which phases are missing and why.
+
+    The files beside it are looked at only if it has no phase.
+    """
+    nothing = is_over and not summary.rows and reader.path is not None and reader.path.suffix == ring_directories.SUFFIX
     folder = str(reader.path.parent) if nothing and reader.path is not None else None
     return missing_phases(
         summary.rows,
@@ -39,9 +42,9 @@ def missing_in(reader: Reader, summary: Summary, *, is_over: bool, ended_well: b
 
 @functools.lru_cache(maxsize=4)
 def _in(folder: str, _moment: int) -> tuple[Mapping[str, Any], ...]:
-    """What the sessions of a folder say of themselves. A view that is drawn again and again looks now and then."""
-    found = []
-    for path in sorted(Path(folder).glob(f"*{ring_files.SUFFIX}"), reverse=True)[:_MOST]:
+    """Return the constants of the sessions in a folder. A view that is drawn again and again looks now and then."""
+    constants = []
+    for path in sorted(Path(folder).glob(f"*{ring_directories.SUFFIX}"), reverse=True)[:_MOST]:
         with contextlib.suppress(OSError, RingError, LookupError), attach(path) as other:
-            found.append(other.constants)
-    return tuple(found)
+            constants.append(other.constants)
+    return tuple(constants)

@@ -53,7 +53,7 @@ class DeviceWire(msgspec.Struct, array_like=True, gc=False):
 
 
 class Wire(msgspec.Struct, array_like=True, gc=False):
-    """What a payload holds, in this order. Times in ns, memory in bytes, as in TelemetryEvent v3."""
+    """The values of a payload, in this order. Times in ns, memory in bytes, as in TelemetryEvent v3."""
 
     event_type: Text
     timestamp: Unsigned
@@ -66,7 +66,7 @@ class Wire(msgspec.Struct, array_like=True, gc=False):
     context: str | None = None
     extra: dict[str, Any] | None = None
     sequence: Unsigned | None = None
-    scope: Unsigned | None = None  # the sequence of the phase's enter; None where that is `sequence`
+    scope: Unsigned | None = None  # the sequence of the phase's enter; None if that is `sequence`
     parent: Unsigned | None = None
     thread: tuple[int, str] = (0, "")
     path: list[Text] = []
@@ -88,7 +88,7 @@ class Boundary(msgspec.Struct, array_like=True, gc=False):
     timestamp: Unsigned63
     device: msgspec.Raw
     allocated: Unsigned63
-    reserved: Unsigned
+    reserved: Unsigned63
     active: Unsigned | None
     inactive: Unsigned | None
     change: int
@@ -108,7 +108,7 @@ class Boundary(msgspec.Struct, array_like=True, gc=False):
 
 
 class PayloadError(ValueError):
-    """The payload is no event of this format."""
+    """The payload does not hold an event of this format."""
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -130,14 +130,14 @@ _ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}
 
 
 def mask_of(counters: tuple[str, ...] | list[str] | set[str] | frozenset[str]) -> int:
-    """The bits of these counters; a name that is no counter raises ValueError."""
+    """Return the bits of these counters. Raises ValueError for a name that is not a counter's."""
     return sum(1 << MASKED_COUNTERS.index(counter) for counter in set(counters))
 
 
 def encode_device(
     backend: str, device_id: int, used: int, free: int | None, total: int | None, mask: int
 ) -> msgspec.Raw:
-    """The `DeviceWire` part of a payload, made once per sample instead of once per event."""
+    """Return the `DeviceWire` part of a payload, made once per sample instead of once per event."""
     return Raw(encode((backend, device_id, used, free, total, mask)))
 
 
@@ -154,7 +154,7 @@ _AT = {name: index for index, name in enumerate(Wire.__struct_fields__)}
 
 
 def shortened(fields: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The same event, certain to have room and to be encodable: texts cut and cleaned, attributes left out."""
+    """Return the same event, certain to have room and to be encodable: texts cut and cleaned, attributes left out."""
     short = list(fields)
     for index, value in enumerate(short):
         if isinstance(value, str):
@@ -169,7 +169,7 @@ def shortened(fields: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _short(text: str) -> str:
-    """At most `_SHORT_TEXT` characters, lone surrogates (which UTF-8 has no form for) replaced."""
+    """Cut the text to `_SHORT_TEXT` characters and replace lone surrogates, which UTF-8 has no form for."""
     return text[:_SHORT_TEXT].encode("utf-8", "replace").decode()
 
 
@@ -181,15 +181,15 @@ class Decoder:
 
     def __init__(self, constants: Mapping[str, Any]) -> None:
         try:
-            known = msgspec.convert(constants, _Constants)
+            checked = msgspec.convert(constants, _Constants)
         except msgspec.ValidationError as error:
             raise PayloadError(f"the session's constants: {error}") from error
-        if max(known.rank, known.local_rank) >= known.world_size:
+        if max(checked.rank, checked.local_rank) >= checked.world_size:
             raise PayloadError("the session's constants: rank and local_rank must be below world_size")
-        self._constants = known
+        self._constants = checked
 
     def wire(self, payload: bytes) -> Wire:
-        """The payload's values as they are, checked. Raises PayloadError."""
+        """Return the payload's values as they are, checked. Raises PayloadError."""
         try:
             wire = _decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -203,37 +203,43 @@ class Decoder:
         return wire
 
     def boundaries(self, payloads: Iterable[bytes]) -> Iterator[tuple[Boundary, Boundary, bytes] | None]:
-        """Of each payload the plain phase boundary that it is, twice, and its packed device, which is the same object
-        as long as it is equal; None where a payload is anything else, or has more in it than those."""
+        """Yield each payload's phase boundary, twice, and its packed device, the same object as long as it is equal.
+
+        Yields None for a payload that is anything else, or has more in it than those.
+        """
         decode, device, packed = _decode_boundary, None, b""
         for payload in payloads:
             try:
-                found = decode(payload)
+                boundary = decode(payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 yield None
                 continue
-            if found.device != device:
-                device = found.device
+            if boundary.device != device:
+                device = boundary.device
                 packed = bytes(device)
-            yield found, found, packed
+            yield boundary, boundary, packed
 
     def path(self, packed: bytes) -> tuple[str, ...]:
-        """The path of a `Boundary`. Raises PayloadError."""
+        """Return the path of a `Boundary`. Raises PayloadError."""
         try:
             return (tuple(_decode_path(packed)) if packed else ()) or _NO_PATH
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise PayloadError(str(error)) from error
 
     def device(self, packed: bytes) -> tuple[str, int, int]:
-        """Backend, device id and mask of the device of a `Boundary`. Raises PayloadError."""
-        try:
-            device = _decode_device(packed)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise PayloadError(str(error)) from error
+        """Return backend, device id and mask of the device of a `Boundary`. Raises PayloadError."""
+        device = self.device_wire(packed)
         return device.backend, device.device_id, device.unavailable
 
+    def device_wire(self, packed: bytes) -> DeviceWire:
+        """Return all of the device of a `Boundary`. Raises PayloadError."""
+        try:
+            return _decode_device(packed)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise PayloadError(str(error)) from error
+
     def metadata(self, wire: Wire) -> dict[str, Any]:
-        """The event's `metadata`."""
+        """Return the event's `metadata`."""
         metadata: dict[str, Any] = {"backend": wire.device.backend}
         if wire.device.unavailable:
             metadata["unavailable"] = _NAMES_OF[wire.device.unavailable].copy()
@@ -244,7 +250,7 @@ class Decoder:
         return metadata
 
     def event(self, payload: bytes) -> dict[str, Any]:
-        """One event, its keys in the order of the specification. Raises PayloadError."""
+        """Return one event, its keys in the order of the specification. Raises PayloadError."""
         wire = self.wire(payload)
         known, device = self._constants, wire.device
         return {
@@ -275,7 +281,10 @@ class Decoder:
 
 
 def _is_json(value: object, nesting: int) -> bool:
-    """MessagePack knows more than JSON does: bytes, dates, NaN, keys of any kind. None of it is ever written."""
+    """Return whether JSON has this value.
+
+    MessagePack knows more, none of it ever written: bytes, dates, NaN, any keys.
+    """
     kind = type(value)
     if kind in _SCALARS:
         return True
@@ -301,7 +310,7 @@ class _Constants(msgspec.Struct):
 
 
 def _phase_scope(wire: Wire, session_id: str) -> dict[str, Any]:
-    """The `phase_scope` object: the phase itself on boundaries, on other events the phase that was open."""
+    """Return the `phase_scope` object: the phase itself on boundaries, on other events the phase that was open."""
     path = wire.path or list(_NO_PATH)
     scope: dict[str, Any] = {}
     action = _ACTIONS.get(wire.event_type)

@@ -1,6 +1,6 @@
 """TelemetryEvent v3: its keys, its validation, and who the process is in its job.
 
-An event is one flat JSON object. This module says which keys it has and what they hold; it makes none.
+An event is one flat JSON object. This module states its keys and the values that they take; it makes no events.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ EVENT_TYPES: Final = (
 
 
 class InvalidEventError(ValueError):
-    """A record is no TelemetryEvent v3. `field` is the key at fault, or `record` where that is no mapping."""
+    """A record is not a TelemetryEvent v3. `field` is the key at fault, or `record` if that is not a mapping."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -65,8 +65,8 @@ class InvalidEventError(ValueError):
 def validate_event(record: Mapping[str, Any]) -> None:
     """Raise `InvalidEventError` for the first thing that keeps `record` from being a TelemetryEvent v3.
 
-    Looked at in this order: unknown keys, each key in the order of `EVENT_KEYS`, the bounds between keys. What lies
-    inside `metadata` is free. An unknown key's error names all of them; its `field` is the first in sorted order.
+    Checked in this order: unknown keys, each key in the order of `EVENT_KEYS`, the bounds between keys. Anything that
+    lies inside `metadata` is free. An unknown key's error names all of them; its `field` is the first in sorted order.
     """
     if not isinstance(record, Mapping):
         raise InvalidEventError("record", f"an event is {_found(record)}; it must be a mapping")
@@ -106,7 +106,7 @@ def _check_bounds_between_keys(record: Mapping[str, Any]) -> None:
 
 
 def _found(value: object) -> str:
-    """The type, and for JSON's scalars a short text of the value. Anything else may be a tensor: left alone."""
+    """Return the type, and for JSON's scalars a short text of the value. Anything else may be a tensor: left alone."""
     name = type(value).__name__
     if isinstance(value, str):
         return f"{name} {_short(value)!r}"
@@ -125,7 +125,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-class _Rule(NamedTuple):
+class _FieldRule(NamedTuple):
     right: str
     holds: Callable[[Any], bool]
 
@@ -138,20 +138,20 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.strip() != ""
 
 
-_TEXT = _Rule("a str that is not blank", _is_text)
-_TEXT_OR_NULL = _Rule("a str that is not blank, or None", lambda value: value is None or _is_text(value))
-_INT = _Rule("an int", _is_int)
-_COUNT = _Rule("an int >= 0", lambda value: _is_int(value) and value >= 0)
-_COUNT_OR_NULL = _Rule("an int >= 0, or None", lambda value: value is None or (_is_int(value) and value >= 0))
+_TEXT = _FieldRule("a str that is not blank", _is_text)
+_TEXT_OR_NULL = _FieldRule("a str that is not blank, or None", lambda value: value is None or _is_text(value))
+_INT = _FieldRule("an int", _is_int)
+_COUNT = _FieldRule("an int >= 0", lambda value: _is_int(value) and value >= 0)
+_COUNT_OR_NULL = _FieldRule("an int >= 0, or None", lambda value: value is None or (_is_int(value) and value >= 0))
 
-_RULES: Final[Mapping[str, _Rule]] = {
-    "schema_version": _Rule(f"the int {SCHEMA_VERSION}", lambda value: _is_int(value) and value == SCHEMA_VERSION),
+_RULES: Final[Mapping[str, _FieldRule]] = {
+    "schema_version": _FieldRule(f"the int {SCHEMA_VERSION}", lambda value: _is_int(value) and value == SCHEMA_VERSION),
     "session_id": _TEXT,
     "timestamp_ns": _COUNT,
     "event_type": _TEXT,
     "collector": _TEXT,
     "sampling_interval_ms": _COUNT,
-    "pid": _Rule("an int >= -1", lambda value: _is_int(value) and value >= -1),
+    "pid": _FieldRule("an int >= -1", lambda value: _is_int(value) and value >= -1),
     "host": _TEXT,
     "device_id": _INT,
     "allocator_allocated_bytes": _COUNT,
@@ -162,17 +162,17 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "device_used_bytes": _COUNT,
     "device_free_bytes": _COUNT_OR_NULL,
     "device_total_bytes": _COUNT_OR_NULL,
-    "context": _Rule("a str or None", lambda value: value is None or isinstance(value, str)),
-    "metadata": _Rule("a mapping", lambda value: isinstance(value, Mapping)),
+    "context": _FieldRule("a str or None", lambda value: value is None or isinstance(value, str)),
+    "metadata": _FieldRule("a mapping", lambda value: isinstance(value, Mapping)),
     "job_id": _TEXT_OR_NULL,
     "rank": _COUNT,
     "local_rank": _COUNT,
-    "world_size": _Rule("an int >= 1", lambda value: _is_int(value) and value >= 1),
+    "world_size": _FieldRule("an int >= 1", lambda value: _is_int(value) and value >= 1),
 }
 
 
 class Identity(NamedTuple):
-    """Who this process is: its job, its rank of `world_size` ranks, and its rank among those on the same machine."""
+    """The process's identity: its job, its rank of `world_size` ranks, and its rank among those on the same machine."""
 
     job_id: str | None
     rank: int
@@ -203,10 +203,10 @@ def resolve_identity(
     world_size: int | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Identity:
-    """The process's identity: each argument that is given, else the launcher's (torchrun, Open MPI, Slurm), else alone.
+    """Return the process's identity: each argument given, else the launcher's (torchrun, Open MPI, Slurm), else alone.
 
-    A launcher counts only where its rank and world size are both set and make sense: the environment never raises. What
-    is passed does: `TypeError` for a wrong type, `ValueError` for a value that does not fit, both naming the argument.
+    A launcher counts only if its rank and world size are both set and make sense: the environment never raises. A wrong
+    argument does: `TypeError` for its type, `ValueError` for a value that does not fit, both naming the argument.
     """
     _check_arguments(job_id, rank, local_rank, world_size)
     launched = _launched(environ) or _Launched(rank=0, local_rank=None, world_size=1)

@@ -1,4 +1,4 @@
-"""Values that nobody can change any more, made from what an event may hold, and plain ones made from those."""
+"""Immutable values made from the values of an event, and plain ones made from those."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLAIN: Final = frozenset({str, int, bool, type(None)})  # immutable, and msgspe
 
 
 def frozen_event(event: dict[str, Any], odd: set[type]) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """A copy of the event without its metadata, and the metadata; both frozen, `odd` as in `frozen_dict`."""
+    """Return a copy of the event without its metadata, and the metadata; both frozen, `odd` as in `frozen_dict`."""
     others = dict(event)
     metadata = others.pop("metadata", _NO_MAPPING)
     if type(event) is type(metadata) is dict and _PLAIN.issuperset(map(type, others.values())):
@@ -23,9 +23,9 @@ def frozen_event(event: dict[str, Any], odd: set[type]) -> tuple[dict[str, Any],
 
 
 def frozen_dict(mapping: Mapping[Any, Any], odd: set[type]) -> dict[str, Any]:
-    """A dict of its own with str keys and frozen values.
+    """Return a new dict with str keys and frozen values.
 
-    `odd` takes up the types of the values met that are not JSON's, or not written alike by msgspec and json.
+    `odd` collects the types of the values met that are not JSON's, or not written alike by msgspec and json.
     """
     frozen: dict[str, Any] = {}
     for key, value in mapping.items():
@@ -65,7 +65,7 @@ def _frozen(value: Any, odd: set[type]) -> Any:
 
 
 def thawed(value: Any) -> Any:
-    """The same in plain dicts, lists and sets of its own."""
+    """Return the same value in new plain dicts, lists and sets."""
     if isinstance(value, MappingProxyType):
         return {key: thawed(item) for key, item in value.items()}
     if type(value) is tuple:

@@ -1,7 +1,7 @@
 """The writer for a ring file that may be shortened, or whose disk may fill up, while it is mapped.
 
 A page that was cut off, or for which a copy-on-write file system (btrfs, ZFS, XFS after a reflink) has no block left,
-ends the process that stores into it: SIGBUS. So the kernel stores (`kernel_copy`), and where it can not, the ring goes
+ends the process that stores into it: SIGBUS. So the kernel stores (`kernel_copy`); if it cannot, the ring goes
 on in memory and comes back to its file when that can be written again.
 """
 
@@ -31,7 +31,10 @@ _SHORTEST_PAUSE_NS, _LONGEST_PAUSE_NS = 1_000_000_000, 600_000_000_000
 
 
 class GuardedWriter(ring.RingWriter):
-    """Raises NotImplementedError where this system can not do it, OSError where there is no room for the header."""
+    """A writer whose stores the kernel makes.
+
+    Raises NotImplementedError if this system cannot do it, OSError if there is no room for the header.
+    """
 
     __slots__ = ("_copy", "_fd", "_file", "_header", "_mapping", "_memory", "_pause_ns", "_retry_ns", "_trouble")
 
@@ -48,6 +51,15 @@ class GuardedWriter(ring.RingWriter):
         self._pause_ns, self._retry_ns = _SHORTEST_PAUSE_NS, 0
         super().__init__(mapping, layout, constants)
 
+    def _let_core_append(self) -> None:
+        if self._memory is not None:
+            self._store_in(self._memory, ring.STORE_DIRECTLY)
+        else:
+            self._let_core_append_to_file()
+
+    def _let_core_append_to_file(self) -> None:
+        self._store_in(self._mapping, ring.STORE_BY_KERNEL, self._copy.source, self._copy.fd)
+
     def append(
         self,
         payload: bytes,
@@ -58,29 +70,29 @@ class GuardedWriter(ring.RingWriter):
         head: int = _HEAD,
         word: Callable[[int], bytes] = _WORD.pack,
     ) -> None:
-        """As `RingWriter` does, in one copy. Raises OSError too, where not even memory can be had."""
+        """Append as `RingWriter` does, in one copy. Raises OSError too, if not even memory can be had."""
         if self._memory is not None:
             super().append(payload)
             return
         length = len(payload)
         if length > longest:
             raise ValueError(f"a payload of {length} bytes; a record takes at most {longest}")
-        at = self._at
-        end = at + header + length
+        offset = self._at
+        end = offset + header + length
         if end > self._limit:
-            at = self._next_segment()
-            end = at + header + length
+            offset = self._next_segment()
+            end = offset + header + length
         base = self._base
         sequence = self.sequence + 1
         copy = self._copy
-        size = end - at
+        size = end - offset
         copy.source[: size + 8] = (
-            pack(length, crc32(payload, at + base + sequence), sequence) + payload + word(end + base)
+            pack(length, crc32(payload, offset + base + sequence), sequence) + payload + word(end + base)
         )
         vector = copy.vector
-        vector[0] = copy.address + at
+        vector[0] = copy.address + offset
         vector[1] = size
-        # Never kept from the interpreter's lock, nor from Ctrl-C: what that leaves is written over by the next record.
+        # Not kept from the interpreter's lock, nor from Ctrl-C: what either leaves is written over by the next record.
         if copy.copy(copy.fd, copy.pointer, 2, copy.start) != size + 8:
             if not copy.renew():
                 self._leave("could not be written")
@@ -95,14 +107,14 @@ class GuardedWriter(ring.RingWriter):
         return super()._next_segment()
 
     def _close_segment(self) -> bool:
-        """All that `super` will store, so that this ring leaves before anything of that has begun, if at all."""
-        return all(self._copy.put(at, data) for at, data in self._closing())
+        """Make all stores that `super` will make, so that this ring leaves, if at all, before any of them has begun."""
+        return all(self._copy.put(offset, data) for offset, data in self._closing())
 
-    def _put(self, at: int, data: bytes) -> None:
-        if self._memory is None and not self._copy.put(at, data):
+    def _put(self, offset: int, data: bytes) -> None:
+        if self._memory is None and not self._copy.put(offset, data):
             self._leave("could not be written")
         if self._memory is not None:
-            super()._put(at, data)
+            super()._put(offset, data)
 
     def _store(self, word: int, value: int) -> None:
         self._put(8 * word, _WORD.pack(value))
@@ -117,9 +129,13 @@ class GuardedWriter(ring.RingWriter):
             self._pause_ns = min(2 * self._pause_ns, _LONGEST_PAUSE_NS)
             self._retry_ns = now_ns + self._pause_ns
         super().beat(now_ns, dropped)
+        self._let_core_append()  # again, if an exception came in between, or the memory file is another one
 
     def _is_whole(self) -> bool:
-        """True also where a daemon closed the descriptor: the pages are none the worse."""
+        """Return whether the file is whole.
+
+        If a daemon closed the descriptor, it counts as whole: the pages are none the worse.
+        """
         try:
             if not self._is_ours():
                 return True
@@ -135,8 +151,9 @@ class GuardedWriter(ring.RingWriter):
             return False
 
     def _leave(self, why: str) -> bool:
-        """Go on in memory, with all that the file still gives; False where that is nothing. Raises OSError."""
+        """Go on in memory, with all that the file still gives. Return False if that is nothing. Raises OSError."""
         self._trouble = why
+        self._store_nowhere()
         size, moderate = self.layout.size, self.layout.size <= _MOST_TAKEN_ALONG
         memory = _os_compat.map_memory(-1, size, populate=moderate)
         kept = moderate and self._take_along(memory)
@@ -149,6 +166,7 @@ class GuardedWriter(ring.RingWriter):
             self._words[_HEAD] = self._at + self._base
         else:
             self._begin_anew()
+        self._let_core_append()
         return kept
 
     def _go_on_in(self, buffer: mmap.mmap) -> None:
@@ -156,12 +174,12 @@ class GuardedWriter(ring.RingWriter):
         self._buffer, self._words = buffer, memoryview(buffer).cast("Q")
 
     def _take_along(self, memory: mmap.mmap) -> bool:
-        """Whether the file, as it is now, is this ring and whole."""
+        """Return whether the file, as it is now, is this ring and whole."""
         try:
-            for at in range(0, len(memory), _CHUNK):
-                part = _os_compat.pread(self._fd, min(_CHUNK, len(memory) - at), at)
-                memory[at : at + len(part)] = part
-                if len(part) < min(_CHUNK, len(memory) - at):
+            for offset in range(0, len(memory), _CHUNK):
+                part = _os_compat.pread(self._fd, min(_CHUNK, len(memory) - offset), offset)
+                memory[offset : offset + len(part)] = part
+                if len(part) < min(_CHUNK, len(memory) - offset):
                     return False
         except OSError:
             return False
@@ -171,26 +189,28 @@ class GuardedWriter(ring.RingWriter):
         return same and 0 <= head <= self.layout.segment  # Ctrl-C may have come between the copy and the book-keeping
 
     def _begin_anew(self) -> None:
-        """In memory, at the next segment, with nothing before it."""
+        """Go on in memory, at the next segment, with nothing before it."""
         start = self._limit + self._base
-        at = self.layout.data_offset + start % self.layout.capacity
-        self._at, self._limit, self._base = at, at + self.layout.segment, start - at
+        offset = self.layout.data_offset + start % self.layout.capacity
+        self._at, self._limit, self._base = offset, offset + self.layout.segment, start - offset
         self._begun = self._words[_OLDEST] = self._words[_HEAD] = start
 
     def _return(self) -> None:
-        """Write what is in memory into the file, all of it, and go on there; where that fails, stay."""
+        """Write the memory into the file, all of it, and go on there; stay in memory if that fails."""
         memory, size = self._memory, self.layout.size
         if memory is None or not self._has_its_size():
             return
+        self._store_nowhere()
         if size > _MOST_TAKEN_ALONG:
             self._begin_anew()
             size = self.layout.data_offset
-        for at in (*range(self.layout.data_offset, size, _CHUNK), 0):
-            end = min(at + _CHUNK, size) if at else self.layout.data_offset  # the header comes last
-            if not self._copy.put(at, memory[at:end]):
+        for offset in (*range(self.layout.data_offset, size, _CHUNK), 0):
+            end = min(offset + _CHUNK, size) if offset else self.layout.data_offset  # the header comes last
+            if not self._copy.put(offset, memory[offset:end]):
                 return
         self._go_on_in(self._mapping)
         self._memory = None
+        self._let_core_append()
 
     def _has_its_size(self) -> bool:
         try:
@@ -201,7 +221,7 @@ class GuardedWriter(ring.RingWriter):
         return True
 
     def stop(self) -> None:
-        """Publish that nothing more will come; in the file too, where no more can be brought there."""
+        """Publish that nothing more will come, in the file too, even if no more can be brought there."""
         super().stop()
         self._return()
         if self._memory is not None and self._is_whole():
@@ -222,10 +242,10 @@ class GuardedWriter(ring.RingWriter):
 
 
 class CheckedWriter(GuardedWriter):
-    """For a tmpfs, on which pages are lost only where somebody shortens the file: it asks before each store.
+    """The writer for a tmpfs, on which pages are lost only if somebody shortens the file: it asks before each store.
 
-    That takes less than a copy by the kernel does. A file that is shortened in the fraction of a microsecond between
-    the two still ends the process. Raises NotImplementedError where the system can not be asked.
+    Asking takes less time than a copy by the kernel. A file that is shortened in the fraction of a microsecond between
+    asking and storing still ends the process. Raises NotImplementedError if the system cannot be asked.
     """
 
     __slots__ = ("_check",)
@@ -234,9 +254,12 @@ class CheckedWriter(GuardedWriter):
         try:
             mapping.madvise(_POPULATE_WRITE, 0, PAGESIZE)
         except (AttributeError, OSError) as error:  # before Linux 5.14
-            raise NotImplementedError("pages can not be asked for here") from error
+            raise NotImplementedError("this system cannot be asked for pages") from error
         self._check = mapping.madvise
         super().__init__(mapping, layout, constants, fd)
+
+    def _let_core_append_to_file(self) -> None:
+        self._store_in(self._mapping, ring.STORE_CHECKED)
 
     def append(
         self,
@@ -249,27 +272,27 @@ class CheckedWriter(GuardedWriter):
         word: Callable[[int], bytes] = _WORD.pack,
         page: int = -PAGESIZE,
     ) -> None:
-        """As `RingWriter` does, where the record's pages are there."""
+        """Append as `RingWriter` does, if the record's pages are there."""
         length = len(payload)
         if length > longest:
             raise ValueError(f"a payload of {length} bytes; a record takes at most {longest}")
-        at = self._at
-        end = at + header + length
+        offset = self._at
+        end = offset + header + length
         if end > self._limit:
-            at = self._next_segment()
-            end = at + header + length
+            offset = self._next_segment()
+            end = offset + header + length
         base = self._base
         sequence = self.sequence + 1
-        record = pack(length, crc32(payload, at + base + sequence), sequence) + payload
+        record = pack(length, crc32(payload, offset + base + sequence), sequence) + payload
         if self._memory is None:
-            start = at & page
+            start = offset & page
             try:
                 self._check(_POPULATE_WRITE, start, end - start)
             except OSError:
                 self._leave("could not be written")
                 self.append(payload)
                 return
-        self._buffer[at:end] = record
+        self._buffer[offset:end] = record
         self._words[head] = end + base
         self.sequence = sequence
         self._at = end

@@ -1,6 +1,6 @@
-"""Stores that the kernel makes: where a page can not be had they fail, and a store of this process's own would end it.
+"""Stores by the kernel: they fail if a page cannot be had; a store of this process's own would end it.
 
-What is to be stored is laid into a small memory file of this process's own; one `preadv` copies it from there to any
+The data are laid into a small memory file of this process's own; one `preadv` copies it from there to any
 places of a mapping. It is called through ctypes because that keeps the interpreter's lock: a phase boundary that lets
 go of it, as `os.preadv` does, waits for milliseconds beside a thread that computes in Python.
 """
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import mmap
 
 SOURCE_BYTES = 16 * 1024
-_all: list[_Source] = []  # for good: Python closes a mapping's own descriptor with it, whosever that is by then
-_free: list[_Source] = []
+_all: list[_MemoryFile] = []  # for good: Python closes a mapping's own descriptor with it, whosever that is by then
+_free: list[_MemoryFile] = []
 
 
-class _Source:
-    """The memory file, mapped. A forked child has none of its parent's."""
+class _MemoryFile:
+    """A memory file, mapped. A forked child has none of its parent's."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -31,24 +31,25 @@ class _Source:
         _all.append(self)
 
     def is_whole(self) -> bool:
-        """False where it was closed, as daemons close all they find."""
+        """Return whether it is still open: daemons close every descriptor."""
         try:
             return self.pid == os.getpid() and os.path.samestat(os.fstat(self.fd), self._file)
         except OSError:
             return False
 
 
-def _source() -> _Source:
+def _source() -> _MemoryFile:
     while _free:
         source = _free.pop()
         if source.is_whole():
             return source
-    return _Source()
+    return _MemoryFile()
 
 
 class KernelCopy:
-    """Copies into one mapping. Raises NotImplementedError where this system can not do it, and OSError where there are
-    too many open files.
+    """Copies into one mapping.
+
+    Raises NotImplementedError if this system cannot do it, OSError if too many files are open.
 
     For a caller in a hurry: lay `size` bytes into `source`, set the first of `vector`'s pairs to address and length,
     and call `copy(fd, pointer, 2, start)`; it returns how many bytes were copied, to the first pair's place and then to
@@ -73,20 +74,20 @@ class KernelCopy:
         self.start = ctypes.c_long(0)
         self._take(_source())
 
-    def _take(self, source: _Source) -> None:
+    def _take(self, source: _MemoryFile) -> None:
         self._source, self.fd, self.source = source, source.fd, source.memory
 
-    def put(self, at: int, data: bytes) -> bool:
+    def put(self, offset: int, data: bytes) -> bool:
         """Store `data` at this place of the mapping; whether there was room for all of it."""
         for start in range(0, len(data), SOURCE_BYTES):
             part = data[start : start + SOURCE_BYTES]
-            if not (self._put(at + start, part) or (self.renew() and self._put(at + start, part))):
+            if not (self._put(offset + start, part) or (self.renew() and self._put(offset + start, part))):
                 return False
         return True
 
-    def _put(self, at: int, part: bytes) -> bool:
+    def _put(self, offset: int, part: bytes) -> bool:
         self.source[: len(part)] = part
-        self.vector[0], self.vector[1] = self.address + at, len(part)
+        self.vector[0], self.vector[1] = self.address + offset, len(part)
         return int(self.copy(self.fd, self.pointer, 1, self.start)) == len(part)
 
     def renew(self) -> bool:
@@ -97,7 +98,7 @@ class KernelCopy:
         return True
 
     def close(self) -> None:
-        """Copy nothing any more, nor where a signal handler closed this amid a copy."""
+        """Copy nothing any more, not even if a signal handler closed this amid a copy."""
         self.vector[1] = self.vector[3] = 0
         self.vector.release()
         _free.append(self._source)

@@ -1,9 +1,6 @@
-"""Where the rings of this machine lie: create one, list them.
+"""The ring files of this machine: create one, list them.
 
-`$PHASESCOPE_DIR`, else a directory of the user's own in the run-time tmpfs (`$XDG_RUNTIME_DIR`, `/dev/shm`), else in
-the temporary directory. It must be the user's alone (mode 0700, no symlink): what a training does is nobody else's
-business. In a directory that others can enter too it is a folder of the user's own there. A writer holds its file's
-lock for life; a file whose lock is free belongs to a session that is over.
+A writer holds its file's lock for life; a file whose lock is free belongs to a session that is over.
 """
 
 from __future__ import annotations
@@ -18,33 +15,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import _os_compat
-from phasescope.wire import ring
+from phasescope.wire import ring, ring_directories
 from phasescope.wire.guarded_ring import CheckedWriter, GuardedWriter
+from phasescope.wire.ring_directories import (
+    ELSEWHERE,
+    SUFFIX,
+    UNFINISHED,
+    DirectoryError,
+    check_directory,
+    looked_into,
+)
 
 if TYPE_CHECKING:
     import mmap
 
-SUFFIX = ".ring"
-UNFINISHED = ".ring.tmp"
 NAME = re.compile(r".+-\d+-(?P<started_ms>\d+)(?:\.(?P<attempt>\d+))?\.ring")
 
 _TMPFS_SHARE = 8  # a ring takes at most this part of a tmpfs: data loaders live there too, and die when it is full
 
 
-class DirectoryError(OSError):
-    """The directory can not hold live files; the text says why and what to do."""
-
-
-class Place(NamedTuple):
-    """A directory where rings may lie, and whether it can hold one now."""
-
-    path: str
-    ok: bool
-    reason: str
-
-
 class RingFile(NamedTuple):
-    """A ring that was just created: its file (None, None where it lives in memory) and its writer."""
+    """A ring that was just created: its file (None, None if it lives in memory) and its writer."""
 
     path: str | None
     fd: int | None
@@ -52,126 +43,7 @@ class RingFile(NamedTuple):
     writer: ring.RingWriter
 
 
-def places(directory: str | os.PathLike[str] | None = None) -> list[str]:
-    """The directories where this user's rings may lie, the preferred one first."""
-    named = _named(directory)
-    own = f"phasescope-{_os_compat.user_id()}"
-    if named:
-        return [str(Path(named, own)) if _is_open_to_others(named) else named]
-    found = []
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if _is_own_directory(runtime):
-        found.append(str(Path(runtime) / "phasescope"))
-    if Path("/dev/shm").is_dir():
-        found.append(f"/dev/shm/{own}")
-    found.append(str(Path(_os_compat.temporary_directory()) / own))
-    return found
-
-
-def _named(directory: str | os.PathLike[str] | None) -> str:
-    """The directory that the caller or the environment names; "" where neither does."""
-    named = directory or os.environ.get("PHASESCOPE_DIR")
-    return os.path.abspath(os.path.expanduser(named)) if named else ""  # noqa: PTH100, PTH111 - a symlink must stay one
-
-
-def _is_open_to_others(path: str) -> bool:
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return False
-    return stat.S_ISDIR(mode) and _os_compat.user_id() >= 0 and mode & 0o077 != 0
-
-
-def looked_into(directory: str | os.PathLike[str] | None) -> list[str]:
-    """`places`, and where a directory is named, both it and the folder in it: it may have been closed meanwhile."""
-    named = _named(directory)
-    within = [named, str(Path(named, f"phasescope-{_os_compat.user_id()}"))] if named else []
-    return list(dict.fromkeys((*places(directory), *within)))
-
-
-def not_looked_into(directory: str | os.PathLike[str] | None = None) -> list[str]:
-    """Why each of the directories that are there, but not for this user alone, holds nothing that is shown.
-
-    One that is shared, and has no rings of its own beside the users' folders, is as it should be.
-    """
-    reasons = []
-    for path in filter(os.path.lexists, looked_into(directory)):
-        try:
-            check_directory(path)
-        except DirectoryError as error:
-            if path in places(directory) or _holds_rings(path):
-                reasons.append(str(error))
-    return reasons
-
-
-def _holds_rings(path: str) -> bool:
-    try:
-        with os.scandir(path) as entries:
-            return any(entry.name.endswith(SUFFIX) for entry in entries)
-    except OSError:
-        return False
-
-
-def _is_own_directory(path: str) -> bool:
-    """After `sudo` the variable still names the other user's: what root leaves there would lock that user out."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - "" must not become "."
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and _os_compat.user_id() in (-1, found.st_uid)
-
-
-def describe_directory(directory: str | os.PathLike[str] | None = None) -> list[Place]:
-    """Each place with whether it could hold a ring, for a person. Creates nothing."""
-    described = []
-    for path in places(directory):
-        try:
-            if os.path.lexists(path):
-                check_directory(path)
-            existing = next(parent for parent in (Path(path), *Path(path).parents) if os.path.lexists(parent))
-            if not os.access(existing, os.W_OK | os.X_OK):
-                raise DirectoryError(f"{path}: no right to write in {existing}; {_ELSEWHERE}")
-            described.append(Place(path, True, ""))
-        except OSError as error:
-            described.append(Place(path, False, str(error)))
-    return described
-
-
-def check_directory(path: str) -> None:
-    """Raise DirectoryError unless this is a directory that only this user can enter."""
-    try:
-        found = os.lstat(path)
-    except OSError as error:
-        raise DirectoryError(f"{path} can not be used: {error.strerror}") from error
-    if stat.S_ISLNK(found.st_mode):
-        raise DirectoryError(f"{path} is a symbolic link; name the directory itself, or remove the link")
-    if not stat.S_ISDIR(found.st_mode):
-        raise DirectoryError(f"{path} is no directory; {_ELSEWHERE}")
-    if _os_compat.user_id() >= 0 and found.st_uid != _os_compat.user_id():
-        raise DirectoryError(f"{path} belongs to user {found.st_uid}; {_ELSEWHERE}")
-    if _os_compat.user_id() >= 0 and found.st_mode & 0o077:
-        way_out = f"run: chmod 700 {path}" if _may_be_closed(path, found.st_mode) else _own_directory()
-        raise DirectoryError(f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}); {way_out}")
-
-
-def _may_be_closed(path: str, mode: int) -> bool:
-    """Whether to close it to others harms nobody: it holds nothing but rings, and is no place such as /tmp or /mnt."""
-    if mode & stat.S_ISVTX or len(Path(path).parts) <= 2:
-        return False
-    try:
-        with os.scandir(path) as entries:
-            return all(entry.name.endswith((SUFFIX, UNFINISHED)) for entry in entries)
-    except OSError:
-        return False
-
-
-def _own_directory() -> str:
-    own = Path(_os_compat.temporary_directory()) / f"phasescope-{_os_compat.user_id()}"
-    return f"name a directory of its own, such as {own} (PHASESCOPE_DIR, or start(directory=...))"
-
-
-_ELSEWHERE = "name another directory (PHASESCOPE_DIR, or start(directory=...))"
-_LESS = f"set a smaller capacity_bytes, or {_ELSEWHERE}"
+_LESS = f"set a smaller capacity_bytes, or {ELSEWHERE}"
 _WAYS_OUT = {
     errno.ENOSPC: _LESS,
     errno.EDQUOT: _LESS,
@@ -182,13 +54,16 @@ _WAYS_OUT = {
 
 
 def create(constants: bytes, capacity_bytes: int, directory: str | None, name: str) -> RingFile:
-    """A new ring file `<name>.ring`, locked, all its pages there. Raises DirectoryError, naming each place and what
-    would help, where there is no place or no room, and ValueError for a wrong capacity."""
+    """Create the ring file `<name>.ring`, locked, all its pages there.
+
+    Raises DirectoryError, naming each place and what would help, if there is no place or no room, and ValueError for a
+    wrong capacity.
+    """
     layout = ring.plan(constants, capacity_bytes)
     if not _os_compat.CAN_SHARE_FILES:
-        raise DirectoryError("this platform can not lock files for other processes to read")
+        raise DirectoryError("this platform cannot lock files for other processes to read")
     refused = []
-    choices = places(directory)
+    choices = ring_directories.places(directory)
     for path in choices:
         try:
             _make_directory(path)
@@ -200,21 +75,21 @@ def create(constants: bytes, capacity_bytes: int, directory: str | None, name: s
         except DirectoryError as error:
             refused.append(str(error))
         except OSError as error:
-            way_out = _WAYS_OUT.get(error.errno or 0, _ELSEWHERE)
+            way_out = _WAYS_OUT.get(error.errno or 0, ELSEWHERE)
             refused.append(f"no file of {layout.size} bytes in {path}: {error.strerror or error}; {way_out}")
     raise DirectoryError(". ".join(refused))
 
 
 def create_in_memory(constants: bytes, capacity_bytes: int) -> RingFile:
-    """A ring that only this process can read; smaller where so much memory can not be had."""
+    """Create a ring that only this process can read; smaller if the system does not have as much memory."""
     while True:
         layout = ring.plan(constants, capacity_bytes)
         try:
             buffer = _os_compat.map_memory(-1, layout.size)
             return RingFile(None, None, buffer, ring.RingWriter(buffer, layout, constants))
-        except OSError:  # a limit on the address space, or one on what may be promised
+        except OSError:  # a limit on the address space, or on the memory that may be promised
             if capacity_bytes <= ring.MIN_CAPACITY_BYTES:
-                small = bytearray(layout.size)  # out of what Python has in stock
+                small = bytearray(layout.size)  # out of Python's own stock
                 return RingFile(None, None, small, ring.RingWriter(small, layout, constants))
         capacity_bytes = max(capacity_bytes // 4, ring.MIN_CAPACITY_BYTES)
 
@@ -224,7 +99,7 @@ def _make_directory(path: str) -> None:
         try:
             Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise DirectoryError(f"{path} can not be created: {error.strerror}; {_ELSEWHERE}") from error
+            raise DirectoryError(f"{path} cannot be created: {error.strerror}; {ELSEWHERE}") from error
     check_directory(path)
 
 
@@ -236,7 +111,7 @@ def _check_room(path: str, size: int) -> None:
 
 
 def _create_file(directory: str, name: str, layout: ring.Layout, constants: bytes) -> RingFile:
-    """Made complete under a temporary name, then linked to its own: nobody ever sees half a header."""
+    """Complete the file under a temporary name, then link it to its own: nobody ever sees half a header."""
     unfinished = os.path.join(directory, f".{name}-{time.monotonic_ns()}{UNFINISHED}")  # noqa: PTH118
     fd = _os_compat.create_file(unfinished)
     buffer = writer = None
@@ -260,7 +135,7 @@ def _create_file(directory: str, name: str, layout: ring.Layout, constants: byte
 
 
 def _writer(path: str, fd: int, buffer: mmap.mmap, layout: ring.Layout, constants: bytes) -> ring.RingWriter:
-    """One that stores into the pages itself only where they are the file's own and nobody can take them away."""
+    """Return a writer; one that stores into the pages itself only if nobody can take the file's own pages away."""
     in_memory = _os_compat.file_system(fd) == "tmpfs"
     if in_memory and _is_sealed(path, fd):
         return ring.RingWriter(buffer, layout, constants)
@@ -282,8 +157,11 @@ def _is_sealed(path: str, fd: int) -> bool:
 
 
 def _map(path: str, size: int) -> mmap.mmap:
-    """The file's memory. Python keeps a copy of the descriptor with it, out of reach of a forked child, which must not
-    hold on to the lock: so the file is opened once more, without it."""
+    """Map the file into memory.
+
+    Python keeps a copy of the descriptor with it, out of reach of a forked child, which must not hold on to the lock:
+    so the file is opened once more, without it.
+    """
     fd = _os_compat.open_file(path, writable=True)
     try:
         return _os_compat.map_memory(fd, size)
@@ -303,7 +181,7 @@ def _publish(unfinished: str, directory: str, name: str, fd: int) -> str:
 
 
 def _named_so(unfinished: str, path: str, fd: int) -> str:
-    """The file under its name. Raises FileExistsError, and DirectoryError where others would not find it there."""
+    """Give the file its name. Raises FileExistsError, and DirectoryError if others would not find it there."""
     for give in (os.link, _rename):  # some file systems know no links, on others a link is a file of its own
         try:
             give(unfinished, path)
@@ -316,11 +194,11 @@ def _named_so(unfinished: str, path: str, fd: int) -> str:
         if _is_seen(path, fd):
             return path
         remove(Path(path))
-    raise DirectoryError(f"a lock in {os.path.dirname(path)} is not seen by other processes; {_ELSEWHERE}")  # noqa: PTH120
+    raise DirectoryError(f"a lock in {os.path.dirname(path)} is not seen by other processes; {ELSEWHERE}")  # noqa: PTH120
 
 
 def _rename(unfinished: str, path: str) -> None:
-    """Over an empty file of our own: a rename alone would replace another's."""
+    """Rename it over an empty file of our own: a rename alone would replace another's."""
     os.close(_os_compat.create_file(path))
     try:
         os.replace(unfinished, path)  # noqa: PTH105
@@ -330,7 +208,7 @@ def _rename(unfinished: str, path: str) -> None:
 
 
 def _is_seen(path: str, fd: int) -> bool:
-    """Whether who opens `path` finds what was written to `fd`, and its lock."""
+    """Return whether another process that opens `path` finds the content of `fd`, and its lock."""
     try:
         other = open_ring(path)
     except OSError:
@@ -344,19 +222,19 @@ def _is_seen(path: str, fd: int) -> bool:
 
 
 def open_ring(path: str | os.PathLike[str]) -> int:
-    """The file, open for reading. Raises OSError, also where it is a symlink, no plain file, or another user's."""
+    """Open the file for reading. Raises OSError, also if it is a symlink, not a regular file, or another user's."""
     try:
         fd = _os_compat.open_file(os.fspath(path))
     except OSError as error:
         if error.errno == errno.ELOOP and os.path.islink(path):  # noqa: PTH114
             raise PermissionError(f"{os.fspath(path)}: a symbolic link; name the file itself") from error
         raise
-    found = os.fstat(fd)
+    status = os.fstat(fd)
     wrong = ""
-    if not stat.S_ISREG(found.st_mode):
-        wrong = "no plain file"
-    elif _os_compat.user_id() not in (-1, 0, found.st_uid):
-        wrong = f"belongs to user {found.st_uid}"
+    if not stat.S_ISREG(status.st_mode):
+        wrong = "not a regular file"
+    elif _os_compat.user_id() not in (-1, 0, status.st_uid):
+        wrong = f"belongs to user {status.st_uid}"
     if wrong:
         os.close(fd)
         raise PermissionError(f"{os.fspath(path)}: {wrong}")
@@ -364,18 +242,18 @@ def open_ring(path: str | os.PathLike[str]) -> int:
 
 
 def find(directory: str | os.PathLike[str] | None = None) -> list[Path]:
-    """This user's ring files, those started last first, from every place where they can lie."""
-    here = (path for path in _files(directory) if path.name.endswith(SUFFIX))
-    return sorted(here, key=_started, reverse=True)
+    """Return this user's ring files, those started last first, from every place where they can lie."""
+    rings = (path for path in _files(directory) if path.name.endswith(SUFFIX))
+    return sorted(rings, key=_started, reverse=True)
 
 
 def _files(directory: str | os.PathLike[str] | None) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for place in looked_into(directory):
         with contextlib.suppress(OSError):
             check_directory(place)
-            found += Path(place).iterdir()
-    return found
+            files += Path(place).iterdir()
+    return files
 
 
 def _started(path: Path) -> tuple[int, int, str]:
@@ -384,7 +262,7 @@ def _started(path: Path) -> tuple[int, int, str]:
 
 
 def remove(path: Path) -> bool:
-    """Whether it could be."""
+    """Return whether it could be."""
     try:
         path.unlink()
     except OSError:

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import phasescope
-from scenarios import notes, phases
+from support.scenarios import notes, phases
 
 WORLD = 2
 LATE_S = 0.3

@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, 
 
 import phasescope
 from phasescope import phase
-from scenarios import notes, phases, scenario, tell_all
+from support.scenarios import forget_models, made_of, notes, phases, scenario, tell_all
 
 warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)
@@ -162,6 +162,22 @@ def weights() -> Any:
         return [[value.hex() for value in parameter.flatten().tolist()] for parameter in one.model.parameters()]
 
     return final(), final(PhaseCallback(log_figures=True))
+
+
+@scenario
+def categories() -> Any:
+    forget_models()
+    callback = PhaseCallback()
+    trained = trainer(callback, per_device_train_batch_size=2)
+    train(trained)
+    assert callback.session is not None
+    own = {
+        "parameters": sum(parameter.nbytes for parameter in trained.model.parameters()),
+        "optimizer_state": sum(
+            value.nbytes for state in trained.optimizer.optimizer.state.values() for value in state.values()
+        ),
+    }
+    return made_of(callback.session), own
 
 
 @scenario

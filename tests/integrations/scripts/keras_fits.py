@@ -18,8 +18,8 @@ from phasescope.integrations.keras import PhaseCallback
 
 import phasescope
 from phasescope import phase
-from reading import scopes
-from scenarios import notes, phases, scenario, tell_all
+from support.assertions import scopes
+from support.scenarios import forget_models, made_of, notes, phases, scenario, tell_all
 
 COMPILED = {"run_eagerly": False}
 BACKEND = sys.argv[1]
@@ -59,7 +59,7 @@ class Arm(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Data(keras.utils.PyDataset):  # type: ignore[misc]
-    """Four batches, of which the third can not be had. The first two are looked at before a fit begins."""
+    """Four batches, of which the third cannot be had. The first two are looked at before a fit begins."""
 
     def __len__(self) -> int:
         return 4
@@ -227,6 +227,17 @@ def weights() -> Any:
         return [[float(value).hex() for value in array.flatten()] for array in trained.get_weights()]
 
     return final(), final(PhaseCallback())
+
+
+@scenario
+def categories() -> Any:
+    if BACKEND == "torch":
+        forget_models()
+    callback, trained = PhaseCallback(), model()
+    trained.fit(X, Y, callbacks=[callback], **FIT)
+    assert callback.session is not None
+    own = sum(array.nbytes for array in trained.get_weights())
+    return made_of(callback.session), own, sum(4 * int(np.prod(each.shape)) for each in trained.optimizer.variables)
 
 
 @scenario

@@ -24,7 +24,7 @@ import torch
 
 import phasescope
 from phasescope import phase
-from scenarios import notes, phases, scenario, tell_all
+from support.scenarios import forget_models, made_of, notes, phases, scenario, tell_all
 
 warnings.simplefilter("ignore")
 logging.disable(logging.INFO)
@@ -225,6 +225,16 @@ def logged() -> Any:
     log = pl.loggers.CSVLogger(tempfile.mkdtemp(dir="."))
     trainer(PhaseCallback(), max_epochs=1, logger=log).fit(Net(), loader(4))
     return with_figures, sorted(log.experiment.metrics_keys)
+
+
+@scenario
+def categories() -> Any:
+    forget_models()
+    callback, model = PhaseCallback(), Net()
+    fit = trainer(callback, max_epochs=1)
+    fit.fit(model, loader(4))
+    assert callback.session is not None
+    return made_of(callback.session), sum(parameter.nbytes for parameter in model.parameters())
 
 
 @scenario

@@ -4,7 +4,6 @@ None of them knows anything of phasescope.
 """
 
 # mypy: ignore-errors
-# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -14,88 +13,19 @@ import copy
 import itertools
 import os
 import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from phasescope.integrations import _auto
-
-_auto.instrument_imports()
+from typing import Any
 
 import torch
-from phasescope.integrations import _torch_calls, _torch_run
+from looping import Discriminator, Generator, Net, data, loop, loss_of, step, trained
+from phasescope.integrations import _auto, _torch_here, _torch_run
 from torch import nn
 from torch.utils.data import DataLoader
 
 import phasescope
-from scenarios import notes, phases, scenario, tell_all
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-torch.set_num_threads(1)
-
-
-def loop(function: Callable[[], Any]) -> Callable[[], Any]:
-    """A scenario whose phases are told, and what their ends say of those that were not closed as they should be."""
-
-    def told() -> Any:
-        torch.manual_seed(0)
-        _torch_run._roles.__init__()
-        _torch_run.begin_anew()
-        with phasescope.start() as session:
-            error = None
-            try:
-                function()
-            except KeyboardInterrupt as raised:
-                error = raised
-            _auto.script_ended(error)
-            return phases(session), notes(session)
-
-    told.__name__ = function.__name__
-    return scenario(told)
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-        self.head = nn.Linear(4, 1)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.head(self.body(inputs))
-
-
-class Generator(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4, 4)
-
-    def forward(self, noise: torch.Tensor) -> torch.Tensor:
-        return self.linear(noise)
-
-
-class Discriminator(Generator):
-    pass
-
-
-def data(rows: int = 4) -> DataLoader[Any]:
-    rows_: Any = torch.randn(rows, 4)
-    return DataLoader(rows_, batch_size=2)
-
-
-def trained(model: nn.Module | None = None) -> tuple[Any, torch.optim.Optimizer]:
-    model = model or Net()
-    return model, torch.optim.Adam(model.parameters())
-
-
-def loss_of(output: torch.Tensor) -> torch.Tensor:
-    return nn.MSELoss()(output, torch.zeros_like(output))
-
-
-def step(model: Any, optimizer: Any, inputs: torch.Tensor) -> None:
-    optimizer.zero_grad()
-    loss_of(model(inputs)).backward()
-    optimizer.step()
+from support.scenarios import notes, phases, scenario, tell_all
+from support.waiting import CEILING_S
 
 
 @loop
@@ -353,6 +283,19 @@ def two_networks() -> None:
 
 
 @loop
+def two_networks_of_one_class() -> None:
+    """As the critics of SAC, of which a copy is kept, and one that is made anew for each step and dropped."""
+    first, second = Discriminator(), torch.compile(Discriminator(), backend="eager")
+    of_first, of_second = (torch.optim.Adam(network.parameters()) for network in (first, second))
+    for _ in range(2):
+        step(first, of_first, torch.ones(2, 4))
+        step(second, of_second, torch.ones(2, 4))
+        with torch.no_grad():
+            second._orig_mod(torch.ones(2, 4))
+            copy.deepcopy(first)(torch.ones(2, 4))
+
+
+@loop
 def two_networks_by_hand() -> None:
     generator, discriminator = Generator(), Discriminator()
     of_g, of_d = torch.optim.Adam(generator.parameters()), torch.optim.Adam(discriminator.parameters())
@@ -435,6 +378,51 @@ def interrupted() -> None:
     for inputs in data():
         step(model, optimizer, inputs)
         raise KeyboardInterrupt
+
+
+@loop
+def interrupted_behind_the_loop() -> None:
+    """As by an error in a plot: that is not in the last step."""
+    model, optimizer = trained()
+    for _ in range(3):
+        step(model, optimizer, torch.randn(2, 4))
+    raise KeyboardInterrupt
+
+
+@loop
+def interrupted_behind_a_loader_that_was_left() -> None:
+    model, optimizer = trained()
+    for number, inputs in enumerate(data()):
+        step(model, optimizer, inputs)
+        if number:
+            break
+    raise KeyboardInterrupt
+
+
+@loop
+def work_behind_the_loop() -> None:
+    """Accumulated, with some left over; the work behind it is in none of its steps, nor in those of the next."""
+    model, optimizer = trained()
+    for number in range(3):
+        loss_of(model(torch.randn(2, 4))).backward()
+        if number % 2:
+            optimizer.step()
+    _until_ended("step")
+    for _ in range(2):
+        step(model, optimizer, torch.randn(2, 4))
+    _until_ended("step")
+
+
+def _until_ended(name: str) -> None:
+    """Wait until the last phase that ended is of this name; the sampler sees that its loop was left."""
+    session = phasescope.current()
+    deadline = time.monotonic() + CEILING_S
+    while True:
+        ends = [event for event in session.events(8) if event["event_type"] == "phase_exit"]
+        if ends and ends[-1]["metadata"]["phase_scope"]["path"][-1] == name:
+            return
+        assert time.monotonic() < deadline, f"{name} does not end"
+        time.sleep(0.01)
 
 
 @loop
@@ -578,7 +566,7 @@ def generated() -> None:
 
 @loop
 def after_an_interrupt_in_the_middle_of_a_mark() -> None:
-    _torch_calls.here.busy = True
+    _torch_here.here.busy = True
     model, optimizer = trained()
     for inputs in data(2):
         step(model, optimizer, inputs)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 import phasescope
 from phasescope import phase
-from scenarios import notes, phases, scenario, tell_all
+from support.scenarios import notes, phases, scenario, tell_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

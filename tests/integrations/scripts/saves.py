@@ -1,12 +1,15 @@
 """Save a model and its optimizer in every way that a framework knows, in the middle of a training.
 
 `saves.py torch|trainers|keras plain|marked` writes the files into the directory that it stands in: plain without us,
-which is also what `phasescope run` gets to run, marked with `instrument` or a callback. `saves.py GROUP loads` is a
-process that can not import phasescope: it loads each file and tells what it computes.
+which is also what `phasescope run` gets to run, marked with `instrument` or a callback. `saves.py GROUP loads FOLDER
+...` is a process that cannot import phasescope: it loads each file and tells, for each folder, what it computes.
 """
 # mypy: ignore-errors
 
+import contextlib
 import copy
+import io
+import json
 import logging
 import os
 import pickle
@@ -309,11 +312,23 @@ def loads_keras():
     print(exported.serve(np.ones((1, 4), "float32")).shape)
 
 
+def load(group, folders):
+    """Load what lies in each folder; print as JSON what was printed of each."""
+    sys.modules["phasescope"] = None
+    loads = {"torch": loads_torch, "trainers": loads_trainers, "keras": loads_keras}[group]
+    told, here = {}, Path.cwd()
+    for folder in folders:
+        os.chdir(here / folder)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            loads()
+        told[folder] = printed.getvalue()
+    print(json.dumps(told))
+
+
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    _group, _how = sys.argv[1:]
+    _group, _how, *_folders = sys.argv[1:]
     if _how == "loads":
-        sys.modules["phasescope"] = None
-        {"torch": loads_torch, "trainers": loads_trainers, "keras": loads_keras}[_group]()
+        load(_group, _folders)
     else:
         save(_group, _how == "marked")

@@ -3,7 +3,7 @@
 needs: torch
 exit: -9
 verdict: growth
-says: evaluate: open for .* rising all the time
+says: evaluate: open for .* on host since it began
 says: look in all of evaluate
 tree:
   step ×60
@@ -33,7 +33,7 @@ for _ in range(60):
 model.eval()
 gathered = []
 with torch.no_grad():
-    for (batch,) in torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(300 * 4096, 64)), 4096):
+    for (batch,) in torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(300 * 16, 256, 64)), 16):
         gathered.append(model(batch))
         time.sleep(0.01)
         if len(gathered) == 250:

@@ -2,7 +2,7 @@ r"""Keep 2 MiB in each step, under batches that take up to 30 MiB in forward and
 
 needs: numpy
 verdict: growth
-never: keeps [0-9.]+ GiB|forward keeps \+[1-9][0-9]
+never: (keeps|shows) [0-9.]+ GiB|forward (keeps|shows) \+[1-9][0-9]
 tree:
   step ×300
     forward ×300

@@ -1,13 +1,13 @@
-"""Learn by proximal policy optimisation: the agent is never called itself, only its two parts are.
+"""Learn by proximal policy optimisation: only the agent's parts are called, or methods of its own, never itself.
 
 needs: torch
 tree:
-  evaluate ×2
-    forward ×32
-  step ×4
-    forward ×8
-    backward ×4
-    optimizer ×4
+  evaluate ×3
+    forward ×44
+  step ×7
+    forward ×17
+    backward ×7
+    optimizer ×7
 """
 
 import torch
@@ -25,6 +25,22 @@ class Agent(nn.Module):
         choice = Categorical(logits=self.actor(state))
         action = choice.sample() if action is None else action
         return action, choice.log_prob(action), choice.entropy(), self.critic(state)
+
+
+class Policy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 8), nn.ReLU())
+        self.acts = nn.Linear(8, 2)
+        self.worth = nn.Linear(8, 1)
+        self.optimizer = torch.optim.RMSprop(self.parameters(), lr=0.01)
+
+    def act(self, state):
+        return Categorical(logits=self.acts(self.body(state))).sample()
+
+    def rate(self, states, actions):
+        inner = self.body(states)
+        return Categorical(logits=self.acts(inner)).log_prob(actions), self.worth(inner)
 
 
 torch.manual_seed(0)
@@ -53,3 +69,18 @@ for _ in range(2):
         nn.utils.clip_grad_norm_(agent.parameters(), 0.5)
         optimizer.step()
         print(loss.item().hex())
+
+policy = Policy()
+policy.train(False)
+states, actions = torch.randn(6, 3), []
+for state in states:
+    with torch.no_grad():
+        actions.append(policy.act(state))
+policy.train(True)
+for _ in range(3):
+    chance, worth = policy.rate(states, torch.stack(actions))
+    loss = (worth.flatten() - 1).square().mean() - chance.mean()
+    policy.optimizer.zero_grad()
+    loss.backward()
+    policy.optimizer.step()
+    print(loss.item().hex())

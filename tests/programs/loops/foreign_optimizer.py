@@ -2,17 +2,12 @@
 
 needs: torch
 tree:
-  data ×1
-  forward ×1
-  step ×1
-    backward ×1
-    optimizer ×1
   epoch ×2
-    step ×3
-      data ×3
-      forward ×3
-      backward ×3
-      optimizer ×3
+    step ×4
+      data ×4
+      forward ×4
+      backward ×4
+      optimizer ×4
 """
 
 import torch

@@ -14,6 +14,8 @@ tree:
       evaluate ×2
 """
 
+import inspect
+
 import torch
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
@@ -22,11 +24,12 @@ set_seed(0)
 shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 model = BertForSequenceClassification(BertConfig(vocab_size=20, max_position_embeddings=8, **shape))
 rows = [{"input_ids": torch.tensor([1, 2, number + 3]), "labels": number % 2} for number in range(4)]
+evaluate = {"eval_strategy", "evaluation_strategy"} & {*inspect.signature(TrainingArguments).parameters}  # until 4.41
 arguments = TrainingArguments(
     "out",
     num_train_epochs=2,
     per_device_train_batch_size=2,
-    eval_strategy="epoch",
+    **dict.fromkeys(evaluate, "epoch"),
     save_strategy="no",
     report_to=[],
     disable_tqdm=True,

@@ -1,20 +1,30 @@
-"""Train and validate in turn, each over a loader of its own: validation's batches are larger.
+"""Train and validate in turn, with larger batches; then train through a wrapper and validate what is inside, as timm.
 
 needs: torch
 tree:
-  epoch ×2
-    step ×6
+  epoch ×4
+    step ×10
+      data ×10
+      forward ×10
+      backward ×10
+      optimizer ×10
+    evaluate ×4
       data ×6
       forward ×6
-      backward ×6
-      optimizer ×6
-    evaluate ×2
-      data ×2
-      forward ×2
 """
 
 import torch
 from torch import nn
+
+
+class Wrapper(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x)
+
 
 torch.manual_seed(0)
 training = torch.utils.data.DataLoader(torch.randn(6, 4), batch_size=2)
@@ -32,3 +42,19 @@ for _ in range(2):
     with torch.no_grad():
         for batch in validation:
             print(model(batch).mean().item().hex())
+
+inner = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+optimizer = torch.optim.SGD(inner.parameters(), lr=0.1)
+wrapped = Wrapper(inner)
+training, validation = torch.randn(4, 4), torch.randn(4, 4)
+for _ in range(2):
+    wrapped.train()
+    for batch in torch.utils.data.DataLoader(training, batch_size=2):
+        loss = wrapped(batch).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    wrapped.eval()
+    with torch.no_grad():
+        for batch in torch.utils.data.DataLoader(validation, batch_size=2):
+            print(inner(batch).mean().item().hex())

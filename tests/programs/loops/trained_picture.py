@@ -1,11 +1,13 @@
-"""Train a picture, not a model: the optimizer has a plain tensor, the network is frozen (style transfer).
+"""Train a picture, not a model: by Adam and by LBFGS with its closure; the network is frozen (style transfer).
 
 needs: torch
 tree:
-  step ×4
+  step ×6
     forward ×4
     backward ×4
-    optimizer ×4
+    optimizer ×6
+      forward ×6
+      backward ×6
 """
 
 import torch
@@ -23,3 +25,16 @@ for _ in range(4):
     loss.backward()
     optimizer.step()
     print(loss.item().hex())
+
+sharper = torch.optim.LBFGS([picture], lr=0.5, max_iter=3)
+
+
+def closure():
+    sharper.zero_grad()
+    loss = (features(picture) - wanted).square().mean()
+    loss.backward()
+    return loss
+
+
+for _ in range(2):
+    print(sharper.step(closure).item().hex())

@@ -1,6 +1,6 @@
-"""Two sessions side by side, phase by phase: what changed by more than chance, in time and in memory.
+"""Two sessions side by side, phase by phase: changes by more than chance, in time and in memory.
 
-It works on the data of summaries (`Summary.to_dict()`), so that what was saved can be compared as well as what lives.
+It works on the data of summaries (`Summary.to_dict()`), so that saved sessions can be compared as well as live ones.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.noise import least_time_noise_ns, memory_noise_bytes
-from phasescope.analysis.spans import int_or_none
+from phasescope.analysis.event_fields import int_or_none
+from phasescope.analysis.statistics.confidence import least_time_noise_ns, memory_noise_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,10 +48,10 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Change:
-    """One metric of one phase before and after. `noise` is what may be chance, in the metric's unit.
+    """One metric of one phase before and after. `noise` is how much may be chance, in the metric's unit.
 
-    `ratio` is after over before, None where before is not above 0. `verdict` is `worse`, `better` or `same`; `new` and
-    `gone` where only one side has the phase, `unknown` where a figure is not known.
+    `ratio` is after over before, None if before is not above 0. `verdict` is `worse`, `better` or `same`; `new` and
+    `gone` if only one side has the phase, `unknown` if a figure is not known.
     """
 
     path: tuple[str, ...]
@@ -77,7 +77,7 @@ class Comparison:
     counts: tuple[tuple[tuple[str, ...], int | None, int | None], ...]
 
     def of(self, path: tuple[str, ...]) -> dict[str, Change]:
-        """The changes of one phase by metric."""
+        """Return the changes of one phase by metric."""
         return {change.metric: change for change in self.changes if change.path == path}
 
     @property
@@ -86,7 +86,7 @@ class Comparison:
         return any(change.verdict in JUDGED for change in self.changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types; docs/explain.md has the schema."""
+        """Return the comparison as JSON types; docs/explain.md has the schema."""
         return {
             "schema_version": SCHEMA_VERSION,
             "comparable": self.is_comparable,
@@ -105,7 +105,7 @@ class Comparison:
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
-    """Of two summaries as data. Raises ValueError where one is no such thing."""
+    """Compare two summaries as data. Raises ValueError if one is not a summary."""
     old, new = _rows(before, "the first"), _rows(after, "the second")
     paths = list(dict.fromkeys([*new, *old]))
     return Comparison(
@@ -117,12 +117,12 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
 def _rows(summary: Mapping[str, Any], which: str) -> dict[tuple[str, ...], Mapping[str, Any]]:
     phases = summary.get("phases")
     if not isinstance(phases, list):
-        raise ValueError(f"{which} is no summary: it has no list `phases`")
+        raise ValueError(f"{which} is not a summary: it has no list `phases`")
     rows = {}
     for row in phases[:_MAX_PHASES]:
         path = row.get("path") if isinstance(row, dict) else None
         if not isinstance(path, list) or not all(isinstance(name, str) for name in path):
-            raise ValueError(f"{which} is no summary: a phase in it has no `path`")
+            raise ValueError(f"{which} is not a summary: a phase in it has no `path`")
         if path:
             rows[tuple(path)] = row
     return rows
@@ -171,19 +171,19 @@ def _noise(metric: Metric, old: Mapping[str, Any], new: Mapping[str, Any]) -> in
 
 
 def _time_noise(metric: Metric, old: Mapping[str, Any], new: Mapping[str, Any], before: int, after: int) -> int | None:
-    """How far apart the two may lie by chance, each moved towards the other as far as its own entries allow for."""
+    """Return how far apart the two may lie by chance, each moved towards the other as far as its entries allow."""
     rises = after >= before
     before_off, after_off = _off(metric, old, before, above=rises), _off(metric, new, after, above=not rises)
     if before_off is None or after_off is None:
         return None
     entries = min(_count(old) or 0, _count(new) or 0)
     if metric.name == "p95_time":
-        entries //= 20  # so many lie above it
+        entries //= 20  # as many lie above it
     return max(least_time_noise_ns(before, entries), round(math.hypot(before_off, after_off)))
 
 
 def _off(metric: Metric, row: Mapping[str, Any], figure: int, *, above: bool) -> float | None:
-    """How far above the figure, or below it, the true one may lie; None where the row does not say."""
+    """Return how far above the figure, or below it, the true one may lie; None if the row does not say."""
     side = "high" if above else "low"
     if metric.name != "device_time":
         bound = int_or_none(row.get(f"{metric.key.removesuffix('_ns')}_{side}_ns"))

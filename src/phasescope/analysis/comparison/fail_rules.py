@@ -1,4 +1,4 @@
-"""`--fail-on "peak_allocated>5%"`: what a comparison must not show, for continuous integration."""
+"""`--fail-on "peak_allocated>5%"`: limits for a comparison, for continuous integration."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2*
 _NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
 
 
-class Rule(NamedTuple):
-    """One metric may not rise by more than `amount`: a share where `unit` is `%`, else ns or bytes.
+class FailRule(NamedTuple):
+    """One metric may not rise by more than `amount`: a share if `unit` is `%`, else ns or bytes.
 
     `path` is the phase that it is about, by its whole path or its last names (`forward`, `step/forward`), None: all.
     """
@@ -40,7 +40,7 @@ class Rule(NamedTuple):
     unit: str
 
     def is_broken_by(self, change: Change) -> bool:
-        """Whether this change is more than is allowed, and more than chance."""
+        """Return whether this change is more than is allowed, and more than chance."""
         if change.metric != self.metric or not self.covers(change.path) or change.verdict != WORSE:
             return False
         if self.unit == "%":
@@ -52,59 +52,66 @@ class Rule(NamedTuple):
         return change.difference is not None and change.difference > self.amount
 
     def covers(self, path: tuple[str, ...]) -> bool:
-        """Whether the rule is about the phase of this path."""
+        """Return whether the rule is about the phase of this path."""
         if self.path is None:
             return True
         text = path_text(path)
         return text == self.path or text.endswith("/" + self.path)
 
 
-def rule(text: str) -> Rule:
-    """`METRIC[@PHASE]>AMOUNT`, the amount with `%`, a size or a time. Raises ValueError that says what is wrong."""
-    found = _RULE.fullmatch(text)
-    if found is None:
-        raise ValueError(f'{text!r} is no rule; one is like "peak_allocated>5%" or "time@step/forward>2 ms"')
-    metric = next((metric for metric in METRICS if metric.name == found["metric"]), None)
+def rule(text: str) -> FailRule:
+    """Parse `METRIC[@PHASE]>AMOUNT`; the amount has `%`, or is a size or a time.
+
+    Raises ValueError that says what is wrong.
+    """
+    match = _RULE.fullmatch(text)
+    if match is None:
+        raise ValueError(f'{text!r} is not a rule; a rule looks like "peak_allocated>5%" or "time@step/forward>2 ms"')
+    metric = next((metric for metric in METRICS if metric.name == match["metric"]), None)
     if metric is None:
-        raise ValueError(f"{text!r}: there is no metric {found['metric']!r}; known are {', '.join(_NAMES)}")
-    unit, amount = found["unit"], float(found["amount"])
+        raise ValueError(f"{text!r}: there is no metric {match['metric']!r}; known are {', '.join(_NAMES)}")
+    unit, amount = match["unit"], float(match["amount"])
     units = _NS if metric.unit == "ns" else _BYTES
     if unit == "%":
-        return Rule(text.strip(), metric.name, found["path"], amount / 100, "%")
+        return FailRule(text.strip(), metric.name, match["path"], amount / 100, "%")
     if unit not in units:
         raise ValueError(f"{text!r}: {metric.name} is measured in {', '.join(units)} or %, not in {unit or 'nothing'}")
-    return Rule(text.strip(), metric.name, found["path"], amount * units[unit], metric.unit)
+    return FailRule(text.strip(), metric.name, match["path"], amount * units[unit], metric.unit)
 
 
-def broken(comparison: Comparison, rules: Iterable[Rule]) -> Iterator[tuple[Rule, Change]]:
-    """Each rule that is broken, with the change that breaks it."""
+def broken(comparison: Comparison, rules: Iterable[FailRule]) -> Iterator[tuple[FailRule, Change]]:
+    """Yield each rule that is broken, with the change that breaks it."""
     for one in rules:
         for change in comparison.changes:
             if one.is_broken_by(change):
                 yield one, change
 
 
-def unjudged(comparison: Comparison, rules: Iterable[Rule]) -> Iterator[tuple[Rule, str]]:
-    """Each rule that nothing could be held against, and why. To pass it by would hide a phase that was renamed."""
+def unjudged(comparison: Comparison, rules: Iterable[FailRule]) -> Iterator[tuple[FailRule, str]]:
+    """Yield each rule that nothing could be held against, and why.
+
+    To pass it by would hide a phase that was renamed.
+    """
     for one in rules:
         reason = _why_unjudged(comparison, one)
         if reason:
             yield one, reason
 
 
-def _why_unjudged(comparison: Comparison, one: Rule) -> str:
+def _why_unjudged(comparison: Comparison, one: FailRule) -> str:
     about = f"of {one.path}" if one.path else "of any phase"
     sides = [(before, after) for path, before, after in comparison.counts if one.covers(path)]
     if not sides:
-        return f"neither side has a phase {one.path}" if one.path else "neither side has a phase"
+        return f"no phase `{one.path}` in A or B" if one.path else "no phase in A or B"
     in_both = [pair for pair in sides if None not in pair]
     if not in_both:
-        sole = {"second" if before is None else "first" for before, _ in sides}
-        what = f"the phase {one.path}" if one.path else "its phases"
-        return f"only the {sole.pop()} has {what}" if len(sole) == 1 else "no phase is on both sides"
+        sole = {"B" if before is None else "A" for before, _ in sides}
+        if len(sole) > 1:
+            return "no phase is in both A and B"
+        return f"the phase `{one.path}` is in {sole.pop()} only" if one.path else f"only {sole.pop()} has phases"
     judged = (
         change.verdict for change in comparison.changes if change.metric == one.metric and one.covers(change.path)
     )
     if any(verdict in JUDGED for verdict in judged):
         return ""
-    return f"{one.metric} {about} is not known on both sides"
+    return f"{one.metric} {about} is not known of both A and B"

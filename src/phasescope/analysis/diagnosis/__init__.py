@@ -1,1 +1,1 @@
-"""Say what went wrong: endings, causes, growth, and what to try."""
+"""Explain what went wrong: endings, causes, growth, and what to try."""

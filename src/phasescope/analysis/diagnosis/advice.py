@@ -1,4 +1,4 @@
-"""What to try first, for each cause: short, concrete, and knowing the settings that are in force already."""
+"""The first things to try, for each cause: short, concrete, and knowing the settings that are in force already."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.formatting import path_text, size_text
 
+from . import device_advice
+from .category_advice import by_category
 from .cause import (
+    ALLOCATOR_CACHE,
     FRAGMENTATION,
     GROWTH,
     HOST_FULL,
     KILLED_OUTSIDE,
     LIMIT,
+    LIMIT_OF_DEVICE,
     OTHERS,
     OUTSIDE_ALLOCATOR,
     PHASE_RISES,
+    REFUSED,
     TOO_LARGE,
     UNKNOWN,
     WORKERS_GROW,
 )
+from .census import behind, is_explained, seen_anyway, small_ones
+from .census_text import remedies
 from .exhausted_limits import (
     MAPPINGS,
     OPEN_FILES,
@@ -34,17 +41,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .cause import Cause
-    from .evidence import Evidence, Shortage
+    from .evidence import Evidence, LastShortage
 
 _TORCH = ("cuda", "rocm", "xpu")
 _MOST = 4
+_NOT_FAR = 2  # times the whole: it may be meant
+_UNLESS_KNOWN = (
+    "activation checkpointing, or mixed precision (bf16), if most of it is activations",
+    "sharding (FSDP, ZeRO) or an optimizer with less state, if most of it is there before the step begins",
+)
 
 
 def advice(cause: Cause, evidence: Evidence) -> tuple[str, ...]:
-    """At most four lines, the likeliest to help first."""
+    """Return at most four lines of advice, the likeliest to help first."""
     give = _FOR.get(cause.kind)
     lines = give(cause, evidence) if give is not None else []
-    if cause.growth is not None and give not in (_growth, _workers):  # what may be behind it
+    lines = [*device_advice.one_pool(cause, evidence), *lines]
+    if cause.growth is not None and give not in (_growth, _workers):  # it may be behind the ending
         lines = [*lines[: _MOST // 2], *(_workers if cause.growth.device == WORKERS else _growth)(cause, evidence)]
     return tuple(lines[:_MOST])
 
@@ -53,7 +66,11 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
     growth = cause.growth
     if growth is None:
         return []
-    lines = keepers(growth, evidence.seen, evidence.rises)
+    kept = (*behind(growth, evidence.census), *small_ones(growth, evidence.census))
+    known = [line for grown in kept for line in remedies(grown)]
+    lines = (
+        known if is_explained(growth, evidence.census) else [*known, *keepers(growth, evidence.seen, evidence.rises)]
+    )
     if growth.hours_until_full is not None and not evidence.ending.is_over:
         full = f"at this rate it is full in {hours_text(growth.hours_until_full)}: save a checkpoint before"
         lines.insert(_MOST - 1, full)
@@ -61,25 +78,35 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
 
 
 def _rises(cause: Cause, evidence: Evidence) -> list[str]:
-    return [] if cause.rise is None else gatherers(cause.rise, evidence.seen)
+    known = [line for grown in seen_anyway(evidence.census) for line in remedies(grown)]
+    return known if cause.rise is None else [*known, *gatherers(cause.rise, evidence.seen)]
 
 
 def _workers(cause: Cause, evidence: Evidence) -> list[str]:
+    keeps = (
+        "look in the dataset's __getitem__, collate_fn and transforms for what they keep: caches, lists, open readers"
+    )
+    copies = (
+        "large lists, dicts and strings in a dataset are copied page by page into each worker that reads them (that "
+        "counts references): hold them as arrays, or as one buffer of bytes, instead"
+    )
+    children = None if cause.growth is None else cause.growth.children
     return [
-        "look in the dataset's __getitem__, collate_fn and transforms for what they keep: caches, lists, open readers",
-        "large Python lists in a dataset are copied page by page into each worker: hold them as arrays instead",
+        *([copies] if children is not None and children.copy_pages else [keeps, copies]),
         "fewer workers (num_workers), or persistent_workers=False, so that they end with each epoch",
     ]
 
 
 def _fragmentation(cause: Cause, evidence: Evidence) -> list[str]:
     lines = []
+    if evidence.shortage is not None and evidence.shortage.device.backend == "npu":
+        lines.append("PYTORCH_NPU_ALLOC_CONF=expandable_segments:True")
     if _is_torch(evidence):
         conf = _allocator_settings(evidence.settings)
         if "expandable_segments:true" not in conf.lower():
             lines.append("PYTORCH_ALLOC_CONF=expandable_segments:True (before torch 2.9 PYTORCH_CUDA_ALLOC_CONF)")
         else:
-            lines.append("expandable_segments is on already; what is left is in pools of their own (CUDA graphs, NCCL)")
+            lines.append("expandable_segments is on already; the rest is in pools of their own (CUDA graphs, NCCL)")
         if "max_split_size_mb" not in conf:
             lines.append("or max_split_size_mb in the same variable, a little above the size of your large tensors")
     lines.append("pad inputs to a few fixed lengths: sizes that change at every step are what breaks the memory up")
@@ -96,7 +123,7 @@ def _others(cause: Cause, evidence: Evidence) -> list[str]:
         )
     lines.append("or take another device: CUDA_VISIBLE_DEVICES")
     if "TF_FORCE_GPU_ALLOW_GROWTH" not in evidence.settings:
-        lines.append("a TensorFlow process takes all of a GPU unless TF_FORCE_GPU_ALLOW_GROWTH=true")
+        lines.append(device_advice.TAKES_MOST)
     return lines
 
 
@@ -104,24 +131,26 @@ def _too_large(cause: Cause, evidence: Evidence) -> list[str]:
     shortage = evidence.shortage
     if shortage is not None and exceeds_all(shortage):
         return _oversized(shortage)
-    lines = ["a smaller batch, with gradient accumulation where its size matters"]
+    lines = ["a smaller batch, with gradient accumulation if its size matters"]
+    made_of, pools = by_category(shortage, evidence.categories), device_advice.private_pools(cause, evidence)
+    if made_of:
+        return [*pools, *made_of, *lines]
+    lines = [*pools, *lines]
     if shortage is not None and shortage.path:
         largest = _largest_phase(evidence)
         if largest is not None:
             lines.append(largest)
-    lines.append("activation checkpointing, or mixed precision (bf16), where most of it is activations")
-    lines.append(
-        "sharding (FSDP, ZeRO) or an optimizer with less state, where most of it is there before the step begins"
-    )
-    return lines
+    return [*lines, *_UNLESS_KNOWN]
 
 
-def _oversized(shortage: Shortage) -> list[str]:
-    """No batch is that large: a size was computed wrongly, or a whole data set is held at once."""
+def _oversized(shortage: LastShortage) -> list[str]:
+    """Advise on a request that no batch explains: a size was computed wrongly, or a whole data set is held at once."""
     where = f" in {path_text(shortage.path)}" if shortage.path else ""
     whose = "the whole host" if shortage.on_host else shortage.label
-    lines = [f"check the shape and the type of what is allocated{where}: {size_text(shortage.requested_bytes)} are"]
+    lines = [f"check the shape and the type of the allocation{where}: {size_text(shortage.requested_bytes)} are"]
     lines[0] += f" more than {whose} has ({size_text(shortage.device.total_bytes)})"
+    if (shortage.requested_bytes or 0) < _NOT_FAR * (shortage.device.total_bytes or 0):
+        lines.insert(0, "a smaller batch or a shorter sequence: the request is not far beyond what there is")
     lines.append(
         "an index or a length that is taken for a size, or a product that was to be a sum, makes such requests"
     )
@@ -131,28 +160,18 @@ def _oversized(shortage: Shortage) -> list[str]:
 
 
 def _largest_phase(evidence: Evidence) -> str | None:
-    known = [row for row in evidence.summary.rows if row.allocated_delta_mean_bytes and row.path]
-    row = max(known, key=lambda row: row.allocated_delta_mean_bytes or 0, default=None)
+    growing = [row for row in evidence.summary.rows if row.allocated_delta_mean_bytes and row.path]
+    row = max(growing, key=lambda row: row.allocated_delta_mean_bytes or 0, default=None)
     if row is None or (row.allocated_delta_mean_bytes or 0) <= 0:
         return None
-    return f"begin with {path_text(row.path)}: it adds {size_text(row.allocated_delta_mean_bytes)} each time"
-
-
-def _outside_allocator(cause: Cause, evidence: Evidence) -> list[str]:
-    lines = [
-        "another library of this process holds it: communication buffers (NCCL), workspaces, graphs, or a second "
-        "framework, which takes most of a GPU unless it is told not to (XLA_PYTHON_CLIENT_PREALLOCATE=false, "
-        "TF_FORCE_GPU_ALLOW_GROWTH=true)"
-    ]
-    if evidence.shortage is not None and evidence.shortage.device.backend == "mps":
-        lines = ["torch.mps.empty_cache() between phases, and smaller inputs: Metal's own buffers and graphs hold it"]
-    return [*lines, "a smaller batch, with gradient accumulation where its size matters"]
+    left = size_text(row.allocated_delta_mean_bytes)
+    return f"begin with {path_text(row.path)}: it leaves {left} behind, the mean per entry"
 
 
 def _limit(cause: Cause, evidence: Evidence) -> list[str]:
     asked, (_, limit) = cause.figures.get("requested_bytes"), own_limit(evidence.shortage)
     shape = (
-        ["check the shape of what is allocated: it is more than the whole limit"] if (asked or 0) > (limit or 0) else []
+        ["check the shape of the allocation: it is more than the whole limit"] if (asked or 0) > (limit or 0) else []
     )
     return [
         *shape,
@@ -164,10 +183,12 @@ def _limit(cause: Cause, evidence: Evidence) -> list[str]:
 def _unknown(cause: Cause, evidence: Evidence) -> list[str]:
     shortage = evidence.shortage
     if shortage is None or not shortage.on_host:
-        return []
+        return device_advice.unknown(cause, evidence)
+    if shortage.raised_at is not None:
+        return [f"{shortage.raised_at}: a `raise` statement, no failed allocation: see which condition leads there"]
     where = f" in {path_text(shortage.path)}" if shortage.path else ""
     return [
-        f"check the shape and the type of what is allocated{where}: one request may have been far too large",
+        f"check the shape and the type of the allocation{where}: one request may have been far too large",
         "or the kernel refused memory that was there: look at vm.overcommit_memory and vm.max_map_count (sysctl)",
         "or it was short for a moment only: `phasescope report` shows the host's memory over time",
     ]
@@ -185,7 +206,7 @@ def _host_full(cause: Cause, evidence: Evidence) -> list[str]:
 
 
 def _worker_killed(cause: Cause, evidence: Evidence) -> list[str]:
-    sent = "look who sent the signal: the batch system, an operator, a watchdog of memory (systemd-oomd, earlyoom)"
+    sent = "check what sent the signal: the batch system, an operator, a watchdog of memory (systemd-oomd, earlyoom)"
     return [
         *([sent] if evidence.oom_kills == 0 else []),
         "fewer data workers, a smaller prefetch_factor, no pin_memory: each of them holds batches in the host's memory",
@@ -195,17 +216,19 @@ def _worker_killed(cause: Cause, evidence: Evidence) -> list[str]:
 
 
 def _shared_memory(cause: Cause, evidence: Evidence) -> list[str]:
+    is_bus_error = "worker_pid" in cause.figures
     return [
         "a larger /dev/shm: `docker run --shm-size=8g` or --ipc=host; on Kubernetes an emptyDir of medium Memory there",
         "fewer data workers (num_workers) or a smaller prefetch_factor: the batches of each wait in /dev/shm",
-        "`df -h /dev/shm` shows how large it is; what crashed processes left there can be removed",
+        "`df -h /dev/shm` shows how large it is; files that crashed processes left there can be removed",
+        *(["if it has room: look for a mapped file (LMDB, np.memmap) that is written again"] if is_bus_error else []),
     ]
 
 
 def _mappings(cause: Cause, evidence: Evidence) -> list[str]:
     return [
         "fewer and larger pieces: many small tensors in one, numbers instead of tensors in what workers hand over",
-        "torch.multiprocessing.set_sharing_strategy('file_descriptor'), or num_workers=0, where workers share them",
+        "torch.multiprocessing.set_sharing_strategy('file_descriptor'), or num_workers=0, if workers share them",
         "more of them: `sysctl -w vm.max_map_count=262144`, as root; a limit of address space (`ulimit -v`) does the "
         "same harm",
     ]
@@ -213,7 +236,7 @@ def _mappings(cause: Cause, evidence: Evidence) -> list[str]:
 
 def _open_files(cause: Cause, evidence: Evidence) -> list[str]:
     return [
-        "look for what is opened in the loop and not closed: files, sockets, memory maps, data loaders made anew",
+        "look for things opened in the loop and not closed: files, sockets, memory maps, data loaders",
         "torch.multiprocessing.set_sharing_strategy('file_system'): else each tensor that a worker hands over, and "
         "that is kept, holds a descriptor; keep a copy of it (`.clone()`), or fewer",
         "raise the limit: `ulimit -n 65536`, or resource.setrlimit(resource.RLIMIT_NOFILE, ...)",
@@ -223,8 +246,9 @@ def _open_files(cause: Cause, evidence: Evidence) -> list[str]:
 def _killed(cause: Cause, evidence: Evidence) -> list[str]:
     return [
         "look for a crash in its output: `python -X faulthandler` shows where a segmentation fault or an abort struck",
-        "look for `os._exit` in what it calls: it ends the process with no words at all",
-        "look who sent a signal: the batch system's time limit, a preemption, an operator; `dmesg` names the kernel's",
+        "look for `os._exit` in what it calls: it ends the process silently",
+        "check what sent the signal: the batch system's time limit, a preemption, an operator; `dmesg` names those of "
+        "the kernel",
     ]
 
 
@@ -233,9 +257,12 @@ _FOR = {
     WORKERS_GROW: _workers,
     PHASE_RISES: _rises,
     FRAGMENTATION: _fragmentation,
+    ALLOCATOR_CACHE: device_advice.allocator_cache,
     OTHERS: _others,
     TOO_LARGE: _too_large,
-    OUTSIDE_ALLOCATOR: _outside_allocator,
+    OUTSIDE_ALLOCATOR: device_advice.outside_allocator,
+    LIMIT_OF_DEVICE: device_advice.limit_of_device,
+    REFUSED: device_advice.refused,
     LIMIT: _limit,
     HOST_FULL: _host_full,
     UNKNOWN: _unknown,

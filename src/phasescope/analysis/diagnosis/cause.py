@@ -1,4 +1,4 @@
-"""What a cause is made of, and the kinds that there are."""
+"""The parts of a cause, and the kinds that there are."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ if TYPE_CHECKING:
 GROWTH, WORKERS_GROW, OTHERS = "growth", "workers_grow", "other_processes"
 PHASE_RISES = "phase_rises"
 FRAGMENTATION, TOO_LARGE, LIMIT = "fragmentation", "too_large", "limit"
-OUTSIDE_ALLOCATOR = "outside_allocator"
+ALLOCATOR_CACHE = "allocator_cache"
+OUTSIDE_ALLOCATOR, LIMIT_OF_DEVICE, REFUSED = "outside_allocator", "limit_of_device", "refused_although_free"
 HOST_FULL, UNKNOWN = "host_full", "unknown"
 KILLED_OUTSIDE, FAILED, NONE = "killed", "exception", "none"
 
 
 @dataclass(frozen=True)
 class Cause:
-    """`kind` is one of this module's words, `text` a sentence for a person, `figures` what it stands on: bytes, steps
-    and shares by name. `certain` is False where it is a conclusion and not written anywhere."""
+    """The cause of an ending or of growth. docs/explain.md lists every `kind`; `text` is a sentence for a person.
+
+    `figures` are the numbers behind it, by name: bytes, steps and shares. `certain` is False if it is inferred.
+    `brief` is the same in few words for a verdict, where memory ran out; empty where there is a growth or a rise.
+    """
 
     kind: str
     text: str
@@ -28,8 +32,14 @@ class Cause:
     figures: dict[str, int | float] = field(default_factory=dict)
     growth: Growth | None = None
     rise: Rise | None = None
+    brief: str = ""
+
+
+def sentence(brief: str) -> str:
+    """Return the few words as the begin of a sentence, so that both places say the same."""
+    return brief[:1].upper() + brief[1:]
 
 
 def known(**figures: int | None) -> dict[str, int | float]:
-    """The figures of a cause: those that are known, by name."""
+    """Return the figures of a cause: those that are known, by name."""
     return {name: value for name, value in figures.items() if value is not None}

@@ -1,6 +1,6 @@
-"""Why memory ran out, or will: one cause chosen from the evidence, with the figures that it stands on.
+"""The cause for which memory ran out, or will: one cause chosen from the evidence, with the figures that it stands on.
 
-What is named is the cause, not the victim: the phase that grew rather than the one whose allocation failed, the other
+It names the cause, not the victim: the phase that grew rather than the one whose allocation failed, the other
 process rather than this one.
 """
 
@@ -16,13 +16,15 @@ from phasescope.analysis.formatting import (
     printable,
     size_text,
 )
+from phasescope.analysis.liveness import DISAPPEARED
 
-from . import oom_causes
+from . import device_shortage, oom_causes
 from .cause import (
     FAILED,
     HOST_FULL,
     KILLED_OUTSIDE,
     NONE,
+    REFUSED,
     UNKNOWN,
     Cause,
     known,
@@ -47,7 +49,7 @@ from .growth_causes import (
     per,
     rise_behind,
 )
-from .growth_text import called, not_known_of_workers, too_noisy
+from .growth_text import called, most_unclear, not_known_because, not_known_of_workers
 from .host_limits import (
     LIMITS,
     are_mappings_used_up,
@@ -59,59 +61,60 @@ from .host_limits import (
 
 if TYPE_CHECKING:
     from .ending import Ending
-    from .evidence import Evidence, Shortage
+    from .evidence import Evidence, LastShortage
     from .growth import Growth
     from .open_phase_rise import Rise
 
-_GREW_SHARE = 0.3  # growth is the cause where it accounts for this much of what is allocated, or for what was asked for
+_NO_ROOM = "the host had no room left"
+_GREW_SHARE = 0.3  # growth is the cause if it accounts for this much of the allocated memory, or for the request
 
 
 def cause(evidence: Evidence) -> Cause:
-    """The one cause. For a session that is healthy its kind is `none`."""
+    """Return the one cause. For a session that is healthy its kind is `none`."""
     kind = evidence.ending.kind
     if kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY):
         return _of_shortage(evidence)
     if kind == KILLED and evidence.oom_kills:
         return _of_shortage(evidence)
-    growing = next((found for found in evidence.growth if found.grows), None)
+    growing = next((each for each in evidence.growth if each.grows), None)
     if kind == EXCEPTION and evidence.ending.error_type != INTERRUPT:
         return _of_exception(evidence, growing)
     risen = rise_behind(evidence)
     if kind == KILLED and risen is not None:
         return of_rise(risen, evidence)
     if growing is not None:
-        return of_growth(growing)
+        return of_growth(growing, evidence.census)
     if kind == KILLED:
         short = "its memory was not short" if _is_room_known(evidence) else "whether its memory was short is not known"
-        gone = f"Its process is gone without a word: killed from outside, or crashed; {short}."
+        gone = f"Its process {DISAPPEARED}: killed from outside, or crashed; {short}."
         return Cause(KILLED_OUTSIDE, gone, certain=False)
     if kind == EXCEPTION:
         return _of_exception(evidence, None)
-    is_certain = _why_not_known(evidence) is None and evidence.unjudged_workers is None
+    is_certain = why_not_known(evidence) is None and evidence.unjudged_workers is None
     return Cause(NONE, _healthy(evidence), certain=is_certain)
 
 
 def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
-    """What ended it is the headline; that memory grew comes behind it, where it can have to do with it."""
+    """Return the cause with the exception as its headline; growth comes behind it, if it can have to do with it."""
     ending = evidence.ending
     used_up = used_up_by(ending.context or "", evidence.oom_kills)
     if used_up is not None:
-        return _and_grew(Cause(*used_up), None if used_up.kind == OPEN_FILES else growing)
+        return _and_grew(Cause(*used_up), None if used_up.kind == OPEN_FILES else growing, evidence)
     if evidence.oom_kills and ending.error_type != INTERRUPT:
         struck = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}"
         figures: dict[str, int | float] = {"oom_kills": evidence.oom_kills}
-        return _and_grew(Cause(HOST_FULL, f"{struck}; it was {ending.text}.", figures=figures), growing)
+        return _and_grew(Cause(HOST_FULL, f"{struck}; it was {ending.text}.", figures=figures), growing, evidence)
     text = f"It was {ending.text}; {_fared(evidence) if growing is None else _grew(ending, growing)}."
-    certain = ending.certain and is_growth_known(evidence)
+    certain = ending.certain and evidence.not_judged is None
     related = growing if growing is not None and _can_follow_from_memory(ending) else None
     return Cause(FAILED, text, certain=certain, growth=related)
 
 
-def _and_grew(cause: Cause, growing: Growth | None) -> Cause:
-    """The same, with a growth behind it that can have brought it about: one of the host's memory."""
+def _and_grew(cause: Cause, growing: Growth | None, evidence: Evidence) -> Cause:
+    """Return the same, with a growth behind it that can have brought it about: one of the host's memory."""
     if growing is None or growing.device not in ("host", WORKERS):
         return cause
-    return replace(cause, text=f"{cause.text} {of_growth(growing).text}", growth=growing)
+    return replace(cause, text=f"{cause.text} {of_growth(growing, evidence.census).text}", growth=growing)
 
 
 _CLASSES_OF_THE_PROGRAM = (
@@ -155,58 +158,56 @@ def _can_follow_from_memory(ending: Ending) -> bool:
 
 def _grew(ending: Ending, growing: Growth) -> str:
     rate = change_text(round(growing.bytes_per_step))
-    told = f"{called(growing)} grew before, {rate} {per(growing)}"
+    grew = f"{called(growing)} grew before, {rate} {per(growing)}"
     if _can_follow_from_memory(ending):
-        return f"{told}; whether that has to do with it is not known"
-    return f"{told}, which has nothing to do with it as far as it says"
+        return f"{grew}; whether that has to do with it is not known"
+    return f"{grew}, which has nothing to do with it as far as it says"
 
 
 def _is_room_known(evidence: Evidence) -> bool:
-    """Whether the host was looked at; that it was short would be an ending of its own."""
+    """Return whether the host was looked at; that it was short would be an ending of its own."""
     return any(row.label == "host" and row.used_bytes is not None for row in evidence.summary.devices)
 
 
-def is_growth_known(evidence: Evidence) -> bool:
-    """Whether there are steps enough to tell of any device whether its memory grows."""
-    return any(growth.device != WORKERS for growth in evidence.growth)
-
-
-def _why_not_known(evidence: Evidence) -> str | None:
-    """Why it is not known whether memory grows; None where it is known."""
-    if not is_growth_known(evidence):
-        return "too few steps"
-    noisy = too_noisy(evidence.growth)
-    if noisy is None:
-        return None
-    low, high = (change_text(round(rate)) for rate in (noisy.low_bytes_per_step, noisy.high_bytes_per_step))
-    return f"too noisy to tell (between {low} and {high} {per(noisy)} on {noisy.device}); more steps will"
+def why_not_known(evidence: Evidence) -> str | None:
+    """Return why it is not known whether memory grows; None if it is known."""
+    if evidence.not_judged is not None:
+        return evidence.not_judged
+    unclear = most_unclear(evidence.growth)
+    return None if unclear is None else not_known_because(unclear)
 
 
 def _healthy(evidence: Evidence) -> str:
-    why, caught = _why_not_known(evidence), evidence.shortages
+    """Say how memory fared in a training that ended well, or still runs.
+
+    A shortage that was caught within a phase leaves nothing behind; so it is never said that memory did not run out.
+    """
+    why, caught = why_not_known(evidence), evidence.shortages
+    workers = not_known_of_workers(evidence.unjudged_workers)
     if caught:
-        grows = "it does not grow" if why is None else f"whether it grows is not known: {why}"
-        workers = not_known_of_workers(evidence.unjudged_workers)
-        return f"Memory ran out {_times(caught)} and was caught; {grows}{workers}."
+        grows = "its memory does not grow" if why is None else f"whether its memory grows is not known: {why}"
+        return f"Memory ran out {_times(caught)} and was caught, and the training went on; {grows}{workers}."
     if why is None:
-        if evidence.unjudged_workers is not None:
-            return f"Its own memory does not grow and did not run out{not_known_of_workers(evidence.unjudged_workers)}."
-        return "Its memory does not grow and did not run out."
-    return f"Nothing went wrong, as far as can be told; whether its memory grows is not known: {why}."
+        return f"Its {'own ' if workers else ''}memory does not grow, and no phase ended by running out of it{workers}."
+    return f"Nothing went wrong, as far as is known; whether its memory grows is not known: {why}."
 
 
 def _fared(evidence: Evidence) -> str:
-    """How memory fared in a training that something else ended. Libraries raise what they like when memory runs out:
-    only of Ctrl-C it is sure that it did not."""
-    why, caught = _why_not_known(evidence), evidence.shortages
-    ran_out = "did not run out" if evidence.ending.error_type == INTERRUPT else "is not known to have run out"
+    """Say how memory fared in a training that something else ended.
+
+    Libraries raise what they like when memory runs out: only for Ctrl-C is it certain that it did not.
+    """
+    why, caught = why_not_known(evidence), evidence.shortages
     if caught:
         grew = "and did not grow" if why is None else f"and whether it grew is not known: {why}"
         return f"memory ran out {_times(caught)} before and was caught, {grew}"
+    ran_out = "" if evidence.ending.error_type == INTERRUPT else " is not known to have run out"
     if why is None:
         workers = not_known_of_workers(evidence.unjudged_workers)
-        return f"its {'own ' if workers else ''}memory did not grow and {ran_out}{workers}"
-    return f"its memory {ran_out}, and whether it grew is not known: {why}"
+        return f"its {'own ' if workers else ''}memory did not grow{' and' if ran_out else ''}{ran_out}{workers}"
+    if not ran_out:
+        return f"whether its memory grew is not known: {why}"
+    return f"its memory{ran_out}, and whether it grew is not known: {why}"
 
 
 def _times(count: int) -> str:
@@ -216,8 +217,9 @@ def _times(count: int) -> str:
 def _of_shortage(evidence: Evidence) -> Cause:
     shortage = evidence.shortage
     on_host = evidence.ending.kind != DEVICE_OUT_OF_MEMORY
-    if shortage is not None and exceeds_all(shortage):  # whatever was there besides
-        return oom_causes.on_host(shortage) if on_host else oom_causes.on_device(shortage)
+    at_once = None if shortage is None else _at_once(shortage, on_host)
+    if at_once is not None:
+        return at_once
     grown, risen = _growth_behind(evidence, on_host), rise_behind(evidence, None if on_host else shortage, on_host)
     if (
         risen is not None
@@ -226,36 +228,46 @@ def _of_shortage(evidence: Evidence) -> Cause:
     ):
         return _until_the_limit(of_rise(risen, evidence), shortage)
     if grown is not None:
-        return _until_the_limit(of_growth(grown), shortage)
+        return _until_the_limit(of_growth(grown, evidence.census), shortage)
     if shortage is None:
         return _host_full(evidence) if evidence.ending.error_type is None else _outside(evidence.ending)
-    return oom_causes.on_host(shortage) if on_host else oom_causes.on_device(shortage)
+    return oom_causes.on_host(shortage) if on_host else device_shortage.on_device(shortage)
 
 
-def _has_filled(rise: Rise, shortage: Shortage | None) -> bool:
-    """Whether such a phase can be why memory ran out: not where there was room, or most was there before."""
+def _at_once(shortage: LastShortage, on_host: bool) -> Cause | None:
+    """Return the cause if it needs no history.
+
+    A request that could never be met, or one that was refused although there was room."""
+    if on_host:
+        return oom_causes.on_host(shortage) if exceeds_all(shortage) else None
+    cause = device_shortage.on_device(shortage)
+    return cause if exceeds_all(shortage) or cause.kind == REFUSED else None
+
+
+def _has_filled(rise: Rise, shortage: LastShortage | None) -> bool:
+    """Return whether such a phase can be why memory ran out: not if there was room, or if most was there before."""
     if shortage is not None and shortage.on_host and own_limit(shortage)[1] is None and has_room(shortage):
         return False
     return rise.risen_bytes >= _GREW_SHARE * rise.highest_bytes
 
 
 def _growth_behind(evidence: Evidence, on_host: bool) -> Growth | None:
-    """The growth that filled the memory, if it was one: not every little growth is the reason."""
+    """Return the growth that filled the memory, if it was one: not every little growth is the reason."""
     shortage = evidence.shortage
-    for found in evidence.growth:
-        is_there = (found.device in ("host", WORKERS)) == on_host
-        if found.grows and is_there and (on_host or shortage is None or found.device == shortage.label):
-            if shortage is None or found.device == WORKERS:
-                return found
-            grown = found.bytes_per_step * found.steps
+    for growth in evidence.growth:
+        is_there = (growth.device in ("host", WORKERS)) == on_host
+        if growth.grows and is_there and (on_host or shortage is None or growth.device == shortage.label):
+            if shortage is None or growth.device == WORKERS:
+                return growth
+            grown = growth.bytes_per_step * growth.steps
             asked = shortage.requested_bytes or shortage.device.allocated_bytes or 0
             if grown >= _GREW_SHARE * (shortage.device.allocated_bytes or 0) or grown >= asked > 0:
-                return found
+                return growth
     return None
 
 
-def _until_the_limit(cause: Cause, shortage: Shortage | None) -> Cause:
-    """The same, with the limit that the growth came to, where the process had one of its own."""
+def _until_the_limit(cause: Cause, shortage: LastShortage | None) -> Cause:
+    """Return the cause with the limit that the growth came to, if the process had one of its own."""
     if are_mappings_used_up(shortage):
         mapped, most = mappings(shortage)
         figures = {**cause.figures, **known(mappings=mapped, mappings_limit=most)}
@@ -269,15 +281,16 @@ def _until_the_limit(cause: Cause, shortage: Shortage | None) -> Cause:
 
 
 def _outside(ending: Ending) -> Cause:
-    """Only the name of the exception is known."""
+    """Return the cause if only the name of the exception is known."""
     where = "the host" if ending.kind == HOST_OUT_OF_MEMORY else "a device"
     name = elide(printable(ending.error_type or ""), 80)
     return Cause(UNKNOWN, f"Memory ran out on {where}, outside of any phase ({name}): its figures are not known.")
 
 
 def _host_full(evidence: Evidence) -> Cause:
-    """The kernel killed something in this control group, or the host was nearly full when the ring ends."""
+    """Return the cause if the kernel killed something in this control group, or the host was nearly full at the end."""
     if evidence.oom_kills:
         text = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}."
-        return Cause(HOST_FULL, text, figures={"oom_kills": evidence.oom_kills})
-    return Cause(HOST_FULL, f"It was {evidence.ending.text}.")
+        figures: dict[str, int | float] = {"oom_kills": evidence.oom_kills}
+        return Cause(HOST_FULL, text, figures=figures, brief=_NO_ROOM)
+    return Cause(HOST_FULL, f"It was {evidence.ending.text}.", brief=_NO_ROOM)

@@ -1,15 +1,16 @@
-"""The child processes of a session, DataLoader workers above all: which of them grow, and which are left behind.
+"""The child processes of a session, DataLoader workers above all: the ones that grow, and the ones left behind.
 
 They are followed by what each holds for itself alone. Those that were started together are a crew, and it is judged by
-its sum, while all of them live: what comes and goes (the workers of an epoch, a compiler) is no growth. Many crews that
-none has ended of are: a loader with persistent workers that is made anew in each epoch leaves its workers behind.
+its sum, while all of them live: children that come and go (the workers of an epoch, a compiler) are not growth. If many
+crews that have not ended pile up, a loader with persistent workers, made again in each epoch, leaves its workers
+behind.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.analysis.spans import int_or_none, size_or_none
+from phasescope.analysis.event_fields import int_or_none, size_or_none
 from phasescope.analysis.statistics.trend import Trend
 
 from .few_looks import Looks, Unjudged
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_CREWS = 64
-_TOGETHER = 3  # started within so many samples
+_TOGETHER = 3  # samples within which they started
 _LEFT_BEHIND = 4  # crews of data workers: three loaders, for training, validation and test, are nothing unusual
-_GROWN_SHARE = 0.5  # a worker grows where it took this part of what each of the crew took on average
+_NOT_NEW = 0.3  # of their growth
+_GROWN_SHARE = 0.5  # a worker grows if it took this part of the crew's average
 
 
 class Worker(NamedTuple):
-    """One child as a sample tells of it: what it has for itself, in bytes."""
+    """One child in a sample: the memory that it has for itself, in bytes."""
 
     pid: int
     size: int
@@ -33,8 +35,9 @@ class Worker(NamedTuple):
 
 
 class Grown(NamedTuple):
-    """What is to be said of the children. `trend` is that of those that grow most, or of all where none of many crews
-    ended; `timed` its series. `alive` and `crews` are how many there are and how often some were started."""
+    """The children's growth. `trend` is that of those that grow most, or of all if there are many crews, none of which
+    ended; `timed` its series. `alive` and `crews` are how many there are and how often some were started. `copy_pages`:
+    the growth is copies of pages that they shared, since their resident sets do not."""
 
     trend: Trend
     timed: Timed
@@ -43,6 +46,7 @@ class Grown(NamedTuple):
     are_data_workers: bool
     growing: tuple[int, ...]
     left_behind: bool
+    copy_pages: bool = False
 
 
 class _Crew:
@@ -54,30 +58,38 @@ class _Crew:
         self.latest = {worker.pid: worker for worker in workers}
         self.timed = Timed()
         self.looks = Looks()
+        self._resident: list[int] = []  # of all children, at the first sample and the last
 
     @property
     def samples(self) -> int:
         return self.timed.series.steps
 
-    def add(self, time_ns: int | None) -> None:
-        """The next sample, after `latest` was set."""
+    def add(self, time_ns: int | None, resident: int | None) -> None:
+        """Add the next sample, after `latest` was set."""
+        if resident:
+            self._resident = [*self._resident[:1], resident]
         sizes = {pid: worker.size for pid, worker in self.latest.items()}
         self.timed.add(sum(sizes.values()), time_ns)
         self.looks.take(sizes, time_ns)
 
     def trend(self, *, is_over: bool) -> Trend | None:
-        """By its samples; where it is over and they are too few, by a steady rise, if it is one."""
+        """Return the trend of its samples; if it is over and they are too few, that of a steady rise, if it is one."""
         trend = self.timed.series.trend()
         rates, span = self.looks.rates(), self.timed.span_ns
         if not is_over or rates is None or span is None or (trend is not None and (trend.grows or self.is_known)):
             return trend
         per_look = (span[1] - span[0]) / max(1, self.samples - 1)
         slope, low, high = (rate * per_look for rate in rates)
-        return Trend(slope, low, high, True, self.samples)
+        return Trend(slope, low, high, True, self.samples, self.samples)
 
     @property
     def risen(self) -> int:
         return sum(worker.size - self.first[pid] for pid, worker in self.latest.items())
+
+    @property
+    def copy_pages(self) -> bool:
+        """Whether it grows and the resident sets hardly do: then the memory of each was shared before."""
+        return len(self._resident) == 2 and self._resident[1] - self._resident[0] <= _NOT_NEW * self.risen
 
     @property
     def is_known(self) -> bool:
@@ -96,45 +108,47 @@ class Crews:
     def __init__(self) -> None:
         self._crews: list[_Crew] = []
         self._ended: list[_Crew] = []  # since some were started last
-        self._left: Grown | None = None  # what was to be said of them when the first of those ended
+        self._left: Grown | None = None  # the growth of those that ended, when the first of them did
         self._all = Timed()  # together, since the first of those that are there now
-        self._resident = Timed()  # where no more is told than the sum of their resident sets
+        self._resident = Timed()  # if only the sum of their resident sets is known
         self._count: int | None = None
         self._alive = 0
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """A sample of the host."""
+        """Take a sample of the host."""
         metadata, time_ns = event["metadata"], int_or_none(event.get("timestamp_ns"))
         count = size_or_none(metadata.get("children"))
         self._alive = count or self._alive
-        told = metadata.get("children_private_bytes", metadata.get("children_unshared_bytes"))
-        if told is not None:
-            self._take_each({worker.pid: worker for worker in _workers(told)}, time_ns)
-        elif count == 0:
-            self._take_each({}, time_ns)
         resident = size_or_none(metadata.get("children_resident_bytes"))
+        private = metadata.get("children_private_bytes", metadata.get("children_unshared_bytes"))
+        if private is not None:
+            self._take_each({worker.pid: worker for worker in _workers(private)}, time_ns, resident)
+        elif count == 0:
+            self._take_each({}, time_ns, resident)
         if resident:  # 0 is that there are none just now, between two epochs say, and nothing about those there are
             if count != self._count:
                 self._resident, self._count = Timed(), count
             self._resident.add(resident, time_ns)
 
-    def _take_each(self, found: dict[int, Worker], time_ns: int | None) -> None:
-        self._let_go(found)
-        known = {pid for crew in self._crews for pid in crew.latest}
+    def _take_each(self, workers: dict[int, Worker], time_ns: int | None, resident: int | None) -> None:
+        self._let_go(workers)
+        followed = {pid for crew in self._crews for pid in crew.latest}
         for kind in (True, False):
-            self._join([new for pid, new in found.items() if pid not in known and new.is_data_worker is kind])
+            self._join([new for pid, new in workers.items() if pid not in followed and new.is_data_worker is kind])
         for crew in self._crews:
-            crew.latest = {pid: found[pid] for pid in crew.latest}
-            crew.add(time_ns)
+            crew.latest = {pid: workers[pid] for pid in crew.latest}
+            crew.add(time_ns, resident)
         if not self._crews:
             self._all = Timed()
-        elif found:
-            self._all.add(sum(worker.size for worker in found.values()), time_ns)
+        elif workers:
+            self._all.add(sum(worker.size for worker in workers.values()), time_ns)
 
-    def _let_go(self, found: Mapping[int, Worker]) -> None:
-        """Of those that have ended. What is to be said of them stays until others are started: at the end of a session
-        they end first."""
-        still = [(crew, _still(crew, found)) for crew in self._crews]
+    def _let_go(self, workers: Mapping[int, Worker]) -> None:
+        """Stop following those that have ended.
+
+        Their growth is kept until others are started: at the end of a session they end first.
+        """
+        still = [(crew, _still(crew, workers)) for crew in self._crews]
         ended = [crew for crew, kept in still if kept is not crew]
         if ended:
             self._left = self._left or self._left_behind()
@@ -142,7 +156,7 @@ class Crews:
             self._crews = [kept for _, kept in still if kept is not None]
 
     def _join(self, new: list[Worker]) -> None:
-        """The children that were not there before: they belong to those that were started just now, if any."""
+        """Add the children that were not there before: they belong to those that were started just now, if any."""
         if not new:
             return
         self._ended, self._left = [], None
@@ -154,33 +168,38 @@ class Crews:
             self._crews.append(_Crew(new))
 
     def unjudged(self) -> Unjudged | None:
-        """Those that took most of the data workers of which it is not known whether they grow."""
-        found = [crew for crew in (*self._crews, *self._ended) if not crew.is_known]
-        most = max(found, key=lambda crew: crew.risen, default=None)
-        return None if most is None else Unjudged(len(most.latest), most.looks.count, most.risen)
+        """Return those that took most of the data workers of which it is not known whether they grow."""
+        unjudged = [crew for crew in (*self._crews, *self._ended) if not crew.is_known]
+        most = max(unjudged, key=lambda crew: crew.risen, default=None)
+        return None if most is None else Unjudged(len(most.latest), most.looks.count, most.risen, most.copy_pages)
 
     def grown(self, *, is_over: bool = False) -> Grown | None:
-        """Those that grow, else those of which most can be told; None where that is nothing. Of a session that is over
-        no more looks will come: there a steady rise is told by fewer of them."""
+        """Return those that grow, else those with the clearest trend; None if there is none.
+
+        Once a session is over, no more looks will come: then fewer suffice for a steady rise.
+        """
         crews = [*self._crews, *self._ended]
-        told = [(trend, crew) for crew in crews if (trend := crew.trend(is_over=is_over)) is not None]
-        growing = [(trend, crew) for trend, crew in told if trend.grows]
+        trends = [(trend, crew) for crew in crews if (trend := crew.trend(is_over=is_over)) is not None]
+        growing = [(trend, crew) for trend, crew in trends if trend.grows]
         left = self._left_behind() or self._left
         if left is not None and not growing:
             return left
-        if not told:
+        if not trends:
             return None if crews else self._by_resident_sets()
-        trend, crew = max(growing or told, key=lambda entry: entry[0].slope)
+        trend, crew = max(growing or trends, key=lambda entry: entry[0].slope)
         pids = crew.growing() if trend.grows else ()
         alive = max(self._alive, len(crew.latest))
-        return Grown(trend, crew.timed, alive, len(crews), crew.are_data_workers, pids, False)
+        copy = trend.grows and crew.copy_pages
+        return Grown(trend, crew.timed, alive, len(crews), crew.are_data_workers, pids, False, copy)
 
     def _left_behind(self) -> Grown | None:
         left, trend = [crew for crew in self._crews if crew.are_data_workers], self._all.series.trend()
         if len(left) < _LEFT_BEHIND or trend is None:
             return None
         rate = (self._all.series.last - sum(left[0].first.values())) / self._all.series.steps
-        trend = trend._replace(slope=rate, low=min(rate, trend.low), high=max(rate, trend.high), grows=rate > 0)
+        trend = trend._replace(
+            slope=rate, low=min(rate, trend.low), high=max(rate, trend.high), grows=rate > 0, recent_steps=trend.steps
+        )
         return Grown(trend, self._all, sum(len(crew.latest) for crew in left), len(left), True, (), trend.grows)
 
     def _by_resident_sets(self) -> Grown | None:
@@ -188,22 +207,26 @@ class Crews:
         return None if trend is None else Grown(trend, self._resident, self._alive, 1, False, (), False)
 
 
-def _still(crew: _Crew, found: Mapping[int, Worker]) -> _Crew | None:
-    """The crew as it was while all of it lives; those that are left of it begin anew, and so do those that turn out to
-    be of the other kind: a data worker is called so only once it has begun."""
-    left = [found[pid] for pid in crew.latest if pid in found and found[pid].is_data_worker is crew.are_data_workers]
+def _still(crew: _Crew, workers: Mapping[int, Worker]) -> _Crew | None:
+    """Return the crew as it was while all of it lives; those that are left of it begin a new one.
+
+    So do those that turn out to be of the other kind: a data worker is called so only once it has begun.
+    """
+    left = [
+        workers[pid] for pid in crew.latest if pid in workers and workers[pid].is_data_worker is crew.are_data_workers
+    ]
     if len(left) == len(crew.latest):
         return crew
     return _Crew(left) if left else None
 
 
-def _workers(told: object) -> list[Worker]:
-    """What of it is well-formed."""
-    entries = told if isinstance(told, (list, tuple)) else ()
-    found = []
+def _workers(listed: object) -> list[Worker]:
+    """Return the well-formed entries."""
+    entries = listed if isinstance(listed, (list, tuple)) else ()
+    workers = []
     for entry in entries:
         if isinstance(entry, (list, tuple)) and len(entry) >= 2:
             pid, size = size_or_none(entry[0]), size_or_none(entry[1])
             if pid is not None and size is not None:
-                found.append(Worker(pid, size, entry[2:] in ([True], (True,))))
-    return found
+                workers.append(Worker(pid, size, entry[2:] in ([True], (True,))))
+    return workers

@@ -1,18 +1,21 @@
-"""How a session ended, as far as its events, its state and its heartbeat tell; for one that runs, that it runs."""
+"""The ending of a session, as far as its events, its state and its heartbeat show it.
+
+For one that runs, that it runs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from phasescope.analysis.event_fields import int_or_none
 from phasescope.analysis.formatting import (
-    duration_text,
     elide,
     path_text,
     printable,
     size_text,
 )
-from phasescope.analysis.spans import int_or_none
+from phasescope.analysis.liveness import disappeared_text, silence_ns, silent_text
 
 from .exception_tracker import Raised, Unwinding, ended_by, is_same, raised_outside
 from .host_pressure import HostRoom
@@ -20,7 +23,8 @@ from .host_pressure import HostRoom
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from phasescope.analysis.spans import Scope, Span
+    from phasescope.analysis.event_fields import Scope
+    from phasescope.analysis.spans import Span
 
 __all__ = ["Ending", "EndingFold", "OpenPhase"]
 
@@ -29,8 +33,6 @@ FINISHED, EXCEPTION, KILLED = "finished", "exception", "killed"
 UNKNOWN = "unknown"
 DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY = "device_out_of_memory", "host_out_of_memory"
 
-_SILENT_INTERVALS = 10
-_SILENT_NS = 5_000_000_000
 _MAX_OPEN = 64
 _LONGEST_TEXT = 300
 _LONGEST_WORDS = 180  # of an exception; `context` has more of them
@@ -41,11 +43,12 @@ _OF_EXIT = "SystemExit"
 INTERRUPT = "KeyboardInterrupt"
 _CLEAN = (None, "", "the interpreter exited")  # of a session: nothing was on its way out of it
 _UNSURE = "stopped after "  # in an `except` or a `finally`
+_UNSEEN = "not known"
 
 
 @dataclass(frozen=True)
 class OpenPhase:
-    """A phase that was open at the end, or is now. `open_ns` is for how long, as far as that is known."""
+    """A phase that was open at the end, or is open now, for `open_ns`; None means: not known."""
 
     path: tuple[str, ...]
     open_ns: int | None
@@ -53,12 +56,13 @@ class OpenPhase:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a session fares or ended. Wall clock and durations in ns; None is: not known.
+    """How a session is doing, or how it ended. Times in ns; None means: not known.
 
-    `kind` is `running`, `silent` (it is there, and was not heard of for `silent_ns`), `finished`, `exception`,
-    `killed`, `device_out_of_memory`, `host_out_of_memory` or `unknown` (a recording that ends in the middle).
-    `certain` is False where it is inferred, not written. `text` says it on one line for a person. `last_ns` is the
-    last sign of life.
+    `kind` is `running`, `silent` (the process exists, but gave no sign of life for `silent_ns`), `finished`,
+    `exception`, `killed`, `device_out_of_memory`, `host_out_of_memory` or `unknown` (a recording that ends in the
+    middle, or a child of multiprocessing's whose end could not be seen). `certain` is False if this is inferred. `text`
+    is one line for a person. `last_ns` is the wall-clock time of the last sign of life. `error_type`, `context` (its
+    message), `path` (its phase) and `requested_bytes` describe the exception, if there was one.
     """
 
     kind: str
@@ -74,16 +78,16 @@ class Ending:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the session is over."""
         return self.kind not in (RUNNING, SILENT)
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing tells that it went wrong."""
+        """Whether there is no sign that it went wrong."""
         return self.kind in (RUNNING, FINISHED, UNKNOWN)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """Return all of it as JSON types."""
         return {
             **asdict(self),
             "path": None if self.path is None else list(self.path),
@@ -92,9 +96,9 @@ class Ending:
 
 
 class EndingFold:
-    """Takes events as they come and keeps, in bounded memory, what the end is told by."""
+    """Takes events as they come and keeps, in bounded memory, what the ending is derived from."""
 
-    ended = None  # of exits that went well nothing is wanted
+    ended = note_retries = None  # neither exits that went well nor what an allocator counts are wanted
 
     def __init__(self) -> None:
         self._last_ns: int | None = None
@@ -108,16 +112,19 @@ class EndingFold:
 
     @property
     def raised(self) -> Mapping[object, object]:
-        """While there is anything in it, every event is to be taken; else what ended well may be left out."""
+        """Exceptions on their way.
+
+        While there are any, every event must be taken, else what ended well may be left out.
+        """
         return self._unwinding.raised
 
     def note_time(self, time_ns: int) -> None:
-        """Of an event that is left out."""
+        """Note the time of an event that is left out."""
         if self._last_ns is None or time_ns > self._last_ns:
             self._last_ns = time_ns
 
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
-        """The next event with its `scope_of` and the span that it ends, if any."""
+        """Take the next event with its `scope_of` and the span that it ends, if any."""
         time_ns = int_or_none(event.get("timestamp_ns"))
         if time_ns is not None:
             self.note_time(time_ns)
@@ -138,10 +145,13 @@ class EndingFold:
     def ending(
         self, state: str, open_spans: Iterable[Span] = (), *, heartbeat_ns: int | None = None, now_ns: int | None = None
     ) -> Ending:
-        """What is known now. `state` is the reader's: `running`, `stopped`, `dead`, or of a recording `unknown`."""
+        """Return the ending as known now.
+
+        `state` is the reader's: `running`, `stopped`, `dead`, or `unknown` for a recording.
+        """
         last_ns = max(filter(None, (self._last_ns, heartbeat_ns)), default=None)
         open_phases = self._open_phases(state, open_spans, now_ns if state == "running" else last_ns)
-        silent_ns = self._silent_ns(state, heartbeat_ns, now_ns)
+        silent_ns = silence_ns(state, heartbeat_ns, self._interval_ms, now_ns)
         kind, certain, text, raised = self._cause(state, silent_ns)
         return Ending(
             kind=kind,
@@ -159,22 +169,16 @@ class EndingFold:
     def _open_phases(self, state: str, open_spans: Iterable[Span], until_ns: int | None) -> tuple[OpenPhase, ...]:
         if state == "stopped" and self._abandoned:
             return tuple(sorted(self._abandoned, key=lambda phase: len(phase.path)))
-        found = []
+        phases = []
         for span in open_spans:
-            known = span.start_ns is not None and until_ns is not None
-            found.append(OpenPhase(span.path, max(0, until_ns - span.start_ns) if known else None))  # type: ignore[operator]
-        return tuple(found[-_MAX_OPEN:])
-
-    def _silent_ns(self, state: str, heartbeat_ns: int | None, now_ns: int | None) -> int | None:
-        if state != "running" or not heartbeat_ns or now_ns is None or not self._interval_ms:
-            return None
-        since_ns = now_ns - heartbeat_ns
-        return since_ns if since_ns > max(_SILENT_NS, _SILENT_INTERVALS * self._interval_ms * 1_000_000) else None
+            has_times = span.start_ns is not None and until_ns is not None
+            phases.append(OpenPhase(span.path, max(0, until_ns - span.start_ns) if has_times else None))  # type: ignore[operator]
+        return tuple(phases[-_MAX_OPEN:])
 
     def _cause(self, state: str, silent_ns: int | None) -> tuple[str, bool, str, Raised | None]:
         if state == "running":
             if silent_ns is not None:
-                return SILENT, True, f"running, but silent for {duration_text(silent_ns)}", None
+                return SILENT, True, silent_text(silent_ns), None
             return RUNNING, True, "running", None
         raised, ran_out = self._unwinding.last(), self._unwinding.ran_out()
         if state == "stopped":
@@ -191,7 +195,7 @@ class EndingFold:
         if room is not None:
             text = f"killed, probably for want of memory on the host: {room} at the last sample"
             return HOST_OUT_OF_MEMORY, False, text, None
-        return KILLED, True, "killed or crashed: its process is gone without a stop", None
+        return KILLED, True, disappeared_text(), None
 
     def _stopped(self, raised: Raised | None, ran_out: Raised | None) -> tuple[str, bool, str, Raised | None]:
         if self._ended_by is not None:
@@ -205,45 +209,53 @@ class EndingFold:
             return _nothing_after(ran_out, _exit_text(None if raised is None else raised.exit_code))
         if exits:
             return _exited(named or "", raised, is_sure)
-        if is_clean:  # what left phases before was caught
+        if raised is None and context.endswith(_UNSEEN):
+            return UNKNOWN, True, _short(context), None
+        if is_clean:  # any exception that left phases before was caught
             return FINISHED, self._is_stopped, "finished" + (f": {_short(context)}" if context else ""), None
         if raised is not None and named in (None, raised.error_type):
-            # Without those words it is the last phase that says so: what came after it the ring does not tell.
+            # Without those words the last phase says so: the ring does not show what came after it.
             if raised.out_of_memory:
                 return _out_of_memory(raised, is_sure)
             return EXCEPTION, is_sure, _exception_text(raised), raised
         return _outside(raised_outside(named or ""), ran_out if raised is None else raised, is_sure)
 
     def _as_told(
-        self, told: Raised, raised: Raised | None, ran_out: Raised | None
+        self, stated: Raised, raised: Raised | None, ran_out: Raised | None
     ) -> tuple[str, bool, str, Raised | None]:
-        """The stop says what ended the script; `raised` is the same on its way through the phases, or another one."""
-        same = raised is not None and is_same(raised, told)
-        if told.error_type is None or told.error_type in _EXITS:
+        """Return the ending that the stop states.
+
+        `raised` is the same exception on its way through the phases, or another.
+        """
+        same = raised is not None and is_same(raised, stated)
+        if stated.error_type is None or stated.error_type in _EXITS:
             if ran_out is not None:
-                return _nothing_after(ran_out, _exit_text(told.exit_code))
-            if told.error_type is not None:
-                return _exited(told.error_type, raised if same else told, True)
+                return _nothing_after(ran_out, _exit_text(stated.exit_code))
+            if stated.error_type is not None:
+                return _exited(stated.error_type, raised if same else stated, True)
             context = f": {_short(self._stopped_with)}" if self._stopped_with else ""
             return FINISHED, True, f"finished{context}", None
-        if raised is not None and raised.out_of_memory and (same or told.out_of_memory):
+        if raised is not None and raised.out_of_memory and (same or stated.out_of_memory):
             return _out_of_memory(raised, True)
         if raised is not None and same:
             return EXCEPTION, True, _exception_text(raised), raised
-        return _outside(told, ran_out if raised is None else raised, True)
+        return _outside(stated, ran_out if raised is None else raised, True)
 
 
 def _outside(outside: Raised, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
-    """An exception that the stop alone tells of; `raised` is another one, that had left the phases before."""
+    """Return the ending by an exception that only the stop states.
+
+    `raised` is another one, that left the phases before.
+    """
     if outside.out_of_memory:
         return _out_of_memory(outside, is_sure)
     if raised is not None and raised.out_of_memory and outside.error_type != INTERRUPT:
-        return _out_of_memory(raised, False)  # raised anew as one of the program's own, most likely
+        return _out_of_memory(raised, False)  # most likely raised again as one of the program's own
     return EXCEPTION, is_sure, _exception_text(outside), outside
 
 
 def _exited(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool, str, Raised | None]:
-    """By `sys.exit`, seen where it left the phases, or by its name in the stop only."""
+    """Return the ending by `sys.exit`, seen when it left the phases, or known only by its name in the stop."""
     if raised is None or raised.error_type not in _EXITS:
         return FINISHED, True, f"finished with {_short(name)}", None
     if raised.exit_code:
@@ -254,8 +266,10 @@ def _exited(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool,
 
 
 def _nothing_after(ran_out: Raised, then: str) -> tuple[str, bool, str, Raised | None]:
-    """Memory ran out, whatever caught it began nothing more, and the end came without an exception: by all signs it
-    was the end of the training."""
+    """Return the ending of a training that began nothing after memory ran out and ended without an exception.
+
+    By all signs the shortage ended it, whatever caught it.
+    """
     kind, _, text, _ = _out_of_memory(ran_out, False)
     return kind, False, f"{text}; nothing was begun after it{then}", ran_out
 
@@ -278,7 +292,7 @@ def _exception_text(raised: Raised) -> str:
 def _memory_text(raised: Raised) -> str:
     where = "the host" if raised.on_host else raised.device or ("the device" if raised.path else "a device")
     within = _in(raised) or ", outside of any phase"
-    asked = f"; {size_text(raised.requested_bytes)} more were asked for" if raised.requested_bytes is not None else ""
+    asked = f"; tried to allocate {size_text(raised.requested_bytes)}" if raised.requested_bytes is not None else ""
     return f"out of memory on {printable(where)}{within}{asked}"
 
 

@@ -1,63 +1,133 @@
-"""What the message of an out-of-memory error tells of a device that no backend has measured."""
+"""The figures of the device at the failing allocation that an out-of-memory error states, or that were observed.
+
+They come before figures measured afterwards: on the way out of a phase much is freed.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.devices import device_label
-from phasescope.analysis.spans import size_or_none
+from phasescope.analysis.event_fields import device_label, size_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HOST = -1
 _LARGEST_INDEX = 1 << 16
-_BACKENDS = ("cuda", "rocm", "xpu", "mps")
+_BACKENDS = ("cuda", "rocm", "xpu", "mps", "npu")
+
+_COUNTERS = (
+    "allocator_allocated_bytes",
+    "allocator_reserved_bytes",
+    "allocator_inactive_bytes",
+    "device_total_bytes",
+    "device_free_bytes",
+    "device_used_bytes",
+)
+
+_OF_TORCH = ("cuda", "rocm", "xpu")
+_ASKED_BY_ALLOCATOR = re.compile(r"out of memory\. Tried to allocate|Allocation on device \d|INTERNAL ASSERT FAILED")
+"""torch's allocator says so itself; all other words are of what calls the driver beside it."""
 
 A_DEVICE = "a device"
+_ANY_SIZE = 1 << 63
 
 
 def is_of_host(event: Mapping[str, Any]) -> bool:
-    """Of an `error` event about memory that ran out: whether it is the host's."""
+    """Return whether an `error` event about memory that ran out is about the host's."""
     memory = event["metadata"].get("memory")
     return bool(memory == "host" or (memory != "device" and event.get("device_id") == _HOST))
 
 
 def is_only_told(event: Mapping[str, Any]) -> bool:
-    """Whether a device ran out and the event's own figures are not that device's, but the host's."""
+    """Return whether a device ran out and the event's own figures are not that device's, but the host's."""
     return event["metadata"].get("memory") == "device" and event.get("device_id") == _HOST
 
 
+def is_by_allocator(event: Mapping[str, Any], stated: Mapping[str, int]) -> bool:
+    """Return whether torch's own allocator made the request, as far as it can be told; True of other frameworks."""
+    words = event.get("context")
+    if event["metadata"].get("backend") not in _OF_TORCH or "allocated_bytes" in stated or not isinstance(words, str):
+        return True
+    return _ASKED_BY_ALLOCATOR.search(words) is not None
+
+
 def told_event(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same event with what its error's message tells of the device, and nothing else. Its device is -1 where the
-    message does not say which it is."""
-    metadata = event["metadata"]
-    told = metadata.get("told")
-    told = told if isinstance(told, dict) else {}
-    total, free = size_or_none(told.get("total_bytes")), size_or_none(told.get("free_bytes"))
-    allocated, slack = size_or_none(told.get("allocated_bytes")), size_or_none(told.get("slack_bytes"))
-    index = size_or_none(told.get("device_id"))
-    backend = told.get("backend")
-    processes = {key: size_or_none(told.get(key)) for key in ("process_used_bytes", "other_processes_bytes")}
+    """Return the event with only the figures that its error states. Its device is -1 if the error does not name it."""
+    metadata, stated = event["metadata"], told_of(event)
+    index, backend = stated.get("device_id"), metadata["told"].get("backend") if stated else None
     return {
         **event,
         "device_id": _HOST if index is None or index >= _LARGEST_INDEX else index,
-        "allocator_allocated_bytes": allocated,
-        "allocator_reserved_bytes": None if allocated is None or slack is None else allocated + slack,
-        "allocator_inactive_bytes": None,
-        "device_total_bytes": total,
-        "device_free_bytes": free,
-        "device_used_bytes": None if total is None or free is None else max(0, total - free),
+        **dict.fromkeys(_COUNTERS),
+        **_counters(stated),
         "metadata": {
             **{key: value for key, value in metadata.items() if key != "unavailable"},
-            **{key: size for key, size in processes.items() if size is not None},
+            **_processes(stated),
             "backend": backend if backend in _BACKENDS else "device",
         },
     }
 
 
+def told_before(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the event of a device measured after the failure, with its error's own figures in place of those."""
+    stated = told_of(event)
+    counters, metadata = _counters(stated), event["metadata"]
+    if not counters:
+        return event
+    if stated.get("free_bytes", 0) > stated.get("total_bytes", _ANY_SIZE):  # more free than there is: an APU, by HIP
+        event, metadata, counters = _without_total(event, counters)
+    unknown = metadata.get("unavailable")
+    if isinstance(unknown, list):
+        metadata = {**metadata, "unavailable": [name for name in unknown if name not in counters]}
+    known: dict[str, int | None] = {**counters}
+    if "allocator_allocated_bytes" in counters:
+        known.setdefault("allocator_reserved_bytes", None)  # the event's is of afterwards
+    return {**event, **known, "metadata": {**metadata, **_processes(stated)}}
+
+
+def told_of(event: Mapping[str, Any]) -> dict[str, int]:
+    """Return the sizes that an error states, by name; nothing if it names another device than the event's own."""
+    stated = event["metadata"].get("told")
+    values = {} if not isinstance(stated, dict) else {key: size_or_none(value) for key, value in stated.items()}
+    sizes = {key: size for key, size in values.items() if size is not None}
+    is_of_its_own = is_only_told(event) or sizes.get("device_id", event.get("device_id")) == event.get("device_id")
+    return sizes if is_of_its_own else {}
+
+
+def _counters(stated: Mapping[str, int]) -> dict[str, int]:
+    """Return the stated sizes as the counters of an event."""
+    total, free = stated.get("total_bytes"), stated.get("free_bytes")
+    allocated, slack = stated.get("allocated_bytes"), stated.get("slack_bytes")
+    counters = {
+        "allocator_allocated_bytes": allocated,
+        "allocator_reserved_bytes": None if allocated is None or slack is None else allocated + slack,
+        "allocator_inactive_bytes": stated.get("inactive_bytes"),
+        "device_total_bytes": total,
+        "device_free_bytes": free,
+        "device_used_bytes": None if total is None or free is None else max(0, total - free),
+    }
+    return {key: size for key, size in counters.items() if size is not None}
+
+
+def _without_total(
+    event: Mapping[str, Any], counters: Mapping[str, int]
+) -> tuple[Mapping[str, Any], Mapping[str, Any], dict[str, int]]:
+    """Return the event without the figures of the whole device, its metadata, and the counters that are left."""
+    whole = [f"device_{name}_bytes" for name in ("used", "free", "total")]
+    unknown = event["metadata"].get("unavailable")
+    hidden = [*(unknown if isinstance(unknown, list) else ()), *whole]
+    metadata = {**event["metadata"], "unavailable": hidden}
+    return event, metadata, {name: size for name, size in counters.items() if name not in whole}
+
+
+def _processes(stated: Mapping[str, int]) -> dict[str, int]:
+    return {key: stated[key] for key in ("process_used_bytes", "other_processes_bytes") if key in stated}
+
+
 def label_of(event: Mapping[str, Any]) -> str | None:
-    """How the device is called that an `error` event speaks of; None where it names none."""
+    """Return the label of the device that an `error` event names; None if it names none."""
     if is_only_told(event):
         event = told_event(event)
     backend, device_id = event["metadata"].get("backend"), event.get("device_id")

@@ -1,15 +1,18 @@
-"""What an explanation stands on: everything in one session's events that bears on its memory, in one pass."""
+"""The evidence for an explanation: everything in one session's events that bears on its memory, in one pass."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.breakdown import breakdown
+from phasescope.analysis.breakdown import breakdown, completed
 from phasescope.analysis.devices import device_row
-from phasescope.analysis.spans import scope_of, size_or_none
+from phasescope.analysis.event_fields import scope_of, size_or_none
+from phasescope.analysis.origin import command_under_run
 from phasescope.analysis.summary.summary import SummaryFold
 
+from .census import CensusFold
+from .device_findings import RetriesFold
 from .ending import (
     DEVICE_OUT_OF_MEMORY,
     HOST_OUT_OF_MEMORY,
@@ -18,35 +21,50 @@ from .ending import (
 )
 from .error_messages import (
     A_DEVICE,
+    is_by_allocator,
     is_of_host,
     is_only_told,
     label_of,
+    told_before,
     told_event,
+    told_of,
 )
-from .growth import GrowthFold
+from .growth import WORKERS, GrowthFold
+from .heap import HeapFold
 from .library_counts import Seen, SeenFold
+from .lines import LinesFold
+from .not_judged import why_not_judged
 from .open_phase_rise import RiseFold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from phasescope.analysis.breakdown import Breakdown
+    from phasescope.analysis.categories import Categories
     from phasescope.analysis.devices import DeviceRow
-    from phasescope.analysis.spans import Scope, Span
+    from phasescope.analysis.event_fields import Scope
+    from phasescope.analysis.spans import Span
     from phasescope.analysis.summary.summary import Summary
 
+    from .census import Census
     from .ending import Ending
     from .few_looks import Unjudged
     from .growth import Growth
+    from .heap import HeapLook
+    from .lines import GrownLines
     from .open_phase_rise import Rise
 
 _MAX_SETTINGS = 32
 
 
 @dataclass(frozen=True)
-class Shortage:
-    """The last time that memory ran out, as its `error` event tells. Bytes; None is: not known. `label` is how the
-    device is called, as far as that is known."""
+class LastShortage:
+    """The last time that memory ran out, as its `error` event states it. Bytes; None if unknown. `label` is how the
+    device is called, as far as that is known. `free_bytes` was free at the failing allocation itself; `allowed_bytes`
+    is the most that this process may have of the device; `private_pools_bytes` lie in pools that only CUDA graphs use.
+    `is_measured_afterwards`: neither the error nor an observer has figures of the moment itself. `by_allocator`: the
+    framework's own allocator asked, which draws on what it has reserved; not so a library beside it (NCCL, cuBLAS, the
+    driver). `raised_at` is the place of the training's own `raise` statement that the error comes from."""
 
     label: str
     device: DeviceRow
@@ -58,20 +76,28 @@ class Shortage:
     error: str
     settings: Mapping[str, Any]
     snapshot: str | None
+    free_bytes: int | None = None
+    allowed_bytes: int | None = None
+    private_pools_bytes: int | None = None
+    by_allocator: bool = True
+    is_measured_afterwards: bool = False
+    raised_at: str | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One session. `shortage` is the last one that bears on how it ended. `oom_kills` is by how many processes of its
-    control group the kernel has killed for memory since it began; None where that is not known. `not_judged` says why
-    nothing can be said of growth; None where something can. `rises` are of phases that were open at the end, or are
+    control group the kernel has killed for memory since it began; None if that is not known. `not_judged` says why
+    nothing can be said of growth; None if something can. `rises` are of phases that were open at the end, or are
     now, the largest first. `unjudged_workers` took much, but were looked at too seldom to tell whether they grow.
-    `mapped_bytes` of the resident set were pages of mapped files at the last sample of the host."""
+    `mapped_bytes` of the resident set were pages of mapped files at the last sample of the host. `retries` are how
+    often a device's allocator gave back its cache and tried again, by its label. `run_command` is the command line
+    if `phasescope run` began it: advice then names that command's options."""
 
     ending: Ending
     summary: Summary
     growth: tuple[Growth, ...]
-    shortage: Shortage | None
+    shortage: LastShortage | None
     shortages: int
     oom_kills: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -80,6 +106,18 @@ class Evidence:
     seen: Seen = field(default_factory=Seen)
     unjudged_workers: Unjudged | None = None
     mapped_bytes: int | None = None
+    retries: Mapping[str, int] = field(default_factory=dict)
+    run_command: Sequence[str] | None = None
+
+    @property
+    def categories(self) -> Categories | None:
+        """What the memory of the device that ran out is made of, if that is known."""
+        label = None if self.shortage is None else self.shortage.label
+        return next((device.categories for device in self.summary.devices if device.label == label), None)
+
+    census: Census | None = None
+    lines: GrownLines | None = None
+    heap: tuple[HeapLook, ...] = ()
 
 
 class EvidenceFold:
@@ -90,18 +128,27 @@ class EvidenceFold:
         self._growth = GrowthFold()
         self._rise = RiseFold()
         self._seen = SeenFold()
+        self._retries = RetriesFold()
+        self._census = CensusFold()
+        self._lines = LinesFold()
+        self._heap = HeapFold()
         self._last: Mapping[str, Any] | None = None
         self._shortages = 0
         self.raised = self._ending.raised
         self.ended = self._growth.ended
         self.note_time = self._ending.note_time
+        self.note_retries = self._retries.note
 
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
-        """The next event with its `scope_of` and the span that it ends, if any."""
+        """Take the next event with its `scope_of` and the span that it ends, if any."""
         self._ending.take(event, scope, span)
         self._growth.take(event, scope)
         self._rise.take(event, span)
         self._seen.take(event)
+        self._retries.take(event)
+        self._census.take(event)
+        self._lines.take(event)
+        self._heap.take(event)
         if event.get("event_type") == "error" and _says_out_of_memory(event):
             self._last, self._shortages = event, self._shortages + 1
 
@@ -114,26 +161,38 @@ class EvidenceFold:
         now_ns: int | None = None,
         oom_kills: int | None = None,
         missed: tuple[int, int] = (0, 0),
+        constants: Mapping[str, Any] | None = None,
     ) -> Evidence:
-        """What is known now, with what `fold` made of the same events. `state` is the reader's: `running`, `stopped`,
-        `dead` or `unknown`. `missed` are the events that could not be read: those overwritten, those damaged."""
+        """Return the evidence as known now, with the summary that `fold` made of the same events.
+
+        `state` is the reader's: `running`, `stopped`, `dead` or `unknown`. `missed` are the events that could not be
+        read: those overwritten, those damaged. `constants` are the session's.
+        """
         last = self._last
         open_spans = fold.open_spans()
         ending = self._ending.ending(state, open_spans, heartbeat_ns=heartbeat_ns, now_ns=now_ns)
         shortage = None if last is None else _shortage(last, fold.device_rows())
         summary = fold.summary(*missed)
+        growth = tuple(self._growth.result(is_over=ending.is_over))
+        is_judged = any(each.device != WORKERS for each in growth)
+        why_not = None if is_judged else why_not_judged(summary.rows, self._growth.waiting, is_over=ending.is_over)
         return Evidence(
             ending=ending,
             summary=summary,
-            growth=tuple(self._growth.result(is_over=ending.is_over)),
+            growth=growth,
             unjudged_workers=self._growth.unjudged_workers(),
             mapped_bytes=self._growth.mapped_bytes,
             shortage=shortage if shortage is not None and _bears_on(ending, shortage) else None,
             shortages=self._shortages,
             oom_kills=oom_kills,
             settings={} if last is None else _settings(last["metadata"]),
-            not_judged=self._growth.why_not_judged(),
+            not_judged=why_not,
             seen=self._seen.result(),
+            retries=self._retries.result(),
+            run_command=command_under_run(constants or {}),
+            census=self._census.result(),
+            lines=self._lines.result(),
+            heap=self._heap.result(),
             rises=self._rise.result(
                 open_spans,
                 ending.path,
@@ -151,16 +210,31 @@ def evidence(
     now_ns: int | None = None,
     oom_kills: int | None = None,
     missed: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    constants: Mapping[str, Any] | None = None,
 ) -> Evidence:
-    """Of one session's events, the oldest first; the rest as of `EvidenceFold.evidence`, `missed` asked at the end."""
+    """Return the evidence of one session's events, the oldest first.
+
+    The rest is as for `EvidenceFold.evidence`; `missed` is asked at the end.
+    """
     summary, fold = SummaryFold(), EvidenceFold()
     for event in events:
         fold.take(event, *summary.add(event))
-    return fold.evidence(summary, state, heartbeat_ns=heartbeat_ns, now_ns=now_ns, oom_kills=oom_kills, missed=missed())
+    return fold.evidence(
+        summary,
+        state,
+        heartbeat_ns=heartbeat_ns,
+        now_ns=now_ns,
+        oom_kills=oom_kills,
+        missed=missed(),
+        constants=constants,
+    )
 
 
-def _bears_on(ending: Ending, shortage: Shortage) -> bool:
-    """Not so where memory ran out again in the end, or the process died, and this one had been caught before."""
+def _bears_on(ending: Ending, shortage: LastShortage) -> bool:
+    """Return whether this shortage ended the session.
+
+    It did not if memory ran out again in the end, or the process died, after this one had been caught.
+    """
     is_other = ending.kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY, KILLED) and ending.path != shortage.path
     return not is_other
 
@@ -172,20 +246,26 @@ def _says_out_of_memory(event: Mapping[str, Any]) -> bool:
     return isinstance(metadata.get("backend"), str) and isinstance(event.get("device_id"), int)
 
 
-def _shortage(event: Mapping[str, Any], devices: Iterable[DeviceRow]) -> Shortage:
+def _shortage(event: Mapping[str, Any], devices: Iterable[DeviceRow]) -> LastShortage:
     label, on_host = label_of(event) or A_DEVICE, is_of_host(event)
+    stated = {} if on_host else told_of(event)
+    sampled = next((device.breakdown for device in devices if device.label == label), None)
     if is_only_told(event):
         event = told_event(event)
+    elif not on_host:
+        event = _with_others(told_before(event), sampled)
     row, scope, metadata = device_row(event), scope_of(event), event["metadata"]
+    held = completed(breakdown(event), sampled) or (sampled if on_host else None)
+    if held is not None and sampled is not None and sampled.is_hosts_memory:
+        held = replace(held, is_hosts_memory=True)
     inactive = None
     if "allocator_inactive_bytes" not in metadata.get("unavailable", ()):
         inactive = size_or_none(event.get("allocator_inactive_bytes"))
-    snapshot = metadata.get("snapshot")
-    sampled = next((device.breakdown for device in devices if device.label == label), None)
-    return Shortage(
+    snapshot, raised_at = metadata.get("snapshot"), metadata.get("raised_at")
+    return LastShortage(
         label=label,
         device=row,
-        breakdown=_finer(breakdown(event), sampled),
+        breakdown=held,
         path=() if scope is None else scope.path,
         on_host=on_host,
         requested_bytes=size_or_none(metadata.get("requested_bytes")),
@@ -193,13 +273,30 @@ def _shortage(event: Mapping[str, Any], devices: Iterable[DeviceRow]) -> Shortag
         error=event["context"] if isinstance(event.get("context"), str) else "",
         settings=_settings(metadata),
         snapshot=snapshot if isinstance(snapshot, str) else None,
+        free_bytes=stated.get("free_bytes"),
+        allowed_bytes=stated.get("allowed_bytes") or size_or_none(metadata.get("allocator_limit_bytes")),
+        private_pools_bytes=stated.get("private_pools_bytes") or size_or_none(metadata.get("private_pools_bytes")),
+        by_allocator=is_by_allocator(event, stated),
+        is_measured_afterwards=not on_host and "allocated_bytes" not in stated,
+        raised_at=raised_at if isinstance(raised_at, str) else None,
     )
 
 
-def _finer(at_the_error: Breakdown | None, sampled: Breakdown | None) -> Breakdown | None:
-    """Who holds what is told by samples only, a little before; without it the event's own figures are what there is."""
-    told = () if sampled is None else [part.name for part in sampled.parts]
-    return sampled if "other_processes" in told or at_the_error is None else at_the_error
+def _with_others(event: Mapping[str, Any], sampled: Breakdown | None) -> Mapping[str, Any]:
+    """Return the event with the others' memory of the last sample that has it, if its own figures leave room."""
+    metadata = event["metadata"]
+    if sampled is None or "process_used_bytes" in metadata:
+        return event
+    parts = {part.name: part.size_bytes for part in sampled.parts}
+    figures = {}
+    if "driver" in parts:
+        figures["device_reserved_bytes"] = parts["driver"]
+    if "other_processes" in parts and "process_outside" in parts:
+        row = device_row(event)
+        held = row.allocated_bytes if row.reserved_bytes is None else row.reserved_bytes
+        figures["process_used_bytes"] = (held or 0) + parts["process_outside"]
+        figures["other_processes_bytes"] = parts["other_processes"]
+    return {**event, "metadata": {**metadata, **figures}}
 
 
 def _settings(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,19 @@
-"""The exception that a training last died of, told from its phases: they end in an error one after the other, from the
+"""The exception that a training last died of, derived from its phases: they end in an error one after the other, from
 inside out, and nothing is entered any more."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.analysis.spans import int_or_none, size_or_none
+from phasescope.analysis.event_fields import int_or_none, size_or_none
 
 from .error_messages import is_of_host, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from phasescope.analysis.spans import Scope, Span
+    from phasescope.analysis.event_fields import Scope
+    from phasescope.analysis.spans import Span
 
 _MAX_THREADS = 256
 _MAIN = "MainThread"
@@ -20,8 +21,8 @@ _OF_HOST, _OF_DEVICE = ("MemoryError", "_ArrayMemoryError"), ("OutOfMemoryError"
 
 
 class Raised(NamedTuple):
-    """An exception that left phases, the innermost of which is `path` (empty where it left none); `context` is its
-    class and text, where that was written. `requested_bytes` and `on_host` are of one that says that memory ran out,
+    """An exception that left phases, the innermost of which is `path` (empty if it left none); `context` is its
+    class and text, if that was written. `requested_bytes` and `on_host` are of one that says that memory ran out,
     `exit_code` is of a SystemExit of the main thread."""
 
     path: tuple[str, ...]
@@ -35,7 +36,7 @@ class Raised(NamedTuple):
 
 
 def raised_outside(name: str | None, context: str | None = None, code: int | None = None, of: str = "") -> Raised:
-    """An exception of which the stop alone tells; `of` is the class of the out-of-memory error behind it."""
+    """Return an exception that only the stop states; `of` is the class of the out-of-memory error behind it."""
     names = (name, of)
     on_host = any(each in _OF_HOST for each in names)
     ran_out = bool(of) or on_host or name in _OF_DEVICE
@@ -43,27 +44,32 @@ def raised_outside(name: str | None, context: str | None = None, code: int | Non
 
 
 def ended_by(stop: Mapping[str, Any]) -> Raised | None:
-    """What the stop says of the end of the script: without a class that it came to its end. None: it says nothing."""
+    """Return the end of the script as its stop states it; without a class it ended normally.
+
+    None if it states nothing.
+    """
     details: Mapping[str, Any] = stop["metadata"] if isinstance(stop.get("metadata"), dict) else {}
     name, words, of = (
-        found if isinstance(found, str) and found else None
-        for found in (details.get(key) for key in ("error_type", "error", "raised_from"))
+        text if isinstance(text, str) and text else None
+        for text in (details.get(key) for key in ("error_type", "error", "raised_from"))
     )
     code = int_or_none(details.get("exit_code"))
     return None if name is None and code is None else raised_outside(name, words, code, of or "")
 
 
-def is_same(raised: Raised, told: Raised) -> bool:
-    """Whether what left the phases is by class, text and exit code what the stop tells of: the more links are in the
-    text the further out it was written."""
-    if (raised.error_type, raised.exit_code) != (told.error_type, told.exit_code):
+def is_same(raised: Raised, stated: Raised) -> bool:
+    """Return whether an exception that left the phases is, by class, text and exit code, the one that the stop states.
+
+    The further out the text was written, the more links it has.
+    """
+    if (raised.error_type, raised.exit_code) != (stated.error_type, stated.exit_code):
         return False
-    one, other = raised.context or "", told.context or ""
+    one, other = raised.context or "", stated.context or ""
     return one.startswith(other) or other.startswith(one)
 
 
 class _Way(NamedTuple):
-    """How far out an exception has come in one thread. `raised` is None where the last phase that ended did so well,
+    """How far out an exception has come in one thread. `raised` is None if the last phase that ended did so well,
     `ran_out` the last one that said that memory ran out: nothing was entered in this thread since."""
 
     at: tuple[str, ...]
@@ -84,11 +90,14 @@ class Unwinding:
 
     @property
     def raised(self) -> Mapping[object, object]:
-        """By thread what is on its way; while it is empty, phases that are entered or end well change nothing."""
+        """Exceptions on their way, by thread.
+
+        While there are none, phases that are entered or end well change nothing.
+        """
         return self._ways
 
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
-        """The next event with its `scope_of` and the span that it ends, if any."""
+        """Take the next event with its `scope_of` and the span that it ends, if any."""
         if event.get("event_type") == "error":
             self._error(event, scope)
         if scope is None or scope.action is None:
@@ -123,7 +132,7 @@ class Unwinding:
         self._keep(thread, span.path, raised, scope)
 
     def _error(self, event: Mapping[str, Any], scope: Scope | None) -> None:
-        """It is written right behind the exit of the innermost phase that the exception left."""
+        """Take an `error` event: it is written right behind the exit of the innermost phase that the exception left."""
         details: Mapping[str, Any] = event["metadata"] if isinstance(event.get("metadata"), dict) else {}
         error_type, context = details.get("error_type"), event.get("context")
         path = () if scope is None else scope.path
@@ -141,8 +150,10 @@ class Unwinding:
         self._keep(_thread_of(scope), path, raised, scope)
 
     def _has_come_from_within(self, scope: Scope | None, path: tuple[str, ...], error_type: object) -> bool:
-        """Whether what leaves this phase has left one inside of it that says nothing of memory: what ran out had been
-        handled before that one began."""
+        """Return whether this exception has left a phase inside this one that says nothing of memory.
+
+        Then the shortage had been handled before that phase began.
+        """
         way = self._ways.get(_thread_of(scope))
         raised = None if way is None or way.at != path else way.raised
         return raised is not None and len(raised.path) > len(path) and raised.error_type == error_type
@@ -162,15 +173,20 @@ class Unwinding:
         return self._number
 
     def last(self) -> Raised | None:
-        """The last exception that left all phases of its thread, or says that memory ran out; None: there is none."""
+        """Return the last exception that left all phases of its thread, or says that memory ran out.
+
+        None if there is none.
+        """
         ways = [way for way in self._ways.values() if way.raised is not None]
         left = (way for way in ways if len(way.at) <= 1 or (way.raised is not None and way.raised.out_of_memory))
         latest = max(left, key=lambda way: way.number, default=None)
         return None if latest is None else latest.raised
 
     def ran_out(self) -> Raised | None:
-        """The last exception that said that memory ran out, if no phase was entered after it: by the main thread, if
-        it was that one's, else by any."""
+        """Return the last exception that said that memory ran out, if no phase was entered after it.
+
+        By the main thread if the exception was that one's, else by any.
+        """
         ways = [way for way in self._ways.values() if way.is_main or way.ran_out_number > self._entered]
         latest = max(ways, key=lambda way: way.ran_out_number, default=None)
         return None if latest is None else latest.ran_out

@@ -1,10 +1,12 @@
-"""From figures to the answer: what happened, what held the memory, which phase, what to try, what is not known."""
+"""Explain a session from its figures: the event, the holders of the memory, the phase, remedies, and the unknown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from phasescope.analysis.breakdown import held_by
+from phasescope.analysis.categories import made_of
 from phasescope.analysis.formatting import (
     change_text,
     count_text,
@@ -15,22 +17,29 @@ from phasescope.analysis.formatting import (
     printable,
     size_text,
 )
+from phasescope.analysis.summary.allocator_remarks import allocator_remarks
 
 from .advice import advice
-from .cause import FAILED, NONE
-from .causes import cause, is_growth_known
+from .asked_by import asked_by
+from .cause import ALLOCATOR_CACHE, FRAGMENTATION, HOST_FULL, LIMIT, OTHERS, OUTSIDE_ALLOCATOR, TOO_LARGE
+from .causes import cause, why_not_known
+from .census import behind, is_outside_python, seen_anyway, small_ones, without_keeper
+from .census_text import grown_text
+from .device_findings import of_retries, of_stray_contexts
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
 from .growth_causes import hours_text
+from .growth_text import span
+from .heap import heap_text
 from .host_limits import LIMITS, own_limit
+from .lines import line_text, lines_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from phasescope.analysis.breakdown import Breakdown
-
     from .cause import Cause
+    from .census import Grown
     from .ending import Ending
-    from .evidence import Evidence
+    from .evidence import Evidence, LastShortage
     from .growth import Growth
     from .open_phase_rise import Rise
 
@@ -38,15 +47,21 @@ SCHEMA_VERSION = 1
 """Of `Explanation.to_dict()`; a key may be added without a new version."""
 
 _MOST_PHASES = 5
+_BY_SIZE = (ALLOCATOR_CACHE, FRAGMENTATION, HOST_FULL, LIMIT, OTHERS, OUTSIDE_ALLOCATOR, TOO_LARGE)
+_WORTH_NAMING = 0.01  # of what is allocated
 _LONGEST_WORDS = 240
+_LONGEST_REASON = 160
 _LEAST_MAPPED_BYTES = 256 << 20
 _MUCH = 0.3  # of the resident set: the pages of an interpreter's own libraries are less
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer. `held`, `phases`, `advice` and `unknown` are lines for a person, most important first, and so
-    are `ranks`: of other ranks of its job that ended badly, where whoever asked has looked at them."""
+    """Why a session ended as it did, or why its memory grows. `print()` shows it as text.
+
+    `happened` is one line for a person. `held` (the holders of the memory), `phases`, `advice`, `unknown` and `ranks`
+    (other ranks of the job that ended badly, if those were read) are lines too, most important first.
+    """
 
     cause: Cause
     happened: str
@@ -58,7 +73,7 @@ class Explanation:
     ranks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types; docs/explain.md has the schema."""
+        """Return everything as JSON types; docs/explain.md has the schema."""
         evidence = self.evidence
         return {
             "schema_version": SCHEMA_VERSION,
@@ -79,13 +94,15 @@ class Explanation:
             "advice": list(self.advice),
             "unknown": list(self.unknown),
             "growth": [growth.to_dict() for growth in evidence.growth],
+            "grown": [] if evidence.census is None else [grown.to_dict() for grown in evidence.census.grown],
+            "lines": [] if evidence.lines is None else [line.to_dict() for line in evidence.lines.grown],
             "rises": [rise.to_dict() for rise in evidence.rises],
             "out_of_memory": evidence.shortages,
         }
 
     def __str__(self) -> str:
         lines = [self.cause.text]
-        for title, found in (
+        for title, lines_of in (
             ("what happened", (self.happened, *_words(self.evidence.ending))),
             ("other ranks of its job", self.ranks),
             ("what held the memory", self.held),
@@ -93,18 +110,18 @@ class Explanation:
             ("what to try first", self.advice),
             ("what is not known", self.unknown),
         ):
-            if found:
-                lines += ["", title, *(f"  {line}" for line in found)]
+            if lines_of:
+                lines += ["", title, *(f"  {line}" for line in lines_of)]
         return "\n".join(lines)
 
 
 def explain(evidence: Evidence) -> Explanation:
-    """The explanation of one session."""
+    """Return the explanation of one session."""
     why = cause(evidence)
     return Explanation(
         cause=why,
         happened=_happened(evidence),
-        held=tuple(_held(evidence)),
+        held=(*_held(evidence), *_findings(evidence), *_grown(evidence)),
         phases=tuple(_phases(evidence, why)),
         advice=advice(why, evidence),
         unknown=tuple(_unknown(evidence)),
@@ -123,7 +140,7 @@ def _happened(evidence: Evidence) -> str:
 
 
 def _words(ending: Ending) -> Iterator[str]:
-    """What the exception says, where the line above does not have it: of one about memory."""
+    """Yield the exception's message if it is about memory: then the line above does not have it."""
     if ending.context and ending.kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY):
         yield f"it said: {elide(printable(ending.context), _LONGEST_WORDS)}"
 
@@ -131,36 +148,76 @@ def _words(ending: Ending) -> Iterator[str]:
 def _held(evidence: Evidence) -> Iterator[str]:
     shortage = evidence.shortage
     if shortage is not None:
-        yield from _parts(shortage.label, shortage.breakdown)
+        yield from filter(None, [held_by(shortage.label, shortage.breakdown) or _beyond(shortage)])
+        if shortage.allowed_bytes is not None:
+            yield f"this process's limit on it: {size_text(shortage.allowed_bytes)}"
         name, limit = own_limit(shortage)
         if limit is not None:
             yield f"the process's own limit: {size_text(limit)} ({LIMITS[name]})"
+        yield from made_of(evidence.summary.devices)
         return
     for device in evidence.summary.devices:
-        yield from _parts(device.label, device.breakdown)
+        yield from filter(None, [held_by(device.label, device.breakdown)])
         if device.label == "host":
             yield from _mapped(evidence.mapped_bytes, device.allocated_bytes)
+    yield from made_of(evidence.summary.devices)
+
+
+def _beyond(shortage: LastShortage) -> str:
+    """Return the holders if more is live than the device has: a part of it lies in the host's memory."""
+    live, total = shortage.device.allocated_bytes, shortage.device.total_bytes
+    if live is None or not total or live <= total:
+        return ""
+    slack = (shortage.device.reserved_bytes or live) - live
+    reserved = f", allocator slack {size_text(slack)}" if slack > 0 else ""
+    held = f"live tensors {size_text(live)}{reserved}; a part lies in the host's memory"
+    return f"{shortage.label} of {size_text(total)}: {held}"
+
+
+def _findings(evidence: Evidence) -> Iterator[str]:
+    yield from of_retries(evidence.retries)
+    yield from of_stray_contexts(evidence.summary.devices, evidence.summary.rank)
+
+
+def _grown(evidence: Evidence) -> Iterator[str]:
+    """Yield the objects that grew with the steps, and who keeps them."""
+    growing = [growth for growth in evidence.growth if growth.grows]
+    found = dict.fromkeys(grown for growth in growing for grown in behind(growth, evidence.census))
+    if any(rise.rises for rise in evidence.rises) or (not growing and why_not_known(evidence) is not None):
+        found |= dict.fromkeys(seen_anyway(evidence.census))
+    for grown in found:
+        yield _grew(grown, evidence)
+    for grown in dict.fromkeys(small for growth in growing for small in small_ones(growth, evidence.census)):
+        yield (
+            f"{_grew(grown, evidence)}: little by its own bytes, but what is kept between large blocks that are freed "
+            "can leave the heap in pieces"
+        )
+    for grown in dict.fromkeys(large for growth in growing for large in without_keeper(growth, evidence.census)):
+        yield f"{_grew(grown, evidence)}; who keeps them was not found"
+    lines = evidence.lines
+    for line in dict.fromkeys(line for growth in growing for line in lines_behind(growth, lines)):
+        yield line_text(line, 0 if lines is None else lines.step)
+    pieces = [text for growth in growing if (text := heap_text(growth, evidence.heap)) is not None]
+    yield from pieces
+    if not found and not pieces and any(is_outside_python(growth, evidence.census) for growth in growing):
+        yield (
+            "none of the tensors, arrays and containers that the censuses count grew by as much: what grows is outside "
+            "of Python's objects (a C library, or its heap in pieces)"
+        )
+
+
+def _grew(grown: Grown, evidence: Evidence) -> str:
+    until = evidence.census.step if evidence.census is not None else 0
+    return f"grew by {grown_text(grown)}, from step {count_text(grown.since_step)} to {count_text(until)}"
 
 
 def _mapped(mapped_bytes: int | None, resident_bytes: int | None) -> Iterator[str]:
-    """What of the process's resident set is no memory of its own, where that is much."""
+    """Yield the part of the resident set that is not the process's own, if that is much."""
     if mapped_bytes and resident_bytes and mapped_bytes >= max(_LEAST_MAPPED_BYTES, _MUCH * resident_bytes):
         yield (
             f"  of this process's, {size_text(mapped_bytes)} are pages of mapped files, which the kernel takes back "
             "when memory is short: they do not count as growth"
         )
-
-
-def _parts(label: str, breakdown: Breakdown | None) -> Iterator[str]:
-    if breakdown is None:
-        return
-    parts = ", ".join(f"{part.label} {size_text(part.size_bytes)}" for part in breakdown.parts if part.size_bytes)
-    if not parts:
-        return
-    total = f" of {size_text(breakdown.total_bytes)}" if breakdown.total_bytes is not None else ""
-    yield f"{printable(label)}{total}: {parts}"
-    if breakdown.fragmented_bytes:
-        yield f"  of the slack, {size_text(breakdown.fragmented_bytes)} lie split between live blocks"
 
 
 def _phases(evidence: Evidence, why: Cause) -> Iterator[str]:
@@ -171,18 +228,22 @@ def _phases(evidence: Evidence, why: Cause) -> Iterator[str]:
     for growth in evidence.growth:
         if growth.grows:
             yield from _growth(growth, evidence.ending.is_over)
-    if why.growth is None and why.rise is None and not _is_called_steady(evidence, why):
-        rows = [row for row in evidence.summary.rows if row.path and row.allocated_delta_mean_bytes]
-        rows.sort(key=lambda row: -(row.allocated_delta_mean_bytes or 0))
-        for row in rows[:_MOST_PHASES]:
-            if (row.allocated_delta_mean_bytes or 0) > 0:
-                yield f"{elide(path_text(row.path), 60)} adds {size_text(row.allocated_delta_mean_bytes)} each time"
+    yield from allocator_remarks(evidence.summary.rows)
+    if why.growth is None and why.rise is None and evidence.shortage is not None and why.kind in _BY_SIZE:
+        yield from _largest(evidence, evidence.shortage)
 
 
-def _is_called_steady(evidence: Evidence, why: Cause) -> bool:
-    """Whether the headline says that nothing grows: what a phase adds on average, and gives back elsewhere, is not to
-    sound otherwise below it."""
-    return why.kind in (NONE, FAILED) and is_growth_known(evidence)
+def _largest(evidence: Evidence, shortage: LastShortage) -> Iterator[str]:
+    """Yield the phases that leave most behind, if memory ran out.
+
+    Else it would sound like growth: their mean has all that the first entries load and allocate.
+    """
+    least = max(1, _WORTH_NAMING * (shortage.device.allocated_bytes or 0))
+    rows = [row for row in evidence.summary.rows if row.path and (row.allocated_delta_mean_bytes or 0) >= least]
+    rows.sort(key=lambda row: -(row.allocated_delta_mean_bytes or 0))
+    for row in rows[:_MOST_PHASES]:
+        left = size_text(row.allocated_delta_mean_bytes)
+        yield f"{elide(path_text(row.path), 60)} leaves {left} behind, the mean per entry"
 
 
 def _rise(rise: Rise) -> str:
@@ -194,13 +255,12 @@ def _rise(rise: Rise) -> str:
 def _growth(growth: Growth, is_over: bool) -> Iterator[str]:
     low, high = change_text(round(growth.low_bytes_per_step)), change_text(round(growth.high_bytes_per_step))
     step = "entry of " + path_text(growth.per) if growth.per else "sample"
-    yield (
-        f"{growth.device}: {change_text(round(growth.bytes_per_step))} per {step} (between {low} and {high}), over "
-        f"{count_text(growth.steps)} of them"
-    )
+    bounds = f"between {low} and {high}" if growth.low_bytes_per_step > 0 else f"at most {high}"
+    yield f"{growth.device}: {change_text(round(growth.bytes_per_step))} per {step} ({bounds}), {span(growth)}"
+    verb = "shows" if growth.device == "host" else "keeps"  # there freed memory of one phase is given to another
     for path, kept in sorted(growth.retained_bytes, key=lambda entry: (-entry[1], entry[0]))[:_MOST_PHASES]:
         if path in growth.phases:
-            yield f"  {elide(path_text(path), 60)} keeps {change_text(round(kept))}"
+            yield f"  {elide(path_text(path), 60)} {verb} {change_text(round(kept))}"
     if growth.hours_until_full is not None and not is_over:
         yield f"  full in {hours_text(growth.hours_until_full)} from its last event, at this rate"
 
@@ -219,11 +279,12 @@ def _unknown(evidence: Evidence) -> Iterator[str]:
             yield "how much of it other processes hold: the driver did not tell"
     if any(growth.device == "host" and growth.grows and growth.phases for growth in evidence.growth):
         yield "which phase keeps it for sure: on the host, memory that one phase freed is what the next one gets"
-    if not is_growth_known(evidence):
-        yield f"whether it grows: not judged, because {elide(evidence.not_judged or 'there are too few steps', 120)}"
+    if evidence.not_judged is not None:
+        yield f"whether it grows: {elide(evidence.not_judged, _LONGEST_REASON)}"
     if evidence.ending.kind == "killed" and evidence.oom_kills is None:
         yield "who killed it, or whether it crashed: the control group's counters are gone or out of reach"
     elif evidence.ending.kind == "killed" and not evidence.oom_kills:
         yield "who killed it, or whether it crashed; the kernel's OOM killer has not struck in its control group"
     if any(not row.peak_is_exact for row in summary.rows):
-        yield "peaks between two looks: start(peaks=True) measures them exactly"
+        by = asked_by("peaks", evidence)
+        yield f"peaks between two looks{f': {by} measures them exactly' if by else ''}"

@@ -1,8 +1,9 @@
-"""Whether workers grow that were looked at too seldom for a trend: by a rise that is large and steady, or not at all.
+"""Whether workers that were looked at too seldom for a trend grow: by a large and steady rise, or not at all.
 
-A look costs a walk over a worker's page tables, so of a short run there are ten or twenty. What a worker does at its
-start (imports, the first batches, a queue that fills) is over after the first quarter, and what comes and goes or dies
-away is no straight line to the end. What is neither flat nor such a line is not known, and not called healthy.
+A look costs a walk over a worker's page tables, so a short run has ten or twenty of them. A worker's start (imports,
+the first batches, a queue that fills) is over after the first quarter, and memory that comes and goes or levels off
+does not rise in a straight line to the end. A series that is neither flat nor such a line counts as unknown, not as
+healthy.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST = 64
 _FEWEST = 8
-_ENOUGH = 24  # looks: of so many a trend tells
+_ENOUGH = 24  # looks: enough for a trend
 _START = 0.25  # of the time: left out
 _LEAST_BYTES = 16 << 20
 _LEAST_NS = 2_000_000_000
@@ -27,15 +28,17 @@ _Look = tuple[int, int]
 
 class Unjudged(NamedTuple):
     """Data workers of which it is not known whether they grow: how many they are, how often something new was seen of
-    them, and how much they took since they started, in bytes."""
+    them, and how much they took since they started, in bytes. `copy_pages`: these are copies of pages that
+    they had shared."""
 
     workers: int
     looks: int
     risen_bytes: int
+    copy_pages: bool = False
 
 
 class Looks:
-    """The looks at a crew that told something new, in bounded memory: each worker is measured in its turn only."""
+    """The looks at a crew that brought something new, in bounded memory: each worker is measured in its turn only."""
 
     def __init__(self) -> None:
         self._new: list[_Look] = []
@@ -44,7 +47,7 @@ class Looks:
         self.count = 0
 
     def take(self, sizes: dict[int, int], time_ns: int | None) -> None:
-        """What each worker has for itself by the next sample, in bytes."""
+        """Take each worker's own bytes by the next sample."""
         if time_ns is None:
             return
         self._now_ns = time_ns
@@ -54,7 +57,10 @@ class Looks:
             self._new = [*self._new[1 - _MOST :], (time_ns, sum(sizes.values()))]
 
     def rates(self) -> tuple[float, float, float] | None:
-        """Bytes per ns at which it rises, and the least and the most of its halves; None where it is not sure to."""
+        """Return the bytes per ns at which it rises, and the least and the most of its halves.
+
+        None if it is not sure to.
+        """
         looks = self._after_start()
         if len(looks) < _FEWEST - 2 or not _is_steady(looks):
             return None
@@ -66,7 +72,7 @@ class Looks:
         return _rate(looks), min(halves), max(halves)
 
     def unjudged(self, risen_bytes: int) -> bool:
-        """Whether it took so much that it can not be called healthy, by as few looks as there are."""
+        """Return whether it took too much to be called healthy after this few looks."""
         return self.count < _ENOUGH and risen_bytes >= _LEAST_BYTES
 
     def _after_start(self) -> list[_Look]:
@@ -78,12 +84,12 @@ class Looks:
 
 
 def _is_steady(looks: Sequence[_Look]) -> bool:
-    """Whether all of them lie near the line from the first to the last, and it goes on at the end."""
+    """Return whether all of them lie near the line from the first to the last, and it goes on at the end."""
     (began_ns, first), (_, last) = looks[0], looks[-1]
     rise, rate = last - first, _rate(looks)
     if rise < _LEAST_BYTES:
         return False
-    near = all(abs(size - first - rate * (at - began_ns)) <= _OFF * rise for at, size in looks)
+    near = all(abs(size - first - rate * (time_ns - began_ns)) <= _OFF * rise for time_ns, size in looks)
     return near and _rate(looks[-max(3, len(looks) // 3) :]) >= _LASTING * rate
 
 

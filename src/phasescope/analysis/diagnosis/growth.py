@@ -1,8 +1,8 @@
 """Memory that grows from step to step: on which device, how fast, until when it lasts, and in which phase.
 
-A step is what `step_of` says. A device that no phase speaks of (the host beside a GPU) is followed by its samples, from
-the first step on. Where there are no steps, or too few, nothing is judged: what a program loads and imports before it
-begins is no growth.
+`step_of` defines a step. A device that no phase speaks of (the host beside a GPU) is followed by its samples, from
+the first step on. If there are no steps, or too few, nothing is judged: imports and loading before it
+begins are not growth.
 """
 
 from __future__ import annotations
@@ -10,37 +10,41 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.devices import device_label, device_row
-from phasescope.analysis.formatting import count_text, path_text
-from phasescope.analysis.spans import (
+from phasescope.analysis.devices import device_row
+from phasescope.analysis.event_fields import (
     Scope,
+    device_label,
+    device_of,
     int_or_none,
     scope_of,
     size_or_none,
     unavailable,
 )
-from phasescope.analysis.statistics.trend import MIN_STEPS
 
 from .child_processes import Crews
 from .kept_memory import accounting_for, is_outside
 from .phase_ends import Phases, Timed
+from .rare_growth import by_entries, by_few_entries
 from .reclaimable import (
-    End,
     Files,
     Held,
     Own,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from phasescope.analysis.statistics.trend import Trend
 
+    from .end_batches import ToldEnds
     from .few_looks import Unjudged
     from .phase_ends import Path
 
 _MAX_DEVICES = 64
-_SEEN_BY_SAMPLES = 0.25  # of what the ends of phases say, the samples must see so much
+_LITTLE_BYTES, _SHORT_HOURS = 16 << 20, 1 / 60  # less than this in less than that
+_SOME_BYTES, _MOMENT_HOURS = 64 << 20, 1 / 3600  # the same in a loop so fast that a cache fills between a few samples
+_MOST_WAITING = 0.25  # of the ends of phases: may come after the last sample
+_SEEN_BY_SAMPLES = 0.25  # of the rise at the ends of phases: the samples must see this share
 
 HOST = "host"
 WORKERS = "workers"
@@ -49,29 +53,39 @@ WORKERS = "workers"
 
 @dataclass(frozen=True)
 class Children:
-    """The child processes: how many are `alive`, whether those that are spoken of are a DataLoader's, the pids of those
-    that grow, and where they were `left_behind`: none ended of those that were started at `starts` different times."""
+    """The child processes.
+
+    `alive` is how many there are, `are_data_workers` whether those meant are a DataLoader's, `growing` the pids of
+    those that grow. `left_behind`: none ended of those that were started at `starts` different times. `copy_pages`: the
+    growth is copies of pages that they had shared with this process: reading Python objects makes them, since it counts
+    references.
+    """
 
     alive: int
     are_data_workers: bool
     growing: tuple[int, ...]
     left_behind: bool
     starts: int
+    copy_pages: bool = False
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How one device's memory developed. Sizes in bytes; None is: not known.
+    """How one device's memory developed. Sizes in bytes; None if unknown.
 
-    `grows` is the verdict; the rates are the best estimate with its bounds either way. `per` is the phase of which
-    one entry is a step, None where `steps` counts samples. `phases` are those in which the memory stays, by path: one,
-    or several in a row where one frees what another allocates and only together they keep something. `retained_bytes`
+    `grows` is the verdict; the rates are the best estimate with its bounds either way, by the last `recent_steps` of
+    all `steps`. `per` is the phase of which one entry is a step, None if samples are counted. If it is `rare`, it grows
+    at the entries of a phase that ended more seldom than the steps, an evaluation or an epoch: then `per` is that
+    phase, and its entries are counted. `phases` are those in which the memory stays, by path: one,
+    or several in a row if one frees what another allocates and only together they keep something. `retained_bytes`
     says for each phase what it keeps per step, less what those inside it keep; `outside`: it is between the phases that
     the memory stays. `hours_until_full` is from the last event on, at the estimated rate.
 
-    `children` is there where the device is `WORKERS`. `unclear`: it may grow, and varies too much to tell.
+    `children` is set if the device is `WORKERS`. `unclear`: it may grow, and varies too much to tell,
+    or, if it is `little` as well, rose by too little in too short a time, or if it is `rare` as well, at too few
+    entries.
 
-    On the host the phases are those in which the resident set grows: memory that was freed is used again, so what one
+    On the host the phases are those in which the resident set grows: freed memory is used again, so what one
     phase keeps can show as growth of the next.
     """
 
@@ -79,6 +93,7 @@ class Growth:
     grows: bool
     per: tuple[str, ...] | None
     steps: int
+    recent_steps: int
     bytes_per_step: float
     low_bytes_per_step: float
     high_bytes_per_step: float
@@ -89,9 +104,11 @@ class Growth:
     outside: bool = False
     children: Children | None = None
     unclear: bool = False
+    little: bool = False
+    rare: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the growth as JSON types."""
         return {
             **asdict(self),
             "per": None if self.per is None else list(self.per),
@@ -101,8 +118,17 @@ class Growth:
         }
 
 
+def _is_little(levels: Timed) -> bool:
+    """Return whether the C library's heap may do that by settling.
+
+    In the first seconds of a training it creeps on by some pages a step, steadily, and then stops.
+    """
+    risen, hours = levels.series.risen, levels.hours
+    return (risen < _LITTLE_BYTES and hours < _SHORT_HOURS) or (risen < _SOME_BYTES and hours < _MOMENT_HOURS)
+
+
 def growth(events: Iterable[Mapping[str, Any]]) -> list[Growth]:
-    """What can be said of each device of one session, oldest event first; those that grow come first."""
+    """Return the growth of each device of one session, oldest event first; those that grow come first."""
     fold = GrowthFold()
     for event in events:
         fold.add(event)
@@ -111,17 +137,16 @@ def growth(events: Iterable[Mapping[str, Any]]) -> list[Growth]:
 
 class GrowthFold:
     """Takes events one by one, in bounded memory. `mapped_bytes`: how much of the process's resident set were pages of
-    mapped files at the last sample of the host; None where that is not known."""
+    mapped files at the last sample of the host; None if that is not known."""
 
     def __init__(self) -> None:
         self._phases: dict[str, Phases] = {}
         self._sampled: dict[str, Timed] = {}
         self._rooms: dict[str, int] = {}
-        self._entered = False
         self._crews = Crews()
         self._files = Files()
         self._own = Own()
-        self._held = Held(lambda end: self._ended(HOST, *end))
+        self._held = Held(lambda told: self._ended(HOST, told))
         self.mapped_bytes: int | None = None
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -136,8 +161,6 @@ class GrowthFold:
                 self._exit(event, scope)
         elif event_type == "sample":
             self._sample(event)
-        elif event_type == "phase_enter":
-            self._entered = True
 
     def _exit(self, event: Mapping[str, Any], scope: Scope) -> None:
         label = _label(event)
@@ -148,32 +171,30 @@ class GrowthFold:
             return
         delta = int_or_none(scope.fields.get("allocated_delta_bytes"))
         time_ns = int_or_none(event.get("timestamp_ns"))
-        self.ended(label, scope.path, allocated, delta, time_ns, size_or_none(scope.fields.get("duration_ns")))
+        duration_ns = size_or_none(scope.fields.get("duration_ns")) or 0
+        self.ended(label, [(scope.path, [(0, allocated, delta or 0, time_ns, duration_ns)])])
 
-    def ended(
-        self,
-        label: str,
-        path: tuple[str, ...],
-        allocated: int,
-        delta: int | None,
-        time_ns: int | None,
-        duration_ns: int | None,
-    ) -> None:
-        """A phase has ended, on a device whose allocated bytes are known: what an exit event tells."""
+    def ended(self, label: str, told: Sequence[ToldEnds]) -> None:
+        """Take ends of phases on a device whose allocated bytes are known, since the last event that was taken."""
         if label == HOST and self._held.is_known:
-            self._held.add(End(path, allocated, delta or 0, time_ns, duration_ns or 0))
+            self._held.add(told)
         else:
-            self._ended(label, path, allocated, delta or 0, time_ns, duration_ns or 0)
+            self._ended(label, told)
 
-    def _ended(self, label: str, path: Path, allocated: int, delta: int, time_ns: int | None, duration_ns: int) -> None:
+    def _ended(self, label: str, ended: Sequence[ToldEnds]) -> None:
         phases = self._phases.get(label)
         if phases is None:
             if len(self._phases) == _MAX_DEVICES:
                 return
             phases = self._phases[label] = Phases()
-        if phases.ended(path, allocated, delta, time_ns, duration_ns):
-            self._sampled.clear()  # the steps begin here
-            self._own.begin()
+        is_one = len(ended) == 1 and len(ended[0][1]) == 1
+        if not is_one and phases.ended_many(ended):
+            return
+        in_order = sorted((end, path) for path, ends in ended for end in ends)
+        for (_, allocated, change, time_ns, duration_ns), path in in_order:
+            if phases.ended(path, allocated, change, time_ns, duration_ns):
+                self._sampled.clear()  # the steps begin here
+                self._own.begin()
 
     def _sample(self, event: Mapping[str, Any]) -> None:
         label = _label(event)
@@ -192,7 +213,7 @@ class GrowthFold:
             self._crews.take(event)
 
     def _to_take_off(self, event: Mapping[str, Any], time_ns: int | None) -> int:
-        """How many bytes of the resident set are no memory of the process's own, less those that it has elsewhere."""
+        """Return how many bytes of the resident set are not the process's own, less those that it has elsewhere."""
         mapped = self._files.of(event)
         if mapped is None:
             return (self.mapped_bytes or 0) - self._files.swapped_bytes
@@ -201,57 +222,62 @@ class GrowthFold:
         return mapped - self._files.swapped_bytes
 
     def unjudged_workers(self) -> Unjudged | None:
-        """Data workers that took much and of which it is not known whether they grow; None where none are."""
+        """Return data workers that took much and of which it is not known whether they grow; None if there are none."""
         return self._crews.unjudged()
 
     def result(self, *, is_over: bool = False) -> list[Growth]:
-        """One for each device of which there is enough; those that grow first, the fastest before the others. Where
-        the session is over, no more looks at its children will come, and fewer must do."""
+        """Return the growth of each device with enough figures; those that grow first, the fastest before the others.
+
+        Once the session is over, no more looks at its children will come, and fewer must do.
+        """
         if not any(phases.judged() for phases in self._phases.values()):
             return []
-        found = [self._by_step(label, phases) for label, phases in self._phases.items()]
-        found += [self._by_time(label, timed) for label, timed in self._sampled.items() if label not in self._phases]
-        found.append(self._of_children(is_over))
-        known = [growth for growth in found if growth is not None]
-        return sorted(known, key=lambda growth: (not growth.grows, -(growth.bytes_per_hour or 0)))
+        growths = [self._by_step(label, phases) for label, phases in self._phases.items()]
+        growths += [self._by_time(label, timed) for label, timed in self._sampled.items() if label not in self._phases]
+        growths.append(self._of_children(is_over))
+        judged = [growth for growth in growths if growth is not None]
+        return sorted(judged, key=lambda growth: (not growth.grows, -(growth.bytes_per_hour or 0)))
 
-    def why_not_judged(self) -> str | None:
-        """Why nothing can be said of any device, as the end of a sentence; None where something can."""
-        if self.result():
-            return None
-        most = [found for phases in self._phases.values() if (found := phases.most()) is not None]
-        if self._held.waiting >= MIN_STEPS:
-            return "no sample of the host says how much of it is mapped from files"
-        if not most:
-            return "no phase has ended so far" if self._entered else "no phase was entered"
-        path, ends = max(most, key=lambda found: (found[1].count, found[1].total_ns))
-        if ends.count >= MIN_STEPS:
-            return "what it holds was not measured"
-        times = "once" if ends.count == 1 else f"{count_text(ends.count)} times"
-        return f"{path_text(path)} ended {times}, and it takes {MIN_STEPS} steps to tell"
+    @property
+    def waiting(self) -> int:
+        """How many ends of phases cannot be judged by so far: no sample came after them."""
+        return self._held.waiting
 
     def _by_step(self, label: str, phases: Phases) -> Growth | None:
-        found = phases.judged()
-        if found is None:
+        judged = phases.judged()
+        if judged is None or (label == HOST and self._is_cut_short()):
             return None
-        step, ends = found
+        step, ends = judged
         trend = ends.levels.series.trend()
         if trend is not None and label == HOST and self._held.is_known:
-            # Between two samples a file may be mapped, read and closed: what stays is there at the samples as well.
+            # Between two samples a file may be mapped, read and closed: memory that stays is there at the samples too.
             stays = self._own.risen() >= _SEEN_BY_SAMPLES * trend.slope * trend.steps
             trend = trend._replace(grows=trend.grows and stays)
-        return None if trend is None else self._growth(label, trend, ends.levels, step, phases)
+        is_little = trend is not None and trend.grows and label == HOST and _is_little(ends.levels)
+        if trend is not None and is_little:
+            trend = trend._replace(grows=False, unclear=True)
+        if trend is None:
+            return None
+        growth = replace(self._growth(label, trend, ends.levels, step, phases), little=is_little)
+        return by_entries(by_few_entries(growth, phases), phases)
+
+    def _is_cut_short(self) -> bool:
+        """Return whether so much came after the last sample that what can be judged may be a start-up alone."""
+        taken = sum(ends.count for ends in self._phases[HOST].ends.values())
+        return self._held.waiting > _MOST_WAITING * (taken + self._held.waiting)
 
     def _by_time(self, label: str, timed: Timed) -> Growth | None:
         trend = timed.series.trend()
         return None if trend is None else self._growth(label, trend, timed, None, None)
 
     def _of_children(self, is_over: bool) -> Growth | None:
-        found = self._crews.grown(is_over=is_over)
-        if found is None:
+        grown = self._crews.grown(is_over=is_over)
+        if grown is None:
             return None
-        children = Children(found.alive, found.are_data_workers, found.growing, found.left_behind, found.crews)
-        return replace(self._growth(WORKERS, found.trend, found.timed, None, None), children=children)
+        children = Children(
+            grown.alive, grown.are_data_workers, grown.growing, grown.left_behind, grown.crews, grown.copy_pages
+        )
+        return replace(self._growth(WORKERS, grown.trend, grown.timed, None, None), children=children)
 
     def _growth(self, label: str, trend: Trend, timed: Timed, step: Path | None, phases: Phases | None) -> Growth:
         hours = timed.hours
@@ -259,25 +285,25 @@ class GrowthFold:
         room = self._rooms.get("host" if label == WORKERS else label)
         rates = None if phases is None else phases.rates()
         retained = () if phases is None or rates is None else tuple(phases.retained(rates))
-        level = trend.slope if rates is None else rates.level
+        level, rare = trend.slope if rates is None else rates.level, () if phases is None else phases.rare()
         return Growth(
             device=label,
             grows=trend.grows,
             unclear=trend.unclear,
             per=step,
             steps=timed.series.steps,
+            recent_steps=trend.recent_steps,
             bytes_per_step=trend.slope,
             low_bytes_per_step=trend.low,
             high_bytes_per_step=trend.high,
             bytes_per_hour=per_hour,
             hours_until_full=room / per_hour if trend.grows and room is not None and per_hour else None,
-            phases=accounting_for(level, retained) if trend.grows else (),
+            phases=accounting_for(level, retained, rare) if trend.grows else (),
             retained_bytes=retained,
             outside=trend.grows and bool(retained) and is_outside(level, retained),
         )
 
 
 def _label(event: Mapping[str, Any]) -> str | None:
-    metadata, device_id = event.get("metadata"), int_or_none(event.get("device_id"))
-    backend = metadata.get("backend") if isinstance(metadata, dict) else None
-    return None if device_id is None or not isinstance(backend, str) else device_label(backend, device_id)
+    device = device_of(event)
+    return None if device is None else device_label(*device)

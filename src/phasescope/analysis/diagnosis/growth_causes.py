@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from phasescope.analysis.formatting import (
     change_text,
-    count_text,
     duration_text,
     path_text,
     size_text,
 )
+from phasescope.analysis.liveness import DISAPPEARED
 
 from .cause import (
     GROWTH,
@@ -18,25 +18,30 @@ from .cause import (
     WORKERS_GROW,
     Cause,
 )
+from .census import behind, is_explained
+from .census_text import keeper_text
 from .ending import KILLED
 from .growth import WORKERS
-from .growth_text import called, where_it_stays
+from .growth_text import called, span, where_it_stays
 
 if TYPE_CHECKING:
-    from .evidence import Evidence, Shortage
+    from .census import Census
+    from .evidence import Evidence, LastShortage
     from .growth import Growth
     from .open_phase_rise import Rise
 
 _NS_PER_HOUR = 3.6e12
 
 
-def of_growth(growth: Growth) -> Cause:
-    """The cause that a growth is, in a sentence."""
+def of_growth(growth: Growth, census: Census | None) -> Cause:
+    """Return the cause that a growth is, in a sentence: with who keeps it, if that is known, else with the phase."""
     rate = change_text(round(growth.bytes_per_step))
     hour = f", {size_text(round(growth.bytes_per_hour))} an hour" if growth.bytes_per_hour else ""
     subject = called(growth)
-    steps = f"over {count_text(growth.steps)} of them{where_it_stays(growth)}"
-    text = f"{subject[0].upper()}{subject[1:]} grows: {rate} {per(growth)}{hour}, {steps}."
+    known = [grown.keeper for grown in behind(growth, census) if grown.keeper is not None]
+    is_known = bool(known) and is_explained(growth, census)
+    where = f". Most of it is kept by {keeper_text(known[0])}" if is_known else where_it_stays(growth)
+    text = f"{subject[0].upper()}{subject[1:]} grows: {rate} {per(growth)}{hour}, {span(growth)}{where}."
     return Cause(
         WORKERS_GROW if growth.device == WORKERS else GROWTH,
         text,
@@ -45,18 +50,19 @@ def of_growth(growth: Growth) -> Cause:
             "low_bytes_per_step": round(growth.low_bytes_per_step),
             "high_bytes_per_step": round(growth.high_bytes_per_step),
             "steps": growth.steps,
+            "recent_steps": growth.recent_steps,
         },
         growth=growth,
     )
 
 
 def per(growing: Growth) -> str:
-    """What a step is, of a growth: `per entry of step`."""
+    """Name the step of a growth: `per entry of step`."""
     return f"per entry of {path_text(growing.per)}" if growing.per else "per sample"
 
 
-def rise_behind(evidence: Evidence, shortage: Shortage | None = None, on_host: bool | None = None) -> Rise | None:
-    """The phase that was open and took more and more, where no steps inside of it tell better."""
+def rise_behind(evidence: Evidence, shortage: LastShortage | None = None, on_host: bool | None = None) -> Rise | None:
+    """Return the phase that was open and took more and more, if no steps inside it show it better."""
     for rise in evidence.rises:
         is_there = on_host is None or (rise.device == "host") == on_host
         if not rise.rises or not is_there or (shortage is not None and rise.device != shortage.label):
@@ -68,7 +74,7 @@ def rise_behind(evidence: Evidence, shortage: Shortage | None = None, on_host: b
 
 
 def of_rise(rise: Rise, evidence: Evidence) -> Cause:
-    """The cause that such a phase is, in a sentence."""
+    """Return the cause that such a phase is, in a sentence."""
     subject = "the process's memory on the host" if rise.device == "host" else f"memory on {rise.device}"
     took = (
         f"in the {duration_text(rise.open_ns)} since it began, {subject} rose from "
@@ -77,13 +83,12 @@ def of_rise(rise: Rise, evidence: Evidence) -> Cause:
     text = f"{path_text(rise.path)} gathered memory for as long as it ran: {took}."
     if evidence.ending.kind == KILLED and not evidence.oom_kills:
         text = (
-            f"Its process is gone without a word, and {path_text(rise.path)} was open: {took}. Whether that is why is "
-            "not known."
+            f"Its process {DISAPPEARED}, and {path_text(rise.path)} was open: {took}. Whether that is why is not known."
         )
     figures = {"before_bytes": rise.before_bytes, "highest_bytes": rise.highest_bytes, "open_ns": rise.open_ns}
     return Cause(PHASE_RISES, text, figures=dict(figures), rise=rise)
 
 
 def hours_text(hours: float) -> str:
-    """`2.50 min`, `1.20 h`."""
+    """Format a time in hours: `2.50 min`, `1.20 h`."""
     return duration_text(round(hours * _NS_PER_HOUR))

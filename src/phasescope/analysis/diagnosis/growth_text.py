@@ -1,12 +1,13 @@
-"""In which phase it is that memory stays which grows, in words: as surely as the figures tell it, and no more so."""
+"""The phase in which growing memory stays, in words: as surely as the figures show it, and no more so."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.formatting import change_text, path_text, plural
+from phasescope.analysis.formatting import change_text, count_text, path_text, plural
 
 from .growth import HOST, WORKERS
+from .kept_memory import enclosing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,26 +20,53 @@ _MOST_PIDS = 4
 
 
 def where_it_stays(growth: Growth) -> str:
-    """The end of a sentence that says that it grows. On the host it only shows in a phase: what one frees is what
-    another gets, and then that one does not grow."""
+    """Return the end of a sentence that says that memory grows.
+
+    On the host growth only shows in a phase: memory that one frees another gets, and then that one does not grow.
+    """
     if growth.device == WORKERS:
         return _of_children(growth)
     if not growth.retained_bytes:
         return ""
     if growth.device != "host":
-        if growth.outside and growth.per is not None:
+        if growth.outside and growth.per is not None and not growth.rare:
             return f", between one entry of {path_text(growth.per)} and the next"
-        return f", and stays in {names(growth.phases)}" if growth.phases else ", outside of phases or by turns"
-    if len(growth.phases) == 1:
-        return f". It shows in {names(growth.phases)}, but which phase keeps it is not clear"
-    around = enclosing(growth.phases)
-    shows = f": it shows in several of {path_text(around)}" if around else ""
-    return f". Which phase keeps it, or whether one does, is not clear{shows}"
+        return f", and is retained {_within(growth.phases)}" if growth.phases else ", outside of phases or by turns"
+    if not growth.phases:
+        return ". Which phase keeps it, or whether one does, is not clear"
+    around = enclosing(growth.phases) if len(growth.phases) > 1 else ()
+    which = f"which phase of {path_text(around)}" if around else "which phase"
+    return f". It shows {_within(growth.phases)}, but {which} keeps it is not clear"
+
+
+def span(growth: Growth) -> str:
+    """Say how many entries or samples a rate is of: it is that of the recent half."""
+    if growth.recent_steps >= growth.steps:
+        return f"over {count_text(growth.steps)} of them"
+    return f"over the last {count_text(growth.recent_steps)} of {count_text(growth.steps)}"
+
+
+def not_known_because(growth: Growth) -> str:
+    """Return why it cannot be told whether memory grows, where that is unclear, and what will tell."""
+    rate, low, high = (
+        change_text(round(rate))
+        for rate in (growth.bytes_per_step, growth.low_bytes_per_step, growth.high_bytes_per_step)
+    )
+    step = path_text(growth.per) if growth.per else "sample"
+    if growth.rare:
+        each = f"{rate} at each of {count_text(growth.recent_steps)} entries of {step}"
+        return f"too few to tell ({growth.device}: {each}); more will tell"
+    if growth.little:
+        return f"too little, in too short a time, to tell ({growth.device}: {rate} per {step}); more steps will tell"
+    return f"too noisy to tell ({growth.device}: between {low} and {high} per {step}); more steps will tell"
 
 
 def called(growth: Growth) -> str:
-    """Whose memory it is, in the middle of a sentence. Only a DataLoader's are data workers; what else is below a
-    training may be anything: compilers, launchers, programs of the user's."""
+    """Name the memory, in the middle of a sentence.
+
+    Only a DataLoader's children are data workers; other processes below a training may be anything: compilers,
+    launchers, programs of the user's.
+    """
     if growth.device == HOST:
         return "the process's memory on the host"
     if growth.device != WORKERS:
@@ -47,63 +75,61 @@ def called(growth: Growth) -> str:
     return "the memory of its data workers" if is_loaders else "the memory of its child processes"
 
 
-def too_noisy(found: Sequence[Growth]) -> Growth | None:
-    """The one that may grow and varies too much to tell: of several the fastest. Workers have words of their own."""
-    unclear = [growth for growth in found if growth.unclear and growth.device != WORKERS]
+def most_unclear(growths: Sequence[Growth]) -> Growth | None:
+    """Return the growth that may be one, and it is not known: of several the fastest. Workers are left out."""
+    unclear = [growth for growth in growths if growth.unclear and growth.device != WORKERS]
     return max(unclear, key=lambda growth: growth.bytes_per_step, default=None)
 
 
-def not_known_of_workers(found: Unjudged | None) -> str:
-    """The end of a sentence that says that nothing else grows: empty where that goes for the data workers too."""
-    if found is None:
+def not_known_of_workers(unjudged: Unjudged | None) -> str:
+    """Return the end of a sentence that says that nothing else grows: empty if that goes for the data workers too."""
+    if unjudged is None:
         return ""
+    copied = ", copies of pages that they had shared" if unjudged.copy_pages else ""
+    grow = "grows" if unjudged.workers == 1 else "grow"
+    took = change_text(unjudged.risen_bytes).removeprefix("+")
     return (
-        f"; whether its {plural(found.workers, 'data worker')} grow{'s' if found.workers == 1 else ''} is not known: "
-        f"looked at {plural(found.looks, 'time')}, and {change_text(found.risen_bytes)} since started"
+        f"; whether its {plural(unjudged.workers, 'data worker')} {grow} is not known: "
+        f"{took} more since the start{copied}, seen in {plural(unjudged.looks, 'look')}; a longer run will tell"
     )
 
 
 def _of_children(growth: Growth) -> str:
-    """Which of them it is."""
-    found = growth.children
-    if found is None or not growth.grows:
+    """Say which of the children grow."""
+    children = growth.children
+    if children is None or not growth.grows:
         return ""
-    if found.left_behind:
+    if children.left_behind:
         return (
-            f": {found.alive} are there, started at {found.starts} different times, and none of them has ended: "
+            f": {children.alive} are there, started at {children.starts} different times, and none of them has ended: "
             "they are left behind"
         )
-    which = ", ".join(map(str, found.growing[:_MOST_PIDS])) + (", …" if len(found.growing) > _MOST_PIDS else "")
-    return f": {len(found.growing)} of {found.alive} (pid {which})" if found.growing else ""
+    which = ", ".join(map(str, children.growing[:_MOST_PIDS])) + (", …" if len(children.growing) > _MOST_PIDS else "")
+    copied = ", by copying pages that they had shared, since their resident sets stay" if children.copy_pages else ""
+    return f": {len(children.growing)} of {children.alive} (pid {which}){copied}" if children.growing else ""
 
 
 def names(paths: Sequence[Sequence[str]]) -> str:
-    """`forward`, or where only several together keep something: `forward to backward`."""
+    """Name the phases: `forward`, or `forward … backward` for a row of them that keeps something only together."""
     first, last = path_text(paths[0]), path_text(paths[-1])
-    return first if len(paths) == 1 else f"{first} to {last} together"
+    return first if len(paths) == 1 else f"{first} … {last}"
 
 
-def enclosing(paths: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The innermost phase that is around all of these, or is one of them; empty where there is none."""
-    common: list[str] = []
-    for names_at in zip(*paths, strict=False):
-        if len(set(names_at)) > 1:
-            break
-        common.append(names_at[0])
-    return tuple(common)
+def _within(paths: Sequence[Sequence[str]]) -> str:
+    return f"{'in' if len(paths) == 1 else 'across'} {names(paths)}"
 
 
 def keeping(growth: Growth) -> tuple[str, ...]:
-    """Of the phases that account for a growth the one that keeps most by itself; empty where none keeps anything."""
+    """Return the phase that keeps most by itself, of those that account for a growth; empty if none keeps anything."""
     kept = {path: size for path, size in growth.retained_bytes if path in growth.phases and size > 0}
     return min(kept, key=lambda path: (-kept[path], path), default=())
 
 
 def suspects(growth: Growth) -> str:
-    """Where to look, for a person. On the host that is the phase around the one in which it shows, and the loop."""
+    """Name the place to look at. On the host that is the phase around the one in which it shows, and the loop."""
     if growth.device != "host":
-        found = keeping(growth)
-        return path_text(found) if found else "the loop, outside of any phase,"
+        keeper = keeping(growth)
+        return path_text(keeper) if keeper else "the loop, outside of any phase,"
     shows = enclosing(growth.phases)
     around = shows[:-1] if len(growth.phases) == 1 else shows
     if not growth.retained_bytes and growth.per is not None:

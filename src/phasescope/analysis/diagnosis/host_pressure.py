@@ -1,4 +1,4 @@
-"""Whether the host was about to run out of memory at the last samples: a killed process can not say so itself.
+"""Whether the host was about to run out of memory at the last samples: a killed process cannot say so itself.
 
 Pages of mapped files run nothing out: a container counts some of them as in use, and the kernel takes them back first.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from phasescope.analysis.event_fields import int_or_none, size_or_none, unavailable
 from phasescope.analysis.formatting import size_text
-from phasescope.analysis.spans import int_or_none, size_or_none, unavailable
 
 from .reclaimable import Files
 
@@ -20,11 +20,11 @@ _HOST = -1
 _SHORT_SHARE = 0.05
 _GROWTH_NS = 1_000_000_000
 _KEPT = 64
-_LIBRARIES = 512 << 20  # so much of what is mapped is code in use, which the kernel would be slow to take back
+_LIBRARIES = 512 << 20  # of the mapped memory: code in use, which the kernel would be slow to take back
 
 
 class HostRoom:
-    """The last samples of the host: what was in use, of how much. It is the machine's, or the container's."""
+    """The last samples of the host: the memory in use, and the total. It is the machine's, or the container's."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[int, int, int]] = deque(maxlen=_KEPT)
@@ -32,7 +32,7 @@ class HostRoom:
         self._mapped = 0
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """A sample of any device."""
+        """Take a sample of any device."""
         if event.get("device_id") != _HOST:
             return
         mapped = self._files.of(event)
@@ -43,11 +43,11 @@ class HostRoom:
             self._samples.append((time_ns, max(0, used - max(0, self._mapped - _LIBRARIES)), total))
 
     def is_short(self) -> str | None:
-        """How full it was, for a person, where at most 5 % were left, or no more than the last second had taken."""
+        """Say how full it was, if at most 5 % were left, or no more than the last second had taken; else None."""
         if not self._samples:
             return None
         last_ns, used, total = self._samples[-1]
-        before = next((kept for at, kept, _ in self._samples if last_ns - at <= _GROWTH_NS), used)
+        before = next((kept for time_ns, kept, _ in self._samples if last_ns - time_ns <= _GROWTH_NS), used)
         if total - used > max(_SHORT_SHARE * total, used - before):
             return None
         return f"{size_text(used)} of {size_text(total)} in use"

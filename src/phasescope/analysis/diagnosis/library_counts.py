@@ -1,11 +1,11 @@
-"""What the libraries of a training count themselves, by the samples of the host: which of it rises, and to what."""
+"""Counts that the libraries of a training keep themselves, by the samples of the host: which of them rises, to what."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.spans import int_or_none, size_or_none
+from phasescope.analysis.event_fields import int_or_none, size_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,15 +36,14 @@ class Count:
 
 @dataclass(frozen=True)
 class Seen:
-    """`libraries` are those that the training had loaded, None where that is not known. `counts` are of what was
-    counted often enough to tell whether it rises."""
+    """The libraries that the training had loaded, None if unknown, and the counts taken often enough to judge."""
 
     libraries: tuple[str, ...] | None = None
     mmap_threshold_bytes: int | None = None
     counts: Mapping[str, Count] = field(default_factory=dict)
 
     def has(self, library: str) -> bool:
-        """Whether it is loaded, or that is not known."""
+        """Return whether it is loaded, or that is not known."""
         return self.libraries is None or library in self.libraries
 
 
@@ -57,7 +56,7 @@ class SeenFold:
         self._counts: dict[str, _Counts] = {}
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """The next event."""
+        """Take the next event."""
         metadata = event.get("metadata")
         if event.get("event_type") != "sample" or not isinstance(metadata, dict):
             return
@@ -74,13 +73,13 @@ class SeenFold:
                 self._counts.setdefault(name, _Counts()).add(time_ns, count)
 
     def result(self) -> Seen:
-        """What is known now."""
-        known = {name: count for name, counts in self._counts.items() if (count := counts.result()) is not None}
-        return Seen(self._libraries, self._threshold, known)
+        """Return the counts as known now."""
+        judged = {name: count for name, counts in self._counts.items() if (count := counts.result()) is not None}
+        return Seen(self._libraries, self._threshold, judged)
 
 
 class _Counts:
-    """One count over time, of many samples one in so many."""
+    """One count over time; of many samples only every n-th is kept."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[int, int]] = []
@@ -103,5 +102,5 @@ class _Counts:
         began_ns, first = self._kept[0]
         ended_ns, last = self._last
         half_ns = began_ns + (ended_ns - began_ns) // 2
-        middle_ns, middle = next(((at, count) for at, count in reversed(self._kept) if at <= half_ns), self._kept[0])
+        middle_ns, middle = next((look for look in reversed(self._kept) if look[0] <= half_ns), self._kept[0])
         return Count(first, middle, last, max(0, ended_ns - middle_ns) / _NS_PER_HOUR)

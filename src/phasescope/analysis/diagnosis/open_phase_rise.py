@@ -1,7 +1,7 @@
 """Memory that rises within one entry of a phase that has not ended: an evaluation that gathers all it computes.
 
-Of such a phase there are no steps to compare. What tells are the samples since it began: whether they rise on and on,
-which what gathers does, and what loads once does not.
+Such a phase has no steps to compare. The samples since it began show it: a phase that gathers rises on and on,
+and one that loads once does not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.devices import device_row
-from phasescope.analysis.spans import int_or_none
+from phasescope.analysis.event_fields import device_of, int_or_none
 
 from .reclaimable import Files
 
@@ -26,18 +26,18 @@ _MAX_LEFT = 64
 _FEWEST_SAMPLES = 48
 _QUARTERS = 4
 _RISING = 2  # of the three steps between them
-_QUARTER_SHARE = 0.08  # of what stays, of a step up
+_QUARTER_SHARE = 0.08  # of the memory that stays: the least step up
 _STAYS_SHARE = 0.33  # of the whole rise, of the last quarter's least
 _LEAST_BYTES = 64 << 20
 _LEAST_AT_START_BYTES = 1 << 30
-_LEAST_SHARE = 0.2  # of what is allocated in the end
-_MOST_OF_IT = 0.8  # the innermost phase in which so much of the rise came about is the one
+_LEAST_SHARE = 0.2  # of the memory allocated in the end
+_MOST_OF_IT = 0.8  # the innermost phase with this share of the rise is the one
 _HOST = "host"
 
 
 @dataclass(frozen=True)
 class Rise:
-    """One phase that was open at the end, or is now, and what was allocated on a device when it began and at its
+    """One phase that was open at the end, or is now, and the bytes allocated on a device when it began and at its
     highest since. `rises` is whether it rose all the time."""
 
     device: str
@@ -49,11 +49,11 @@ class Rise:
 
     @property
     def risen_bytes(self) -> int:
-        """By how much."""
+        """The bytes by which it rose."""
         return self.highest_bytes - self.before_bytes
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the rise as JSON types."""
         return {**asdict(self), "path": list(self.path), "risen_bytes": self.risen_bytes}
 
 
@@ -68,17 +68,15 @@ class RiseFold:
         self._off = 0
 
     def take(self, event: Mapping[str, Any], span: Span | None) -> None:
-        """The next event and the span that it ends, if any."""
+        """Take the next event and the span that it ends, if any."""
         if event.get("event_type") == "sample":
             self._sample(event)
         elif span is not None and span.status != "ok":
             self._left = [*self._left[1 - _MAX_LEFT :], span]
 
     def _sample(self, event: Mapping[str, Any]) -> None:
-        metadata, time_ns = event.get("metadata"), int_or_none(event.get("timestamp_ns"))
-        if time_ns is None or not isinstance(metadata, dict) or not isinstance(metadata.get("backend"), str):
-            return
-        if int_or_none(event.get("device_id")) is None:
+        time_ns = int_or_none(event.get("timestamp_ns"))
+        if time_ns is None or device_of(event) is None:
             return
         row = device_row(event)
         label, allocated = row.label, row.allocated_bytes
@@ -96,17 +94,20 @@ class RiseFold:
         until_ns: int | None,
         ended: Iterable[tuple[str, ...]] = (),
     ) -> tuple[Rise, ...]:
-        """One for each device on which it rose in a phase that is open, or that was when what ended the session came
-        out of `path`; the largest first. `ended` are the phases that have ended at all."""
+        """Return the rise of each device on which memory rose in a phase that is open; the largest first.
+
+        Or in one that was open when the exception that ended the session came out of `path`. `ended` are the phases
+        that have ended at all.
+        """
         self._ended = tuple(ended)
         spans = [span for span in open_spans if span.entered and span.start_ns is not None]
         if not spans and path is not None:
             spans = self._left_with(tuple(path))
-        found = [rise for label in self._levels if (rise := self._on(label, spans, until_ns)) is not None]
-        return tuple(sorted(found, key=lambda rise: -rise.risen_bytes))
+        rises = [rise for label in self._levels if (rise := self._on(label, spans, until_ns)) is not None]
+        return tuple(sorted(rises, key=lambda rise: -rise.risen_bytes))
 
     def _left_with(self, path: tuple[str, ...]) -> list[Span]:
-        """The last phases that were left together, the outer before the inner."""
+        """Return the last phases that were left together, the outer before the inner."""
         last: dict[tuple[str, ...], Span] = {}
         for span in self._left:
             if span.path == path[: len(span.path)] and span.start_ns is not None:
@@ -118,15 +119,17 @@ class RiseFold:
         if not rises:
             return None
         whole = max(rises, key=lambda rise: rise.risen_bytes)
+        if whole.risen_bytes <= 0:
+            return None
         inner = [rise for rise in rises if rise.risen_bytes >= _MOST_OF_IT * whole.risen_bytes]
-        found = max(inner, key=lambda rise: len(rise.path))
-        least = max(_LEAST_BYTES, _LEAST_SHARE * found.highest_bytes)
-        if not self._is_after_start(found.path):
+        innermost = max(inner, key=lambda rise: len(rise.path))
+        least = max(_LEAST_BYTES, _LEAST_SHARE * innermost.highest_bytes)
+        if not self._is_after_start(innermost.path):
             least = max(least, _LEAST_AT_START_BYTES)
-        return found if found.risen_bytes >= least else None
+        return innermost if innermost.risen_bytes >= least else None
 
     def _is_after_start(self, path: tuple[str, ...]) -> bool:
-        """Whether any phase outside of this one has ended: else it may be imports and loading that rise."""
+        """Return whether any phase outside of this one has ended: else it may be imports and loading that rise."""
         return any(ended[: len(path)] != path for ended in self._ended)
 
     def _of(self, label: str, span: Span, until_ns: int | None) -> Rise | None:
@@ -142,7 +145,7 @@ class RiseFold:
 
 
 class _Levels:
-    """What was allocated on a device over time: all samples while they are few, then one in so many."""
+    """The allocated bytes of a device over time: all samples while they are few, then every n-th."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[int, int]] = []
@@ -158,20 +161,22 @@ class _Levels:
                 self._one_in *= 2
 
     def between(self, start_ns: int, end_ns: int) -> tuple[int | None, list[int]]:
-        """The last level before, else the first one from then on, and those from then on to the end."""
-        before = next((level for at, level in reversed(self._kept) if at <= start_ns), None)
-        levels = [level for at, level in self._kept if start_ns < at <= end_ns]
+        """Return the last level before, else the first one from then on, and those from then on to the end."""
+        before = next((level for time_ns, level in reversed(self._kept) if time_ns <= start_ns), None)
+        levels = [level for time_ns, level in self._kept if start_ns < time_ns <= end_ns]
         return (levels[0] if before is None and levels else before), levels
 
 
 def _rises(before: int, levels: Sequence[int]) -> bool:
-    """Whether the least of each quarter of the time rises from one to the next, mostly, and in the end stays: what
-    comes and goes has highs, but its lows do not rise."""
+    """Return whether the least of each quarter of the time rises from one to the next, mostly, and in the end stays.
+
+    Memory that comes and goes has highs, but its lows do not rise.
+    """
     if len(levels) < _FEWEST_SAMPLES:
         return False
     bounds = [quarter * len(levels) // _QUARTERS for quarter in range(_QUARTERS + 1)]
     lows = [min(levels[begin:end]) for begin, end in itertools.pairwise(bounds)]
-    steps = [after - at for at, after in zip([before, *lows], lows, strict=False)]
+    steps = [after - low for low, after in zip([before, *lows], lows, strict=False)]
     stays = lows[-1] - before
     least = _QUARTER_SHARE * stays
     rising = [step >= least > 0 for step in steps[1:]]

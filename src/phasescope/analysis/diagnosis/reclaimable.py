@@ -1,19 +1,21 @@
-"""Memory of the process that is none of its own: pages of mapped files, which the kernel takes back when it needs them.
+"""Memory of the process that is not its own: pages of mapped files, which the kernel takes back when it needs them.
 
 A file that is mapped and read (`np.load(mmap_mode="r")`, safetensors, Arrow) fills the resident set as fast as it is
-read, and nothing is lost by it. So on the host it is the rest that is judged: what the process wrote itself, what of
-that was swapped out, and shared memory, which no file could give back.
+read, and nothing is lost by it. So on the host the rest is judged: the memory that the process wrote itself, the part
+of that which was swapped out, and shared memory, which no file could give back.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.spans import size_or_none
+from phasescope.analysis.event_fields import size_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .end_batches import ToldEnd, ToldEnds
 
 _MOST_HELD = 4096
 _FEW = 8
@@ -26,7 +28,7 @@ class Files:
         self._shared_memory = self._swapped = 0
 
     def of(self, event: Mapping[str, Any]) -> int | None:
-        """In bytes, by this sample; None where it does not tell."""
+        """Return the mapped bytes of a sample; None if it does not have them."""
         metadata = event["metadata"]
         shared = size_or_none(metadata.get("shared_bytes"))
         memory, swapped = (size_or_none(metadata.get(key)) for key in ("shared_memory_bytes", "swap_bytes"))
@@ -36,82 +38,80 @@ class Files:
 
     @property
     def swapped_bytes(self) -> int:
-        """What of the process was swapped out, by the last sample that told."""
+        """The bytes of the process that were swapped out, by the last sample that has them."""
         return self._swapped
 
 
-class End(NamedTuple):
-    """The end of a phase on the host, as `GrowthFold.ended` has it."""
-
-    path: tuple[str, ...]
-    allocated: int
-    delta: int
-    time_ns: int | None
-    duration_ns: int
-
-
 class Own:
-    """What the process had of its own at the samples: the first few since the steps began, and the last few."""
+    """The process's own memory at the samples: the first few since the steps began, and the last few."""
 
     def __init__(self) -> None:
         self._first: list[int] = []
         self._last: deque[int] = deque(maxlen=_FEW)
 
     def sample(self, size: int) -> None:
-        """The next sample's, in bytes."""
+        """Take the next sample's bytes."""
         if len(self._first) < _FEW:
             self._first.append(size)
         self._last.append(size)
 
     def begin(self) -> None:
-        """The steps begin: the sample before them is the first."""
+        """Begin the steps: the sample before them is the first."""
         self._first = list(self._last)[-1:]
 
     def risen(self) -> int:
-        """By how much it rose at most, as far as the samples tell."""
+        """Return by how much it rose at most, as far as the samples show."""
         half = (len(self._first) + 1) // 2
         return max(list(self._last)[-half:], default=0) - min(self._first[:half], default=0)
 
 
 class Held:
-    """Ends of phases that wait for the next sample: how much was mapped when each ended is known from the samples on
-    both sides of it. Those after the last sample are not told of."""
+    """Ends of phases that wait for the next sample.
 
-    def __init__(self, tell: Callable[[End], None]) -> None:
+    How much was mapped when each ended is known from the samples on both sides of it. Those after the last sample are
+    left out; `waiting` is how many these are so far.
+    """
+
+    def __init__(self, tell: Callable[[Sequence[ToldEnds]], None]) -> None:
         self._tell = tell
-        self._waiting: list[End] = []
+        self._held: list[Sequence[ToldEnds]] = []
         self._last: tuple[int, int] | None = None
+        self.waiting = 0
 
     @property
     def is_known(self) -> bool:
         """Whether any sample said how much is mapped."""
         return self._last is not None
 
-    @property
-    def waiting(self) -> int:
-        """How many are not told of yet."""
-        return len(self._waiting)
-
-    def add(self, end: End) -> None:
-        """A phase has ended."""
-        self._waiting.append(end)
-        if len(self._waiting) >= _MOST_HELD and self._last is not None:
+    def add(self, ended: Sequence[ToldEnds]) -> None:
+        """Take ends of phases."""
+        self._held.append(ended)
+        self.waiting += sum(len(ends) for _, ends in ended)
+        if self.waiting >= _MOST_HELD and self._last is not None:
             self._pass_on(self._last)
 
     def sample(self, time_ns: int | None, to_take_off: int) -> None:
-        """So many bytes are to be taken off the resident set now."""
+        """Note how many bytes must be taken off the resident set now."""
         if time_ns is not None:
             self._pass_on((time_ns, to_take_off))
             self._last = time_ns, to_take_off
 
     def _pass_on(self, now: tuple[int, int]) -> None:
-        for end, off in self._between(self._last or now, now):
-            self._tell(end._replace(allocated=max(0, end.allocated - off)))
-        self._waiting.clear()
+        last = self._last or now
+        for held in self._held:
+            self._tell([(path, _taken_off(ends, last, now)) for path, ends in held])
+        self._held.clear()
+        self.waiting = 0
 
-    def _between(self, last: tuple[int, int], now: tuple[int, int]) -> Iterator[tuple[End, int]]:
-        (began_ns, before), (ended_ns, after) = last, now
-        per_ns = (after - before) / (ended_ns - began_ns) if ended_ns > began_ns else 0.0
-        for end in self._waiting:
-            passed_ns = min(max(0, (end.time_ns or began_ns) - began_ns), max(0, ended_ns - began_ns))
-            yield end, before + round(per_ns * passed_ns)
+
+def _taken_off(ends: Sequence[ToldEnd], last: tuple[int, int], now: tuple[int, int]) -> list[ToldEnd]:
+    """Return the ends without the bytes to be taken off, which change evenly between the two samples."""
+    (began_ns, before), (ended_ns, after) = last, now
+    span_ns = max(0, ended_ns - began_ns)
+    per_ns = (after - before) / span_ns if span_ns else 0.0
+    own = []
+    for place, allocated, change, time_ns, duration_ns in ends:
+        passed_ns = 0 if time_ns is None or time_ns < began_ns else min(time_ns - began_ns, span_ns)
+        off = before + round(per_ns * passed_ns)
+        own.append((place, allocated - off if allocated > off else 0, change, time_ns, duration_ns))
+    return own

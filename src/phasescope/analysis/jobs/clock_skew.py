@@ -5,14 +5,14 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from phasescope.analysis.event_fields import int_or_none
 from phasescope.analysis.formatting import duration_text, plural, printable
-from phasescope.analysis.spans import int_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from phasescope.analysis.spans import Scope
+    from phasescope.analysis.event_fields import Scope
 
 _MOST = 1024
 _FEWEST = 16
@@ -30,7 +30,7 @@ class Boundaries:
         self._stride = 1
 
     def take(self, event: Mapping[str, Any], scope: Scope | None) -> None:
-        """The next event with its `scope_of`."""
+        """Take the next event with its `scope_of`."""
         if scope is None or scope.action is None:
             return
         number = int_or_none(scope.fields.get("sequence"))
@@ -42,12 +42,12 @@ class Boundaries:
         self.times[number] = (time_ns, scope.action, scope.path)
         while len(self.times) > _MOST:
             self._stride *= 2
-            self.times = {kept: told for kept, told in self.times.items() if not kept % self._stride}
+            self.times = {kept: boundary for kept, boundary in self.times.items() if not kept % self._stride}
 
 
 class Clocks(NamedTuple):
     """How the hosts' clocks compare. A time of a host less its `shift_ns` is the time on the first host's clock;
-    `aligned` says whether any is shifted, and `text` what was done, for a person."""
+    `aligned` says whether any is shifted, and `text` says it for a person."""
 
     shift_ns: Mapping[str, int]
     aligned: bool
@@ -57,22 +57,22 @@ class Clocks(NamedTuple):
 def compare(hosts: Mapping[str, Boundaries]) -> Clocks:
     """Compare the hosts' clocks with the first one's; each host by the boundaries of one of its ranks.
 
-    What the ranks differ by themselves, waiting for each other or not, can not be told from what their clocks differ
-    by. So a clock is shifted only where the difference is clear: at least 16 common boundaries, at least 80 % of them
+    The ranks' own differences, waiting for each other or not, cannot be separated from those of their clocks.
+    So a clock is shifted only if the difference is clear: at least 16 common boundaries, at least 80 % of them
     the same phases, and a median of three times their spread.
     """
     first, *others = hosts
     shifts = dict.fromkeys(hosts, 0)
-    told = []
+    remarks = []
     for host in others:
         shift_ns, remark = _shift(hosts[first].times, hosts[host].times)
         shifts[host] = shift_ns
-        told.append(f"{printable(host)}: {remark}")
+        remarks.append(f"{printable(host)}: {remark}")
     if not others:
         return Clocks(shifts, False, "one clock")
     aligned = any(shifts.values())
     how = f"aligned to {printable(first)} by matching phases" if aligned else "shown as they are"
-    return Clocks(shifts, aligned, f"clocks {how} ({'; '.join(told)})")
+    return Clocks(shifts, aligned, f"clocks {how} ({'; '.join(remarks)})")
 
 
 _Times = dict[int, tuple[int, str, tuple[str, ...]]]

@@ -1,46 +1,46 @@
-"""Which sessions are the ranks of one job, by what they said of themselves when they began."""
+"""The sessions that are the ranks of one job, by the constants that they stated when they began."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.spans import int_or_none
+from phasescope.analysis.event_fields import int_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 NO_JOB = ("none", "")
-"""torchrun's run id where it was given none."""
+"""torchrun's run id if it was given none."""
 
 _START_APART_NS = 600_000_000_000
 
 
 def group(sessions: Iterable[Mapping[str, Any]]) -> list[list[int]]:
-    """Which sessions are one job, by their constants: lists of positions, by rank. A session alone is a list of one.
+    """Group sessions into jobs, by their constants: lists of positions, by rank. A session alone is a list of one.
 
     A job is one job id and world size, on however many hosts; without a job id it is one host's. A new run of the job
-    has begun where a rank comes again, or without a job id where one starts ten minutes after the others. The job that
+    has begun if a rank comes again, or, without a job id, if one starts ten minutes after the others. The job that
     started last is first.
     """
-    known = list(sessions)
+    constants = list(sessions)
     runs: list[list[int]] = []
     running: dict[tuple[Any, ...], list[int]] = {}
-    for at in sorted(range(len(known)), key=lambda at: (_started(known[at]), at)):
-        key = _key(known[at])
+    for index in sorted(range(len(constants)), key=lambda index: (_started(constants[index]), index)):
+        key = _key(constants[index])
         run = running.get(key) if key is not None else None
-        if run is None or _begins_anew(known, run, at):
+        if run is None or _begins_anew(constants, run, index):
             run = []
             runs.append(run)
             if key is not None:
                 running[key] = run
-        run.append(at)
+        run.append(index)
     for run in runs:
-        run.sort(key=lambda at: (rank_of(known[at]), at))
-    return sorted(runs, key=lambda run: min(_started(known[at]) for at in run), reverse=True)
+        run.sort(key=lambda index: (rank_of(constants[index]), index))
+    return sorted(runs, key=lambda run: min(_started(constants[index]) for index in run), reverse=True)
 
 
 def _key(constants: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """Equal for sessions that may be one job; None: it is alone."""
+    """Return a key that is equal for sessions that may be one job; None if it is alone."""
     world_size = int_or_none(constants.get("world_size"))
     if world_size is None or world_size < 2:
         return None
@@ -51,16 +51,16 @@ def _key(constants: Mapping[str, Any]) -> tuple[Any, ...] | None:
     return (None, world_size, host if isinstance(host, str) else None)
 
 
-def _begins_anew(known: Sequence[Mapping[str, Any]], run: Sequence[int], at: int) -> bool:
-    if any(rank_of(known[other]) == rank_of(known[at]) for other in run):
+def _begins_anew(constants: Sequence[Mapping[str, Any]], run: Sequence[int], index: int) -> bool:
+    if any(rank_of(constants[other]) == rank_of(constants[index]) for other in run):
         return True
     # A job id says it better than clocks, which may be those of several hosts.
-    of_one_host = _key(known[at])[0] is None  # type: ignore[index]
-    return of_one_host and _started(known[at]) - _started(known[run[-1]]) > _START_APART_NS
+    of_one_host = _key(constants[index])[0] is None  # type: ignore[index]
+    return of_one_host and _started(constants[index]) - _started(constants[run[-1]]) > _START_APART_NS
 
 
 def rank_of(constants: Mapping[str, Any]) -> int:
-    """A session's rank; 0 where it names none."""
+    """Return a session's rank; 0 if it names none."""
     return int_or_none(constants.get("rank")) or 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.analysis.noise import median_error_ns, memory_noise_bytes, time_noise_ns
+from phasescope.analysis.statistics.confidence import median_error_ns, memory_noise_bytes, time_noise_ns
 
 from .job import job
 
@@ -27,7 +27,7 @@ _TELLS_WAITING = 3  # of two ranks, one that is quick and one that is slow are t
 
 class Outlier(NamedTuple):
     """A rank whose figure lies apart from the others': `at` is its position in the job's ranks, `usual` the median of
-    the others, `noise` what may be chance. In ns or bytes, as the figure is."""
+    the others, `noise` how much may be chance. In ns or bytes, as the figure is."""
 
     at: int
     rank: int | None
@@ -41,16 +41,16 @@ class Outlier(NamedTuple):
         return self.value - self.usual
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the outlier as JSON types."""
         return {**self._asdict(), "difference": self.difference}
 
 
 @dataclass(frozen=True)
 class Imbalance:
-    """One phase in all ranks. Each of the outliers is None where no rank lies apart by more than chance.
+    """One phase in all ranks. Each of the outliers is None if no rank lies apart by more than chance.
 
     `slowest` and `quickest` are by the median time of the phase's entries, `fattest` is by the peak of allocated
-    memory. `quickest` is told of three ranks and more, and only where none is slow: then the others wait there for
+    memory. `quickest` is set for three ranks and more, and only if none is slow: then the others wait there for
     that rank, or have more to do. `usual_ns` and `usual_bytes` are the medians of all ranks.
     """
 
@@ -67,12 +67,12 @@ class Imbalance:
         return self.slowest is None and self.quickest is None and self.fattest is None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
-        told = {
-            name: None if found is None else found.to_dict()
-            for name, found in (("slowest", self.slowest), ("quickest", self.quickest), ("fattest", self.fattest))
+        """Return the phase as JSON types."""
+        outliers = {
+            name: None if outlier is None else outlier.to_dict()
+            for name, outlier in (("slowest", self.slowest), ("quickest", self.quickest), ("fattest", self.fattest))
         }
-        return {"path": list(self.path), "usual_ns": self.usual_ns, "usual_bytes": self.usual_bytes, **told}
+        return {"path": list(self.path), "usual_ns": self.usual_ns, "usual_bytes": self.usual_bytes, **outliers}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Ranks:
         return all(phase.is_balanced for phase in self.phases)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types; docs/cli.md has the schema."""
+        """Return the ranks as JSON types; docs/cli.md has the schema."""
         return {
             "schema_version": SCHEMA_VERSION,
             **self.job.to_dict(),
@@ -100,7 +100,7 @@ class Ranks:
 
 
 def ranks(members: Sequence[Member]) -> Ranks:
-    """The ranks of one job. Raises ValueError without any."""
+    """Return the ranks of one job. Raises ValueError without any."""
     made = job(members)
     by_id = {member.constants.get("session_id"): member.summary for member in members}
     tables = [{row.path: row for row in by_id[rank.session_id].rows} for rank in made.ranks]
@@ -119,20 +119,20 @@ def _imbalance(path: tuple[str, ...], rows: Sequence[Row | None], named: Sequenc
     errors = [0.0 if row is None else median_error_ns(row.p25_ns, row.p75_ns, row.count) for row in rows]
     on_host = any("host" in row.devices for row in rows if row is not None)
 
-    def time_noise(at: int, others: Sequence[int], usual: int) -> int:
-        return time_noise_ns(usual, errors[at], median(errors[other] for other in others))
+    def time_noise(index: int, others: Sequence[int], usual: int) -> int:
+        return time_noise_ns(usual, errors[index], median(errors[other] for other in others))
 
-    def memory_noise(at: int, others: Sequence[int], usual: int) -> int:
+    def memory_noise(index: int, others: Sequence[int], usual: int) -> int:
         return memory_noise_bytes(usual, on_host=on_host)
 
     slowest = _outlier(times, named, time_noise)
-    told = slowest is None and len(_known(times)) >= _TELLS_WAITING
+    tells_waiting = slowest is None and len(_known(times)) >= _TELLS_WAITING
     return Imbalance(
         path,
         _middle(times),
         _middle(peaks),
         slowest,
-        _outlier(times, named, time_noise, lowest=True) if told else None,
+        _outlier(times, named, time_noise, lowest=True) if tells_waiting else None,
         _outlier(peaks, named, memory_noise),
     )
 
@@ -144,22 +144,23 @@ def _outlier(
     *,
     lowest: bool = False,
 ) -> Outlier | None:
-    """The rank with the highest (or lowest) figure, where it is further from the others than they are scattered."""
-    known = _known(values)
-    if len(known) < 2:
+    """Return the rank with the highest (or lowest) figure, if it is further from the others than they are
+    scattered."""
+    figures = _known(values)
+    if len(figures) < 2:
         return None
-    at = min(known, key=known.__getitem__) if lowest else max(known, key=known.__getitem__)
-    others = [other for other in known if other != at]
-    usual = round(median(known[other] for other in others))
-    spread = median(abs(known[other] - usual) for other in others)
-    noise = max(noise_of(at, others, usual), round(_SPREADS * spread))
-    return Outlier(at, named[at], known[at], usual, noise) if abs(known[at] - usual) > noise else None
+    index = min(figures, key=figures.__getitem__) if lowest else max(figures, key=figures.__getitem__)
+    others = [other for other in figures if other != index]
+    usual = round(median(figures[other] for other in others))
+    spread = median(abs(figures[other] - usual) for other in others)
+    noise = max(noise_of(index, others, usual), round(_SPREADS * spread))
+    return Outlier(index, named[index], figures[index], usual, noise) if abs(figures[index] - usual) > noise else None
 
 
 def _known(values: Sequence[int | None]) -> dict[int, int]:
-    return {at: value for at, value in enumerate(values) if value is not None}
+    return {index: value for index, value in enumerate(values) if value is not None}
 
 
 def _middle(values: Sequence[int | None]) -> int | None:
-    known = _known(values)
-    return round(median(known.values())) if known else None
+    figures = _known(values)
+    return round(median(figures.values())) if figures else None

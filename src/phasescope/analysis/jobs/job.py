@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.spans import int_or_none
+from phasescope.analysis.event_fields import int_or_none
+from phasescope.analysis.steps import step_of_all
 
 from .clock_skew import Clocks, compare
 from .grouping import NO_JOB, rank_of
+from .member import Member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from phasescope.analysis.diagnosis.ending import Ending
-    from phasescope.analysis.session_view import SessionView
     from phasescope.analysis.summary.phase_tree import Row
-    from phasescope.analysis.summary.summary import Summary
 
 __all__ = ["Job", "Member", "PhaseByRank", "PhaseCell", "RankRow", "job"]
 
 _BEHIND_STEPS = 2
 _MAX_PHASES = 512
-
-
-class Member(NamedTuple):
-    """A session of a job, read: what it said of itself when it began, and what its events tell."""
-
-    constants: Mapping[str, Any]
-    view: SessionView
-    summary: Summary
-    ending: Ending
 
 
 @dataclass(frozen=True)
@@ -106,7 +97,7 @@ class Job:
     clocks: Clocks
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """Return all of it as JSON types."""
         return {
             **{key: getattr(self, key) for key in ("job_id", "world_size", "fattest", "behind")},
             "hosts": list(self.hosts),
@@ -138,14 +129,14 @@ def _cell(cell: PhaseCell | None) -> dict[str, Any] | None:
 
 
 def job(members: Sequence[Member]) -> Job:
-    """The ranks side by side. Raises ValueError without any."""
+    """Return the ranks side by side. Raises ValueError without any."""
     if not members:
         raise ValueError("members must name at least one session")
     members = sorted(members, key=lambda member: rank_of(member.constants))
     tables = [{row.path: row for row in member.summary.rows if row.path} for member in members]
     complete = not any(member.summary.missed for member in members)
-    step_path = _step_path(tables) if complete else None
-    steps = [None if step_path is None else table[step_path].count for table in tables]
+    step_path = step_of_all([member.view.entries for member in members]) if complete else None
+    steps = [None if step_path is None else member.view.entries[step_path].count for member in members]
     furthest = max((count for count in steps if count is not None), default=None)
     rows = tuple(
         _rank_row(member, count, None if count is None or furthest is None else furthest - count)
@@ -163,7 +154,7 @@ def job(members: Sequence[Member]) -> Job:
         world_size=world_size,
         hosts=tuple(hosts),
         ranks=rows,
-        # A damaged file may claim any world size: only so many are named as there could be sessions for.
+        # A damaged file may claim any world size: only as many are named as there could be sessions for.
         missing=tuple(rank for rank in range(min(world_size or 0, 65_536)) if rank not in present),
         phases=tuple(_phases(tables, tuple(row.rank for row in rows))),
         step_path=step_path,
@@ -173,23 +164,14 @@ def job(members: Sequence[Member]) -> Job:
     )
 
 
-def _step_path(tables: Sequence[Mapping[tuple[str, ...], Row]]) -> tuple[str, ...] | None:
-    """The phase that ended most often, of those that all ranks have: of several the outermost, and that which took
-    longest."""
-    common = [path for path in tables[0] if all(path in table for table in tables)]
-    most = max((min(table[path].count for table in tables) for path in common), default=0)
-    often = [path for path in common if 2 * min(table[path].count for table in tables) > most]
-    return min(often, key=lambda path: (len(path), -(tables[0][path].total_ns or 0)), default=None)
-
-
 def _rank_row(member: Member, steps: int | None, steps_behind: int | None) -> RankRow:
-    peaks = {line.label: line.peak.allocated_bytes for line in member.view.timeline.devices if line.peak is not None}
+    peaks = member.view.peaks
     devices = tuple(
         RankDevice(row.label, row.allocated_bytes, row.reserved_bytes, peaks.get(row.label))
         for row in member.summary.devices
     )
     accelerators = [device for device in devices if device.label != "host"] or list(devices)
-    known = [device.peak_allocated_bytes for device in accelerators if device.peak_allocated_bytes is not None]
+    peaks_known = [device.peak_allocated_bytes for device in accelerators if device.peak_allocated_bytes is not None]
     host, session_id = member.constants.get("host"), member.constants.get("session_id")
     current = member.view.current()
     return RankRow(
@@ -199,7 +181,7 @@ def _rank_row(member: Member, steps: int | None, steps_behind: int | None) -> Ra
         session_id=session_id if isinstance(session_id, str) else None,
         ending=member.ending,
         devices=devices,
-        peak_allocated_bytes=sum(known) if known else None,
+        peak_allocated_bytes=sum(peaks_known) if peaks_known else None,
         phase=current[-1].path if current else None,
         sequence=member.view.sequence,
         steps=steps,
@@ -211,7 +193,7 @@ def _phases(tables: Sequence[Mapping[tuple[str, ...], Row]], ranks: tuple[int | 
     paths: dict[tuple[str, ...], None] = {}
     for table in tables:
         paths.update(dict.fromkeys(table))
-    order = {path: at for at, path in enumerate(paths)}
+    order = {path: index for index, path in enumerate(paths)}
     # In tree order, children behind their parents, as they were first seen in any rank.
     for path in sorted(paths, key=lambda path: [order.get(path[: end + 1], 0) for end in range(len(path))])[
         :_MAX_PHASES
@@ -219,9 +201,9 @@ def _phases(tables: Sequence[Mapping[tuple[str, ...], Row]], ranks: tuple[int | 
         cells = tuple(_phase_cell(table.get(path)) for table in tables)
         means = [None if cell is None else cell.mean_ns for cell in cells]
         slowest = _largest(means)
-        known = [mean for mean in means if mean is not None]
-        middle = median(known) if known else 0
-        slowdown = None if slowest is None or not middle else max(known) / middle
+        means_known = [mean for mean in means if mean is not None]
+        middle = median(means_known) if means_known else 0
+        slowdown = None if slowest is None or not middle else max(means_known) / middle
         fattest = _largest([None if cell is None else cell.peak_allocated_bytes for cell in cells])
         yield PhaseByRank(path, ranks, cells, slowest, slowdown, fattest)
 
@@ -233,13 +215,13 @@ def _phase_cell(row: Row | None) -> PhaseCell | None:
 
 
 def _largest(values: Sequence[int | None]) -> int | None:
-    """Where the largest stands; None where fewer than two are known, or all are the same."""
-    known = [value for value in values if value is not None]
-    return values.index(max(known)) if len(known) > 1 and max(known) > min(known) else None
+    """Return the place of the largest; None if fewer than two are known, or all are the same."""
+    figures = [value for value in values if value is not None]
+    return values.index(max(figures)) if len(figures) > 1 and max(figures) > min(figures) else None
 
 
 def _behind(rows: Sequence[RankRow]) -> int | None:
-    """The one with the fewest steps. One step of difference may be no more than the moment of looking."""
+    """Return the one with the fewest steps. One step of difference may be no more than the moment of looking."""
     lags = [row.steps_behind or 0 for row in rows]
     most = max(lags)
     return lags.index(most) if most >= _BEHIND_STEPS else None

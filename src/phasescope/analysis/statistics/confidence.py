@@ -1,8 +1,9 @@
-"""How far chance may have moved the median, the mean and the 95th percentile of a phase's times, by its entries alone.
+"""How far chance may have moved figures of a phase: its median, mean and 95th percentile time by its entries alone, and
+what a comparison of two figures of any kind allows for.
 
 Entries resemble their neighbours: a machine is busy for a while, a data loader falls behind for some steps. A hundred
-of them then tell less than a hundred independent ones would. How much less is seen from eight stretches of them: by
-how much these differ among each other beyond what chance would make of independent entries. docs/explain.md has how
+of them then say less than a hundred independent ones would. How much less is seen from eight stretches of them: by
+how much these differ beyond the chance of independent entries. docs/explain.md has how
 often a comparison that stands on this is wrong.
 """
 
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 _BLOCKS = 8
 _SIGMAS = 3.0
-_FEW = 5  # so many entries widen the bounds by another three standard errors: few misjudge their own scatter
+_FEW = 5  # as few entries widen the bounds by another three standard errors: few misjudge their own scatter
+
+_TIME_FLOOR = 0.05  # two runs of one program on one machine differ by that much, whatever their steps' own scatter
+_ONE_ENTRY = 0.4  # a single entry may lie off by that much: few entries show too little of their scatter
+_MEMORY_FLOOR, _LEAST_BYTES = 0.01, 1 << 20
+_HOST_FLOOR, _HOST_LEAST_BYTES = 0.05, 8 << 20  # the resident set moves with page faults and the C library's moods
+_MEDIAN_OF_IQR = 1.2533 / 1.349  # the standard error of a median in interquartile ranges, over sqrt(n)
 
 
 class Scatter(NamedTuple):
@@ -43,7 +50,10 @@ class Bounds(NamedTuple):
 
 
 def in_order_with_scatter(values: Sequence[int]) -> tuple[list[int], Scatter]:
-    """Of one value or more, in the order in which they came. Few are taken to be independent."""
+    """Sort one value or more, given in the order in which they came, and return their scatter.
+
+    Few are taken to be independent.
+    """
     edges = [round(block * len(values) / _BLOCKS) for block in range(_BLOCKS + 1)]
     blocks = [sorted(values[begin:end]) for begin, end in pairwise(edges)]
     in_order = sorted(chain.from_iterable(blocks))
@@ -60,12 +70,12 @@ def in_order_with_scatter(values: Sequence[int]) -> tuple[list[int], Scatter]:
 
 
 def nearest_rank(share: float, count: int) -> int:
-    """From 1 to `count`."""
+    """Return the rank of a share: from 1 to `count`."""
     return max(1, math.ceil(share * count))
 
 
 def bounds(value_at: Callable[[int], int], count: int, scatter: Scatter) -> Bounds:
-    """Of `count` values that scatter so; `value_at` gives the one of a rank from 1 on."""
+    """Return the bounds of `count` values that scatter like this; `value_at` gives the one of a rank from 1 on."""
     sigmas = _SIGMAS * (1 + _FEW / count)
     p50_off = sigmas * math.sqrt(0.5 * 0.5 * count * scatter.of_p50)
     p95_off = sigmas * math.sqrt(0.95 * 0.05 * count * scatter.of_p95)
@@ -81,7 +91,7 @@ def _around(value_at: Callable[[int], int], count: int, rank: int, off: int) -> 
 
 
 def _beyond(value_at: Callable[[int], int], count: int, rank: int) -> int:
-    """Where so few values do not reach as far as the rank: as far out again as the last one is from the median."""
+    """Return a figure for a rank beyond the values: as far out again as the last one is from the median."""
     if 1 <= rank <= count:
         return value_at(rank)
     last, median = value_at(1 if rank < 1 else count), value_at(nearest_rank(0.5, count))
@@ -89,17 +99,40 @@ def _beyond(value_at: Callable[[int], int], count: int, rank: int) -> int:
 
 
 def _above(blocks: Sequence[Sequence[int]], cut: int) -> float:
-    """How differently often the blocks' values lie above the cut, where chance alone would make it 1."""
+    """Return how differently often the blocks' values lie above the cut, if chance alone would make it 1."""
     above = [len(block) - bisect_right(block, cut) for block in blocks]
     share = sum(above) / sum(map(len, blocks))
     if not share:
         return 1.0
-    off = ((found - share * len(block)) ** 2 / len(block) for found, block in zip(above, blocks, strict=True))
+    off = ((times - share * len(block)) ** 2 / len(block) for times, block in zip(above, blocks, strict=True))
     return max(1.0, sum(off) / ((_BLOCKS - 1) * share * (1 - share)))
 
 
 def _moments(values: Sequence[int]) -> tuple[float, float]:
-    """Mean and variance. In whole numbers, which is exact, and quicker than a sum over distances."""
+    """Return mean and variance. In whole numbers, which is exact, and quicker than a sum over distances."""
     count, total = len(values), sum(values)
     squares: int = sum(map(mul, values, values))
     return total / count, (squares * count - total**2) / (count * max(1, count - 1))
+
+
+def median_error_ns(p25_ns: int | None, p75_ns: int | None, count: int | None) -> float:
+    """Return the standard error of a phase's median time, by the scatter of its entries; 0 if that is not known."""
+    if p25_ns is None or p75_ns is None or not count:
+        return 0.0
+    return _MEDIAN_OF_IQR * (p75_ns - p25_ns) / math.sqrt(count)
+
+
+def time_noise_ns(usual_ns: int, *errors_ns: float) -> int:
+    """Return the noise of medians with these standard errors: three of them, and at least 5 % of the usual figure."""
+    return round(max(_TIME_FLOOR * abs(usual_ns), _SIGMAS * math.hypot(*errors_ns)))
+
+
+def least_time_noise_ns(usual_ns: int, entries: int) -> int:
+    """Return how far two runs' times of a phase of `count` entries lie apart, whatever these entries' own scatter."""
+    return round(max(_TIME_FLOOR, _ONE_ENTRY / math.sqrt(max(1, entries))) * abs(usual_ns))
+
+
+def memory_noise_bytes(usual_bytes: int, *, on_host: bool) -> int:
+    """Return the noise of figures of a device, or of the host's resident set, by the usual figure."""
+    share, least = (_HOST_FLOOR, _HOST_LEAST_BYTES) if on_host else (_MEMORY_FLOOR, _LEAST_BYTES)
+    return round(max(share * abs(usual_bytes), least))

@@ -1,9 +1,9 @@
 """Whether a series of memory figures, one per step, really grows: a robust slope with its confidence bounds.
 
-What makes it hard is not noise but memory that looks like growth and is none: a cache that fills and is emptied,
-garbage that waits for its collector, a warm-up, an evaluation every so many steps. So it is not the figures that are
+Noise is not the difficulty, but memory that looks like growth and is not: a cache that fills and is emptied,
+garbage that waits for its collector, a warm-up, an evaluation every n steps. So it is not the figures that are
 compared but the floors of stretches of them (their lower quartile), the trend must hold in the recent half by itself,
-and it must go on to the end, at a rate worth the name beside what was before. What is told is the rate of the recent
+and it must go on to the end, at a rate worth the name beside what was before. The result is the rate of the recent
 half: a cache that took gigabytes to fill says nothing of the leak behind it. How often that is wrong is measured in
 docs/growth.md.
 """
@@ -27,18 +27,18 @@ _BLOCKS = 8
 _FLOOR = 0.25
 _WARM_UP = 0.1  # of the steps: always left out
 
-# Of Kendall's S over 8 blocks, which is 28 where each is above all before it. Under no trend S >= 22 has a chance of
+# Of Kendall's S over 8 blocks, which is 28 if each is above all before it. Under no trend S >= 22 has a chance of
 # 0.28 % and S >= 18 one of 1.6 %; both must hold.
 _RISES_OVERALL = 22
 _RISES_LATELY = 18
-_OUTER_RANKS = 4  # so many of the 28 pairwise slopes, sorted, lie outside of the bounds on either side
+_OUTER_RANKS = 4  # as many of the 28 pairwise slopes, sorted, lie outside of the bounds on either side
 
 _LASTING = 0.5  # the last third must grow at least at this part of the rate of the third before, and of the recent half
 # A cache once filled creeps on, by some pages or by entries that differ in size. So the recent half must grow at half
 # of the average rate, or beyond doubt at a tenth of it.
 _COMPARABLE, _LEFT = 0.5, 0.1
 _ABOVE_SCATTER = 2.0  # and the whole rise be this often the scatter of the floors around it
-# Less than that says nothing of a trend, but where the noise is this part of the rise, nor is its absence shown.
+# Less than that says nothing of a trend, but if the noise is this part of the rise, nor is its absence shown.
 _MAY_RISE, _NOISY, _LEAST_UNCLEAR = 10, 0.05, 8 << 20
 _WAVES = 256  # steps: fewer may all lie within one wave of garbage, or two
 _LEAST_RISE = 1 << 20  # and no less than this, in bytes: an interpreter's own memory moves by some pages
@@ -48,9 +48,9 @@ class Trend(NamedTuple):
     """The slope of a series' recent half in bytes per step: the estimate, its lower and its upper bound.
 
     The bounds are the 4th smallest and 4th largest of the slopes between any two of eight stretches of that half: some
-    99 % confidence where the floors scatter independently. `grows` says whether that is growth and not one of the
-    things that look like it; `steps` are those of the whole series. `unclear`: it may grow, and varies too
-    much to tell.
+    99 % confidence if the floors scatter independently. `grows` says whether that is growth and not one of the
+    things that look like it; `steps` are those of the whole series, `recent_steps` those of the half that the slope is
+    of. `unclear`: it may grow, and varies too much to judge.
     """
 
     slope: float
@@ -58,10 +58,11 @@ class Trend(NamedTuple):
     high: float
     grows: bool
     steps: int
+    recent_steps: int
     unclear: bool = False
 
 
-class Series:
+class StepSeries:
     """One figure per step, in bounded memory: of more than a thousand the lower of each pair stays, and so on."""
 
     __slots__ = ("_lowest", "_points", "_waited", "last", "steps", "stride")
@@ -74,14 +75,32 @@ class Series:
         self._waited = self._lowest = 0
 
     def add(self, value: int) -> None:
-        """The figure of the next step, in bytes."""
+        """Take the figure of the next step, in bytes."""
         self.steps += 1
         self.last = value
         if not self._waited or value < self._lowest:
             self._lowest = value
         self._waited += 1
-        if self._waited < self.stride:
-            return
+        if self._waited >= self.stride:
+            self._keep()
+
+    def extend(self, values: Sequence[int]) -> None:
+        """Take the figures of the next steps: the same as `add` of each, several times as fast."""
+        index = 0
+        while index < len(values):
+            taken = values[index : index + self.stride - self._waited]
+            lowest = min(taken)
+            if not self._waited or lowest < self._lowest:
+                self._lowest = lowest
+            self._waited += len(taken)
+            index += len(taken)
+            if self._waited >= self.stride:
+                self._keep()
+        if values:
+            self.steps += len(values)
+            self.last = values[-1]
+
+    def _keep(self) -> None:
         self._points.append(self._lowest)
         self._waited = 0
         if len(self._points) == _MAX_POINTS:
@@ -89,17 +108,23 @@ class Series:
             self._points = array("q", halved)
             self.stride *= 2
 
+    @property
+    def risen(self) -> int:
+        """By how much the last figure kept lies above the first, without those that a trend leaves out; in bytes."""
+        return self._points[-1] - self._points[int(len(self._points) * _WARM_UP)] if self._points else 0
+
     def trend(self) -> Trend | None:
-        """None where there are too few steps to tell."""
+        """Return the trend; None if there are too few steps for one."""
         return trend(self._points, self.stride)
 
 
 def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
-    """The trend of equally spaced figures in bytes; None where they are fewer than `MIN_STEPS`."""
+    """Return the trend of equally spaced figures in bytes; None if they are fewer than `MIN_STEPS`."""
     if len(values) < MIN_STEPS:
         return None
     kept = values[int(len(values) * _WARM_UP) :]
-    whole, lately = _Floors(kept), _Floors(kept[len(kept) // 2 :])
+    recent = kept[len(kept) // 2 :]
+    whole, lately = _Floors(kept), _Floors(recent)
     slope, low, high = lately.slopes()
     average = whole.average()
     grows = (
@@ -115,11 +140,12 @@ def trend(values: Sequence[int], steps_per_value: int = 1) -> Trend | None:
     )
     per_step = 1 / steps_per_value
     unclear = not grows and values[-1] >= whole.floors[0] and _is_unclear(whole, lately, len(kept))
-    return Trend(slope * per_step, low * per_step, high * per_step, grows, len(values) * steps_per_value, unclear)
+    steps, recent_steps = len(values) * steps_per_value, len(recent) * steps_per_value
+    return Trend(slope * per_step, low * per_step, high * per_step, grows, steps, recent_steps, unclear)
 
 
 class _Floors:
-    """The floor of each of eight stretches of a series, and where its middle lies. `spread` is how far the floors
+    """The floor of each of eight stretches of a series, and the place of its middle. `spread` is how far the floors
     usually lie below the middle figures."""
 
     def __init__(self, values: Sequence[int]) -> None:
@@ -132,31 +158,31 @@ class _Floors:
         self.spread = above[_BLOCKS // 2]
 
     def slopes(self) -> tuple[float, float, float]:
-        """Theil and Sen's slope per value, and its bounds."""
-        found = sorted(
+        """Return Theil and Sen's slope per value, and its bounds."""
+        slopes = sorted(
             (later - earlier) / (b - a)
             for (a, earlier), (b, later) in combinations(zip(self.at, self.floors, strict=True), 2)
         )
-        middle = len(found) // 2
-        return (found[middle - 1] + found[middle]) / 2, found[_OUTER_RANKS - 1], found[-_OUTER_RANKS]
+        middle = len(slopes) // 2
+        return (slopes[middle - 1] + slopes[middle]) / 2, slopes[_OUTER_RANKS - 1], slopes[-_OUTER_RANKS]
 
     def average(self) -> float:
-        """The slope from the first floor to the last."""
+        """Return the slope from the first floor to the last."""
         return (self.floors[-1] - self.floors[0]) / (self.at[-1] - self.at[0])
 
     def kendall(self) -> int:
-        """How many pairs rise, less how many fall."""
+        """Return how many pairs rise, less how many fall."""
         return sum((later > earlier) - (later < earlier) for earlier, later in combinations(self.floors, 2))
 
     def scatter(self, slope: float) -> float:
-        """The median distance of the floors from a line of this slope, in bytes."""
+        """Return the median distance of the floors from a line of this slope, in bytes."""
         rests = sorted(floor - slope * at for at, floor in zip(self.at, self.floors, strict=True))
         middle = (rests[_BLOCKS // 2 - 1] + rests[_BLOCKS // 2]) / 2
         return sorted(abs(rest - middle) for rest in rests)[_BLOCKS // 2]
 
 
 def _is_unclear(whole: _Floors, lately: _Floors, count: int) -> bool:
-    """Whether it rises by more than nothing, and it is its noise for which that can not be called growth."""
+    """Return whether it rises by more than nothing, and it is its noise for which that cannot be called growth."""
     slope, _, _ = whole.slopes()
     rise = slope * count
     return (
@@ -169,7 +195,7 @@ def _is_unclear(whole: _Floors, lately: _Floors, count: int) -> bool:
 
 
 def _lasts(values: Sequence[int], lately: float) -> bool:
-    """Whether the last third still grows like the one before, and at the rate of late: a warm-up dies away, a leak
+    """Return whether the last third still grows like the one before, at its recent rate: a warm-up dies away, a leak
     does not."""
     third = len(values) // 3
     before, _, _ = _Floors(values[-2 * third : -third]).slopes()

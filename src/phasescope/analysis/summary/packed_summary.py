@@ -1,4 +1,4 @@
-"""The same summary from packed events, several times as fast: no event is made of a plain phase boundary.
+"""The same summary from packed events, several times as fast: no event is made for a plain phase boundary.
 
 All but a few of the events of a training are those. What differs between two of them is some numbers; the path and the
 device are compared as the bytes they are packed in.
@@ -7,19 +7,24 @@ device are compared as the bytes they are packed in.
 from __future__ import annotations
 
 import contextlib
+from array import array
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from phasescope.analysis.devices import device_label
+from phasescope import _native
+from phasescope.analysis.event_fields import device_label
 from phasescope.analysis.spans import MAX_OPENED
 
+from .allocator_counts import KEYS, Counts
 from .phase_tree import MAX_PATHS
 from .summary import SummaryFold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from phasescope.analysis.devices import DeviceRow
-    from phasescope.analysis.spans import Scope, Span
+    from phasescope.analysis.event_fields import Scope
+    from phasescope.analysis.spans import Span
 
     from .phase_tree import _Node
     from .summary import Summary
@@ -28,23 +33,24 @@ _INT64 = 1 << 63
 _MAX_KNOWN = 4096
 _MAX_DEVICES = 256
 _NOTHING: Mapping[Any, Any] = {}
-_NO_ALLOCATED = 1
-"""The bit of a device's mask that says that the allocated figure is unknown."""
+_NO_ALLOCATED, _NO_RESERVED = 1, 2
+"""The bits of a device's mask that say that the allocated or the reserved figure is unknown."""
 
 
-class Boundary(Protocol):
+class PackedBoundary(Protocol):
     """A plain phase boundary; its integers are of 64 bits."""
 
     timestamp: int
     allocated: int
+    reserved: int
 
     @property
     def event_type(self) -> str:
         """`phase_enter` or `phase_exit`."""
 
 
-class Phase(Protocol):
-    """What a boundary says of its phase. Phases are known by numbers or by their whole ids."""
+class PackedPhase(Protocol):
+    """The phase of a boundary. Phases are known by numbers or by their whole ids."""
 
     duration: int | None
     allocated_delta: int | None
@@ -52,7 +58,7 @@ class Phase(Protocol):
 
     @property
     def scope(self) -> int | str | None:
-        """Which phase it is; None where that is `sequence`."""
+        """Which phase it is; None if that is `sequence`."""
 
     @property
     def sequence(self) -> int:
@@ -71,30 +77,39 @@ class Phase(Protocol):
         """As packed bytes."""
 
 
-Found = tuple[Boundary, Phase, bytes]
-"""A boundary, its phase, and its device as packed bytes: the same object as before where these are equal."""
+Found = tuple[PackedBoundary, PackedPhase, bytes]
+"""A boundary, its phase, and its device as packed bytes: the same object as before if these are equal."""
+
+
+Boundaries = Callable[[Any], "Iterable[Found | None]"]
+"""Unpacks any payloads: one for each, None if it is not a plain boundary."""
 
 
 class Payloads(Protocol):
-    """Packed events by their place."""
+    """Packed events by their place: bytes, or whatever else `Unpack.event` takes."""
 
-    def __getitem__(self, at: int, /) -> bytes: ...
+    def __getitem__(self, at: int, /) -> Any: ...
 
 
 class Unpack(Protocol):
-    """How packed things are unpacked; all raise ValueError for what is none."""
+    """The unpacking of payloads; all raise ValueError for one that is ill-formed."""
 
-    def event(self, payload: bytes) -> dict[str, Any]:
-        """A whole event."""
+    def event(self, payload: Any) -> dict[str, Any]:
+        """Return a whole event."""
 
     def path(self, packed: bytes) -> tuple[str, ...]:
-        """A path."""
+        """Return a path."""
 
     def device(self, packed: bytes) -> tuple[str, int, int]:
-        """A device's backend, its id and the mask of its unavailable counters."""
+        """Return a device's backend, its id and the mask of its unavailable counters."""
 
 
-class Watch(Protocol):
+Ends = tuple[tuple[str, ...], "Sequence[tuple[int, int, int, int | None, int]]"]
+"""A phase's path and its exits: the place of each among those passed on together, allocated bytes, delta, time and
+duration."""
+
+
+class SummaryObserver(Protocol):
     """Looks on while a summary is made: at whole events, and in short at the exits of phases that ended well."""
 
     @property
@@ -102,31 +117,55 @@ class Watch(Protocol):
         """While there is anything in it, every boundary is wanted as an event. Always the same object."""
 
     @property
-    def ended(self) -> Callable[[str, tuple[str, ...], int, int | None, int, int], None] | None:
-        """Told of an exit its device, path, allocated bytes, delta, time and duration; None: not wanted. Only of
-        devices whose allocated bytes are known."""
+    def ended(self) -> Callable[[str, Sequence[Ends]], None] | None:
+        """Told of a device whose allocated bytes are known, and of the exits on it since the last event that was
+        taken; None: not wanted."""
+
+    @property
+    def note_retries(self) -> Callable[[str, int], None] | None:
+        """Told of a device and how often its allocator tried again, by a boundary that is not passed on as an event;
+        None: not wanted."""
 
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
-        """An event with its `scope_of` and the span that it ends, if any."""
+        """Take an event with its `scope_of` and the span that it ends, if any."""
 
     def note_time(self, time_ns: int) -> None:
-        """Of the newest boundary so far."""
+        """Note the time of the newest boundary so far."""
 
 
-class _Kind:
-    """The boundaries of one phase on one device: what its node has not been told of them yet."""
+class _PhaseBoundaries:
+    """The boundaries of one phase on one device: those that its node has not been passed yet."""
 
-    __slots__ = ("deltas", "durations", "highest", "node", "path")
+    __slots__ = (
+        *("deltas", "durations", "ends", "highest", "knows_reserved", "node", "path", "reserved"),
+        *("packed_deltas", "packed_durations", "packed_ends"),
+        *("risen", "risen_outside", "slack"),
+    )
 
-    def __init__(self, node: _Node) -> None:
+    def __init__(self, node: _Node, knows_reserved: bool) -> None:
         self.node = node
         self.path = node.path
-        self.highest = -1  # of the allocated figures; below 0 there is nothing to tell
+        self.knows_reserved = knows_reserved
+        self.highest = -1  # of the allocated figures; below 0 there is nothing to pass on
+        self.reserved = self.slack = -1  # the highest of these
         self.durations: list[int] = []
         self.deltas: list[int] = []
+        self.ends: list[tuple[int, int, int, int | None, int]] = []  # only if a watch wants them
+        # What the compiled core adds: 64-bit integers.
+        self.packed_durations, self.packed_deltas, self.packed_ends = bytearray(), bytearray(), bytearray()
+        self.risen = [0] * len(KEYS)  # what the allocator's counts have risen by at its exits
+        self.risen_outside = [0] * len(KEYS)  # and at its entries: meanwhile the enclosing phase was the innermost
 
     def tell(self, label: str, knows_allocated: bool) -> None:
         self.node.saw(label, True, self.highest if knows_allocated else None)
+        if knows_allocated and self.knows_reserved:
+            self.node.reserved(label, self.reserved, self.slack)
+        self.reserved = self.slack = -1
+        if self.packed_durations:
+            durations, deltas = array("q", self.packed_durations), array("q", self.packed_deltas)
+            self.node.ended(len(durations), durations, deltas)
+            self.packed_durations.clear()
+            self.packed_deltas.clear()
         if self.durations:
             self.node.ended(len(self.durations), self.durations, self.deltas)
             self.durations.clear()
@@ -134,12 +173,33 @@ class _Kind:
         self.highest = -1
 
 
+class PackedEnds(Sequence[tuple[int, int, int, "int | None", int]]):
+    """Ends of a phase as the compiled core packs them: five integers each."""
+
+    def __init__(self, packed: bytearray) -> None:
+        """Take the packed ends."""
+        self._values = array("q", packed)
+
+    def columns(self) -> tuple[Sequence[int], ...]:
+        """Return their places, allocated bytes, deltas, times and durations."""
+        return tuple(self._values[at::5] for at in range(5))
+
+    def __len__(self) -> int:
+        return len(self._values) // 5
+
+    def __iter__(self) -> Iterator[Any]:
+        return zip(*self.columns(), strict=True)
+
+    def __getitem__(self, at: Any) -> Any:
+        return list(self)[at]
+
+
 class _Device(NamedTuple):
     """`kinds` are by packed path. Devices that differ in the driver's figures only have them in common."""
 
     label: str
     knows_allocated: bool
-    kinds: dict[bytes, _Kind]
+    kinds: dict[bytes, _PhaseBoundaries]
 
 
 _UNKNOWN = _Device("", False, {})
@@ -148,23 +208,24 @@ _UNKNOWN = _Device("", False, {})
 class PackedFold(SummaryFold):
     """A summary that takes packed events as well."""
 
-    def __init__(self, prefix: str, unpack: Unpack, watch: Watch | None = None) -> None:
-        """`prefix` is what the ids of all phases begin with, where boundaries have the numbers behind it."""
+    def __init__(self, prefix: str, unpack: Unpack, watch: SummaryObserver | None = None) -> None:
+        """Begin a summary. `prefix` begins the ids of all phases whose boundaries have the numbers behind it."""
         super().__init__(prefix)
         self._unpack = unpack
         self._watch = watch
         self._known: dict[bytes, _Device] = {}
-        self._kinds: dict[tuple[str, bool], dict[bytes, _Kind]] = {}
+        self._kinds: dict[tuple[str, int], dict[bytes, _PhaseBoundaries]] = {}
         self._learned = 0
-        self._untold: list[tuple[_Kind, str, bool]] = []
-        self._newest: dict[str, bytes] = {}  # of each device the payload that spoke of it last
+        self._untold: list[tuple[_PhaseBoundaries, str, bool]] = []
+        self._newest: dict[str, Any] = {}  # of each device the payload that spoke of it last
         self._newest_at: dict[str, int] = {}  # the same of those that are being added, by their place
 
     def add_packed(self, payloads: Payloads, boundaries: Iterable[Found | None]) -> int:
-        """The next events; how many of them were none. `boundaries` has one for each payload, None where it is no plain
-        boundary.
+        """Take the next events; return how many of them were ill-formed.
 
-        One long loop without calls that can be spared: over a million events this is where the time goes.
+        `boundaries` has one for each payload, None if it is not a plain boundary.
+
+        One long loop without needless calls: over a million events the time goes here.
         """
         known, untold, newest_at, spans = self._known, self._untold, self._newest_at, self._spans
         opened = spans.opened
@@ -173,22 +234,22 @@ class PackedFold(SummaryFold):
         entries = exits = damaged = last_ns = 0
         first_ns = _INT64
         watch = self._watch
-        raised, told = (_NOTHING, None) if watch is None else (watch.raised, watch.ended)
-        for at, found in enumerate(boundaries):
-            if found is None or raised:
-                damaged += self._add_event(payloads, at)
+        raised, watch_ended = (_NOTHING, None) if watch is None else (watch.raised, watch.ended)
+        for place, unpacked in enumerate(boundaries):
+            if unpacked is None or raised:
+                damaged += self._add_event(payloads, place)
                 continue
-            boundary, phase, of_device = found
+            boundary, phase, of_device = unpacked
             status = phase.status
             if status != "ok" and watch is not None:
-                damaged += self._add_event(payloads, at)
+                damaged += self._add_event(payloads, place)
                 continue
             if of_device is not packed_device:
                 packed_device = of_device
                 label, knows_allocated, kinds = known.get(of_device, _UNKNOWN)
             kind = kinds.get(bytes(phase.path))
-            if kind is None:  # as an event once, then as what it is
-                damaged += self._add_event(payloads, at, bytes(phase.path), of_device)
+            if kind is None:  # as an event once, then as a boundary
+                damaged += self._add_event(payloads, place, bytes(phase.path), of_device)
                 packed_device = None
                 continue
             time_ns, allocated, scope = boundary.timestamp, boundary.allocated, phase.scope
@@ -198,6 +259,11 @@ class PackedFold(SummaryFold):
                 if kind.highest < 0:
                     untold.append((kind, label, knows_allocated))
                 kind.highest = allocated
+            reserved = boundary.reserved
+            if reserved > kind.reserved:
+                kind.reserved = reserved
+            if reserved - allocated > kind.slack:
+                kind.slack = reserved - allocated
             if boundary.event_type == "phase_exit":
                 exits += 1
                 entry = opened.pop(scope, None)
@@ -212,8 +278,8 @@ class PackedFold(SummaryFold):
                     kind.node.measured(phase.peak_allocated, label)
                 if status != "ok":
                     kind.node.went_wrong(status)
-                if told is not None and knows_allocated:
-                    told(label, kind.path, allocated, delta, time_ns, duration_ns)
+                if watch_ended is not None and knows_allocated:
+                    kind.ends.append((place, allocated, delta or 0, time_ns, duration_ns))
             else:
                 entries += 1
                 if spans.is_first or len(opened) >= MAX_OPENED:
@@ -228,10 +294,43 @@ class PackedFold(SummaryFold):
                 last_ns = time_ns
             if time_ns < first_ns:
                 first_ns = time_ns
-            newest_at[label] = at
+            newest_at[label] = place
         self._note_boundaries(entries, exits, first_ns, last_ns)
         self._tell(payloads)
         return damaged
+
+    def add_payloads(self, payloads: list[bytes], boundaries: Boundaries) -> int:
+        """Add the next events of a ring, as `add_packed` does, in the compiled core where there is one."""
+        return self._add_fast(payloads, payloads, None, boundaries)
+
+    def add_lines(self, lines: Payloads, data: bytes, form: list[bytes], boundaries: Boundaries) -> int:
+        """Add the next lines, as `add_packed` does, in the compiled core where there is one. `data` are all of them,
+        and `form` is what plain ones have in common, as far as that is known."""
+        return self._add_fast(lines, data, form, boundaries)
+
+    def _add_fast(
+        self, payloads: Any, packed: list[bytes] | bytes, form: list[bytes] | None, boundaries: Boundaries
+    ) -> int:
+        watch, core = self._watch, _native.core
+        raised = None if watch is None else watch.raised
+        if core is None or (raised is not None and type(raised) is not dict):
+            return self.add_packed(payloads, boundaries(payloads))
+
+        def add(at: int, path: bytes | None, device: bytes | None) -> int:
+            if path is not None:
+                return self._add_event(payloads, at, path, device)
+            self._tell(payloads)
+            return self.add_packed([payloads[at]], boundaries([payloads[at]]))
+
+        wants_ends, spans = watch is not None and watch.ended is not None, self._spans
+        entries, exits, damaged, first_ns, last_ns = core.fold(
+            *(packed, form, self._known, self._untold, self._newest_at, spans.opened, spans, raised, wants_ends),
+            *(watch is not None, add, MAX_OPENED, _PhaseBoundaries, self._counts.newest),
+            None if watch is None else watch.note_retries,
+        )
+        self._note_boundaries(entries, exits, first_ns, last_ns)
+        self._tell(payloads)
+        return int(damaged)
 
     def _note_boundaries(self, entries: int, exits: int, first_ns: int, last_ns: int) -> None:
         for event_type, count in (("phase_enter", entries), ("phase_exit", exits)):
@@ -244,10 +343,10 @@ class PackedFold(SummaryFold):
             if self._watch is not None:
                 self._watch.note_time(last_ns)
 
-    def _add_event(self, payloads: Payloads, at: int, path: bytes | None = None, device: bytes | None = None) -> int:
-        """The event as an event, and what the next boundaries like it need; 1 where it is none."""
+    def _add_event(self, payloads: Payloads, place: int, path: bytes | None = None, device: bytes | None = None) -> int:
+        """Add it as an event, and learn what the next boundaries like it need; return 1 if it is ill-formed, else 0."""
         try:
-            event = self._unpack.event(payloads[at])
+            event = self._unpack.event(payloads[place])
         except ValueError:
             return 1
         self._tell(payloads)
@@ -265,30 +364,50 @@ class PackedFold(SummaryFold):
         node = self._tree.node(path)
         device = self._known.get(packed_device) or self._learned_device(packed_device)
         if device is not None and node.path == path and self._learned < 2 * MAX_PATHS:  # else it is counted with others
-            device.kinds[packed_path] = _Kind(node)
+            knows_reserved = not self._unpack.device(packed_device)[2] & _NO_RESERVED
+            device.kinds[packed_path] = _PhaseBoundaries(node, knows_reserved)
             self._learned += 1
 
     def _learned_device(self, packed: bytes) -> _Device | None:
         backend, device_id, mask = self._unpack.device(packed)
-        what = device_label(backend, device_id), not mask & _NO_ALLOCATED
+        what = device_label(backend, device_id), mask & (_NO_ALLOCATED | _NO_RESERVED)
         if not -_INT64 <= device_id < _INT64 or (what not in self._kinds and len(self._kinds) >= _MAX_DEVICES):
             return None
         if len(self._known) >= _MAX_KNOWN:  # the driver's figures are in it, and change with every sample
             self._known.clear()
-        device = self._known[packed] = _Device(*what, self._kinds.setdefault(what, {}))
+        kinds = self._kinds.setdefault(what, {})
+        device = self._known[packed] = _Device(what[0], not mask & _NO_ALLOCATED, kinds)
         return device
 
     def _tell(self, payloads: Payloads) -> None:
-        """Pass on what was kept of the boundaries so far."""
+        """Pass on the boundaries that were kept so far."""
+        ends: dict[str, list[Ends]] = {}
         for kind, label, knows_allocated in self._untold:
             kind.tell(label, knows_allocated)
+            self._count_risen(kind)
+            if kind.packed_ends:
+                ends.setdefault(label, []).append((kind.path, PackedEnds(kind.packed_ends)))
+                kind.packed_ends = bytearray()
+            if kind.ends:
+                ends.setdefault(label, []).append((kind.path, kind.ends))
+                kind.ends = []
         self._untold.clear()
-        for label, at in self._newest_at.items():
-            self._newest[label] = payloads[at]
+        if ends and self._watch is not None and self._watch.ended is not None:
+            for label, phase_ends in ends.items():
+                self._watch.ended(label, phase_ends)
+        for label, place in self._newest_at.items():
+            self._newest[label] = payloads[place]
         self._newest_at.clear()
 
+    def _count_risen(self, kind: _PhaseBoundaries) -> None:
+        """Pass on what the allocator's counts have risen by."""
+        for path, risen in ((kind.path, kind.risen), (kind.path[:-1], kind.risen_outside)):
+            if any(risen):
+                self._tree.count(path, Counts(*risen))
+                risen[:] = [0] * len(KEYS)
+
     def _settle(self) -> None:
-        """Let the devices see what spoke of each last."""
+        """Let the devices see the newest payload of each."""
         for payload in self._newest.values():
             with contextlib.suppress(ValueError):
                 self._devices.see(self._unpack.event(payload))

@@ -5,32 +5,46 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.statistics.quantiles import Quantiles
+from phasescope.analysis.event_fields import HOST
+from phasescope.analysis.statistics.quantiles import KnownQuantiles, Quantiles
+
+from .allocator_counts import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from phasescope.analysis.spans import Span
+
+    from .allocator_counts import Counts
 
 MAX_PATHS = 4096
 MAX_DEPTH = 64
 _MAX_DEVICES = 256
 """What goes beyond either is counted together in one last row, whose path is empty."""
 
+_NOT_KNOWN = (None, None, None, None)
+
 
 @dataclass(frozen=True)
 class Row:
-    """All entries of one phase path. Times in ns, memory in bytes; None is: not known.
+    """All entries of one phase, by its path. Times in ns, memory in bytes; None means: not known.
 
-    `count` entries have ended, with whatever status; total, mean, percentiles and deltas are over those.
-    Fetches that only found the end of a tracked iterable are in `exhausted` and nowhere else. `total_ns` adds
-    up over threads, so `share` (of the wall time observed, with the time of what is open now) can pass 1.
-    `allocated_delta_bytes` is the net sum of the entries' deltas. The peak is exact only where every entry
-    measured it; else it is the largest figure seen at the boundaries and in the samples of this phase and of
-    those in it: the true peak is that or higher. `low` and `high` are how far chance may have moved the mean, the
-    median and the 95th percentile, by the scatter of these entries (three standard errors). `device_time_ns` is how
-    long the device worked on those entries of which that is known, where it was asked for. `open_ns` is how long those
-    open now have been so, as far as the events tell. `devices` are those that it spoke of.
+    `depth` is 0 for an outermost phase. `count` entries have ended, in any way; total, mean, percentiles and deltas
+    are over those. `errors` of them ended with an exception, and `abandoned` were open when the session stopped.
+    Fetches that only found the end of a tracked iterable count in `exhausted` and nowhere else. `total_ns` adds up
+    over threads, so `share`, the part of the observed wall-clock time including entries that are open now, can exceed
+    1. `allocated_delta_bytes` is the sum of the entries' changes. `peak_allocated_bytes` is exact only if every entry
+    measured it; otherwise it is a lower bound, the largest figure at the boundaries and in the samples of this phase
+    and of those inside it. `…_low_ns` and `…_high_ns` are the bounds of chance for the mean, the median and the 95th
+    percentile (three standard errors, from the scatter of the entries). `device_time_ns` is the time that the device
+    worked on these entries, if that was measured. `open` entries are open now, for `open_ns` as far as the events
+    show. `devices` are those that the phase measured.
+
+    The last seven are of a device's allocator, in this phase and those inside it. `reserved_bytes` is the most that it
+    was seen to have reserved, `slack_bytes` the most of that which was not in use. `alloc_retries` is how often it gave
+    back its cache and tried again, `alloc_failures` how often there was no memory even so, `device_allocs` and
+    `device_frees` how often it took memory from the device and gave it back. `outside_rise_bytes` is what this process
+    took there beside it, at least 128 MiB at once (libraries, communication buffers); None if nothing was seen.
     """
 
     path: tuple[str, ...]
@@ -61,6 +75,13 @@ class Row:
     open: int
     open_ns: int | None
     devices: tuple[str, ...]
+    reserved_bytes: int | None
+    slack_bytes: int | None
+    alloc_retries: int | None
+    alloc_failures: int | None
+    device_allocs: int | None
+    device_frees: int | None
+    outside_rise_bytes: int | None
 
 
 class PhaseTree:
@@ -71,29 +92,51 @@ class PhaseTree:
         self._rest = _Node((), None)
         self._nodes: dict[tuple[str, ...], _Node] = {}
 
-    def see(self, path: tuple[str, ...], boundary: bool, device: str | None, allocated_bytes: int | None) -> None:
-        """An event that speaks of this phase, its device and what was allocated there, if that is known."""
+    def see(
+        self,
+        path: tuple[str, ...],
+        boundary: bool,
+        device: str | None,
+        allocated_bytes: int | None,
+        reserved_bytes: int | None = None,
+    ) -> None:
+        """Take an event that speaks of this phase, its device and the bytes allocated and reserved there, if known."""
         node = self._nodes.get(path) or self._node(path)
         if device is not None:
             node.saw(device, boundary, allocated_bytes)
+            if reserved_bytes is not None and allocated_bytes is not None:
+                node.reserved(device, reserved_bytes, reserved_bytes - allocated_bytes)
+
+    def count(self, path: tuple[str, ...], counts: Counts) -> None:
+        """Add what the allocator did while this phase was the innermost; without a path it was no phase's."""
+        if path:
+            node = self._nodes.get(path) or self._node(path)
+            node.own_counts = node.own_counts.plus(counts)
 
     def end(self, span: Span, device: str | None) -> None:
-        """An entry of a phase that ended."""
+        """Count an entry of a phase that ended."""
         (self._nodes.get(span.path) or self._node(span.path)).end(span, device)
 
     def node(self, path: tuple[str, ...]) -> _Node:
-        """Where this phase's entries are counted: the same at every call."""
+        """Return the node that counts this phase's entries: the same at every call."""
         return self._node(path)
 
     def add_device_time(self, path: tuple[str, ...], duration_ns: int) -> None:
-        """How long the device worked on one entry of this phase."""
+        """Add how long the device worked on one entry of this phase."""
         node = self._nodes.get(path) or self._node(path)
         node.device_time_ns = (node.device_time_ns or 0) + duration_ns
 
-    def rows(self, open_spans: Iterable[Span], now_ns: int | None, observed_ns: int | None) -> tuple[Row, ...]:
-        """The rows in tree order, as often as asked. `now_ns` is the time up to which open phases are counted."""
+    def rows(
+        self,
+        open_spans: Iterable[Span],
+        now_ns: int | None,
+        observed_ns: int | None,
+        is_counted: Callable[[str], bool] = lambda _device: False,
+    ) -> tuple[Row, ...]:
+        """Return the rows in tree order, as often as asked. `now_ns` is the time up to which open phases are
+        counted, `is_counted` whether the allocator of a device tells its counts."""
         for node in (*self._nodes.values(), self._rest):
-            node.open, node.open_ns = 0, None
+            node.open, node.open_ns, node.counts = 0, None, node.own_counts
         for span in open_spans:
             node = self._node(span.path)
             node.open += 1
@@ -104,7 +147,7 @@ class PhaseTree:
             node.pass_outwards()
         if self._rest.is_used:
             nodes.append(self._rest)
-        return tuple(node.row(observed_ns) for node in nodes)
+        return tuple(node.row(observed_ns, is_counted) for node in nodes)
 
     def _node(self, path: tuple[str, ...]) -> _Node:
         node = self._nodes.get(path)
@@ -122,6 +165,7 @@ class _Node:
         "abandoned",
         "children",
         "count",
+        "counts",
         "delta_bytes",
         "deltas",
         "device_time_ns",
@@ -133,9 +177,12 @@ class _Node:
         "measured_peaks",
         "open",
         "open_ns",
+        "own_counts",
         "parent",
         "path",
+        "reserved_bytes",
         "seen",
+        "slack_bytes",
         "total_ns",
     )
 
@@ -146,13 +193,15 @@ class _Node:
         self.count = self.errors = self.abandoned = self.exhausted = self.open = 0
         self.open_ns: int | None = None
         self.total_ns = 0
-        self.durations = Quantiles()
+        self.durations: Quantiles | KnownQuantiles = Quantiles()
         self.deltas = self.delta_bytes = 0
         self.measured_peaks = 0
         self.measured_peak: int | None = None
         self.devices: dict[str, None] = {}  # of its boundaries; a dict keeps their order
         self.device_time_ns: int | None = None
         self.seen: dict[str, int] = {}  # by device, the largest allocated figure
+        self.reserved_bytes = self.slack_bytes = -1  # below 0: not known
+        self.own_counts = self.counts = NONE
 
     @property
     def is_used(self) -> bool:
@@ -164,13 +213,19 @@ class _Node:
             yield from child.descendants()
 
     def saw(self, device: str, boundary: bool, allocated_bytes: int | None) -> None:
-        """What an event says of the device, or several at once the most of it."""
+        """Take an event's figures of the device, or the highest of several events at once."""
         if device not in self.seen and len(self.seen) + len(self.devices) >= _MAX_DEVICES:
             return
         if boundary:
             self.devices[device] = None
         if allocated_bytes is not None and allocated_bytes > self.seen.get(device, -1):
             self.seen[device] = allocated_bytes
+
+    def reserved(self, device: str, reserved_bytes: int, slack_bytes: int) -> None:
+        """Take what the allocator of a device has reserved, and how much of it is not in use. The host has none."""
+        if device != HOST:
+            self.reserved_bytes = max(reserved_bytes, self.reserved_bytes)
+            self.slack_bytes = max(slack_bytes, self.slack_bytes)
 
     def end(self, span: Span, device: str | None) -> None:
         if span.peak_allocated_bytes is not None:
@@ -183,7 +238,7 @@ class _Node:
         self.ended(1, () if duration_ns is None else (duration_ns,), () if delta_bytes is None else (delta_bytes,))
 
     def ended(self, count: int, durations_ns: Sequence[int], deltas_bytes: Sequence[int]) -> None:
-        """So many entries have ended, with these figures as far as they are known."""
+        """Add the ends of `count` entries, with these figures as far as they are known."""
         self.count += count
         self.total_ns += sum(durations_ns)
         self.durations.extend(durations_ns)
@@ -191,20 +246,25 @@ class _Node:
         self.delta_bytes += sum(deltas_bytes)
 
     def went_wrong(self, status: str) -> None:
-        """How an entry ended that did not end well."""
+        """Count an entry that did not end well, by its status."""
         self.errors += status == "error"
         self.abandoned += status == "abandoned"
 
     def measured(self, peak: int, device: str | None) -> None:
-        """The peak of an entry, measured exactly."""
+        """Take the peak of an entry, measured exactly."""
         self.measured_peaks += 1
         if self.measured_peak is None or peak > self.measured_peak:
             self.measured_peak = peak
         if device is not None and peak > self.seen.get(device, -1):
             self.seen[device] = peak
 
+    def summed_up(self, count: int, total_ns: int, durations: KnownQuantiles, deltas: int, delta_bytes: int) -> None:
+        """Take all its entries that ended, as somebody else has summed them up."""
+        self.count, self.total_ns, self.durations = count, total_ns, durations
+        self.deltas, self.delta_bytes = deltas, delta_bytes
+
     def pass_outwards(self) -> None:
-        """What was seen inside was seen in the enclosing phase too, on the devices that phase speaks of."""
+        """Pass the figures seen inside to the enclosing phase, on the devices that it names."""
         parent = self.parent
         if parent is None or not parent.path:
             return
@@ -212,8 +272,14 @@ class _Node:
             parent.devices.update(self.devices)
         for device, seen_bytes in self.seen.items():
             parent.seen[device] = max(seen_bytes, parent.seen.get(device, 0))
+        parent.reserved_bytes = max(self.reserved_bytes, parent.reserved_bytes)
+        parent.slack_bytes = max(self.slack_bytes, parent.slack_bytes)
+        if self.counts is not NONE:
+            parent.counts = parent.counts.plus(self.counts)
 
-    def row(self, observed_ns: int | None) -> Row:
+    def row(self, observed_ns: int | None, is_counted: Callable[[str], bool]) -> Row:
+        is_known = any(self.counts[:4]) or any(map(is_counted, self.devices))
+        counts = self.counts if is_known else _NOT_KNOWN
         timed = self.durations.count
         p25_ns, p50_ns, p75_ns, p95_ns = self.durations.at(0.25, 0.5, 0.75, 0.95)
         chance, mean_ns = self.durations.bounds(), self.total_ns / (timed or 1)
@@ -248,11 +314,18 @@ class _Node:
             open=self.open,
             open_ns=self.open_ns,
             devices=tuple(self.devices),
+            reserved_bytes=None if self.reserved_bytes < 0 else self.reserved_bytes,
+            slack_bytes=None if self.slack_bytes < 0 else self.slack_bytes,
+            alloc_retries=counts[0],
+            alloc_failures=counts[1],
+            device_allocs=counts[2],
+            device_frees=counts[3],
+            outside_rise_bytes=self.counts.outside_bytes or None,
         )
 
     def _peak(self) -> tuple[int | None, bool]:
         ended = self.count + self.exhausted
         if ended and self.measured_peaks == ended and not self.open:
             return self.measured_peak, True
-        devices = self.devices or self.seen.keys() - {"host"} or self.seen
+        devices = self.devices or self.seen.keys() - {HOST} or self.seen
         return max((self.seen[device] for device in devices if device in self.seen), default=None), False

@@ -1,4 +1,4 @@
-"""A session in one table: what each phase took, in time and in memory, and how the devices stand.
+"""A session in one table: the time and memory of each phase, and the latest figures of each device.
 
 `summarize` is one pass over the events in bounded memory; `Summary` is the result as plain data, and its
 `str()` is the table for a person.
@@ -10,20 +10,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.devices import DeviceRow, Devices
-from phasescope.analysis.spans import (
-    SpanBuilder,
-    device_times,
-    int_or_none,
-    scope_of,
-    size_or_none,
-)
+from phasescope.analysis.event_fields import device_times, int_or_none, scope_of, size_or_none
+from phasescope.analysis.spans import SpanBuilder
 
+from .allocator_counts import NONE, AllocatorCounts, Counts, phase_of
+from .outside_memory import OutsideMemory
 from .phase_tree import PhaseTree, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from phasescope.analysis.spans import Scope, Span
+    from phasescope.analysis.event_fields import Scope
+    from phasescope.analysis.spans import Span
 
 __all__ = ["DeviceRow", "Row", "Summary", "SummaryFold", "summarize"]
 
@@ -36,11 +34,12 @@ _OTHER_TYPES = "(other)"
 
 @dataclass(frozen=True)
 class Summary:
-    """One session as its events tell it. Times in ns, memory in bytes; None is: not known.
+    """One session, summed up from its events. Times in ns, memory in bytes; None means: not known.
 
-    `rows` stand in tree order, children under their parents. `errors`, `abandoned` and `open` count phases:
-    those that ended in an exception, that were open when the session stopped, and that are open now. `missed`
-    events were overwritten before they could be read, `damaged` places of the ring hold no true record.
+    `rows` are in tree order, children below their parents. `events` is the number of events that were read; `missed`
+    events were overwritten before that, and `damaged` places of the file hold no event. `errors` counts the phases
+    that ended with an exception, `abandoned` those that were open when the session stopped, and `open` those that
+    are open now.
     """
 
     session_id: str | None
@@ -62,11 +61,11 @@ class Summary:
 
     @property
     def observed_ns(self) -> int | None:
-        """Wall time from the first event to the last."""
+        """The wall-clock time from the first event to the last."""
         return _observed_ns(self.first_timestamp_ns, self.last_timestamp_ns)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON types; the shape is described with `phasescope summary --json`."""
+        """Return everything as JSON types, as `phasescope summary --json` prints it."""
         return {
             "schema_version": SCHEMA_VERSION,
             **_members(self, leave_out=("rows", "devices")),
@@ -76,8 +75,10 @@ class Summary:
         }
 
     def table(self, width: int | None = 80, missing: Sequence[str] | None = None) -> str:
-        """The table for a person, at most `width` columns wide where that is possible; None: as wide as it
-        likes. `missing` are lines about phases that are missing, by default what the events alone tell of them."""
+        """Return the table as text, at most `width` columns wide if possible, or of any width if that is None.
+
+        `missing` replaces the lines about phases that are missing, which by default come from the events alone.
+        """
         from phasescope.analysis.text.summary_text import report
 
         return report(self, width, missing)
@@ -86,17 +87,17 @@ class Summary:
         return self.table()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return the HTML for a notebook."""
         from phasescope.analysis.text.summary_html import summary_html
 
         return summary_html(self)
 
 
 def summarize(events: Iterable[Mapping[str, Any]], *, missed: int = 0, damaged: int = 0) -> Summary:
-    """The summary of one session's events, oldest first: TelemetryEvent v3 mappings, however few are left of
+    """Return the summary of one session's events, oldest first: TelemetryEvent v3 mappings, however few are left of
     them.
 
-    `missed` and `damaged` are what the reader counted. Raises nothing for an odd event: it is left out, or a
+    `missed` and `damaged` are the reader's counts. Raises nothing for an odd event: it is left out, or a
     figure is.
     """
     fold = SummaryFold()
@@ -109,7 +110,7 @@ class SummaryFold:
     """A summary that grows with the events: `add` them as they come, ask for the `summary` as often as needed."""
 
     def __init__(self, prefix: str = "") -> None:
-        """`prefix` as of `SpanBuilder`."""
+        """Begin a summary, with `prefix` as for `SpanBuilder`."""
         self._identity: dict[str, Any] = {}
         self._events = 0
         self._by_type: dict[str, int] = {}
@@ -118,24 +119,33 @@ class SummaryFold:
         self._spans = SpanBuilder(prefix)
         self._tree = PhaseTree()
         self._devices = Devices()
+        self._counts = AllocatorCounts()
+        self._outside = OutsideMemory()
 
     def add(self, event: Mapping[str, Any]) -> tuple[Scope | None, Span | None]:
-        """Take the next event. What it says of a phase is returned, and the span that it ends, if any."""
+        """Take the next event. Return its phase, and the span that it ends, if any."""
         if not self._events:
             self._identity = _identity(event)
         self._events += 1
         event_type = event.get("event_type")
         self._count_type(event_type if isinstance(event_type, str) else "?")
         self._note_time(size_or_none(event.get("timestamp_ns")))
-        device, allocated_bytes = self._devices.see(event)
+        device, allocated_bytes, reserved_bytes = self._devices.see(event)
         if event_type == "device_time":
             for path, duration_ns in device_times(event):
                 self._tree.add_device_time(path, duration_ns)
         scope = scope_of(event)
+        if device is not None:
+            counts = self._counts.risen(device, event["metadata"])
+            if counts is not NONE and any(counts):
+                self._tree.count(phase_of(event_type, scope), counts)
+            rise = self._outside.take(device, event, scope) if event_type == "sample" else None
+            if rise is not None:
+                self._tree.count(rise.path, Counts(outside_bytes=rise.size_bytes))
         if scope is None:
             return None, None
         span = self._spans.feed(event, scope)
-        self._tree.see(scope.path, scope.action is not None, device, allocated_bytes)
+        self._tree.see(scope.path, scope.action is not None, device, allocated_bytes, reserved_bytes)
         if span is not None:
             self._tree.end(span, device)
         return scope, span
@@ -146,11 +156,11 @@ class SummaryFold:
         return self._events
 
     def device_rows(self) -> tuple[DeviceRow, ...]:
-        """How the devices stand."""
+        """Return how the devices stand."""
         return self._devices.rows()
 
     def open_spans(self) -> list[Span]:
-        """The phases that are open now, the outer before the inner."""
+        """Return the phases that are open now, the outer before the inner."""
         return self._spans.open_spans()
 
     def _count_type(self, event_type: str, count: int = 1) -> None:
@@ -159,7 +169,7 @@ class SummaryFold:
         self._by_type[event_type] = self._by_type.get(event_type, 0) + count
 
     def _note_time(self, time_ns: int | None) -> None:
-        """Threads may be written a little out of order, so the range is what counts."""
+        """Widen the range of times: threads may be written a little out of order."""
         if time_ns is None:
             return
         if self._first_ns is None or self._last_ns is None:
@@ -170,10 +180,10 @@ class SummaryFold:
             self._first_ns = time_ns
 
     def summary(self, missed: int = 0, damaged: int = 0) -> Summary:
-        """All that was added so far, and what the reader counted."""
+        """Return the summary so far, with the reader's counts."""
         open_spans = self._spans.open_spans()
         observed_ns = _observed_ns(self._first_ns, self._last_ns)
-        rows = self._tree.rows(open_spans, self._last_ns, observed_ns)
+        rows = self._tree.rows(open_spans, self._last_ns, observed_ns, self._counts.knows)
         identity = {key: self._identity.get(key) for key in ("session_id", "pid", "host", "rank", "world_size")}
         return Summary(
             **identity,
@@ -192,7 +202,7 @@ class SummaryFold:
 
 
 def _identity(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Who wrote these events; what an event may leave out has its value from the specification."""
+    """Return the identity of the process that wrote these events; a missing key has the specification's value."""
     session_id, host = event.get("session_id"), event.get("host")
     return {
         "session_id": session_id if isinstance(session_id, str) else None,

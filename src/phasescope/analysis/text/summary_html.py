@@ -5,8 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from phasescope.analysis.categories import made_of
 from phasescope.analysis.formatting import plural
 
+from . import allocator_table
 from .summary_text import holders, missing_from, parts
 
 if TYPE_CHECKING:
@@ -19,20 +21,28 @@ _MAX_ROWS = 200
 _LEFT, _RIGHT = "text-align: left", "text-align: right"
 
 
-def summary_html(summary: Summary, heading: str | None = None) -> str:
-    """A `<div>` with the phases and the devices as tables, at most 200 rows each. It needs no style and no script."""
+def summary_html(summary: Summary, head: Sequence[str] = (), chart: str = "") -> str:
+    """Return a `<div>` with the phases and the devices as tables, at most 200 rows each. It needs no style and no
+    script. `head` are lines of text that come first, in place of the session's id; `chart` is HTML."""
     shown = parts(summary)
-    lines = shown.header if heading is None else [heading, *shown.header[1:]]
-    html = ['<div class="phasescope">', *_paragraph(lines)]
+    html = ['<div class="phasescope">', *_head(head or shown.header[:1]), *_paragraph(shown.header[1:]), chart]
     if shown.phases:
         html += _table(shown.columns, shown.phases)
         html += _paragraph(shown.remarks)
+        html += _table(allocator_table.COLUMNS, shown.allocator) if shown.allocator else []
     else:
         html += _paragraph(missing_from(summary))
     if shown.devices:
         html += _table(shown.device_columns, shown.devices)
         html += _paragraph(holders(((row.label, row.breakdown) for row in summary.devices), None))
+        html += _paragraph(made_of(summary.devices))
     return "\n".join([*html, "</div>"])
+
+
+def _head(lines: Sequence[str]) -> Iterator[str]:
+    first, *rest = lines
+    yield f"<p><b>{escape(first)}</b></p>"
+    yield from _paragraph(rest)
 
 
 def _paragraph(lines: Iterable[str]) -> Iterator[str]:

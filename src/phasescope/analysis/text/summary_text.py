@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
+from phasescope.analysis.breakdown import held_by
+from phasescope.analysis.categories import made_of
 from phasescope.analysis.formatting import (
     Column,
     change_text,
@@ -19,6 +21,9 @@ from phasescope.analysis.formatting import (
     table,
 )
 from phasescope.analysis.missing_phases import missing_phases
+from phasescope.analysis.summary.allocator_remarks import allocator_remarks
+
+from . import allocator_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
     from phasescope.analysis.summary.phase_tree import Row
     from phasescope.analysis.summary.summary import Summary
 
+NET_PER_ENTRY = "net/entry"
+"""What an entry of a phase leaves behind: by how much allocated memory has changed, as the mean of all entries."""
+
 _PHASES = (
     Column("phase", right=False, flexible=True),
     Column("count"),
@@ -35,11 +43,11 @@ _PHASES = (
     Column("mean"),
     Column("p50"),
     Column("p95"),
-    Column("net alloc"),
+    Column(NET_PER_ENTRY),
     Column("peak"),
     Column("share"),
 )
-_ON_DEVICE = Column("on device")  # only where it was asked for
+_ON_DEVICE = Column("on device")  # only on request
 _DEVICES = (
     Column("device", right=False, flexible=True),
     Column("allocated"),
@@ -50,41 +58,43 @@ _DEVICES = (
     Column("total"),
 )
 _MAX_INDENT = 12
-_MAX_NAMED = 3  # a line of remarks names so many phases and counts the others
+_MAX_NAMED = 3  # a line of remarks names as many phases and counts the others
 _LONGEST_NAME, _LONGEST_CELL = 40, 120
 _NARROWEST = 40
 _MORE_PHASES = "(more phases)"
 
 
-class Parts(NamedTuple):
+class SummaryParts(NamedTuple):
     """A summary as texts, for whoever lays them out. Names are harmless on a terminal, but no HTML yet."""
 
     header: list[str]
     columns: tuple[Column, ...]
     phases: list[list[str]]
     remarks: list[str]
+    allocator: list[list[str]]
     device_columns: tuple[Column, ...]
     devices: list[list[str]]
 
 
-def parts(summary: Summary) -> Parts:
-    """What a report shows, cell by cell. A phase's name is indented by its depth."""
+def parts(summary: Summary) -> SummaryParts:
+    """Return a report's contents, cell by cell. A phase's name is indented by its depth."""
     timed = any(row.device_time_ns is not None for row in summary.rows)
     columns = (*_PHASES, _ON_DEVICE) if timed else _PHASES
-    return Parts(
+    return SummaryParts(
         list(_header(summary)),
         columns,
         [_phase_cells(row)[: len(columns)] for row in summary.rows],
-        list(_remarks(summary.rows)),
+        [*_remarks(summary.rows), *allocator_remarks(summary.rows)],
+        allocator_table.cells(summary.rows),
         _DEVICES,
         [_device_cells(device) for device in summary.devices],
     )
 
 
 def report(summary: Summary, width: int | None, missing: Sequence[str] | None = None) -> str:
-    """The whole summary; lines stay within `width` columns where that is possible.
+    """Return the whole summary; lines stay within `width` columns if possible.
 
-    `missing` is what is to be said of phases that are missing; by default what the summary itself tells.
+    `missing` are the remarks on missing phases; by default the summary's own.
     """
     shown = parts(summary)
     missing = missing_from(summary) if missing is None else missing
@@ -92,6 +102,7 @@ def report(summary: Summary, width: int | None, missing: Sequence[str] | None = 
     if shown.phases:
         lines += table(shown.columns, shown.phases, width)
         lines += _fitted(shown.remarks, width)
+        lines += ["", *table(allocator_table.COLUMNS, shown.allocator, width)] if shown.allocator else []
         lines += ["", *missing] if missing else []
     else:
         lines += missing
@@ -99,28 +110,25 @@ def report(summary: Summary, width: int | None, missing: Sequence[str] | None = 
         lines += ["", *table(shown.device_columns, shown.devices, width)]
         held_by = list(holders(((row.label, row.breakdown) for row in summary.devices), width))
         lines += ["", *held_by] if held_by else []
+        made = list(wrapped(made_of(summary.devices), width))
+        lines += ["", *made] if made else []
     return "\n".join(lines)
 
 
 def missing_from(summary: Summary) -> list[str]:
-    """What is to be said of missing phases where nothing is known but the events."""
+    """Return the remarks on missing phases if nothing is known but the events."""
     return missing_phases(summary.rows, is_over="stop" in summary.events_by_type, missed=summary.missed)
 
 
 def holders(devices: Iterable[tuple[str, Breakdown | None]], width: int | None) -> Iterator[str]:
-    """Who holds each device's memory, a paragraph a device; parts that are empty are left out."""
-    for label, found in devices:
-        parts = list(_part_texts(found)) if found is not None else []
-        if parts:
-            text = f"{elide(printable(label), _LONGEST_NAME)}: {', '.join(parts)}"
-            yield from textwrap.wrap(text, max(width or _LONGEST_CELL, _NARROWEST), subsequent_indent="  ")
+    """Yield the holders of each device's memory, a paragraph a device."""
+    yield from wrapped((text for label, found in devices if (text := held_by(label, found))), width)
 
 
-def _part_texts(found: Breakdown) -> Iterator[str]:
-    for part in found.parts:
-        if part.size_bytes:
-            of_it = f" ({size_text(found.fragmented_bytes)} of it fragmented)" if found.fragmented_bytes else ""
-            yield f"{part.label} {size_text(part.size_bytes)}{of_it if part.name == 'slack' else ''}"
+def wrapped(texts: Iterable[str], width: int | None) -> Iterator[str]:
+    """Yield the lines of texts, a paragraph a text."""
+    for text in texts:
+        yield from textwrap.wrap(text, max(width or _LONGEST_CELL, _NARROWEST), subsequent_indent="  ")
 
 
 def _fitted(lines: Iterable[str], width: int | None) -> Iterable[str]:
@@ -136,7 +144,7 @@ def _header(summary: Summary) -> Iterator[str]:
     if summary.missed:
         yield f"{plural(summary.missed, 'older event')} overwritten, not in these figures"
     if summary.damaged:
-        yield f"{plural(summary.damaged, 'damaged place')} in what was read: what stood there is lost"
+        yield f"{plural(summary.damaged, 'damaged place')} in the data read: their events are lost"
     degraded = summary.events_by_type.get("collector_degraded", 0)
     if degraded:
         yield f"a source of counters stopped answering ({plural(degraded, 'time')})"
@@ -153,7 +161,7 @@ def _whereabouts(summary: Summary) -> Iterator[str]:
 
 def _remarks(rows: Sequence[Row]) -> Iterator[str]:
     if any(row.peak_allocated_bytes is not None and not row.peak_is_exact for row in rows):
-        yield "≥ the largest figure seen; between two looks it may have been higher"
+        yield "≥ lower bound: may be higher between samples"
     for title, named in (
         ("still open", [_open_phase(row) for row in rows if row.open]),
         ("ended in an exception", [f"{_name(row)} ({count_text(row.errors)})" for row in rows if row.errors]),
@@ -186,7 +194,7 @@ def _phase_cells(row: Row) -> list[str]:
         duration_text(row.mean_ns),
         duration_text(row.p50_ns),
         duration_text(row.p95_ns),
-        change_text(row.allocated_delta_bytes),
+        change_text(row.allocated_delta_mean_bytes),
         mark + size_text(row.peak_allocated_bytes),
         share_text(row.share),
         duration_text(row.device_time_ns),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from phasescope.analysis.spans import Scope, Span
+    from phasescope.analysis.event_fields import Scope
+    from phasescope.analysis.spans import Span
 
 LONGEST = 1024
 LATEST = 512
@@ -28,7 +29,10 @@ _LONGEST_NAME = 100
 
 
 class Band(NamedTuple):
-    """One entry of a phase. Wall clock in ns; `end_ns` None: it is open. `status` is as in a span."""
+    """One entry of a phase, by wall clock. `end_ns` is None while it is open.
+
+    `status` is `ok`, `error`, `abandoned` (open when the session stopped) or `open`.
+    """
 
     start_ns: int
     end_ns: int | None
@@ -38,8 +42,7 @@ class Band(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """A stretch of time in which, of all phases as deep in this thread, the entries of `path` took longest: `busy_ns`
-    of it."""
+    """A stretch of time in which `path` took longest, `busy_ns`, of all phases of its depth in its thread."""
 
     start_ns: int
     end_ns: int
@@ -64,7 +67,7 @@ class Bands:
         self._width_ns = _FIRST_WIDTH_NS
 
     def see(self, scope: Scope, span: Span | None) -> None:
-        """An event that names a phase, and the span that it ends, if it ends one."""
+        """Take an event that names a phase, and the span that it ends, if it ends one."""
         thread_id = scope.fields.get("thread_id")
         thread_id = thread_id if type(thread_id) is int else None
         if thread_id is not None and thread_id not in self.threads and len(self.threads) < _MAX_THREADS:
@@ -114,7 +117,10 @@ class Bands:
             self._busy[key] = halved
 
     def strips(self) -> list[Strip]:
-        """What took longest, by time, for each thread and depth; stretches of one phase are put together."""
+        """Return the spans that took longest, by time, for each thread and depth.
+
+        Stretches of one phase are put together.
+        """
         most: dict[tuple[int | None, int, int], tuple[int, tuple[str, ...]]] = {}
         for (thread_id, path), busy in self._busy.items():
             for number, busy_ns in busy.items():
@@ -131,7 +137,10 @@ class Bands:
         return strips
 
     def bands(self, open_spans: Iterable[Span], since_ns: int | None = None) -> list[Band]:
-        """Those that are kept and those that are open, by their start; `since_ns`: only what reaches beyond it."""
+        """Return those that are kept and those that are open, by their start.
+
+        `since_ns`: only those that reach beyond it.
+        """
         kept = {*self._longest, *self._latest, *self._failed}
         for span in open_spans:
             if span.start_ns is not None:

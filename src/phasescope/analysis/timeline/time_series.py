@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 FIGURES = ("allocated_bytes", "reserved_bytes", "used_bytes", "total_bytes")
-"""What is kept over time, in the order in which `Series.add` takes it."""
+"""What is kept over time, in the order in which `DeviceSeries.add` takes it."""
 
 WHOLE_BUCKETS = 1024
 RECENT_BUCKETS = 1200
@@ -24,7 +24,7 @@ _STEP = 3  # min, max and last of each figure
 
 
 class Range(NamedTuple):
-    """One figure in one bucket; None is: not known there."""
+    """One figure in one bucket, in bytes: smallest (`min`), largest (`max`) and `last`. None means: not known."""
 
     min: int | None
     max: int | None
@@ -35,7 +35,7 @@ _UNKNOWN = Range(None, None, None)
 
 
 class Point(NamedTuple):
-    """One bucket: the time of its last event, wall clock, and its figures in bytes."""
+    """One bucket of time: the wall-clock time of its last event, and the range of each figure."""
 
     timestamp_ns: int
     allocated_bytes: Range
@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 
 class Buckets:
-    """At most `most` buckets of one width. When there are more the width doubles, or where `forget` is True the bucket
+    """At most `most` buckets of one width. When there are more the width doubles, or, if `forget` is True, the bucket
     begun first goes.
 
     A bucket's number is its time divided by the width, whatever the time of the others: a clock that jumps makes
@@ -62,7 +62,7 @@ class Buckets:
         self._buckets: dict[int, list[int | None]] = {}
 
     def add(self, time_ns: int, figures: Sequence[int | None]) -> None:
-        """The figures of one event, in the order of `FIGURES`."""
+        """Take the figures of one event, in the order of `FIGURES`."""
         bucket = self._buckets.get(time_ns // self.width_ns)
         if bucket is None:
             self._buckets[time_ns // self.width_ns] = _new_bucket(time_ns, figures)
@@ -71,16 +71,16 @@ class Buckets:
             return
         if time_ns > bucket[0]:  # type: ignore[operator]
             bucket[0] = time_ns
-        at = 1
+        column = 1
         for value in figures:
             if value is not None:
-                least, most = bucket[at], bucket[at + 1]
+                least, most = bucket[column], bucket[column + 1]
                 if least is None or value < least:
-                    bucket[at] = value
+                    bucket[column] = value
                 if most is None or value > most:
-                    bucket[at + 1] = value
-                bucket[at + 2] = value
-            at += _STEP
+                    bucket[column + 1] = value
+                bucket[column + 2] = value
+            column += _STEP
 
     def _make_room(self) -> None:
         if self._forget:
@@ -99,12 +99,12 @@ class Buckets:
         self._buckets = halved
 
     def points(self, since_ns: int | None = None) -> list[Point]:
-        """The buckets by time, those that reach to `since_ns` or all."""
+        """Return the buckets by time, those that reach to `since_ns` or all."""
         first = None if since_ns is None else since_ns // self.width_ns
         return [_point(self._buckets[number]) for number in sorted(self._buckets) if first is None or number >= first]
 
 
-class Series:
+class DeviceSeries:
     """One device's figures over the whole session, and finely over the last minutes."""
 
     __slots__ = ("_recent", "_whole")
@@ -114,17 +114,17 @@ class Series:
         self._recent = Buckets(recent_buckets, RECENT_WIDTH_NS, forget=True)
 
     def add(self, time_ns: int, figures: Sequence[int | None]) -> None:
-        """The figures of one event, in the order of `FIGURES`, in bytes."""
+        """Take the figures of one event, in the order of `FIGURES`, in bytes."""
         self._whole.add(time_ns, figures)
         self._recent.add(time_ns, figures)
 
     def points(self, since_ns: int | None = None) -> list[Point]:
-        """All of the session by time, those since `since_ns` or all: the last minutes as finely as they are known."""
+        """Return the points of the session by time, all or since `since_ns`: the last minutes as finely as known."""
         points = self._points()
         return points if since_ns is None else [point for point in points if point.timestamp_ns >= since_ns]
 
     def recent(self, since_ns: int | None = None) -> list[Point]:
-        """Only the last minutes, by time; those since `since_ns` or all."""
+        """Return only the last minutes, by time; those since `since_ns`, or all."""
         return [p for p in self._recent.points(since_ns) if since_ns is None or p.timestamp_ns >= since_ns]
 
     def _points(self) -> list[Point]:
@@ -134,7 +134,7 @@ class Series:
         if not self._recent.forgotten:
             return recent
         begins_ns, width_ns = recent[0].timestamp_ns, self._whole.width_ns
-        # A coarse bucket that reaches into the fine ones stays: what its first part holds is nowhere else.
+        # A coarse bucket that reaches into the fine ones stays: its first part is nowhere else.
         older = [
             point._replace(timestamp_ns=min(point.timestamp_ns, begins_ns - 1))
             for point in self._whole.points()
@@ -144,20 +144,20 @@ class Series:
 
 
 def thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """At most `most` points that stand for all of them: neighbours are put together, no peak is lost."""
+    """Thin points to at most `most` that stand for all of them: neighbours are put together, no peak is lost."""
     if len(points) <= most:
         return list(points)
     size = -(-len(points) // most)
-    return [_together(points[at : at + size]) for at in range(0, len(points), size)]
+    return [_together(points[index : index + size]) for index in range(0, len(points), size)]
 
 
 def columns(points: Iterable[Point]) -> dict[str, Any]:
-    """Points as columns of JSON types: `timestamp_ns`, and for each figure `min`, `max` and `last`."""
+    """Return points as columns of JSON types: `timestamp_ns`, and for each figure `min`, `max` and `last`."""
     taken = list(points)
-    found: dict[str, Any] = {"timestamp_ns": [point.timestamp_ns for point in taken]}
-    for at, figure in enumerate(FIGURES, start=1):
-        found[figure] = {key: [getattr(point[at], key) for point in taken] for key in Range._fields}
-    return found
+    lists: dict[str, Any] = {"timestamp_ns": [point.timestamp_ns for point in taken]}
+    for index, figure in enumerate(FIGURES, start=1):
+        lists[figure] = {key: [getattr(point[index], key) for point in taken] for key in Range._fields}
+    return lists
 
 
 def _new_bucket(time_ns: int, figures: Sequence[int | None]) -> list[int | None]:
@@ -170,13 +170,13 @@ def _new_bucket(time_ns: int, figures: Sequence[int | None]) -> list[int | None]
 def _merge(first: list[int | None], second: list[int | None]) -> None:
     """Put the later bucket into the earlier one."""
     first[0] = second[0]
-    for at in range(1, len(first), _STEP):
-        merged = _joined(Range(*first[at : at + _STEP]), Range(*second[at : at + _STEP]))
-        first[at : at + _STEP] = merged
+    for column in range(1, len(first), _STEP):
+        merged = _joined(Range(*first[column : column + _STEP]), Range(*second[column : column + _STEP]))
+        first[column : column + _STEP] = merged
 
 
 def _point(bucket: list[int | None]) -> Point:
-    ranges = [Range(*bucket[at : at + _STEP]) for at in range(1, len(bucket), _STEP)]
+    ranges = [Range(*bucket[column : column + _STEP]) for column in range(1, len(bucket), _STEP)]
     return Point(bucket[0] or 0, *ranges)
 
 

@@ -1,6 +1,6 @@
-"""A session over time: the memory of each device, phases as bands, and what is worth a mark.
+"""A session over time: the memory of each device, phases as bands, and notable events as marks.
 
-Folded from events as they come, in bounded memory: see `series` and `bands` for what is kept of a long session.
+Folded from events as they come, in bounded memory: see `series` and `bands` for the parts kept of a long session.
 """
 
 from __future__ import annotations
@@ -8,20 +8,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.analysis.devices import device_label
-from phasescope.analysis.spans import (
-    SpanBuilder,
-    int_or_none,
-    scope_of,
-    size_or_none,
-    unavailable,
-)
+from phasescope.analysis.categories import has_categories
+from phasescope.analysis.event_fields import device_label, device_of, scope_of, size_or_none, unavailable
+from phasescope.analysis.spans import SpanBuilder
 
 from .bands import Bands
+from .category_series import CategorySeries
 from .time_series import (
     RECENT_BUCKETS,
     WHOLE_BUCKETS,
-    Series,
+    DeviceSeries,
     columns,
     thinned,
 )
@@ -29,7 +25,8 @@ from .time_series import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from phasescope.analysis.spans import Scope, Span
+    from phasescope.analysis.event_fields import Scope
+    from phasescope.analysis.spans import Span
 
     from .bands import Band, Strip
     from .time_series import Point
@@ -55,7 +52,10 @@ _COUNTERS = (
 
 
 class Mark(NamedTuple):
-    """An event worth a mark. `path` is the phase that it names, `error_type` and `out_of_memory` are an error's."""
+    """A notable event: a warning, an error, the session's start or stop, a source of counters that failed.
+
+    `path` is the phase that it names; `error_type` and `out_of_memory` describe an error.
+    """
 
     timestamp_ns: int
     event_type: str
@@ -67,7 +67,7 @@ class Mark(NamedTuple):
 
 
 class Peak(NamedTuple):
-    """The most that was seen allocated on a device, when, and in which phase."""
+    """The largest allocation seen on a device, with its time and phase."""
 
     timestamp_ns: int
     allocated_bytes: int
@@ -75,15 +75,19 @@ class Peak(NamedTuple):
 
 
 class DeviceLine:
-    """One device over time: `series` has its figures, `peak` the most that was allocated."""
+    """One device over time, named by `backend` and `device_id`. `Timeline.points()` returns its figures.
 
-    __slots__ = ("backend", "device_id", "peak", "series")
+    `peak` is the largest allocation, and `categories` what the memory was made of over time; None means: not known.
+    """
 
-    def __init__(self, backend: str, device_id: int, series: Series) -> None:
+    __slots__ = ("backend", "categories", "device_id", "peak", "series")
+
+    def __init__(self, backend: str, device_id: int, series: DeviceSeries) -> None:
         self.backend = backend
         self.device_id = device_id
         self.series = series
         self.peak: Peak | None = None
+        self.categories: CategorySeries | None = None
 
     @property
     def label(self) -> str:
@@ -92,7 +96,11 @@ class DeviceLine:
 
 
 class Timeline:
-    """One session over time. `add` takes events in the order they were written."""
+    """One session over time, in bounded memory. `Reader.timeline()` and `SessionView.timeline` have one.
+
+    `first_ns` and `last_ns` are the wall-clock times of the first and last event, None if there is none; `marks` are
+    the latest 256 notable events, oldest first.
+    """
 
     def __init__(self, whole_buckets: int = WHOLE_BUCKETS, recent_buckets: int = RECENT_BUCKETS) -> None:
         self.first_ns: int | None = None
@@ -105,12 +113,12 @@ class Timeline:
         self._spans = SpanBuilder()
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """The next event."""
+        """Take the next event; events come in the order in which they were written."""
         scope = scope_of(event)
         self.take(event, scope, self._spans.feed(event, scope))
 
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
-        """The next event with its `scope_of` and the span that it ends, for who has these already."""
+        """Take the next event with its `scope_of` and the span that it ends, from who has these already."""
         time_ns = size_or_none(event.get("timestamp_ns"))
         if time_ns is None:
             return
@@ -137,24 +145,25 @@ class Timeline:
             unknown = unavailable(event)
             figures = [None if name in unknown else value for name, value in zip(_COUNTERS, figures, strict=True)]
         line.series.add(time_ns, figures)
+        if has_categories(event["metadata"]):
+            line.categories = line.categories or CategorySeries()
+            line.categories.add(time_ns, event)
         allocated = figures[0]
         if allocated is not None and (line.peak is None or allocated > line.peak.allocated_bytes):
             line.peak = Peak(time_ns, allocated, None if scope is None else scope.path)
 
     def _line(self, event: Mapping[str, Any]) -> DeviceLine | None:
-        metadata = event.get("metadata")
-        backend = metadata.get("backend") if isinstance(metadata, dict) else None
-        device_id = int_or_none(event.get("device_id"))
-        if not isinstance(backend, str) or device_id is None:
+        device = device_of(event)
+        if device is None:
             return None
-        line = self._lines.get((backend, device_id))
+        line = self._lines.get(device)
         if line is None and len(self._lines) < MAX_DEVICES:
-            line = self._lines[backend, device_id] = DeviceLine(backend, device_id, Series(*self._sizes))
+            line = self._lines[device] = DeviceLine(*device, DeviceSeries(*self._sizes))
         return line
 
     @property
     def devices(self) -> list[DeviceLine]:
-        """Accelerators by name and number, the host last."""
+        """The devices: accelerators by name and number, the host last."""
         return [self._lines[key] for key in sorted(self._lines, key=lambda key: (key[1] == -1, key))]
 
     @property
@@ -164,29 +173,35 @@ class Timeline:
 
     @property
     def ended(self) -> int:
-        """How many phases have ended."""
+        """The number of phase entries that have ended."""
         return self._bands.ended
 
     @property
     def bands_dropped(self) -> int:
-        """How many bands are not kept: neither among the longest nor among the latest."""
+        """The number of bands that are not kept: neither among the longest nor among the latest."""
         return self._bands.dropped
 
     def bands(self, open_spans: Iterable[Span] | None = None, since_ns: int | None = None) -> list[Band]:
-        """The phases that are kept, by their start; `open_spans` for who was using `take`."""
+        """Return the phase entries that are kept, by their start, or those that were open at `since_ns` or later.
+
+        `open_spans` is for this package alone.
+        """
         return self._bands.bands(self._spans.open_spans() if open_spans is None else open_spans, since_ns)
 
     def strips(self) -> list[Strip]:
-        """Which phase took longest, stretch by stretch: for where single bands are not kept."""
+        """Return the phase that took longest in each stretch of time: it stands in for bands that are not kept."""
         return self._bands.strips()
 
     def points(self, device: DeviceLine, most: int | None = None) -> list[Point]:
-        """A device's figures by time, at most so many points; no peak is lost."""
+        """Return a device's figures over time, at most `most` points; no peak is lost."""
         points = device.series.points()
         return points if most is None else thinned(points, most)
 
     def to_dict(self, most_points: int | None = None, open_spans: Iterable[Span] | None = None) -> dict[str, Any]:
-        """All of it as JSON types. Times are wall clock in ns, memory is in bytes, None is: not known."""
+        """Return everything as JSON types, with at most `most_points` points a device.
+
+        Times are wall clock in ns, memory is in bytes, None means: not known. `open_spans` is for this package alone.
+        """
         return {
             "schema_version": SCHEMA_VERSION,
             "first_timestamp_ns": self.first_ns,
@@ -206,12 +221,13 @@ class Timeline:
             "backend": line.backend,
             "device_id": line.device_id,
             "peak": None if line.peak is None else _with_lists(line.peak),
+            "categories": None if line.categories is None else line.categories.columns(),
             **columns(self.points(line, most_points)),
         }
 
 
 def timeline(events: Iterable[Mapping[str, Any]]) -> Timeline:
-    """One session's events over time, oldest first."""
+    """Return one session's events over time, oldest first."""
     folded = Timeline()
     for event in events:
         folded.add(event)
@@ -222,11 +238,11 @@ def _mark(event: Mapping[str, Any], time_ns: int, scope: Scope | None) -> Mark:
     metadata = event.get("metadata")
     details = metadata if isinstance(metadata, dict) else {}
     context, error_type = event.get("context"), details.get("error_type")
-    backend, device_id = details.get("backend"), int_or_none(event.get("device_id"))
+    device = device_of(event)
     return Mark(
         time_ns,
         event["event_type"],
-        device_label(backend, device_id) if isinstance(backend, str) and device_id is not None else "",
+        "" if device is None else device_label(*device),
         context[:_LONGEST_CONTEXT] if isinstance(context, str) else None,
         None if scope is None else scope.path,
         error_type[:_LONGEST_CONTEXT] if isinstance(error_type, str) else None,

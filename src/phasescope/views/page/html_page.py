@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from phasescope._json import finite
+from phasescope._json import json_text
 
-SCRIPTS = ("text.js", "timeline.js", "tables.js", "page.js")
+SCRIPTS = ("text.js", "timeline.js", "made_of.js", "tables.js", "page.js")
 """The page's own, in the order in which they run, after plotly's."""
 
 _DANGEROUS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -34,7 +34,10 @@ class PlotlyMissingError(ImportError):
 
 
 def page(snapshot: dict[str, Any], job: dict[str, Any] | None = None, *, made_ns: int | None = None) -> str:
-    """The whole page. `snapshot` is `payload.snapshot`'s, `job` a job's `to_dict`. Raises PlotlyMissingError."""
+    """Return the whole page. `snapshot` is `page_data.snapshot`'s, `job` a job's `to_dict`.
+
+    Raises PlotlyMissingError.
+    """
     scripts = [_script(text) for text in (plotly_script(), *map(asset, SCRIPTS))]
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
@@ -56,11 +59,12 @@ def page(snapshot: dict[str, Any], job: dict[str, Any] | None = None, *, made_ns
 
 
 def summary_of(made: str) -> dict[str, Any]:
-    """The phases of a page that `page` made, in the form of `Summary.to_dict()`. Raises ValueError where it is none."""
-    found = _DATA.search(made)
-    if found is None:
-        raise ValueError("it is no page of phasescope's")
-    data = json.loads(found[1])
+    """Return the phases of a page that `page` made, in the form of `Summary.to_dict()`. Raises ValueError if it is
+    none."""
+    match = _DATA.search(made)
+    if match is None:
+        raise ValueError("it is not a page of phasescope's")
+    data = json.loads(match[1])
     try:
         return {"phases": data["snapshot"]["phases"]["rows"]}
     except (KeyError, TypeError) as error:
@@ -68,28 +72,31 @@ def summary_of(made: str) -> dict[str, Any]:
 
 
 def embedded_json(value: Any) -> str:
-    """JSON in ASCII without a character that HTML or a script could take for its own; what is no number is null."""
-    text = json.dumps(finite(value), separators=(",", ":"), allow_nan=False)
+    """Return JSON in ASCII without a character that HTML or a script could take for its own.
+
+    NaN and infinities are null.
+    """
+    text = json_text(value, separators=(",", ":"))
     for character, escaped in _DANGEROUS.items():
         text = text.replace(character, escaped)
     return text
 
 
 def asset(name: str) -> str:
-    """A file of the page's own."""
+    """Return a file of the page's own."""
     return (importlib.resources.files("phasescope.views.page") / "assets" / name).read_text(encoding="utf-8")
 
 
 def plotly_script() -> str:
-    """The script that the installed plotly brings. Raises PlotlyMissingError."""
-    found = importlib.util.find_spec("plotly")  # importing it takes half a second, and only a file of it is needed
-    if found is None or found.origin is None:
+    """Return the script that the installed plotly brings. Raises PlotlyMissingError."""
+    spec = importlib.util.find_spec("plotly")  # importing it takes half a second, and only a file of it is needed
+    if spec is None or spec.origin is None:
         raise PlotlyMissingError
-    return (Path(found.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    return (Path(spec.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 def _script(text: str) -> str:
-    """A script as it may stand inside a page: only strings in it could hold the end of one."""
+    """Return a script as it may stand inside a page: only strings in it could hold the end of one."""
     return text.replace(_END_OF_SCRIPT, "<\\/script").replace("<!--", "<\\!--")
 
 

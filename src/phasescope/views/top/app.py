@@ -1,4 +1,4 @@
-"""The terminal view itself: keys, the parts of the screen, and when they are drawn anew."""
+"""The terminal view itself: keys, the parts of the screen, and when they are drawn again."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from phasescope.views.top.palette import Palette
-    from phasescope.views.top.session_list import Watch
+    from phasescope.views.top.session_list import SessionWatch
 
 TICK_S = 0.25
 LOOK_S = 0.5
-GROWTH_S = 2.0
 _POLL_S = 0.02
 _CATCH_UP_S = 0.02
 """How long a turn of reading takes, and the pause after it: at most half of a core is used, however much there is."""
 
-PARTS = ("head", "sessions", "status", "bars", "legend", "title", "chart", "axis", "panel", "alerts", "keys")
+PARTS = ("head", "verdict", "sessions", "status", "bars", "legend", "title", "chart", "axis", "panel", "alerts", "keys")
 
 
 class TopApp(App[None]):
@@ -41,7 +40,7 @@ class TopApp(App[None]):
     CSS = "Screen { layout: vertical; overflow: hidden; }"
     BINDINGS: ClassVar[list[Any]] = [Binding(*binding, show=False, priority=True) for binding in BINDINGS]
 
-    def __init__(self, watch: Watch, places: list[str] | None = None, export_to: Path | None = None) -> None:
+    def __init__(self, watch: SessionWatch, places: list[str] | None = None, export_to: Path | None = None) -> None:
         palette = palettes.wanted()
         super().__init__(ansi_color=True if palette is palettes.PLAIN else None)
         self.watching = watch
@@ -49,13 +48,13 @@ class TopApp(App[None]):
         self._export_to = export_to
         self._catching_up = False
         self._drawings: dict[str, Drawing] = {}
-        for known in (palettes.DARK, palettes.LIGHT):
-            self.register_theme(_theme(known))
+        for each in (palettes.DARK, palettes.LIGHT):
+            self.register_theme(_theme(each))
         self._wear(palette)
 
     @property
     def palette(self) -> Palette:
-        """What the roles look like now."""
+        """The present look of the roles."""
         return self.picture.palette
 
     def compose(self) -> ComposeResult:
@@ -69,7 +68,6 @@ class TopApp(App[None]):
         self.tick()
         self.set_interval(TICK_S, self.tick)
         self.set_interval(LOOK_S, self.look)
-        self.set_interval(GROWTH_S, self.picture.see_growth)
 
     def on_unmount(self) -> None:
         self._drawings.clear()  # a timer may come once more
@@ -86,7 +84,7 @@ class TopApp(App[None]):
         self.picture.see_ranks()
 
     def tick(self) -> None:
-        """Read what is new and show it."""
+        """Read new events and show them."""
         behind = self.watching.poll(_POLL_S)
         self.watching.glance(self.picture.listed)
         self.picture.take()
@@ -105,7 +103,7 @@ class TopApp(App[None]):
             self._catch_up_soon()
 
     def show(self) -> None:
-        """Give each part its place, and draw it anew."""
+        """Give each part its place, and draw it again."""
         heights = self.picture.heights(self.size.width, self.size.height)
         with self.batch_update():
             for part, drawing in self._drawings.items():
@@ -115,8 +113,8 @@ class TopApp(App[None]):
     def _wear(self, palette: Palette) -> None:
         self.picture.palette = palette
         if palette is palettes.PLAIN:
-            known = self.available_themes
-            self.theme = "ansi-dark" if "ansi-dark" in known else "textual-ansi"
+            themes = self.available_themes
+            self.theme = "ansi-dark" if "ansi-dark" in themes else "textual-ansi"
         else:
             self.theme = f"phasescope-{palette.name}"
 

@@ -1,6 +1,8 @@
-"""A device's memory over time, drawn with blocks: allocated at the bottom, above it what is reserved, above that what
-everybody uses. A column shows the most that its time saw, so no peak is lost; the lighter part of what is allocated
-came and went meanwhile."""
+"""A device's memory over time, drawn with blocks.
+
+At the bottom the allocated memory, above it the reserved memory, above that the memory that everybody uses. A column
+shows the most that its time saw, so no peak is lost; the lighter part of the allocated memory came and went meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from phasescope.analysis.formatting import size_text
-from phasescope.views.top.styled_line import Line
+from phasescope.views.top.styled_line import StyledLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +29,7 @@ _QUIET = ("start", "stop", "collector_recovered")
 
 OWN, DEVICE, FIT = "own", "device", "fit"
 SCALES = (OWN, DEVICE, FIT)
-"""What the height stands for: what this process holds (and what is used, where that is not far above it), the whole
+"""What the height stands for: this process's memory (and the memory in use, if that is not far above it), the whole
 device, or only from the least to the most that was seen."""
 
 
@@ -39,15 +41,15 @@ class Window(NamedTuple):
 
 
 def aligned(window: Window, count: int) -> Window:
-    """The window moved a little, by less than a column: so columns stand for the same time while the window moves
-    on, and do not flicker."""
+    """Return the window moved a little, by less than a column: so columns stand for the same time while the window
+    moves on, and do not flicker."""
     width_ns = max(1, (window.end_ns - window.begin_ns) // count)
     end_ns = -(-window.end_ns // width_ns) * width_ns
     return Window(end_ns - width_ns * count, end_ns)
 
 
-class Level(NamedTuple):
-    """What one column shows, in bytes; None is: not known then. `least` is the least that was allocated in its time,
+class ColumnLevel(NamedTuple):
+    """The figures of one column, in bytes; None if unknown then. `least` is the least that was allocated in its time,
     the other figures are the most."""
 
     least: int | None
@@ -57,61 +59,64 @@ class Level(NamedTuple):
 
 
 _NO_SIGN = (" ", "text")
-_NOTHING = Level(None, None, None, None)
+_NOTHING = ColumnLevel(None, None, None, None)
 _LAYERS = ("live", "swing", "slack", "others")
 """The roles of a level's figures, from the bottom."""
 
 
-def levels(points: Iterable[Point], window: Window, count: int) -> list[Level]:
-    """The window in `count` columns. Between two points what was known holds on; after the last nothing is known."""
-    columns: list[Level | None] = [None] * count
+def levels(points: Iterable[Point], window: Window, count: int) -> list[ColumnLevel]:
+    """Return the window in `count` columns.
+
+    Between two points the last known figures hold on; after the last nothing is known.
+    """
+    columns: list[ColumnLevel | None] = [None] * count
     width_ns = max(1, (window.end_ns - window.begin_ns) / count)
     before, last = _NOTHING, -1
     for point in points:
         allocated = point.allocated_bytes
-        level = Level(allocated.min, allocated.max, point.reserved_bytes.max, point.used_bytes.max)
-        at = int((point.timestamp_ns - window.begin_ns) // width_ns)
-        if at < 0:
+        level = ColumnLevel(allocated.min, allocated.max, point.reserved_bytes.max, point.used_bytes.max)
+        column = int((point.timestamp_ns - window.begin_ns) // width_ns)
+        if column < 0:
             before = _after(before, point)
-        elif at < count:
-            columns[at] = level if columns[at] is None else _most(columns[at] or level, level)
-            last = max(last, at)
+        elif column < count:
+            columns[column] = level if columns[column] is None else _most(columns[column] or level, level)
+            last = max(last, column)
         else:
             last = count - 1
             break
     return _held(columns, before, last)
 
 
-def last_level(points: Sequence[Point]) -> Level | None:
-    """The newest figures of a window; None where nothing is known of it."""
-    found = _NOTHING
+def last_level(points: Sequence[Point]) -> ColumnLevel | None:
+    """Return the newest figures of a window; None if nothing is known of it."""
+    newest = _NOTHING
     for point in points[-_NEWEST:]:
-        found = _after(found, point)
-    return None if found == _NOTHING else found
+        newest = _after(newest, point)
+    return None if newest == _NOTHING else newest
 
 
-def _held(columns: Sequence[Level | None], before: Level, last: int) -> list[Level]:
-    found, now = [], before
-    for at, level in enumerate(columns):
+def _held(columns: Sequence[ColumnLevel | None], before: ColumnLevel, last: int) -> list[ColumnLevel]:
+    held, now = [], before
+    for column, level in enumerate(columns):
         now = level or now
-        found.append(now if at <= last else _NOTHING)
-    return found
+        held.append(now if column <= last else _NOTHING)
+    return held
 
 
-def _after(before: Level, point: Point) -> Level:
+def _after(before: ColumnLevel, point: Point) -> ColumnLevel:
     allocated = point.allocated_bytes.last
     figures = (allocated, allocated, point.reserved_bytes.last, point.used_bytes.last)
-    return Level(*(known if new is None else new for known, new in zip(before, figures, strict=True)))
+    return ColumnLevel(*(old if new is None else new for old, new in zip(before, figures, strict=True)))
 
 
-def _most(first: Level, second: Level) -> Level:
+def _most(first: ColumnLevel, second: ColumnLevel) -> ColumnLevel:
     most = (b if a is None else a if b is None else max(a, b) for a, b in zip(first, second, strict=True))
     least = min((level.least for level in (first, second) if level.least is not None), default=None)
-    return Level(*most)._replace(least=least)
+    return ColumnLevel(*most)._replace(least=least)
 
 
-def scale_of(shown: Sequence[Level], total_bytes: int | None, scale: str = OWN) -> tuple[int, int]:
-    """The bytes at the bottom and at the top of the drawing."""
+def scale_of(shown: Sequence[ColumnLevel], total_bytes: int | None, scale: str = OWN) -> tuple[int, int]:
+    """Return the bytes at the bottom and at the top of the drawing."""
     held = [value for level in shown for value in level[1:3] if value is not None]
     used = [level.used for level in shown if level.used is not None]
     most = max(held, default=0)
@@ -128,7 +133,7 @@ def scale_of(shown: Sequence[Level], total_bytes: int | None, scale: str = OWN) 
 
 
 def rounded_up(value: int) -> int:
-    """The next size that reads well: 1.5 GiB, 400 MiB."""
+    """Return the next size that reads well: 1.5 GiB, 400 MiB."""
     unit = 1
     while value > unit * 1024:
         unit *= 1024
@@ -137,8 +142,8 @@ def rounded_up(value: int) -> int:
     return next((int(unit * factor) for factor in _ROUND if unit * factor >= value), unit * 10) or 1
 
 
-def drawing(shown: Sequence[Level], bounds: tuple[int, int], height: int, palette: Palette) -> list[Line]:
-    """The columns as `height` lines, the axis with its labels at the left."""
+def drawing(shown: Sequence[ColumnLevel], bounds: tuple[int, int], height: int, palette: Palette) -> list[StyledLine]:
+    """Return the columns as `height` lines, the axis with its labels at the left."""
     low, high = bounds
     per_row = max(1, high - low) / max(1, height)
     if all(level.used is None or level.used > high for level in shown):  # it would only fill all there is
@@ -147,7 +152,7 @@ def drawing(shown: Sequence[Level], bounds: tuple[int, int], height: int, palett
     for row in range(height):
         bottom = low + per_row * (height - 1 - row)
         label = _label(row, height, bounds) if high > 1 else f"{'':{_LABEL - 2}} │"
-        line = Line((label, "dim"))
+        line = StyledLine((label, "dim"))
         for cell in _runs(_cell(level, bottom, per_row, palette) for level in shown):
             line.add(*cell)
         lines.append(line)
@@ -168,15 +173,15 @@ def _label(row: int, height: int, bounds: tuple[int, int]) -> str:
     return f"{text:>{_LABEL - 2}} {tick}"
 
 
-def _cell(level: Level, bottom: float, per_row: float, palette: Palette) -> tuple[str, str]:
-    """One column in one row: the layer that fills it, or the upper edge of one before the next."""
+def _cell(level: ColumnLevel, bottom: float, per_row: float, palette: Palette) -> tuple[str, str]:
+    """Return one column in one row: the layer that fills it, or the upper edge of one before the next."""
     tops = list(zip(level, _LAYERS, strict=True))
-    for at, (top, role) in enumerate(tops):
+    for layer, (top, role) in enumerate(tops):
         if top is None or top <= bottom:
             continue
         if top >= bottom + per_row:
             return palette.sign(role), role
-        above = next((over for more, over in tops[at + 1 :] if more is not None and more > top), None)
+        above = next((over for more, over in tops[layer + 1 :] if more is not None and more > top), None)
         eighth = max(1, round((top - bottom) / per_row * 8))
         if not palette.coloured and role != "live":
             return (palette.sign(role) if eighth >= 4 else " "), role
@@ -197,16 +202,16 @@ def _runs(cells: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
         yield text, role
 
 
-def axis(window: Window, count: int, marks: Iterable[Mark], end_text: str) -> Line:
-    """Times below the drawing, and a sign where there was a warning or an error."""
+def axis(window: Window, count: int, marks: Iterable[Mark], end_text: str) -> StyledLine:
+    """Return the times below the drawing, and a sign at each warning and error."""
     signs = _signs(window, count, marks)
     begin, middle = clock(window.begin_ns), clock((window.begin_ns + window.end_ns) // 2)
     for start, text in ((0, begin), (count - len(end_text), end_text), (count // 2 - len(middle) // 2, middle)):
         places = range(start, start + len(text))
         # A time gives way to a mark, and to another time.
-        if places.start >= 0 and places.stop <= count and all(signs[at] == _NO_SIGN for at in places):
+        if places.start >= 0 and places.stop <= count and all(signs[place] == _NO_SIGN for place in places):
             signs[places.start : places.stop] = [(sign, "dim") for sign in text]
-    line = Line((" " * _LABEL, "dim"))
+    line = StyledLine((" " * _LABEL, "dim"))
     for run in _runs(signs):
         line.add(*run)
     return line
@@ -216,19 +221,19 @@ def _signs(window: Window, count: int, marks: Iterable[Mark]) -> list[tuple[str,
     signs = [_NO_SIGN] * count
     width_ns = max(1, window.end_ns - window.begin_ns)
     for mark in marks:
-        at = int((mark.timestamp_ns - window.begin_ns) * count // width_ns)
-        if 0 <= at < count and mark.event_type not in _QUIET:
-            signs[at] = ("▲", "bad" if mark.event_type in _BAD else "warn")
+        column = int((mark.timestamp_ns - window.begin_ns) * count // width_ns)
+        if 0 <= column < count and mark.event_type not in _QUIET:
+            signs[column] = ("▲", "bad" if mark.event_type in _BAD else "warn")
     return signs
 
 
 def columns_in(width: int) -> int:
-    """How many columns of time fit into so many of the terminal."""
+    """Return how many columns of time fit into `width` columns of the terminal."""
     return max(1, width - _LABEL)
 
 
 def clock(time_ns: int, *, day: bool = False) -> str:
-    """Local time of day, with its date before it where asked for."""
+    """Format a local time of day, with its date before it on request."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S" if day else "%H:%M:%S", time.localtime(time_ns // 1_000_000_000))
     except (OverflowError, ValueError, OSError):  # a time that no calendar has

@@ -1,14 +1,14 @@
-"""What is known of a session, written to a JSON file."""
+"""All that is known of a session, written to a JSON file."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasescope._json import finite
+from phasescope._json import json_text
+from phasescope.analysis.diagnosis.verdict import verdict
 
 if TYPE_CHECKING:
     from phasescope.analysis.jobs.job import Job
@@ -21,9 +21,9 @@ _MOST_POINTS = 2000
 
 
 def contents(watched: Watched, job: Job | None = None) -> dict[str, Any]:
-    """All of it as JSON types: the session, how it fares or ended, the summary, the timeline, and its job's ranks."""
-    view, is_over = watched.view, watched.ending().is_over
-    growth = [] if watched.growth is None else watched.growth.result(is_over=is_over)
+    """Return all of it as JSON types: the session, its state or ending, the summary, the timeline, and its job."""
+    view = watched.view
+    answer = watched.answer()
     return {
         "schema_version": SCHEMA_VERSION,
         "exported_ns": time.time_ns(),
@@ -32,15 +32,18 @@ def contents(watched: Watched, job: Job | None = None) -> dict[str, Any]:
         "ending": watched.ending().to_dict(),
         "summary": watched.summary().to_dict(),
         "timeline": view.timeline.to_dict(_MOST_POINTS, view.open_spans()),
-        "growth": [found.to_dict() for found in growth],
+        "verdict": None if answer is None else verdict(answer).to_dict(),
+        "growth": [] if answer is None else [each.to_dict() for each in answer.evidence.growth],
         "job": None if job is None else job.to_dict(),
     }
 
 
 def export(watched: Watched, job: Job | None = None, directory: Path | None = None) -> Path:
-    """Write `phasescope-<pid>-<time>.json` into the directory, by default the current one, for this user alone; where
-    it is. Raises OSError. A file that is there already is never written over."""
-    text = json.dumps(finite(contents(watched, job)), indent=1)
+    """Write `phasescope-<pid>-<time>.json` into the directory, by default the current one, for this user alone.
+
+    Return where it is. Raises OSError. A file that is there already is never written over.
+    """
+    text = json_text(contents(watched, job), indent=1)
     pid = watched.entry.constants.get("pid")
     pid = pid if type(pid) is int else "session"  # a file may call itself anything
     stem = f"phasescope-{pid}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,4 +1,4 @@
-"""What one picture of the chosen session is made of. While the view is paused the picture stays, and nothing of it
+"""One picture of the chosen session. While the view is paused the picture stays, and nothing of it
 moves."""
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from phasescope.analysis.steps import round_of
 from phasescope.views.missing_phases import missing_in
 from phasescope.views.top.chart import Window
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from phasescope.analysis.devices import DeviceRow
     from phasescope.analysis.diagnosis.ending import Ending
-    from phasescope.analysis.diagnosis.growth import Growth
+    from phasescope.analysis.diagnosis.explanation import Explanation
     from phasescope.analysis.spans import Span
     from phasescope.analysis.summary.summary import Summary
     from phasescope.analysis.timeline.time_series import Point
@@ -27,19 +28,29 @@ _AUTOMATIC_S = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300)
 SPANS_S = (15, 30, 60, 120, 300, 900, 3600, 4 * 3600, 12 * 3600, 48 * 3600)
 """So many seconds the timeline can show; the last is everything."""
 
+_LATE_NS = 2_000_000_000
 _QUIET = ("start", "stop")
 
 
 @dataclass(frozen=True)
 class Frame:
     """One session at one moment. `now_ns` is the latest time to be shown: now, or of a session that is over or not yet
-    read to its end the last that is known. `older`, `lost`, `damaged` and `dropped` count events that are not in it."""
+    read to its end the last that is known. `older`, `lost`, `damaged` and `dropped` count events that are not in it.
+    `answer` is its explanation, None as long as that is not known. `reading` says that the older events are
+    not all read yet, `is_late` that the newest events are not."""
+
+    @property
+    def began_ns(self) -> int:
+        """When the session began, by its header; the events that are left may begin later."""
+        started_ns = self.entry.constants.get("started_ns")
+        return min(started_ns, self.first_ns) if type(started_ns) is int and started_ns > 0 else self.first_ns
 
     entry: Entry
     now_ns: int
     first_ns: int
     events: int
     reading: bool
+    is_late: bool
     summary: Summary
     devices: tuple[DeviceRow, ...]
     lines: Sequence[DeviceLine]
@@ -47,13 +58,14 @@ class Frame:
     marks: Sequence[Mark]
     ending: Ending
     missing: Sequence[str]
-    growth: Sequence[Growth]
+    answer: Explanation | None
     older: int
     lost: int
     damaged: int
     dropped: int
     is_gone: bool
     problem: str | None
+    round: tuple[tuple[str, ...], ...]
 
     @property
     def alerts(self) -> list[Mark]:
@@ -61,41 +73,48 @@ class Frame:
         return [mark for mark in self.marks if mark.event_type not in _QUIET]
 
     def line(self, label: str | None) -> DeviceLine | None:
-        """The timeline of the device that is called so."""
+        """Return the timeline of the device that is called so."""
         return next((line for line in self.lines if line.label == label), None)
 
     def device(self, label: str | None) -> DeviceRow | None:
-        """How the device that is called so stands."""
+        """Return the state of the device with this label."""
         return next((row for row in self.devices if row.label == label), None)
 
 
-def frame_of(watched: Watched, growth: Sequence[Growth] = (), now_ns: int | None = None) -> Frame:
-    """The session as it stands now."""
-    view, ending, summed = watched.view, watched.ending(), watched.summary()
+def frame_of(watched: Watched, now_ns: int | None = None) -> Frame:
+    """Return the session as it stands now. As long as its older events are not all read, that is its header and
+    its newest events, and nothing of those read so far."""
+    reading = watched.is_reading
+    view = watched.newest() if reading else watched.view
+    ending = watched.newest_ending() if reading else watched.ending()
+    summed = view.summary() if reading else watched.summary()
     last_ns = view.timeline.last_ns
     now_ns = time.time_ns() if now_ns is None else now_ns
-    if ending.is_over or watched.is_behind:
+    is_late = watched.is_behind and not reading and last_ns is not None and now_ns - last_ns > _LATE_NS
+    if ending.is_over or is_late:
         now_ns = last_ns or ending.last_ns or now_ns
     return Frame(
         entry=watched.entry,
         now_ns=now_ns,
         first_ns=view.timeline.first_ns or now_ns,
-        events=view.events,
-        reading=watched.is_behind,
+        events=watched.view.events,
+        reading=reading,
+        is_late=is_late,
         summary=summed,
         devices=view.devices(),
-        lines=view.timeline.devices,
+        lines=() if reading else view.timeline.devices,
         current=view.current(),
         marks=view.marks(),
         ending=ending,
-        missing=_missing(watched, summed, ending),
-        growth=growth,
+        missing=[] if reading else _missing(watched, summed, ending),
+        answer=None if reading else watched.answer(),
         older=watched.older or 0,
         lost=watched.lost,
         damaged=watched.followed.damaged,
         dropped=_dropped(watched),
         is_gone=watched.is_gone,
         problem=watched.problem,
+        round=round_of(view.ended.entries),
     )
 
 
@@ -121,7 +140,7 @@ class View:
         self.back_ns = 0
 
     def window(self, frame: Frame) -> Window:
-        """The time that is shown of this session."""
+        """Return the time that is shown of this session."""
         span_ns = int(self._span_s(frame) * 1e9)
         end_ns = frame.now_ns - min(self.back_ns, self._furthest_ns(frame))
         return Window(end_ns - span_ns, end_ns)
@@ -143,7 +162,7 @@ class View:
             self.span_s = next((span for span in reversed(SPANS_S) if span < now), SPANS_S[0])
 
     def move(self, by: float, frame: Frame) -> None:
-        """Go so many windows back in time; below 0 is forward, at most to now."""
+        """Go this many windows back in time; below 0 is forward, at most to now."""
         step_ns = int(by * self._span_s(frame) * 1e9)
         self.back_ns = max(0, min(self.back_ns + step_ns, self._furthest_ns(frame)))
 
@@ -160,7 +179,7 @@ class View:
 
 
 def points_of(line: DeviceLine, window: Window) -> list[Point]:
-    """What is known of the window, as finely as it is known."""
+    """Return the points of the window, as finely as they are known."""
     points = line.series.recent()
     if not points or points[0].timestamp_ns > window.begin_ns:
         points = line.series.points()
@@ -168,7 +187,7 @@ def points_of(line: DeviceLine, window: Window) -> list[Point]:
 
 
 def within(points: Sequence[Point], window: Window) -> list[Point]:
-    """The points in the window, and the one before it."""
-    first = next((at for at, point in enumerate(points) if point.timestamp_ns >= window.begin_ns), len(points))
-    last = next((at for at in range(len(points), 0, -1) if points[at - 1].timestamp_ns <= window.end_ns), 0)
+    """Return the points in the window, and the one before it."""
+    first = next((index for index, point in enumerate(points) if point.timestamp_ns >= window.begin_ns), len(points))
+    last = next((index for index in range(len(points), 0, -1) if points[index - 1].timestamp_ns <= window.end_ns), 0)
     return list(points[max(0, first - 1) : last])

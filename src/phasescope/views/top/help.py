@@ -1,16 +1,16 @@
-"""What is said where there is nothing to show yet, and what the keys do."""
+"""The text for when there is nothing to show yet, and the keys."""
 
 from __future__ import annotations
 
 from phasescope.analysis.formatting import printable
-from phasescope.views.top.styled_line import Line, spread
+from phasescope.views.top.styled_line import StyledLine, spread
 
 KEYS = (
     ("↑ ↓", "choose the session or job"),
     ("r  R", "the next rank of the job, the one before"),
     ("d  D", "the next device, the one before"),
     ("tab", "below: phases, ranks, events"),
-    ("PgUp PgDn", "scroll what is below"),
+    ("PgUp PgDn", "scroll the part below"),
     ("← →", "back and forward in time"),
     ("home end", "to the beginning, to now"),
     ("- +", "show more of the time, or less"),
@@ -42,13 +42,13 @@ _FOOT = (
     ("s", "sort"),
     ("e", "export"),
 )
-_ALWAYS = Line(("?", "title"), (" help  ", "dim"), ("q", "title"), (" quit ", "dim"))
+_ALWAYS = StyledLine(("?", "title"), (" help  ", "dim"), ("q", "title"), (" quit ", "dim"))
 
 
-def keys_line(width: int, *, ranks: bool, sessions: bool, devices: bool) -> Line:
-    """The keys that do something now, as many as fit."""
+def keys_line(width: int, *, ranks: bool, sessions: bool, devices: bool) -> StyledLine:
+    """Return the keys that do something now, as many as fit."""
     hidden = {"r": not ranks, "↑↓": not sessions, "d": not devices}
-    line = Line((" ", "text"), base="bar")
+    line = StyledLine((" ", "text"), base="bar")
     for key, what in _FOOT:
         if hidden.get(key):
             continue
@@ -58,22 +58,32 @@ def keys_line(width: int, *, ranks: bool, sessions: bool, devices: bool) -> Line
     return spread(line, _ALWAYS, width)
 
 
-def help_lines() -> list[Line]:
-    """What the keys do and the signs mean."""
-    lines = [Line((f"  {key:<11}", "title"), (what, "text")) for key, what in KEYS]
-    lines.append(Line())
-    lines.append(Line(("  ● open now   ✗3 errors   ≥ the most that was seen   – not known", "dim")))
-    lines.append(Line(("  of step: a phase's share of the time of one step", "dim")))
+def help_lines() -> list[StyledLine]:
+    """Return the meaning of the keys and the signs."""
+    lines = [StyledLine((f"  {key:<11}", "title"), (what, "text")) for key, what in KEYS]
+    lines.append(StyledLine())
+    lines.append(StyledLine(("  ● open now   ✗3 errors   ≥ the most that was seen   – not known", "dim")))
+    lines.append(StyledLine(("  ↻2: the allocator gave back its cache and tried again, twice", "dim")))
+    lines.append(StyledLine(("  of step: a phase's share of the time of one step", "dim")))
     return lines
 
 
-def waiting_lines(places: list[str], width: int, height: int) -> list[Line]:
-    """That no session is there yet, and how one is started; in the middle of the screen."""
-    lines = [Line(("waiting for a session", "strong")), Line(), Line(("in a training of yours:", "dim")), Line()]
-    lines += [Line((text, "text")) for text in _EXAMPLE.splitlines()]
-    lines += [Line(), Line(("or in another terminal:  ", "dim"), ("phasescope demo", "title")), Line()]
-    lines += [Line((f"looking in {printable(place)}", "dim")) for place in places[:4]]
+def waiting_lines(places: list[str], width: int, height: int) -> list[StyledLine]:
+    """Say that no session is there yet, and how one is started; in the middle of the screen."""
+    lines = [
+        StyledLine(("waiting for a session", "strong")),
+        StyledLine(),
+        StyledLine(("in a training of yours:", "dim")),
+        StyledLine(),
+    ]
+    lines += [StyledLine((text, "text")) for text in _EXAMPLE.splitlines()]
+    lines += [
+        StyledLine(),
+        StyledLine(("or in another terminal:  ", "dim"), ("phasescope demo", "title")),
+        StyledLine(),
+    ]
+    lines += [StyledLine((f"looking in {printable(place)}", "dim")) for place in places[:4]]
     lines = lines[: max(1, height)]
     left = max(0, (width - max(line.width for line in lines)) // 2)
     above = max(0, (height - len(lines)) // 3)
-    return [Line()] * above + [Line((" " * left, "text"), *line.parts) for line in lines]
+    return [StyledLine()] * above + [StyledLine((" " * left, "text"), *line.parts) for line in lines]

@@ -1,4 +1,4 @@
-"""Which key does what: (keys, action, what it is called)."""
+"""The keys: (keys, action, name of the action)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the roles of a drawing look like: in colours on dark and on light, and without any."""
+"""The look of the roles of a drawing: in colours on dark and on light, and without any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DARK = {
     "children": "#4db6a4",
     "others": "#5b6178",
     "driver": "#8a6a5c",
-    "untold": "#4a5064",
+    "unattributed": "#4a5064",
     "free": "#252c36",
     "good": "#7cc47f",
     "warn": "#e5b95c",
@@ -46,7 +46,7 @@ _LIGHT = {
     "children": "#249484",
     "others": "#9aa1b5",
     "driver": "#b08d7d",
-    "untold": "#b3b9c8",
+    "unattributed": "#b3b9c8",
     "free": "#e4e7eb",
     "good": "#2c8a3e",
     "warn": "#a86f00",
@@ -66,13 +66,13 @@ _PLAIN = {
     "warn": Style(bold=True),
 }
 
-# What tells the parts of a device apart: in colours the colour does, without them the sign must.
+# The parts of a device are distinguished by colour or, without colours, by their signs.
 _SIGNS = {"live": "█", "swing": "▓", "slack": "▒", "outside": "▚", "children": "▞", "others": "░", "driver": "╱"}
 _FREE = "·"
 
 
 class Palette(NamedTuple):
-    """Styles by role. `coloured` False is for who can not or will not see colours; then the signs differ."""
+    """Styles by role. `coloured` False is for who cannot or will not see colours; then the signs differ."""
 
     name: str
     coloured: bool
@@ -80,12 +80,15 @@ class Palette(NamedTuple):
     styles: dict[str, Style]
 
     def style(self, role: str) -> Style:
-        """Of a role, or of one upon another: `live/slack` is text in the colour of the first upon the second's."""
-        found = self.styles.get(role)
-        if found is None:
+        """Return the style of a role, or of one upon another.
+
+        `live/slack` is text in the colour of the first upon the second's.
+        """
+        style = self.styles.get(role)
+        if style is None:
             front, _, back = role.partition("/")
-            found = self.styles[role] = self._upon(front, back)
-        return found
+            style = self.styles[role] = self._upon(front, back)
+        return style
 
     def _upon(self, front: str, back: str) -> Style:
         upper, lower = self.styles.get(front), self.styles.get(back)
@@ -94,7 +97,7 @@ class Palette(NamedTuple):
         return upper if lower is None else Style(color=upper.color, bgcolor=lower.color)
 
     def sign(self, role: str) -> str:
-        """What a part of a device is drawn with."""
+        """Return the sign and role of a part of a device."""
         if role == "free":
             return _FREE
         return "█" if self.coloured else _SIGNS.get(role, "░")
@@ -116,7 +119,7 @@ PALETTES = (DARK, LIGHT, PLAIN)
 
 
 def wanted() -> Palette:
-    """What the environment asks for: no colours with NO_COLOR or on a terminal that has none."""
+    """Return the palette that the environment asks for: no colours with NO_COLOR or on a terminal that has none."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM", "") in ("dumb", "vt100", "vt220", "linux-m", "xterm-mono"):
         return PLAIN
     return DARK

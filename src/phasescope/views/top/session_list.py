@@ -8,41 +8,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope._attach import attach
-from phasescope.analysis.current import current_phase
 from phasescope.analysis.devices import Devices
-from phasescope.views.catalogue import key_of
+from phasescope.analysis.spans import current_phase
+from phasescope.readers.diagnosis import LAST_EVENTS, Moment
+from phasescope.views.catalogue import index_of_job, job_with, key_of
+from phasescope.views.job_loader import MAX_RANKS
 from phasescope.views.top.shown_session import Watched
 from phasescope.wire.ring import RingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from phasescope.analysis.diagnosis.ending import Ending
     from phasescope.analysis.jobs.job import Job
     from phasescope.views.catalogue import Catalogue, Entry
 
-MAX_RANKS = 64
-"""So many ranks of one job are followed."""
-
 _FULL_RANKS = 8
-"""Of so many all is kept that is known; of more ranks only what their table shows, until one is chosen."""
+"""The most ranks of which all is kept; of others only the figures of their table, until one is chosen."""
 
-_GLANCED_EVENTS = 64
 _GLANCE_AGAIN_S = 1.0
 
 
 class Glance(NamedTuple):
-    """What the list shows of a session: the innermost open phase, and what its device had allocated."""
+    """A session's columns in the list: the innermost open phase, its device's allocated bytes, and how it fares or
+    ended, None if it cannot be read."""
 
     phase: tuple[str, ...] | None
     allocated_bytes: int | None
+    ending: Ending | None
     at_s: float
 
 
-class Watch:
+class SessionWatch:
     """Call `look` once a second, `poll` some times a second, and `close` at the end.
 
     `jobs` are the sessions there are, `key` is the chosen one. `pid` is of a process whose next session is chosen too
-    when this one is over. `news` is what a person should be told, once.
+    when this one is over. `news` is a message for the person, shown once.
     """
 
     def __init__(
@@ -76,11 +77,8 @@ class Watch:
 
     @property
     def job(self) -> list[Entry]:
-        """The chosen session's job; where its file is gone, what is known of it."""
-        found = next((job for job in self.jobs if any(entry.key == self.key for entry in job)), None)
-        if found is not None:
-            return found
-        return [self.chosen.entry] if self.chosen is not None else []
+        """The chosen session's job; if its file is gone, the parts that are known."""
+        return job_with(self.jobs, self.key) or ([self.chosen.entry] if self.chosen is not None else [])
 
     def look(self) -> None:
         """See which sessions there are, and follow the chosen one's job."""
@@ -102,14 +100,14 @@ class Watch:
         if again is not None:
             self.key, self.news = again.key, f"pid {self._pid} has begun a new session"
         elif not self._by_hand and (self.key is None or (self.chosen is not None and self.chosen.was_over)):
-            # Nobody is looking at what was over before it was first seen, once something runs.
+            # Nobody looks at a session that was over before it was first seen, once something runs.
             newest = next(iter((*running, *newest_first)), None)
             self.key = self.key if newest is None else self._first_rank(newest).key
         elif fresh:
             self.news = f"a new session has begun: pid {fresh[0].constants.get('pid')}"
 
     def _begun_again(self, running: Iterable[Entry]) -> Entry | None:
-        """The next session of the process that was named, once the one that is shown is over."""
+        """Return the next session of the process that was named, once the one that is shown is over."""
         chosen = self.chosen
         if self._pid is None or chosen is None or not (chosen.is_over or chosen.is_gone):
             return None
@@ -117,7 +115,7 @@ class Watch:
         return next((entry for entry in same if _started(entry) > _started(chosen.entry)), None)
 
     def _first_rank(self, entry: Entry) -> Entry:
-        """The first rank of the entry's job that is in its state."""
+        """Return the first rank of the entry's job that is in its state."""
         job = next((job for job in self.jobs if entry in job), [entry])
         return next((rank for rank in job if rank.state == entry.state), entry)
 
@@ -129,17 +127,17 @@ class Watch:
             self._watched.pop(key).close()
         for entry in wanted:
             full = entry.key == self.key or len(wanted) <= _FULL_RANKS
-            known = self._watched.get(entry.key)
-            if known is None or (full and not known.full):
+            followed = self._watched.get(entry.key)
+            if followed is None or (full and not followed.full):
                 self._open(entry, full)
 
     def _open(self, entry: Entry, full: bool) -> None:
         reader = self._catalogue.open(entry.key)
         if reader is None:
             return
-        known = self._watched.pop(entry.key, None)
-        if known is not None:
-            known.close()
+        former = self._watched.pop(entry.key, None)
+        if former is not None:
+            former.close()
         self._watched[entry.key] = Watched(entry, reader, full=full)
 
     def choose(self, key: str) -> None:
@@ -149,12 +147,12 @@ class Watch:
             self._follow()
 
     def choose_job(self, by: int) -> None:
-        """Look at the job so many further down the list; of its ranks the first."""
-        at = next((at for at, job in enumerate(self.jobs) if any(entry.key == self.key for entry in job)), None)
+        """Look at the job this many further down the list; of its ranks the first."""
+        index = index_of_job(self.jobs, self.key)
         if self.jobs:
-            at = 0 if at is None else max(0, min(len(self.jobs) - 1, at + by))
-            if all(entry.key != self.key for entry in self.jobs[at]):
-                self.choose(self.jobs[at][0].key)
+            index = 0 if index is None else max(0, min(len(self.jobs) - 1, index + by))
+            if all(entry.key != self.key for entry in self.jobs[index]):
+                self.choose(self.jobs[index][0].key)
 
     def choose_rank(self, by: int) -> None:
         """Look at another rank of the job, after the last the first again."""
@@ -163,7 +161,7 @@ class Watch:
             self.choose(keys[(keys.index(self.key) + by) % len(keys)])
 
     def poll(self, budget_s: float) -> bool:
-        """Take in what was written, the chosen session first; whether there is more to read."""
+        """Take in new events, the chosen session's first; return whether there is more to read."""
         deadline = time.monotonic() + budget_s
         chosen = self.chosen
         if chosen is not None:
@@ -187,23 +185,29 @@ class Watch:
             self._glances[entry.key] = _glance(entry, self._clock())
 
     def _is_due(self, entry: Entry) -> bool:
-        known = self._glances.get(entry.key)
-        return known is None or (entry.state == "running" and self._clock() - known.at_s >= _GLANCE_AGAIN_S)
+        glance = self._glances.get(entry.key)
+        if glance is None:
+            return True
+        is_final = entry.state != "running" and (glance.ending is None or glance.ending.is_over)
+        return not is_final and self._clock() - glance.at_s >= _GLANCE_AGAIN_S
 
     def _seen_s(self, key: str) -> float:
-        known = self._glances.get(key)
-        return -1.0 if known is None else known.at_s
+        glance = self._glances.get(key)
+        return -1.0 if glance is None else glance.at_s
 
     def glanced(self, key: str) -> Glance | None:
-        """What is known of a session for the list, without reading anything."""
+        """Return a session's columns for the list, without reading anything."""
         watched = self._watched.get(key)
         return self._glances.get(key) if watched is None else Glance(*watched.glance(), 0.0)
 
     def compared(self) -> Job | None:
-        """The ranks of the chosen session's job side by side; None where it has one rank only."""
+        """Return the ranks of the chosen session's job side by side; None if it has one rank only, or
+        as long as one is not read."""
         from phasescope.analysis.jobs.job import job
 
         ranks = self.ranks
+        if any(watched.is_reading for watched in ranks):
+            return None  # half of a rank's steps would look like a rank that is behind
         return job([watched.member() for watched in ranks]) if len(ranks) > 1 else None
 
     def close(self) -> None:
@@ -219,13 +223,15 @@ def _started(entry: Entry) -> int:
 
 
 def _glance(entry: Entry, at_s: float) -> Glance:
-    phase, allocated_bytes = None, None
+    phase, allocated_bytes, ending = None, None, None
     with contextlib.suppress(OSError, RingError, LookupError, ImportError), attach(Path(entry.path)) as reader:
-        events = reader.events(last=_GLANCED_EVENTS)
+        moment = Moment.of(reader)
+        events = reader.events(last=LAST_EVENTS)
+        ending = moment.ending_by(events)
         devices = Devices()
         for event in events:
             devices.see(event)
         rows = devices.rows()
         phase = current_phase(events)
         allocated_bytes = rows[0].allocated_bytes if rows else None  # accelerators come before the host
-    return Glance(phase, allocated_bytes, at_s)
+    return Glance(phase, allocated_bytes, ending, at_s)

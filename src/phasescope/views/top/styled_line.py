@@ -1,4 +1,4 @@
-"""What a screen is drawn with: lines of text whose pieces have roles. What a role looks like, the palette says."""
+"""Lines of text whose pieces have roles: a screen is drawn with them. The palette has the look of each role."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class Line:
-    """One line: (text, role) pieces from left to right. `base` is the role of what is behind and between them.
+class StyledLine:
+    """One line: (text, role) pieces from left to right. `base` is the role of the space behind and between them.
 
     The texts must be harmless already: `analysis.text.printable` makes them so.
     """
@@ -22,7 +22,7 @@ class Line:
         self.parts = list(parts)
         self.base = base
 
-    def add(self, text: str, role: str = "text") -> Line:
+    def add(self, text: str, role: str = "text") -> StyledLine:
         """Put a piece at the end; gives the line itself."""
         if text:
             self.parts.append((text, role))
@@ -42,21 +42,21 @@ class Line:
         return f"<Line {self.text!r}>"
 
 
-def spread(left: Line, right: Line, width: int) -> Line:
-    """One line with `left` at its left and `right` at its right. Where both do not fit, `left` is cut."""
+def spread(left: StyledLine, right: StyledLine, width: int) -> StyledLine:
+    """Return one line with `left` at its left and `right` at its right. If both do not fit, `left` is cut."""
     room = width - right.width - 2
     if room < 0:
         return cut(left, width)
     fitted = cut(left, room)
     gap = " " * (width - fitted.width - right.width)
-    return Line(*fitted.parts, (gap, "text"), *right.parts, base=left.base)
+    return StyledLine(*fitted.parts, (gap, "text"), *right.parts, base=left.base)
 
 
-def cut(line: Line, width: int) -> Line:
-    """The line, its last pieces elided or left out where it is wider than `width` columns."""
+def cut(line: StyledLine, width: int) -> StyledLine:
+    """Return the line, its last pieces elided or left out if it is wider than `width` columns."""
     if line.width <= width:
         return line
-    fitted = Line(base=line.base)
+    fitted = StyledLine(base=line.base)
     room = width
     for text, role in line.parts:
         used = text_width(text)
@@ -67,9 +67,9 @@ def cut(line: Line, width: int) -> Line:
     return fitted
 
 
-def joined(lines: Iterable[Line], between: str = "  ") -> Line:
-    """Lines one after the other on one line."""
-    whole = Line()
+def joined(lines: Iterable[StyledLine], between: str = "  ") -> StyledLine:
+    """Return lines one after the other on one line."""
+    whole = StyledLine()
     for line in lines:
         if whole.parts:
             whole.add(between)
@@ -77,11 +77,16 @@ def joined(lines: Iterable[Line], between: str = "  ") -> Line:
     return whole
 
 
-def visible(at: int, count: int, height: int) -> int:
-    """From which row on a list of `count` rows is shown in `height` of them, so that row `at` is near the middle."""
-    return max(0, min(at - height // 2, count - height))
+def visible(row: int, count: int, height: int) -> int:
+    """Return the first row to show of a list of `count` rows in `height` of them, so that `row` is near the middle."""
+    return max(0, min(row - height // 2, count - height))
 
 
-def plain(lines: Sequence[Line]) -> str:
-    """The lines as text."""
+def which(first: int, shown: int, all_rows: int) -> str:
+    """Say which rows of a table are to be seen, if not all of them."""
+    return f" {first + 1}–{first + shown} of {all_rows}" if 0 < shown < all_rows else ""
+
+
+def plain(lines: Sequence[StyledLine]) -> str:
+    """Return the lines as text."""
     return "\n".join(line.text.rstrip() for line in lines)

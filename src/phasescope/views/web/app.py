@@ -1,4 +1,4 @@
-"""The web page's server: static files of this package, and what sessions have to tell, as server-sent events."""
+"""The web page's server: static files of this package, and the sessions' data, as server-sent events."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ _QUIET_S = 10.0
 _SNAPSHOT_S = 120.0
 _LIST_S = 0.5
 _JOB_S = 1.5
+_ANSWER_S = 1.0
 _PIECE_BYTES = 1 << 16
 _ASSETS = {**dict.fromkeys(SCRIPTS, "text/javascript"), "page.css": "text/css"}
 
@@ -46,7 +47,7 @@ def make_app(
     hosts: Iterable[str],
     chosen: str | None = None,
 ) -> Starlette:
-    """The application. `chosen` is the session that a page shows first, by its key; None is the newest."""
+    """Return the application. `chosen` is the session that a page shows first, by its key; None is the newest."""
     hub = Hub(catalogue)
     pages = _Pages(hub, chosen)
 
@@ -101,18 +102,18 @@ class _Pages:
         return JSONResponse(await run_in_threadpool(self._listed))
 
     async def snapshot(self, request: Request) -> Response:
-        found = await run_in_threadpool(self._hub.snapshot, await self._key(request) or "")
-        if found is None:
+        shown = await run_in_threadpool(self._hub.snapshot, await self._key(request) or "")
+        if shown is None:
             return PlainTextResponse("there is no such session", 404)
-        return Response(embedded_json(found[0]), media_type="application/json")
+        return Response(embedded_json(shown[0]), media_type="application/json")
 
     async def report(self, request: Request) -> Response:
         key = await self._key(request) or ""
-        found = await run_in_threadpool(self._hub.snapshot, key)
-        if found is None:
+        shown = await run_in_threadpool(self._hub.snapshot, key)
+        if shown is None:
             return PlainTextResponse("there is no such session", 404)
-        made = await run_in_threadpool(page, found[0], await run_in_threadpool(self._hub.job, key))
-        pid = found[0]["session"]["pid"]
+        made = await run_in_threadpool(page, shown[0], await run_in_threadpool(self._hub.job, key))
+        pid = shown[0]["session"]["pid"]
         # The page brings its own policy, by the hashes of its scripts.
         headers = {"content-disposition": f'attachment; filename="phasescope-{pid}.html"'}
         return Response(made, media_type="text/html", headers=headers)
@@ -125,7 +126,7 @@ class _Pages:
         return asked or self._chosen or await run_in_threadpool(self._hub.newest)
 
     async def _stream(self, key: str | None) -> AsyncIterator[str]:
-        """First the list of sessions and a snapshot, also after a lost connection; then what is new."""
+        """Yield the list of sessions and a snapshot, also after a lost connection; then everything new."""
         stream = _Stream(self._hub, key, self._listed)
         yield "retry: 500\n\n"
         while True:
@@ -134,8 +135,10 @@ class _Pages:
             await asyncio.sleep(_PERIOD_S)
 
     def _listed(self) -> dict[str, Any]:
-        jobs = [[_listed(entry) for entry in run] for run in self._hub.jobs()]
-        return {"jobs": jobs, "chosen": self._chosen}
+        jobs = self._hub.jobs()
+        words = self._hub.words(entry for run in jobs for entry in run)
+        listed = [[_listed(entry, words.get(entry.key)) for entry in run] for run in jobs]
+        return {"jobs": listed, "chosen": self._chosen}
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:
@@ -144,7 +147,7 @@ async def _pieces(data: bytes) -> AsyncIterator[bytes]:
 
 
 class _Stream:
-    """What one page is told, step by step."""
+    """The events sent to one page, step by step."""
 
     def __init__(self, hub: Hub, key: str | None, listed: Any) -> None:
         self.number = 0
@@ -153,11 +156,11 @@ class _Stream:
         self._listed = listed
         self._cursor: Any = None
         self._steps = 0
-        self._last = {"sessions": "", "job": "", "state": ""}
+        self._last = {"sessions": "", "job": "", "state": "", "answer": "null"}
         self._quiet = 0
 
     def next(self) -> list[tuple[str, str]]:
-        """The events that are due, as name and JSON."""
+        """Return the events that are due, as name and JSON."""
         due: list[tuple[str, str]] = []
         if self._steps % round(_LIST_S / _PERIOD_S) == 0:
             self._changed(due, "sessions", embedded_json(self._listed()))
@@ -165,6 +168,8 @@ class _Stream:
             self._key = self._hub.newest()
         if self._key is not None:
             self._session(due, self._key)
+            if self._cursor is not None and self._steps % round(_ANSWER_S / _PERIOD_S) == 0:
+                self._changed(due, "answer", embedded_json(self._hub.answer(self._key)))
             if self._steps % round(_JOB_S / _PERIOD_S) == 0:
                 job = self._hub.job(self._key)
                 if job is not None:
@@ -189,9 +194,9 @@ class _Stream:
                 due.append(("reading", embedded_json(progress)))
                 return
         if self._cursor is None or self._steps % round(_SNAPSHOT_S / _PERIOD_S) == 0:
-            found = self._hub.snapshot(key)
-            if found is not None:
-                told, self._cursor = found
+            shown = self._hub.snapshot(key)
+            if shown is not None:
+                told, self._cursor = shown
                 due.append(("snapshot", embedded_json(told)))
             elif self._cursor is None:
                 self._changed(due, "state", embedded_json("gone"))
@@ -209,7 +214,7 @@ class _Stream:
             due.append(("delta", embedded_json(delta)))
 
 
-def _listed(entry: Entry) -> dict[str, Any]:
-    told = facts(entry.constants)
+def _listed(entry: Entry, word: str | None) -> dict[str, Any]:
+    known_facts = facts(entry.constants)
     kept = ("pid", "host", "rank", "world_size", "job_id", "started_ns", "command")
-    return {"key": entry.key, "state": entry.state, **{key: told[key] for key in kept}}
+    return {"key": entry.key, "state": entry.state, "word": word, **{key: known_facts[key] for key in kept}}

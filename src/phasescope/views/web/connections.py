@@ -21,11 +21,12 @@ _LOOK_SECONDS = 1.0
 
 
 def bounded(may_look: Callable[[Any], bool]) -> type[asyncio.Protocol]:
-    """The protocol for a server. A request whose headers `may_look` takes is not cut off to make room for others."""
-    known: dict[_Connection, None] = {}  # the oldest first
+    """Return the protocol for a server. A request whose headers `may_look` takes is not cut off to make room for
+    others."""
+    connections: dict[_Connection, None] = {}  # the oldest first
 
     class Connection(_Connection):
-        connections_here = known
+        connections_here = connections
 
         def may_stay(self) -> bool:
             return self.is_answering() and may_look(self.headers)
@@ -52,7 +53,7 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def may_stay(self) -> bool:
-        """Whether it is not to be cut off for others."""
+        """Return whether it is not to be cut off for others."""
         raise NotImplementedError
 
     def cut_off(self) -> None:
@@ -61,7 +62,7 @@ class _Connection(H11Protocol):
         self.transport.abort()
 
     def is_answering(self) -> bool:
-        """Whether a request has come whole and is being answered."""
+        """Return whether a request has come whole and is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _look(self) -> None:

@@ -1,4 +1,4 @@
-"""Who may look: only who has the token, from a page of ours, under a name of ours.
+"""Access to the page: only with the token, from a page of ours, under a name of ours.
 
 The token stands behind the `#` of the address that `phasescope web` prints, which a browser sends to nobody. The page
 keeps it for its own tab and sends it in a header. A cookie would go to every port of this machine, and those are other
@@ -79,13 +79,13 @@ class Guard:
         await answer(scope, receive, guarded)
 
     def _is_from_elsewhere(self, headers: dict[str, str], path: str) -> bool:
-        """Whether a browser says that another page asks. One that only leads here, to `/`, may be any."""
+        """Return whether a browser says that another page asks. One that only leads here, to `/`, may be any."""
         if headers.get("sec-fetch-site", "none") not in _SAME_PAGE and path != "/":
             return True
         origin = headers.get("origin")
         if origin is None:
             return False
-        scheme, _, host = origin.partition("://")  # `null`, which a sandboxed page says, is none of ours
+        scheme, _, host = origin.partition("://")  # `null`, which a sandboxed page says, is not ours
         return scheme not in ("http", "https") or not self._is_our_name(host)
 
     def _is_our_name(self, host: str) -> bool:
@@ -94,7 +94,7 @@ class Guard:
 
 
 def may_look(headers: Iterable[tuple[bytes, bytes]], token: str | None) -> bool:
-    """Whether a request with these headers has the token, where there is one."""
+    """Return whether a request with these headers has the token, if there is one."""
     if token is None:
         return True
     given = next((value for name, value in headers if name == b"authorization"), b"")
@@ -107,25 +107,26 @@ def _is_of_the_page(path: str) -> bool:
 
 
 def allowed_hosts(host: str) -> set[str]:
-    """The names under which a server that listens at `host` may be called; `*` stands for every numeric address."""
+    """Return the names under which a server that listens at `host` may be called; `*` stands for every numeric
+    address."""
     names = {host.strip("[]").lower(), *_LOOPBACK_NAMES}
     if not is_loopback(host):
         own = socket.gethostname().lower()
         names |= {own, own.partition(".")[0], socket.getfqdn().lower()}
         if host in ("0.0.0.0", "::", "[::]"):
-            # A name can be made to lead here, a number can not.
+            # A name can be made to lead here, a number cannot.
             names.add("*")
     return names
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
+    """Return whether only this machine can reach a server that listens there."""
     name = host.strip("[]").lower()
     return name == "localhost" or (is_address(name) and ipaddress.ip_address(name).is_loopback)
 
 
 def is_address(name: str) -> bool:
-    """Whether it is a numeric address."""
+    """Return whether it is a numeric address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -134,7 +135,7 @@ def is_address(name: str) -> bool:
 
 
 def host_name(host: str) -> str | None:
-    """The name in a `Host` header, without its port; None where it is none."""
+    """Return the name in a `Host` header, without its port; None if it is not one."""
     if host.startswith("["):
         name, bracket, rest = host[1:].partition("]")
         ok = bracket == "]" and (not rest or (rest[0] == ":" and rest[1:].isdecimal()))

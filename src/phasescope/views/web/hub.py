@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.jobs.job import Member, job
+from phasescope._attach import attach
+from phasescope.analysis.jobs.imbalance import ranks as compared
+from phasescope.analysis.text.state_word import state_word
+from phasescope.readers.diagnosis import LAST_EVENTS, ending
+from phasescope.views.catalogue import job_with
+from phasescope.views.job_loader import MAX_RANKS, member
 from phasescope.views.live_session import Followed
 from phasescope.views.page import page_data
 from phasescope.wire.ring import RingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from phasescope.views.catalogue import Catalogue, Entry
 
@@ -21,7 +28,7 @@ _CATCH_UP_S = 0.5
 _POLL_S = 0.05
 _IDLE_S = 60.0
 _LIST_S = 0.4
-_MAX_RANKS = 64
+_WORDS_S = 0.1
 
 
 class Hub:
@@ -33,9 +40,10 @@ class Hub:
         self._lock = threading.RLock()
         self._followed: dict[str, tuple[Followed, float]] = {}
         self._listed: tuple[float, list[list[Entry]]] | None = None
+        self._words: dict[str, str] = {}
 
     def jobs(self) -> list[list[Entry]]:
-        """The sessions there are by job, as of a moment ago."""
+        """Return the sessions there are by job, as of a moment ago."""
         with self._lock:
             now = self._clock()
             if self._listed is None or now - self._listed[0] > _LIST_S:
@@ -43,14 +51,30 @@ class Hub:
                 self._let_go(now)
             return self._listed[1]
 
+    def words(self, entries: Iterable[Entry]) -> dict[str, str]:
+        """Return the word for how each of these fares or ended, by its key; of some it is known only the next time."""
+        with self._lock:
+            until = self._clock() + _WORDS_S
+            words = {entry.key: self._word(entry, until) for entry in entries}
+            self._words = {key: word for key, word in self._words.items() if key in words}
+            return {key: word for key, word in words.items() if word is not None}
+
+    def _word(self, entry: Entry, until: float) -> str | None:
+        if entry.state == "running":
+            return entry.state
+        if entry.key not in self._words and self._clock() < until:
+            with contextlib.suppress(OSError, RingError, LookupError, ImportError), attach(Path(entry.path)) as reader:
+                self._words[entry.key] = state_word(ending(reader, LAST_EVENTS))
+        return self._words.get(entry.key)
+
     def newest(self) -> str | None:
-        """The session started last, running ones first."""
+        """Return the session started last, running ones first."""
         entries = [entry for run in self.jobs() for entry in run]
         running = [entry for entry in entries if entry.state == "running"]
         return next((entry.key for entry in (*running, *entries)), None)
 
     def progress(self, key: str) -> tuple[int, int] | None:
-        """Read on for half a second; how many events are read of how many, None where all are or the session is
+        """Read on for half a second; return how many events are read of how many, None if all are or the session is
         gone."""
         with self._lock:
             followed = self._follow(key)
@@ -60,42 +84,48 @@ class Hub:
             return (followed.view.events, followed.reader.written) if followed.behind else None
 
     def snapshot(self, key: str) -> tuple[dict[str, Any], Cursor] | None:
-        """All that there is to show of a session, and where the next `delta` begins; None where it is gone."""
+        """Return all that there is to show of a session, and where the next `delta` begins; None if it is gone."""
         with self._lock:
             followed = self._follow(key)
             if followed is None:
                 return None
             _poll(followed, _CATCH_UP_S)
-            told = page_data.snapshot(followed)
-            return told, Cursor(followed)
+            page = page_data.snapshot(followed)
+            return {**page, "answer": _answer(followed)}, Cursor(followed)
 
     def delta(self, key: str, cursor: Cursor) -> dict[str, Any] | None:
-        """What is new; None where the session is gone."""
+        """Return everything new; None if the session is gone."""
         with self._lock:
             followed = self._follow(key)
             if followed is None:
                 return None
             _poll(followed, _POLL_S)
             due = cursor.phases_are_due(followed, self._clock())
-            told = page_data.delta(followed, cursor.last_ns, cursor.marked, with_phases=due)
+            news = page_data.delta(followed, cursor.last_ns, cursor.marked, with_phases=due)
             cursor.move(followed)
-            return told
+            return news
+
+    def answer(self, key: str) -> dict[str, Any] | None:
+        """Return a session's explanation, as of some seconds ago; None as long as that is not known."""
+        with self._lock:
+            followed = self._follow(key)
+            return None if followed is None else _answer(followed)
 
     def job(self, key: str) -> dict[str, Any] | None:
-        """The ranks of the session's job side by side; None where it is alone."""
+        """Return the ranks of the session's job side by side; None if it is alone."""
         with self._lock:
-            run = next((run for run in self.jobs() if any(entry.key == key for entry in run)), [])
+            run = job_with(self.jobs(), key)
             if len(run) < 2:
                 return None
-            followed = [(entry, self._follow(entry.key)) for entry in run[:_MAX_RANKS]]
-            known = [(entry, each) for entry, each in followed if each is not None]
-            for _, each in known:
+            followed = [(entry, self._follow(entry.key, judged=entry.key == key)) for entry in run[:MAX_RANKS]]
+            ranks = [(entry, each) for entry, each in followed if each is not None]
+            for _, each in ranks:
                 _poll(each, _CATCH_UP_S if each.behind else _POLL_S)
-            if not known or any(each.behind for _, each in known):
+            if not ranks or any(each.behind for _, each in ranks):
                 return None  # half of a rank's steps would look like a rank that is behind
-            members = [Member(entry.constants, each.view, each.summary(), each.ending()) for entry, each in known]
-            keys = [entry.key for entry, _ in known]
-            return {**job(members).to_dict(), "keys": keys, "more": len(run) - len(keys)}
+            members = [member(entry, each) for entry, each in ranks]
+            keys = [entry.key for entry, _ in ranks]
+            return {**page_data.job_data(compared(members)), "keys": keys, "more": len(run) - len(keys)}
 
     def close(self) -> None:
         """Let go of all files."""
@@ -104,16 +134,22 @@ class Hub:
                 followed.close()
             self._followed.clear()
 
-    def _follow(self, key: str) -> Followed | None:
+    def _follow(self, key: str, *, judged: bool = True) -> Followed | None:
+        """Follow a session.
+
+        With `judged` False, for a rank that is only compared, no answer is wanted, unless a page shows one.
+        """
         now = self._clock()
-        known = self._followed.get(key)
-        followed = None if known is None else known[0]
-        if followed is None:
+        followed_at = self._followed.get(key)
+        followed = None if followed_at is None else followed_at[0]
+        if followed is None or (judged and not followed.judged):
             reader = self._catalogue.open(key)
             if reader is None:
-                return None
-            followed = Followed(reader)
-            if len(self._followed) >= MAX_FOLLOWED:
+                return followed
+            if followed is not None:
+                followed.close()
+            followed = Followed(reader, judged=judged)
+            if key not in self._followed and len(self._followed) >= MAX_FOLLOWED:
                 oldest = min(self._followed, key=lambda other: self._followed[other][1])
                 self._followed.pop(oldest)[0].close()
         self._followed[key] = (followed, now)
@@ -127,7 +163,7 @@ class Hub:
 
 
 class Cursor:
-    """How far one page has been told of a session."""
+    """The events of a session that one page already has."""
 
     def __init__(self, followed: Followed) -> None:
         self.last_ns = self.marked = self.events = 0
@@ -137,21 +173,29 @@ class Cursor:
         self._phases_of = self.events
 
     def move(self, followed: Followed) -> None:
-        """All of it has been told."""
+        """Note that the page has all of it."""
         self.last_ns = followed.view.timeline.last_ns or 0
         self.marked = followed.view.timeline.marked
         self.events = followed.view.events
 
     def phases_are_due(self, followed: Followed, now: float) -> bool:
-        """Whether the phase table is due: once a second, where there is anything new."""
+        """Return whether the phase table is due: once a second, if there is anything new."""
         if self._phases_of == followed.view.events or now - self._phases_at < 1.0:
             return False
         self._phases_at, self._phases_of = now, followed.view.events
         return True
 
 
+def _answer(followed: Followed) -> dict[str, Any] | None:
+    try:
+        answer = followed.answer()
+    except (OSError, RingError):
+        return None
+    return None if answer is None else page_data.answer_data(answer)
+
+
 def _poll(followed: Followed, budget_s: float) -> None:
     try:
         followed.poll(budget_s)
     except (OSError, RingError):
-        return  # it was damaged or is out of reach: what was read stays
+        return  # it was damaged or is out of reach: the events read stay

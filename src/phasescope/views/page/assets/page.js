@@ -1,7 +1,7 @@
 "use strict";
 // Where the page gets its data from: the server, as events, or the file that it stands in.
 (() => {
-  const { byId, clock, count, day, make, plain, tables, timeline, write } = window.phasescope;
+  const { byId, clock, count, day, madeOf, make, plain, tables, timeline, write } = window.phasescope;
   const MOST_BANDS = 1500;
   const MOST_POINTS = 6000;
   const EVENTS_EVERY_MS = 1000;
@@ -37,6 +37,7 @@
 
   function snapshot(told) {
     state = told;
+    byId("reading").hidden = true;
     if (source) link("live", "live");
     show(true);
   }
@@ -47,12 +48,13 @@
       if (state.series[label]) append(state.series[label], points);
       else state.series[label] = points;
     }
+    for (const [label, looks] of Object.entries(told.categories)) madeOf.append(state.categories, label, looks);
     const ended = state.bands.filter((band) => band[1] !== null);
     state.bands = [...ended, ...told.bands];
     if (state.bands.length > MOST_BANDS) thin();
     state.marks = [...state.marks, ...told.marks].slice(-256);
     state.phasesAreNew = Boolean(told.phases);
-    const { series, bands, marks, kind, ...rest } = told;
+    const { series, categories, bands, marks, kind, ...rest } = told;
     Object.assign(state, rest);
     show(false);
   }
@@ -78,11 +80,27 @@
     state.bands = [...longest, ...late].sort((a, b) => a[0] - b[0]);
   }
 
+  // It can take seconds until all of a long session is read: until then nothing is said of it.
+  function reading([done, all]) {
+    link("live", `reading: ${count(done)} of ${count(all)} events`);
+    if (state) return;
+    byId("waiting").hidden = true;
+    byId("reading").hidden = false;
+    byId("progress").max = Math.max(1, all);
+    byId("progress").value = done;
+    byId("progress-note").textContent = `${count(done)} of ${count(all)} events`;
+  }
+
   const handlers = {
     sessions,
     snapshot,
     delta,
-    reading: ([done, all]) => link("live", `reading: ${count(done)} of ${count(all)} events`),
+    reading,
+    answer: (told) => {
+      if (!state) return;
+      state.answer = told;
+      tables.head(state);
+    },
     state: () => link("lost", "this session's file is gone"),
     job: (told) => {
       job = told;
@@ -199,7 +217,7 @@
     if (document.activeElement === list) return;
     const option = (entry) => {
       const rank = (entry.world_size ?? 1) > 1 ? ` rank ${entry.rank}` : "";
-      const made = make("option", "", `${entry.state === "running" ? "● " : "○ "}${entry.pid ?? "?"}${rank}  ${plain(entry.command).slice(0, 70)}`);
+      const made = make("option", "", `${entry.state === "running" ? "● " : "○ "}${entry.pid ?? "?"}${rank}  ${entry.word ? `${plain(entry.word)}  ` : ""}${plain(entry.command).slice(0, 70)}`);
       made.value = entry.key;
       return made;
     };

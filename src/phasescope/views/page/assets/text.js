@@ -51,6 +51,15 @@ window.phasescope = (() => {
   const plain = (text) => String(text).replace(HIDDEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
   const path = (names) => (names && names.length ? names.map(plain).join("/") : "");
 
+  // The innermost names of a path say most: they stay where there is no room for all.
+  function tail(names, most) {
+    const whole = path(names);
+    if (whole.length <= most) return whole;
+    let kept = plain(names[names.length - 1]);
+    for (let at = names.length - 2; at >= 0 && kept.length + names[at].length < most; at--) kept = `${plain(names[at])}/${kept}`;
+    return `…/${kept}`;
+  }
+
   function make(tag, className, ...content) {
     const element = document.createElement(tag);
     if (className) element.className = className;
@@ -63,8 +72,54 @@ window.phasescope = (() => {
 
   const byId = (id) => document.getElementById(id);
 
+  // What stays keeps its element, so that a press, the focus and a selection outlive what is new.
+  function become(kept, made) {
+    if (kept.nodeType === Node.TEXT_NODE) {
+      if (kept.data !== made.data) kept.data = made.data;
+      return;
+    }
+    for (const { name } of [...kept.attributes]) if (!made.hasAttribute(name)) kept.removeAttribute(name);
+    for (const { name, value } of made.attributes) {
+      if (name !== "style" && kept.getAttribute(name) !== value) kept.setAttribute(name, value);
+    }
+    // The page's policy allows a style that a script sets, but none in an attribute.
+    if (kept.style.cssText !== made.style.cssText) kept.style.cssText = made.style.cssText;
+    kept.onclick = made.onclick;
+    fill(kept, [...made.childNodes]);
+  }
+
+  const keyOf = (node) => node.dataset?.key ?? "";
+
+  function fill(parent, content) {
+    const keyed = new Map([...parent.children].filter(keyOf).map((child) => [keyOf(child), child]));
+    let next = parent.firstChild;
+    for (const made of content) {
+      const kept = keyOf(made) ? keyed.get(keyOf(made)) : next;
+      if (!kept || kept.nodeName !== made.nodeName || keyOf(kept) !== keyOf(made)) {
+        parent.insertBefore(made, next);
+        continue;
+      }
+      if (kept === next) next = next.nextSibling;
+      else parent.insertBefore(kept, next);
+      become(kept, made);
+    }
+    while (next) {
+      const after = next.nextSibling;
+      next.remove();
+      next = after;
+    }
+  }
+
   function write(element, ...content) {
-    element.replaceChildren(...content.filter((part) => part !== null && part !== undefined));
+    const focused = document.activeElement;
+    fill(element, content.filter((part) => part !== null && part !== undefined));
+    if (focused !== document.activeElement && element.contains(focused)) focused.focus({ preventScroll: true });
+  }
+
+  // A table with a caption for who cannot see it, whose titles name their columns.
+  function writeTable(element, caption, titles, rows) {
+    for (const title of titles) title.scope = "col";
+    write(element, make("caption", "unseen", caption), make("thead", "", make("tr", "", ...titles)), make("tbody", "", ...rows));
   }
 
   // Plotly reads a small part of HTML in every text that it shows.
@@ -79,5 +134,7 @@ window.phasescope = (() => {
     return given.get(name);
   }
 
-  return { UNKNOWN, byId, change, clock, colour, count, day, duration, inPlot, known, make, path, plain, share, size, write };
+  return {
+    UNKNOWN, byId, change, clock, colour, count, day, duration, inPlot, known, make, path, plain, share, size, tail, write, writeTable,
+  };
 })();

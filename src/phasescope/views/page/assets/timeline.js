@@ -1,7 +1,7 @@
 "use strict";
 // The timeline: memory curves of one device, and below them the phases as bands.
 (() => {
-  const { byId, clock, colour, duration, inPlot, known, make, path, size, write } = window.phasescope;
+  const { byId, clock, colour, duration, inPlot, known, make, path, size, write, writeTable } = window.phasescope;
   const RANGES = [["1 min", 60_000], ["5 min", 300_000], ["all", Infinity]];
   const MOST_LANES = 10;
   const MOST_PATHS = 40;
@@ -10,7 +10,7 @@
   const MEMORY_PX = 270;
   const FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif";
   const MARGIN = { l: 66, r: 16, t: 8, b: 28 };
-  const shown = { device: null, range: null, window: null, asked: false };
+  const shown = { device: null, range: null, window: null, asked: false, fit: false, paper: false };
   let state = null;
   const SHORTEST_MS = 450;
   let drawing = false;
@@ -61,11 +61,42 @@
     const bands = [...stripTraces(lanes, from, to), ...bandTraces(lanes, from, to)];
     const height = MEMORY_PX + MARGIN.t + MARGIN.b + (lanes.rows.length ? lanes.rows.length * BAND_PX + 14 : 0);
     const split = lanes.rows.length ? (lanes.rows.length * BAND_PX) / (height - MARGIN.t - MARGIN.b) : 0;
-    const layout = layoutOf(height, split, lanes, memory.most, from, to);
+    const layout = layoutOf(height, split, lanes, scaleOf(memory), from, to);
+    describe(state.series[shown.device]);
+    window.phasescope.madeOf.draw(state, {
+      device: shown.device, from, to, at, xaxis: timeAxis(from, to), layout: looksOf(), style, sizeTicks,
+    });
     const place = byId("timeline");
     const config = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false, doubleClick: false };
     const first = !place.data;
     return window.Plotly.react(place, [...memory.traces, ...bands], layout, config).then(() => first && listen(place));
+  }
+
+  // From zero, or as close to the curve as it gets: a slow rise on a large base is seen in the second only.
+  function scaleOf(memory) {
+    if (!shown.fit || memory.low >= memory.high) return [0, memory.most * 1.08 || 1];
+    const room = (memory.high - memory.low) * 0.08;
+    return [Math.max(0, memory.low - room), memory.high + room];
+  }
+
+  // The same for who does not see the plot: a sentence, and a table of a few moments.
+  function describe(series) {
+    const place = byId("timeline");
+    if (!series || !series.t.length) {
+      place.setAttribute("aria-label", "memory over time: nothing is known yet");
+      return;
+    }
+    const label = window.phasescope.plain(shown.device);
+    const peak = series.allocated.reduce((most, value, i) => (value !== null && (most < 0 || value > series.allocated[most]) ? i : most), -1);
+    const when = (i) => clock(state.origin_ms + series.t[i], false);
+    const last = series.t.length - 1;
+    const highest = peak < 0 ? "" : `, highest ${size(series.allocated[peak])} at ${when(peak)}`;
+    place.setAttribute("aria-label", `memory of ${label} from ${when(0)} to ${when(last)}: ${size(series.allocated[last])} at the end${highest}`);
+    const step = Math.max(1, Math.ceil(series.t.length / 12));
+    const moments = series.t.map((_, i) => i).filter((i) => i % step === 0 || i === last || i === peak);
+    const titles = ["time", "allocated", "reserved", "in use by all"].map((name) => make("th", "", name));
+    writeTable(byId("timeline-table"), `memory of ${label} over time`, titles, moments.map((i) => make("tr", "",
+      make("td", "", when(i)), ...["allocated", "reserved", "used"].map((name) => make("td", "", size(series[name][i]))))));
   }
 
   function primary(labels) {
@@ -81,6 +112,7 @@
       shown.window = null;
       shown.asked = true;
     });
+    pick("fit-choice", ["fit y"], () => shown.fit, () => { shown.fit = !shown.fit; });
   }
 
   function pick(id, names, isOn, choose) {
@@ -88,7 +120,7 @@
       const button = make("button", "", window.phasescope.plain(name));
       button.type = "button";
       button.setAttribute("aria-pressed", String(isOn(name)));
-      button.addEventListener("click", () => { choose(name); draw(state); });
+      button.onclick = () => { choose(name); draw(state); };
       return button;
     }));
   }
@@ -127,7 +159,7 @@
   // The largest and the smallest figure of every two pixels: as much as can be seen, and no peak is lost.
   function inColumns(series, from, to) {
     if (!series) return series;
-    const columns = Math.max(200, byId("timeline").clientWidth - MARGIN.l - MARGIN.r) / 2;
+    const columns = plotPx() / 2;
     const width = Math.max(1e-3, (to - from) / columns);
     const least = series.least ?? series.allocated;
     const found = { t: [], allocated: [], least: [], reserved: [], used: [], total: series.total };
@@ -155,11 +187,18 @@
     return { ...found, least: differs ? found.least : null };
   }
 
+  const widthPx = () => (shown.paper ? PAPER_PX : byId("timeline").clientWidth);
+  const plotPx = () => Math.max(200, widthPx() - MARGIN.l - MARGIN.r);
+
   function memoryTraces(series, from, to, lanes) {
-    if (!series) return { traces: [], most: 0 };
+    if (!series) return { traces: [], most: 0, low: 0, high: 0 };
     const x = series.t.map(at);
     const seen = (values) => values.reduce((most, value, i) => (series.t[i] >= from && series.t[i] <= to && value > most ? value : most), 0);
     const isHost = shown.device === "host";
+    const inside = [...series.allocated, ...(series.least ?? [])].filter((value, i) => {
+      const t = series.t[i % series.t.length];
+      return known(value) && t >= from && t <= to;
+    });
     let most = Math.max(seen(series.allocated), seen(series.reserved));
     const usedFits = !isHost && seen(series.used) > 0;
     if (usedFits) most = Math.max(most, seen(series.used));
@@ -169,7 +208,7 @@
     const traces = [];
     if (series.least) {
       traces.push(line(series.least, "least", "transparent", 0, "solid", { showlegend: false }));
-      traces.push(line(series.allocated, "range", "transparent", 0, "solid", { showlegend: false, fill: "tonexty", fillcolor: style("--allocated-area") }));
+      traces.push(line(series.allocated, "lowest to highest", style("--allocated-area"), 0, "solid", { fill: "tonexty", fillcolor: style("--allocated-area") }));
     }
     if (usedFits) traces.push(line(series.used, "in use by all", style("--used"), 1.2, "dot"));
     if (!isHost) traces.push(line(series.reserved, "reserved", style("--reserved"), 1.4, "solid"));
@@ -182,13 +221,13 @@
     }
     const marks = state.marks.filter((mark) => mark.type !== "start" && mark.type !== "stop" && mark.t >= from && mark.t <= to);
     if (marks.length) traces.push(markTrace(marks, most));
-    return { traces, most };
+    return { traces, most, low: Math.min(...inside, Infinity), high: Math.max(...inside, 0) };
   }
 
   function markTrace(marks, most) {
     const tint = { warning: style("--warn"), collector_degraded: style("--warn"), collector_recovered: style("--good") };
     return {
-      type: "scatter", mode: "markers", name: "events", showlegend: false, x: marks.map((mark) => at(mark.t)), y: marks.map(() => most * 1.04),
+      type: "scatter", mode: "markers", name: "events", showlegend: false, cliponaxis: false, x: marks.map((mark) => at(mark.t)), y: marks.map(() => most * 1.04),
       marker: { symbol: "triangle-down", size: 11, color: marks.map((mark) => tint[mark.type] ?? style("--bad")) }, hoverinfo: "text",
       text: marks.map((mark) => [mark.type, clock(state.origin_ms + mark.t), mark.context, path(mark.path)].filter(Boolean).map(inPlot).map((text) => text.slice(0, 160)).join("<br>")),
     };
@@ -212,7 +251,7 @@
   function bandTraces(lanes, from, to) {
     const traces = new Map();
     const texts = { x: [], y: [], text: [] };
-    const perMs = Math.max(200, byId("timeline").clientWidth - MARGIN.l - MARGIN.r) / Math.max(1, to - from);
+    const perMs = plotPx() / Math.max(1, to - from);
     const cut = (t) => Math.min(Math.max(t, from), to);
     const drawnTo = new Map();
     for (const band of lanes.bands) {
@@ -269,16 +308,29 @@
     }));
   }
 
-  function layoutOf(height, split, lanes, most, from, to) {
-    const quiet = style("--quiet");
-    const ticks = sizeTicks(most * 1.08 || 1);
+  // What both plots look like, and the time below them.
+  function looksOf() {
     return {
-      height, margin: MARGIN, uirevision: "kept", hovermode: "closest", dragmode: "zoom", showlegend: true,
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: FONT, size: 12, color: quiet },
+      ...(shown.paper ? { width: PAPER_PX, autosize: false } : { autosize: true }), margin: MARGIN, uirevision: "kept",
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: FONT, size: 12, color: style("--quiet") },
       hoverlabel: { bgcolor: style("--card"), bordercolor: style("--line"), font: { color: style("--ink"), size: 12.5 }, align: "left" },
-      legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", xanchor: "left", bgcolor: "rgba(0,0,0,0)", font: { size: 12 }, itemclick: "toggle" },
-      xaxis: { type: "date", range: [at(from), at(to)], anchor: lanes.rows.length ? "y2" : "y", gridcolor: style("--faint"), linecolor: style("--line"), zeroline: false, tickfont: { size: 11.5 }, tickformat: to - from > 86_400_000 ? "%d.%m. %H:%M" : to - from > 600_000 ? "%H:%M" : to - from > 8000 ? "%H:%M:%S" : "%H:%M:%S.%3f", nticks: byId("timeline").clientWidth < 560 ? 4 : 10 },
-      yaxis: { domain: [split ? split + 0.035 : 0, 1], range: [0, most * 1.08 || 1], fixedrange: true, gridcolor: style("--faint"), zeroline: false, tickvals: ticks, ticktext: ticks.map(size), tickfont: { size: 11.5 } },
+    };
+  }
+
+  function timeAxis(from, to) {
+    return {
+      type: "date", range: [at(from), at(to)], gridcolor: style("--faint"), linecolor: style("--line"), zeroline: false, tickfont: { size: 11.5 },
+      tickformat: to - from > 86_400_000 ? "%d.%m. %H:%M" : to - from > 600_000 ? "%H:%M" : to - from > 8000 ? "%H:%M:%S" : "%H:%M:%S.%3f", nticks: widthPx() < 560 ? 4 : 10,
+    };
+  }
+
+  function layoutOf(height, split, lanes, [low, high], from, to) {
+    const ticks = sizeTicks(low, high);
+    return {
+      ...looksOf(), height, hovermode: "closest", dragmode: "zoom", showlegend: true,
+      legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", xanchor: "left", bgcolor: "rgba(0,0,0,0)", font: { size: 12 }, itemclick: "toggle", ...(widthPx() < 560 ? { entrywidth: 80 } : {}) },
+      xaxis: { ...timeAxis(from, to), anchor: lanes.rows.length ? "y2" : "y" },
+      yaxis: { domain: [split ? split + 0.035 : 0, 1], range: [low, high], fixedrange: true, gridcolor: style("--faint"), zeroline: false, tickvals: ticks, ticktext: ticks.map(size), tickfont: { size: 11.5 } },
       yaxis2: {
         domain: [0, split || 0.001], range: [0.6 - lanes.rows.length, 0.5], fixedrange: true, showgrid: false, zeroline: false,
         tickvals: lanes.several ? lanes.rows.map((thread, row) => (thread === null ? null : -row)).filter(known) : [],
@@ -288,13 +340,28 @@
     };
   }
 
-  function sizeTicks(most) {
-    let step = 2 ** Math.floor(Math.log2(Math.max(1, most / 4)));
-    if (most / step > 6) step *= 2;
+  function sizeTicks(low, high) {
+    let step = 2 ** Math.floor(Math.log2(Math.max(1, (high - low) / 4)));
+    if ((high - low) / step > 6) step *= 2;
     const ticks = [];
-    for (let value = 0; value <= most; value += step) ticks.push(value);
+    for (let value = Math.ceil(low / step) * step; value <= high; value += step) ticks.push(value);
     return ticks;
   }
+
+  // Paper is light, narrower than a screen, and has the whole answer: nobody can unfold it there.
+  const PAPER_PX = 680;
+  const unfolded = [];
+  const onPaper = (paper) => {
+    document.documentElement.classList.toggle("paper", paper);
+    shown.paper = paper;
+    for (const folded of paper ? document.querySelectorAll("details:not([open])") : unfolded.splice(0)) {
+      folded.open = paper;
+      if (paper) unfolded.push(folded);
+    }
+    if (state && byId("timeline").data) render();
+  };
+  window.addEventListener("beforeprint", () => onPaper(true));
+  window.addEventListener("afterprint", () => onPaper(false));
 
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => state && draw(state));
   window.phasescope.timeline = { draw, forget: () => { shown.window = null; shown.asked = false; shown.device = null; } };

@@ -1,0 +1,59 @@
+"""The signs in a loop's code, before it has done anything: whether a backward pass will follow."""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_BETWEEN = ("torch", "phasescope", "keras", "accelerate", "lightning", "lightning_fabric")
+"""Whose functions stand between the loop's own and us."""
+_NO_GRADIENTS = frozenset({"no_grad", "inference_mode"})
+_OF_TRAINING = ("train", "step", "optim", "update", "fit")  # methods are not looked into
+
+
+def says_backward() -> bool:
+    """Return whether the function that fetches, or calls a model, calls a backward pass, or one that does."""
+    frame = _loops_own()
+    return frame is not None and any(_has_backward(each) for each in _codes_of(frame))
+
+
+def says_no_gradients() -> bool:
+    """Return whether that function only evaluates: it turns gradients off, and names nothing that a training would."""
+    frame = _loops_own()
+    names = () if frame is None else frame.f_code.co_names
+    if frame is None or "eval" not in names or _NO_GRADIENTS.isdisjoint(names):
+        return False
+    if any(part in name for name in names for part in _OF_TRAINING):
+        return False
+    return not any(_has_backward(each) for each in _codes_of(frame))
+
+
+def _loops_own() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and _package(frame) in _BETWEEN:
+        frame = frame.f_back
+    if frame is None or _package(frame) == "multiprocessing":  # further out is the code that forked this process
+        return None
+    return frame
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def _codes_of(frame: FrameType) -> Iterator[CodeType]:
+    yield frame.f_code
+    names = frame.f_globals
+    for name in frame.f_code.co_names:
+        value: Any = names.get(name)
+        if type(value) is FunctionType:
+            yield value.__code__
+
+
+def _has_backward(code: CodeType) -> bool:
+    return "backward" in code.co_names or ("autograd" in code.co_names and "grad" in code.co_names)

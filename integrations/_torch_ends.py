@@ -1,0 +1,147 @@
+"""Where the phases around a loop end though no call tells: where the code cannot come back to what they are about.
+
+A step ends with the loop whose turns the steps are, an epoch with the loop around that one (or with it, if there is
+none), an evaluation where nothing leads back to its first forward. What is not known so ends when a call tells.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ._places import is_gone, is_here, stack_here, stack_in, stack_of
+from ._torch_steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from phasescope import Session, phase
+
+    from ._places import Place, Spot
+    from ._scopes import Scopes
+    from ._torch_loaders import Batches
+
+
+_all: weakref.WeakValueDictionary[int, Ends] = weakref.WeakValueDictionary()
+
+
+class Ends:
+    """The open phases around a thread's loop, and their places.
+
+    The sampler's thread asks too: what is about a phase is set before it begins. It holds this, and not the loop, which
+    its own thread must be the last to hold.
+    """
+
+    def __init__(self, scopes: Scopes) -> None:
+        _all[id(self)] = self
+        self.thread = threading.get_ident()
+        self.scopes = scopes
+        self.step: Step | None = None
+        self.seen: list[phase] = []
+        """The phases that the sampler has found to be over, and ends, since the loop was told."""
+
+        self._of_steps: Place | None = None
+        self._of_epoch: Place | None = None
+        self._looked_at: list[Spot] = []
+
+    def step_begins(self, batches: Batches | None) -> Step:
+        """Return a step that begins here."""
+        if self._of_steps is not None and not self._of_steps.holds_caller():
+            self._of_steps = None
+        self.step = step = Step(batches, self._of_steps)
+        return step
+
+    def learn(self, step: Step) -> None:
+        """Note that a step is all but done here: between its begin and this call lies one turn of its loop."""
+        around = step.found_around()
+        if around:
+            self._of_steps = around[0]
+            self._of_epoch = around[min(1, len(around) - 1)]
+
+    def epoch_begins(self) -> None:
+        """Forget the last epoch's place if this one is elsewhere."""
+        if self._of_epoch is not None and not self._of_epoch.holds_caller():
+            self._of_epoch = self._of_steps = None
+
+    def evaluation_begins(self) -> None:
+        """Forget the last evaluation's place."""
+        self._looked_at = []
+
+    def looked(self) -> None:
+        """Note a forward of the evaluation."""
+        if not self._looked_at:
+            self._looked_at = stack_here()
+
+    def has_left(self, name: str) -> bool:
+        """Return whether the calling thread has left what this phase is about."""
+        if name == "evaluate":
+            at = self._looked_at
+            return bool(at) and not is_here(at[-1]) and is_gone(at, stack_here())
+        place = self._place_of(name)
+        return place is not None and not place.holds_caller()
+
+    def is_over(self, name: str, stack: Sequence[Spot]) -> bool:
+        """Return whether a thread with this stack has left what this phase is about."""
+        if name == "evaluate":
+            return is_gone(self._looked_at, stack)
+        place = self._place_of(name)
+        return place is not None and not place.holds(stack)
+
+    def over(self, stack: list[Spot], raised: list[Spot]) -> Iterator[tuple[phase, str | None]]:
+        """Yield the phases that the thread with this stack has left, and the class of the exception that ended each.
+
+        An exception on its way out of one, raised there, is left to whoever learns of it in the end.
+        """
+        step = self.step
+        for name, scope in self.scopes.inside_out:
+            if not stack or not self.is_over(name, stack) or (raised and not self.is_over(name, raised)):
+                return
+            self.seen.append(scope)
+            yield scope, "UnseenError" if name == "step" and step is not None and step.was_cut else None
+
+    def _place_of(self, name: str) -> Place | None:
+        step = self.step
+        if name == "step":
+            return None if step is None else step.place
+        return self._of_epoch
+
+
+_current_exceptions: Callable[[], dict[int, Any]] = getattr(sys, "_current_exceptions", dict)
+_can_look_at_others = False  # a training once died of SIGSEGV while these looks were on; why is not known
+
+
+def ask_in(session: Session) -> None:
+    """Have a session ask which of these phases are over, once for all loops."""
+    global _asking
+    if session.session_id != _asking:
+        _asking = session.session_id
+        session.ask_what_is_over(_what_is_over)
+
+
+_asking = ""
+
+
+def forget_others() -> None:
+    """Forget the loops of all threads: this is a forked child."""
+    _all.clear()
+
+
+def _what_is_over() -> Iterator[tuple[phase, str | None]]:
+    open_ones = [ends for reference in _all.valuerefs() if (ends := reference()) is not None and ends.scopes]
+    stacks = _stacks_of({ends.thread for ends in open_ones}) if open_ones and _can_look_at_others else {}
+    for ends in open_ones:
+        if ends.thread in stacks:
+            yield from ends.over(*stacks[ends.thread])
+
+
+def _stacks_of(threads: set[int]) -> dict[int, tuple[list[Spot], list[Spot]]]:
+    """Return where these threads are, and where the exception was raised that they are handling now, if any."""
+    frames, exceptions = sys._current_frames(), _current_exceptions()
+    stacks = {}
+    for thread in threads & frames.keys():
+        raised = exceptions.get(thread)
+        error = raised[1] if isinstance(raised, tuple) else raised  # before Python 3.12 it was a tuple
+        stacks[thread] = stack_of(frames[thread]), stack_in(getattr(error, "__traceback__", None))
+    return stacks

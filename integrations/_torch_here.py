@@ -1,0 +1,70 @@
+"""The state of the calling thread: the call that it is in, and whether anything is computed there at all."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+_SYMBOLIC = ("KerasTensor", "FakeTensor")
+
+# Functions that not every version has are looked up once.
+is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", bool)
+_tracing_state: Callable[[], Any] = getattr(torch._C, "_get_tracing_state", bool)
+_pass_of_this_thread: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+
+
+class Here(threading.local):
+    """The state of the calling thread."""
+
+    busy = False  # a marked call, or a backward pass: calls inside belong to it
+    in_backward = False
+
+
+here = Here()
+
+marking_codes: set[Any] = set()
+"""The functions that stand around torch's, and set `busy` while they run."""
+
+
+def settle() -> None:
+    """Clear `busy` if the thread is in no such call: an exception amid a mark (Ctrl-C) may have left it set."""
+    if not here.busy:
+        return
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code in marking_codes:
+            return
+        frame = frame.f_back
+    here.busy = here.in_backward = False
+
+
+def is_traced() -> bool:
+    """Return whether a graph is recorded from the code that runs here."""
+    return is_compiling() or bool(_tracing_state())
+
+
+def is_for_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether a call computes nothing but the shapes of its results: Keras building a model, say."""
+    for given in (*args, *kwargs.values()):
+        if any(_has_no_data(one) for one in (given if type(given) in (list, tuple) else (given,))):
+            return True
+    return False
+
+
+def _has_no_data(given: Any) -> bool:
+    if type(given) is not torch.Tensor:
+        return type(given).__name__ in _SYMBOLIC
+    with torch._C.DisableTorchFunction():  # a mode is code of the training's
+        return bool(given.is_meta)
+
+
+def is_below_autograd() -> bool:
+    """Return whether this runs in a backward pass, be it in a thread of autograd's own."""
+    return here.in_backward or _pass_of_this_thread() != -1

@@ -1,0 +1,99 @@
+"""The purpose of the batches of a loop's loaders: training or not, from the use of those before."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+
+from ._places import site_here
+
+
+class Batches:
+    """The use of an iterator's batches. `trains` is None as long as none of them was used."""
+
+    def __init__(self, iterator: Any) -> None:
+        self.is_of = weakref.ref(iterator)
+        held = vars(iterator)
+        self.dataset = id(held.get("_dataset"))
+        self.loader = id(held.get("_index_sampler"))  # each loader has one of its own, and its iterators share it
+        self.trains: bool | None = None
+        self.site: object = None  # the call that fetches
+        self.fetches = 0
+        self.is_exhausted = False
+        self.is_unsorted = False  # the first was fetched, and nothing spoke for either
+        self.was_looked_at = False  # there was a forward without gradients since the last fetch
+        self.is_without_gradients = False  # the last fetch was: that speaks for itself, the next time as well
+
+    @property
+    def begins(self) -> bool:
+        """Whether the next fetch is the first of a pass over the data."""
+        return not self.fetches or self.is_exhausted
+
+
+class Loaders:
+    """All that one loop fetches from."""
+
+    def __init__(self) -> None:
+        self.last: Batches | None = None
+        self._iterators: dict[int, Batches] = {}
+        # By loader and by dataset, since loaders may be made again, and by the call that fetches, since datasets may:
+        # whether it trains, in which mode of the model.
+        self._uses: dict[int, tuple[bool, bool | None]] = {}
+        self._by_site: dict[object, tuple[bool, bool | None] | None] = {}
+        self._unproven: list[Batches] = []  # fetched from since the purpose was last plain
+
+    def of(self, iterator: Any) -> Batches:
+        """Return the use of this iterator's batches."""
+        ident = id(iterator)
+        batches = self._iterators.get(ident)
+        if batches is None or batches.is_of() is not iterator:
+            for gone in [each for each, known in self._iterators.items() if known.is_of() is None]:
+                del self._iterators[gone]
+            batches = self._iterators[ident] = Batches(iterator)
+        return batches
+
+    def fetch(self, batches: Batches, trains: bool | None) -> None:
+        """Note that the next batch is fetched, for this presumed purpose."""
+        begins = batches.begins
+        batches.fetches = 1 if begins else batches.fetches + 1
+        batches.is_exhausted = batches.was_looked_at = False
+        batches.is_unsorted = begins and trains is None
+        batches.is_without_gradients = not torch.is_grad_enabled()
+        self.last = batches
+        if batches.trains is None and batches not in self._unproven:
+            self._unproven.append(batches)
+
+    def are_for_training(self, batches: Batches, mode: bool | None) -> bool | None:
+        """Return the evidence for it, with a model in this mode; None if nothing speaks for either."""
+        if batches.trains is not None:
+            return batches.trains
+        if batches.was_looked_at:
+            return False
+        if batches.begins:
+            batches.site = site_here()
+        uses = self._uses
+        use = uses.get(batches.loader) or uses.get(batches.dataset) or self._by_site.get(batches.site)
+        if use is not None and use[1] == mode:
+            return use[0]
+        # Where others are known to be for training, one that is not may be for anything.
+        return None if mode and use is None and any(trains for trains, _ in self._uses.values()) else mode
+
+    def doubt_last(self) -> None:
+        """Note that the batch fetched last is not proven to be for training."""
+        if self.last is not None and not self.last.trains and self.last not in self._unproven:
+            self._unproven.append(self.last)
+
+    def prove(self, mode: bool | None, *, trains: bool) -> None:
+        """Note that the batches fetched lately were for this."""
+        for batches in self._unproven:
+            batches.trains = trains
+            if trains or not batches.is_without_gradients:
+                use = trains, mode
+                self._uses[batches.loader] = self._uses[batches.dataset] = use
+                # One call may serve both, a function that trains or evaluates by an argument: then it tells nothing.
+                known = self._by_site.get(batches.site, use)
+                is_same = known is not None and (known == use or known[1] != mode)
+                self._by_site[batches.site] = use if is_same else None
+        self._unproven.clear()

@@ -1,0 +1,93 @@
+"""What the extension module has; see the C files beside this one."""
+
+from array import array
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+HAS_PHASES: bool
+INTERFACE: int
+
+class PhaseSlots: ...
+class WriterSlots: ...
+
+class RingSlots:
+    _at: int
+    _limit: int
+    _base: int
+    sequence: int
+    def _store_in(self, buffer: object, mode: int, source: object = None, fd: int = -1, /) -> None: ...
+    def _store_nowhere(self) -> None: ...
+    def _try_append(self, payload: bytes, /) -> bool: ...
+
+class ResidentSet:
+    fd: int
+    def __new__(cls, page_bytes: int, otherwise: Callable[[int], Any], touching_ns: int) -> ResidentSet: ...
+    def __call__(self, device: int = ..., /) -> Any: ...
+
+def compile_phase(
+    *,
+    phase: type,
+    prepared: type,
+    path_class: type,
+    thread_class: type,
+    variable: ContextVar[Any],
+    root: object,
+    break_off: object,
+    this_thread: object,
+    inherits: bool,
+) -> type: ...
+def know_classes(
+    *, writer_class: type, device_class: type, collector_class: type, collectors_class: type, system_clock: object
+) -> None: ...
+def set_event_writer(writer: object, /) -> None: ...
+def interpret(flag: bool, /) -> None: ...
+def collection_callbacks(
+    namespace: dict[str, Any],
+    while_collecting: dict[str, Any],
+    otherwise: dict[str, Any],
+    entered_again: list[Any],
+    callbacks: list[Any],
+    /,
+) -> tuple[Callable[[str, dict[str, int]], None], Callable[[str, dict[str, int]], None]]: ...
+def forget_threads() -> None: ...
+def following(
+    data: bytes,
+    at: int,
+    position: int,
+    sequence: int,
+    is_big_endian: bool,
+    records: list[Any],
+    is_numbered: bool,
+    /,
+) -> tuple[int, int]: ...
+def fold(
+    payloads: list[bytes] | bytes,
+    form: list[bytes] | None,
+    known: dict[bytes, Any],
+    untold: list[Any],
+    newest_at: dict[str, int],
+    opened: dict[Any, Any],
+    spans: object,
+    raised: dict[Any, Any] | None,
+    wants_ends: bool,
+    is_watched: bool,
+    add_event: Callable[[int, bytes | None, bytes | None], int],
+    max_opened: int,
+    kind_class: type,
+    newest_counts: dict[str, list[int | None]],
+    note_retries: Callable[[str, int], object] | None,
+    /,
+) -> tuple[int, int, int, int, int]: ...
+def add_rows(
+    payloads: list[bytes],
+    kinds: dict[bytes, Any],
+    buffers: tuple[bytearray, ...],
+    prefix: bytes,
+    find_kind: Callable[[bytes, bytes, bytes, int], Any],
+    add_event: Callable[..., Any],
+    /,
+) -> None: ...
+def log_buckets(values: array[int], scale: float, /) -> dict[int, int]: ...
+def line_ends(data: bytes, /) -> tuple[int, bool]: ...
+def crc32(data: bytes, start: int = 0, /) -> int: ...

@@ -1,0 +1,130 @@
+/* What the rooms of the compiled core know of each other.
+ *
+ * The core does the regular case of what runs at every phase boundary. Each of its types holds the slots of a Python
+ * class, which derives from it and stays complete by itself: whatever is not regular is found out before anything was
+ * changed, and left to that class.
+ */
+#ifndef PHASESCOPE_CORE_H
+#define PHASESCOPE_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <structmember.h>
+
+#include "records.h"
+
+/* Counts up, here and in `__init__.py`, whenever what Python asks of the core changes. */
+enum { CORE_INTERFACE = 11 };
+
+/* The states of a writer, as capture/event_writer.py has them. */
+enum { WRITER_FREE = 0, WRITER_BUSY = 1, WRITER_CLOSED = 2 };
+
+/* How a ring is stored into; see wire/guarded_ring.py. */
+enum { STORE_NOT_HERE = 0, STORE_DIRECTLY = 1, STORE_CHECKED = 2, STORE_BY_KERNEL = 3 };
+
+enum { MOST_PAYLOAD = 3072 }; /* of an event that is encoded here; a longer one is Python's */
+
+/* The slots of capture/scope.py's PhaseScope. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *phase_name;
+    PyObject *phase_attributes;
+    PyObject *event_writer;
+    PyObject *phase_path;
+    PyObject *parent_scope;
+    PyObject *entering_thread;
+    PyObject *device_state;
+    PyObject *measure_marks;
+    PyObject *reentry_of;
+    long long allocated_on_entry;
+    long long entered_ns;
+    long long enter_sequence;
+    int mask_on_entry;
+    char is_open;
+} Scope;
+
+/* Those of capture/event_writer.py's EventWriter that a boundary needs. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *now;
+    PyObject *open;
+    PyObject *ring;
+    PyObject *collectors;
+    long long sequence;
+    PyObject *watch;      /* called at ends of phases; NULL or None: nothing is */
+    PyObject *watch_path; /* of these alone, and then when as many as `watch_left` have come; None: of all */
+    long long watch_left;
+    PyObject *asked; /* called at ends of all phases, after `watch`; NULL or None: nothing is */
+    long long offset_ns;
+    int state;
+} Writer;
+
+/* Those of wire/ring.py's RingWriter that an append needs, and where it stores. */
+typedef struct {
+    PyObject_HEAD
+    Py_buffer view;
+    Py_buffer source;
+    long long at;
+    long long limit;
+    long long base;
+    unsigned long long sequence;
+    int source_fd;
+    int mode;
+} Ring;
+
+struct Context;
+
+typedef struct {
+    struct Context *context; /* it lives as long as the process */
+    PyTypeObject *scope_type;
+    PyTypeObject *writer_type;
+    PyTypeObject *ring_type;
+    PyTypeObject *resident_type;
+} CoreState;
+
+/* The name of a slot is not a name in C: these give the place of one that a Python class has, or -1 with an error. */
+Py_ssize_t slot_offset(PyObject *type, const char *name);
+
+static inline PyObject *
+slot_at(PyObject *object, Py_ssize_t offset)
+{
+    return *(PyObject **)((char *)object + offset);
+}
+
+int make_context(CoreState *state);
+PyTypeObject *make_scope_type(PyObject *module);
+PyTypeObject *make_writer_type(PyObject *module);
+PyTypeObject *make_ring_type(PyObject *module);
+PyTypeObject *make_resident_type(PyObject *module);
+
+/* Whether a record can be appended here and now; `payload` lies RECORD_HEADER bytes behind the start of `record`. */
+int ring_append(Ring *ring, unsigned char *record, size_t payload_size);
+
+/* The resident set in bytes, or -1 where the file does not tell. */
+long long resident_bytes(PyObject *resident);
+
+/* The same for a boundary that is reached now: where the one before, of the same thread, has read it after `after_ns`
+ * and no longer ago than boundaries that touch are apart, that reading serves this one too.
+ */
+long long resident_bytes_at(PyObject *resident, long long now_ns, long long after_ns);
+
+int scope_traverse(PyObject *object, visitproc visit, void *arg);
+int scope_clear(PyObject *object);
+void scope_dealloc(PyObject *object);
+
+/* Let all phases go the Python way from now on, or the compiled one again. */
+void interpret_phases(PyObject *module, int flag);
+
+extern PyMethodDef phase_functions[];
+extern PyMethodDef collection_functions[];
+extern PyMethodDef record_functions[];
+extern PyMethodDef fold_functions[];
+extern PyMethodDef row_functions[];
+extern PyMethodDef bucket_functions[];
+extern PyMethodDef census_functions[];
+extern PyMethodDef ways_functions[];
+extern PyMethodDef frame_functions[];
+
+#endif

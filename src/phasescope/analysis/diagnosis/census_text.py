@@ -1,0 +1,108 @@
+"""What grew and who keeps it, in words: one wording for every view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.formatting import count_text, plural, printable, size_text
+
+from .census import GRAPH, SAVED, TRACEBACK, VIEW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .census import Grown, Keeper
+
+_LEAST_SAVED = 1024
+_BY = {VIEW: "parts of them, each of which keeps the whole", SAVED: "graphs that saved them for a backward pass"}
+
+
+def grown_text(grown: Grown) -> str:
+    """Return what grew and who keeps it: `400 tensors of float32[32, 1000] that carry their graph (48.8 MiB), kept by
+    list losses in train.py:41`."""
+    keeper = grown.keeper
+    if grown.kind == GRAPH:
+        saved = f", {size_text(grown.bytes)} of them kept for the backward pass" if grown.bytes else ""
+        name = "" if keeper is None else f" of {keeper_text(keeper)}"
+        more = f"{grown.per_step:,.0f} more a step" if grown.per_step >= 1 else "and more"
+        return f"the graph{name}, which becomes longer: {plural(grown.count, 'operation')}, {more}{saved}"
+    text = f"{what_text(grown)} ({size_text(grown.bytes * grown.kept // max(1, grown.count))})"
+    if keeper is None:
+        return text
+    text += f", kept by {keeper_text(keeper)}"
+    if keeper.through == TRACEBACK:
+        variable = f" (`{printable(keeper.through_variable)}`)" if keeper.through_variable else ""
+        text += (
+            f": by the tracebacks of its exceptions, in variables of `{printable(keeper.through_function)}`{variable}"
+        )
+    elif keeper.through in _BY:
+        text += f": by {_BY[keeper.through]}"
+    elif keeper.bound is not None:
+        text += f", which has at most {plural(keeper.bound, 'item')}"
+    if grown.graph_saved_bytes >= _LEAST_SAVED:
+        text += f"; the graph of each keeps {size_text(grown.graph_saved_bytes)} besides"
+    return text
+
+
+def keeper_text(keeper: Keeper) -> str:
+    """Return who keeps: ``list `losses` in train.py:41``."""
+    name = f"`{printable(keeper.expression)}`"
+    container = "" if keeper.container in ("Tensor", "Parameter") else f"{printable(keeper.container)} "
+    return f"{container}{name} in {place_text(keeper)}"
+
+
+def place_text(keeper: Keeper) -> str:
+    """Return where: `train.py:41`, or the function and file if the line is not known."""
+    file = printable(keeper.file)
+    if keeper.line is not None:
+        return f"{file}:{keeper.line}"
+    return f"{printable(keeper.function)}() of {file}" if keeper.scope == "local" and keeper.function else file
+
+
+def remedies(grown: Grown) -> Iterator[str]:
+    """Yield what to do about it."""
+    keeper = grown.keeper
+    if keeper is None:
+        return
+    where = place_text(keeper)
+    if grown.kind == GRAPH:
+        if keeper.expression.endswith(".grad"):
+            yield (
+                "gradients that carry a graph themselves (create_graph=True) must go after each step: "
+                "`optimizer.zero_grad(set_to_none=True)`, or torch.autograd.grad in place of backward()"
+            )
+        else:
+            yield f"{where}: detach `{printable(keeper.expression)}` from step to step (`.detach()`, or `loss.item()`)"
+    elif keeper.through == TRACEBACK:
+        yield f"{where}: keep an exception's text, or `error.with_traceback(None)`: its traceback keeps all variables"
+    elif keeper.through == VIEW:
+        detached = ".detach()" if grown.graph else ""
+        yield f"{where}: keep copies (`{detached}.clone()`): a part of a tensor, such as `x[0]`, keeps all of it"
+    elif keeper.container == "lru_cache":
+        yield f"{where}: an lru_cache keeps arguments and results: give it a small maxsize, or no tensors"
+    elif grown.graph:
+        yield f"{where}: keep numbers (`.item()`), or `.detach()` what is kept: each carries its whole graph"
+    else:
+        yield f"{where}: empty `{printable(keeper.expression)}` from time to time, or keep sums instead"
+
+
+def what_text(grown: Grown) -> str:
+    """Return what it is: `400 tensors of float32[32, 1000] that carry their graph`."""
+    noun, of = _noun_and_rest(grown)
+    return f"{plural(grown.kept, noun)}{of}" if noun else f"{count_text(grown.kept)}{of}"
+
+
+def kind_text(grown: Grown) -> str:
+    """Return what it is, however many there are: `tensors of float32[32, 1000] that carry their graph`."""
+    noun, of = _noun_and_rest(grown)
+    return f"{noun}s{of}" if noun else of.strip()
+
+
+def _noun_and_rest(grown: Grown) -> tuple[str, str]:
+    shape = "" if grown.shape is None else f"[{', '.join(map(str, grown.shape))}]"
+    carrying = " that carry their graph" if grown.graph else ""
+    if grown.dtype:
+        noun = "numpy array" if grown.library == "numpy" else "JAX array" if grown.library == "jax" else "tensor"
+        various = " of various shapes" if grown.shape is None else ""
+        return noun, f" of {printable(grown.dtype)}{shape}{various}{carrying}"
+    return ("", f" {printable(grown.of)} items") if grown.of else ("item", "")

@@ -1,0 +1,29 @@
+"""The word for how a session fares or ended: the same in each list, table, heading and page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phasescope.analysis.diagnosis import ending as endings
+from phasescope.analysis.formatting import duration_text
+
+if TYPE_CHECKING:
+    from phasescope.analysis.diagnosis.ending import Ending
+
+_WORDS = {
+    endings.RUNNING: "running",
+    endings.FINISHED: "finished",
+    endings.EXCEPTION: "failed",
+    endings.KILLED: "killed",
+    endings.DEVICE_OUT_OF_MEMORY: "out of memory",
+    endings.HOST_OUT_OF_MEMORY: "out of memory",
+    endings.UNKNOWN: "unknown",
+}
+
+
+def state_word(ending: Ending) -> str:
+    """Return the word, with `?` behind what is inferred; of a silent session also for how long."""
+    if ending.kind == endings.SILENT:
+        return f"silent {duration_text(ending.silent_ns)}"
+    word = "interrupted" if ending.error_type == endings.INTERRUPT else _WORDS.get(ending.kind, ending.kind)
+    return word if ending.certain else f"{word}?"

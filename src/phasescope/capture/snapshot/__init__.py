@@ -1,0 +1,2 @@
+"""What a running session answers to `phasescope snapshot`: each part by itself, by the thread that can do it without
+harm."""

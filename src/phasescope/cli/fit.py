@@ -1,0 +1,132 @@
+"""Say which batch fits: how memory grows with the batch, the largest that fits a device, and what would save.
+
+It goes by what memory was made of in a session, live or dead, and by the size of its batches: see docs/fit.md. One
+session gives a range; two of the same training with different batches give the line itself. It answers for a device
+with an allocator that counts, not for the host. Nothing is run. The exit code is 0 if a batch fits, 4 if not even one
+sample does, and 5 if too little is known: then one line says what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from phasescope._json import json_text
+from phasescope.analysis.formatting import elide, printable
+from phasescope.cli import NOT_COMPARABLE, OK, PROBLEM, WRONG_USAGE, CommandError
+from phasescope.cli._output import Terminal, verdict_stands
+from phasescope.cli._session_args import LIVE_FIRST, add_directory, command_line, number, opened
+from phasescope.cli._sizes import size_between
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phasescope.analysis.fit.usage import Usage
+    from phasescope.readers.reader import Reader
+
+_LONGEST_COMMAND = 120
+_LEAST_DEVICE, _LARGEST_DEVICE = 1 << 20, 1 << 50
+_MOST_SAMPLES, _MOST_RANKS = 1 << 40, 1 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "targets",
+        nargs="*",
+        metavar="SESSION",
+        help="a pid, a session id or its beginning, a .ring file, or a recording; several of one training with "
+        f"different batches make it exact; default: {LIVE_FIRST}",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_whole(_MOST_SAMPLES),
+        action="append",
+        default=[],
+        metavar="N",
+        help="the samples in a batch of a session, if they are not known for sure; once for each SESSION, in order",
+    )
+    parser.add_argument(
+        "--device-memory",
+        type=size_between(_LEAST_DEVICE, _LARGEST_DEVICE),
+        metavar="SIZE",
+        help="fit a device of this size, such as 80GiB, and not the one that was measured",
+    )
+    parser.add_argument("--device", metavar="NAME", help="such as cuda:1; default: the one with the most memory in use")
+    parser.add_argument(
+        "--ranks", type=_whole(_MOST_RANKS), metavar="N", help="count sharding over this many ranks; default: 8"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_directory(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from phasescope.analysis.fit.forecast import FitError, fit
+    from phasescope.analysis.fit.room import RoomError
+    from phasescope.analysis.text.fit_text import fit_lines
+
+    targets = arguments.targets or [None]
+    if arguments.batch_size and len(arguments.batch_size) != len(targets):
+        raise CommandError("--batch-size is given once for each SESSION, in the same order", WRONG_USAGE)
+    usages, names = [], []
+    for target in targets:
+        with opened(target, arguments.dir) as reader:
+            usages.append(_usage(reader, arguments.device))
+            names.append(_name(reader))
+    try:
+        found = fit(
+            usages,
+            batch_sizes=arguments.batch_size,
+            device_memory_bytes=arguments.device_memory,
+            ranks=arguments.ranks,
+        )
+    except (FitError, RoomError) as error:
+        raise CommandError(str(error), NOT_COMPARABLE) from error
+    out = Terminal()
+    with verdict_stands():
+        if arguments.json:
+            out.line(json_text({"sessions": names, **found.to_dict()}, indent=2))
+        else:
+            for name in names:
+                out.line(name, "dim")
+            first, *rest = fit_lines(found)
+            out.line(first, "red" if found.largest_maybe == 0 else "green")
+            for line in rest:
+                out.line(line)
+    return PROBLEM if found.largest_maybe == 0 else OK
+
+
+def _usage(reader: Reader, device: str | None) -> Usage:
+    """Return what the session used on the device that is asked for, or on the one where it used the most."""
+    from phasescope.analysis.fit.usage import UsageFold
+
+    fold = UsageFold()
+    for event in reader.iter_events():
+        fold.take(event)
+    usages = fold.usages()
+    if not usages:
+        raise CommandError(
+            f"{_name(reader)}: it is not known what its memory is made of: instrument(model, optimizer), the callbacks "
+            "and phasescope run make it known",
+            NOT_COMPARABLE,
+        )
+    if device is None:
+        return usages[0]
+    for usage in usages:
+        if usage.label == device:
+            return usage
+    known = ", ".join(usage.label for usage in usages)
+    raise CommandError(f"--device {device}: what it holds is known of {known} only", NOT_COMPARABLE)
+
+
+def _name(reader: Reader) -> str:
+    told = elide(command_line(reader.constants), _LONGEST_COMMAND)
+    return printable(f"pid {number(reader.constants.get('pid'))}: {told}")
+
+
+def _whole(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if text.isascii() and text.isdigit() and 1 <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+
+    return parse

@@ -1,0 +1,3 @@
+"""Brings the figures of live sessions to where teams look, one protocol a file, each a reader in a process of its own;
+may import readers, wire and analysis.
+"""

@@ -1,0 +1,1 @@
+"""Read a dataset of many ranks: which sessions it has, and what an engine sums up of them without reading them here."""

@@ -1,0 +1,144 @@
+"""A ring's rows, made by the compiled core: figures in buffers that pyarrow takes, without an object an event.
+
+The same rows as `row_batches` makes in Python. What is not a plain boundary is made a row of here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from phasescope import _native
+from phasescope.recordings.columns import FIGURES, MAYBE, REPEATED, ROWS, common_of, fits, repeated_of, row_of
+from phasescope.recordings.row_template import Template
+from phasescope.wire.codec import PayloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from phasescope.readers.ring_reader import RingReader
+    from phasescope.recordings.columns import Row
+
+GROUP_ROWS = 8 * ROWS
+_MAX_GROUP_BYTES = 1 << 28
+_MAX_KNOWN = 4096
+_FIRST, _LAST = REPEATED.index("device_used_bytes"), REPEATED.index("device_total_bytes")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class PackedRows:
+    """Rows with the same values of `COMMON`; `unfit` more have a number beyond 64 bits.
+
+    `buffers` are the places in `repeated` (32 bits), those of `FIGURES` (64 bits), a bitmap for each of `MAYBE`, the
+    ends of the texts (32 bits), and the texts of the metadata.
+    """
+
+    __slots__ = ("_known", "buffers", "common", "repeated", "unfit")
+
+    def __init__(self, common: Row) -> None:
+        self.common = common
+        self.repeated: list[Row] = []
+        self.unfit = 0
+        self.buffers = tuple(bytearray() for _ in range(3 + len(FIGURES) + len(MAYBE)))
+        self.buffers[-2].extend(bytes(4))
+        self._known: dict[Row, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.buffers[0]) // 4
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is to be added."""
+        is_long = len(self) >= GROUP_ROWS or len(self.buffers[-1]) >= _MAX_GROUP_BYTES
+        return is_long or len(self.repeated) >= ROWS
+
+    def place(self, repeated: Row) -> int:
+        """Return the number of this combination."""
+        place = self._known.setdefault(repeated, len(self._known))
+        if place == len(self.repeated):
+            self.repeated.append(repeated)
+        return place
+
+
+class _Learnt(NamedTuple):
+    """Boundaries that differ in numbers, and in what their driver says."""
+
+    template: Template
+    repeated: Row
+
+
+def of_ring(reader: RingReader) -> Iterator[PackedRows]:
+    """Yield the rows of a ring's events."""
+    batches = _Batches(reader)
+    for payloads in reader.iter_payloads():
+        batches.add(payloads)
+        if batches.rows.is_full:
+            yield batches.begun_anew()
+    reader.damaged += batches.damaged
+    if len(batches.rows) or batches.rows.unfit:
+        yield batches.rows
+
+
+class _Batches:
+    """Rows in the making."""
+
+    def __init__(self, reader: RingReader) -> None:
+        self.rows = PackedRows(())
+        self.damaged = 0
+        self._decoder = reader.decoder
+        self._prefix = _encode(f"{reader.constants['session_id']}:").decode()[:-1]  # as JSON, open at its end
+        self._packed_prefix = self._prefix.encode()
+        self._kinds: dict[bytes, tuple[dict[bytes, Any], dict[bytes, Any]]] = {}
+        self._learnt: dict[tuple[Any, ...], _Learnt] = {}
+        self._payloads: list[bytes] = []
+
+    def add(self, payloads: list[bytes]) -> None:
+        """Take the next events."""
+        self._payloads = payloads
+        if len(self._kinds) >= _MAX_KNOWN:  # the driver's figures are in the device, and change with every sample
+            self._kinds.clear()
+        if len(self._learnt) >= _MAX_KNOWN:
+            self._learnt.clear()
+        _native.core.add_rows(
+            payloads, self._kinds, self.rows.buffers, self._packed_prefix, self._find_kind, self._add_event
+        )
+
+    def begun_anew(self) -> PackedRows:
+        """Take new rows, and return those so far."""
+        rows, self.rows = self.rows, PackedRows(self.rows.common)
+        self._kinds.clear()  # their places are in the rows
+        return rows
+
+    def _find_kind(self, device: bytes, thread: bytes, path: bytes, is_exit: int) -> tuple[Any, ...] | None:
+        """Return the place of such a boundary and the texts of its metadata; None if there was none yet."""
+        wire = self._decoder.device_wire(device)
+        learnt = self._learnt.get((wire.backend, wire.device_id, wire.unavailable, thread, path, is_exit))
+        if learnt is None:
+            return None
+        figures = wire.used, wire.free, wire.total
+        repeated = (*learnt.repeated[:_FIRST], *figures, *learnt.repeated[_LAST + 1 :])
+        if not fits(repeated):
+            return None
+        return (self.rows.place(repeated), *(text.encode() for text in learnt.template))
+
+    def _add_event(self, at: int, thread: bytes | None = None, path: bytes = b"") -> tuple[Any, ...] | None:
+        """Return the row of any event, and if it is a boundary of a new kind, learn that."""
+        try:
+            event = self._decoder.event(self._payloads[at])
+        except PayloadError:
+            self.damaged += 1
+            return None
+        if not self.rows.common:
+            self.rows.common = common_of(event)
+        repeated, figures = repeated_of(event), row_of(event)
+        if not (fits(repeated) and fits(figures) and fits(self.rows.common)):
+            self.rows.unfit += 1
+            return None
+        if thread is not None:
+            mask = self._decoder.wire(self._payloads[at]).device.unavailable
+            is_exit = int(event["event_type"] == "phase_exit")
+            key = (event["metadata"]["backend"], event["device_id"], mask, thread, path, is_exit)
+            self._learnt[key] = _Learnt(Template.of(event, self._prefix), repeated)
+        return (self.rows.place(repeated), *figures, _encode(event["metadata"]))

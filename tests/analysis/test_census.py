@@ -1,0 +1,224 @@
+"""What is said of a census: only what the growth bears out, and in one wording."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from phasescope.analysis.diagnosis.census import (
+    CensusFold,
+    behind,
+    is_explained,
+    is_outside_python,
+    seen_anyway,
+    small_ones,
+    without_keeper,
+)
+from phasescope.analysis.diagnosis.census_text import grown_text, remedies
+from phasescope.analysis.diagnosis.growth import Growth
+from phasescope.analysis.diagnosis.growth_causes import of_growth
+
+MIB = 1 << 20
+
+GROWS = Growth(
+    device="host",
+    grows=True,
+    per=("step",),
+    steps=400,
+    recent_steps=180,
+    bytes_per_step=2.0 * MIB,
+    low_bytes_per_step=1.9 * MIB,
+    high_bytes_per_step=2.1 * MIB,
+    bytes_per_hour=None,
+    hours_until_full=None,
+    phases=(),
+    retained_bytes=(),
+)
+
+LOSSES: dict[str, Any] = {
+    "kind": "tensors",
+    "library": "torch",
+    "device": "cpu",
+    "dtype": "float32",
+    "shape": [32, 1000],
+    "graph": True,
+    "graph_saved_bytes": 2 * MIB - 128_000,
+    "count": 402,
+    "bytes": 402 * 128_000,
+    "before": 10,
+    "since_step": 8,
+    "per_step": 1.0,
+    "censuses": 6,
+    "keeper": {
+        "container": "list",
+        "expression": "losses",
+        "scope": "local",
+        "function": "main",
+        "file": "train.py",
+        "line": 41,
+        "line_file": "train.py",
+        "line_function": "main",
+        "length": 400,
+        "kept": 400,
+    },
+}
+
+
+def census_of(*grown: Any, number: int = 6) -> Any:
+    fold = CensusFold()
+    told = {"number": number, "step": 256, "grown": list(grown)}
+    fold.take({"event_type": "census", "metadata": {"census": told}})
+    return fold.result()
+
+
+def test_what_accounts_for_the_growth_is_named_with_all_that_is_known() -> None:
+    census = census_of(LOSSES)
+    (grown,) = behind(GROWS, census)
+    assert grown_text(grown) == (
+        "400 tensors of float32[32, 1000] that carry their graph (48.8 MiB), kept by list `losses` in train.py:41; "
+        "the graph of each keeps 1.88 MiB besides"
+    )
+    assert list(remedies(grown)) == [
+        "train.py:41: keep numbers (`.item()`), or `.detach()` what is kept: each carries its whole graph"
+    ]
+    assert is_explained(GROWS, census)
+    assert not is_outside_python(GROWS, census)
+
+
+def test_what_does_not_fit_the_growth_is_not_named() -> None:
+    tiny = {**LOSSES, "graph_saved_bytes": 0, "bytes": 402 * 4}
+    unknown = {key: value for key, value in LOSSES.items() if key != "keeper"}
+    assert behind(GROWS, census_of(tiny)) == ()
+    assert behind(GROWS, census_of(unknown)) == ()
+    assert behind(GROWS, None) == ()
+    assert behind(replace(GROWS, grows=False), census_of(LOSSES)) == ()
+    assert behind(replace(GROWS, device="cuda:0"), census_of(LOSSES)) == ()
+    assert behind(replace(GROWS, device="cuda:1"), census_of({**LOSSES, "device": "cuda:1"})) != ()
+
+
+def test_small_tensors_that_stay_are_named_beside_a_growth_of_the_heap() -> None:
+    """Seen: with a list of scalar losses the resident set grew by 100 KiB a step, and without it not at all."""
+    tiny = {**LOSSES, "shape": [], "graph_saved_bytes": 0, "bytes": 402 * 4}
+    (small,) = small_ones(GROWS, census_of(tiny))
+    assert small.keeper is not None
+    assert small.keeper.line == 41
+    assert not is_outside_python(GROWS, census_of(tiny))
+    rare = {**tiny, "per_step": 0.1}
+    assert small_ones(GROWS, census_of(rare)) == small_ones(GROWS, census_of(LOSSES)) == ()
+    assert small_ones(replace(GROWS, device="cuda:0"), census_of(tiny)) == small_ones(GROWS, None) == ()
+    assert is_outside_python(GROWS, census_of(rare))
+
+
+def test_a_census_without_time_for_keepers_has_those_found_before() -> None:
+    fold = CensusFold()
+    alone = {key: value for key, value in LOSSES.items() if key != "keeper"}
+    for number, grown in enumerate((LOSSES, alone, {**alone, "shape": [7]}), 4):
+        told = {"number": number, "step": 2**number, "grown": [grown]}
+        fold.take({"event_type": "census", "metadata": {"census": told}})
+        census = fold.result()
+        assert census is not None
+        (only,) = census.grown
+        assert (only.keeper is not None) is (grown.get("shape") == [32, 1000])
+        assert len(without_keeper(GROWS, census)) == (only.keeper is None)
+
+
+def test_a_graph_that_becomes_longer_is_named_whatever_its_bytes() -> None:
+    """`running_loss += loss`: most of what such a graph keeps is not counted."""
+    graph = {**LOSSES, "kind": "graph", "count": 1180, "bytes": 0, "graph_saved_bytes": 0, "per_step": 17.0}
+    (longer,) = small_ones(GROWS, census_of(graph))
+    assert "which becomes longer: 1,180 operations, 17 more a step" in grown_text(longer)
+    assert not is_outside_python(GROWS, census_of({key: value for key, value in graph.items() if key != "keeper"}))
+
+
+def test_a_census_that_was_long_before_the_growth_says_nothing_of_what_it_did_not_see() -> None:
+    assert is_outside_python(GROWS, census_of())
+    assert not is_outside_python(replace(GROWS, steps=4000), census_of())
+    assert not is_outside_python(replace(GROWS, rare=True), census_of())
+
+
+def test_the_cause_names_who_keeps_it_in_place_of_the_phase_in_which_it_shows() -> None:
+    assert of_growth(GROWS, census_of(LOSSES)).text == (
+        "The process's memory on the host grows: +2.00 MiB per entry of step, over the last 180 of 400. "
+        "Most of it is kept by list `losses` in train.py:41."
+    )
+    assert "kept by" not in of_growth(GROWS, census_of({**LOSSES, "graph_saved_bytes": 0})).text
+
+
+def test_a_growth_that_no_object_accounts_for_is_outside_of_python() -> None:
+    assert is_outside_python(GROWS, census_of())
+    assert not is_outside_python(GROWS, census_of(number=2))
+    assert not is_outside_python(replace(GROWS, per=None), census_of())
+    assert not is_outside_python(replace(GROWS, device="cuda:0"), census_of())
+    unknown = {key: value for key, value in LOSSES.items() if key != "keeper"}
+    assert not is_outside_python(GROWS, census_of(unknown))
+
+
+def test_what_may_only_be_filling_is_not_named_without_a_growth() -> None:
+    bounded = {**LOSSES, "keeper": {**LOSSES["keeper"], "container": "deque", "bound": 1000}}
+    assert seen_anyway(census_of(LOSSES)) != ()
+    assert seen_anyway(census_of(bounded)) == ()
+    assert "which has at most 1,000 items" in grown_text(behind(GROWS, census_of(bounded))[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "remedy"),
+    [
+        (
+            {"kind": "graph", "count": 1068, "per_step": 8.0, "bytes": 14 * MIB},
+            "the graph of list `losses` in train.py:41, which becomes longer: 1,068 operations, 8 more a step, "
+            "14.0 MiB of them kept for the backward pass",
+            "detach `losses` from step to step",
+        ),
+        (
+            {"kind": "items", "of": "dict", "dtype": "", "graph": False, "graph_saved_bytes": 0},
+            "400 dict items (48.8 MiB), kept by list `losses` in train.py:41",
+            "empty `losses` from time to time",
+        ),
+        (
+            {"library": "numpy", "graph": False, "graph_saved_bytes": 0, "shape": None},
+            "400 numpy arrays of float32 of various shapes (48.8 MiB), kept by list `losses` in train.py:41",
+            "keep sums instead",
+        ),
+        (
+            {"graph_saved_bytes": 0, "keeper": {**LOSSES["keeper"], "through": {"kind": "view"}}},
+            "400 tensors of float32[32, 1000] that carry their graph (48.8 MiB), kept by list `losses` in train.py:41: "
+            "by parts of them, each of which keeps the whole",
+            "keep copies (`.detach().clone()`)",
+        ),
+        (
+            {"graph_saved_bytes": 0, "keeper": {**LOSSES["keeper"], "through": {"kind": "graph"}}},
+            "400 tensors of float32[32, 1000] that carry their graph (48.8 MiB), kept by list `losses` in train.py:41: "
+            "by graphs that saved them for a backward pass",
+            "keep numbers (`.item()`)",
+        ),
+    ],
+)
+def test_each_kind_has_its_wording_and_remedy(changes: dict[str, Any], text: str, remedy: str) -> None:
+    (grown,) = behind(GROWS, census_of({**LOSSES, **changes}))
+    assert grown_text(grown) == text
+    assert remedy in " ".join(remedies(grown))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        3,
+        [],
+        {"kind": "other"},
+        {"kind": "tensors"},
+        {"kind": "tensors", "keeper": 3, "count": -1, "per_step": float("nan"), "shape": ["x"]},
+        {"kind": "items", "keeper": {"expression": "x" * 10_000, "line": -3, "through": []}, "per_step": 1e300},
+    ],
+)
+def test_odd_events_raise_nothing(odd: Any) -> None:
+    census = census_of(odd)
+    behind(GROWS, census)
+    seen_anyway(census)
+    for grown in census.grown:
+        grown_text(grown)
+    fold = CensusFold()
+    for metadata in (None, {}, {"census": odd}, {"census": {"grown": odd}}):
+        fold.take({"event_type": "census", "metadata": metadata})

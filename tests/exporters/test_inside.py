@@ -1,0 +1,229 @@
+"""`start(export=...)`: the exporters in the training's own process, which neither sees nor waits for what they meet."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import phasescope
+from phasescope.exporters.label_text import path_label
+from support.commands import needs_files
+from support.waiting import CEILING_S
+
+pytest.importorskip("prometheus_client", reason="the extra `prometheus` is not installed")
+pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra `otlp` is not installed")
+
+from prometheus_client import parser
+
+from support.otlp_collector import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = needs_files
+
+HOSTILE = 'x"} 1 # EOF {a="b\\'
+
+TRAINING = """
+import json, os, sys, time, urllib.request
+import phasescope
+from phasescope import phase
+
+directory, export, hostile = sys.argv[1], json.loads(os.environ["EXPORT"]), sys.argv[2]
+with phasescope.start(directory=directory, backends=["cpu"], export=export, rank=1, local_rank=1, world_size=2) as s:
+    for step in range(20):
+        with phase("step"), phase(hostile):
+            pass
+    if "prometheus" in export:
+        port = int(export["prometheus"].rpartition(":")[2]) + 1
+        print(urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode(), end="")
+    print(repr(s.options), end="")
+    began = time.monotonic()
+print(" ended in", time.monotonic() - began, end="")
+"""
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    made = Collector(tmp_path)
+    yield made
+    made.kill()
+
+
+def train(rings: Path, export: dict[str, Any], program: str = TRAINING, **environment: str) -> tuple[str, str]:
+    """Return the output and the errors of a training that is over, with every warning an error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, str(rings), HOSTILE],
+        capture_output=True,
+        text=True,
+        timeout=CEILING_S,
+        check=False,
+        env={**os.environ, **environment, "EXPORT": json.dumps(export)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def free_port() -> int:
+    """Return a port that is free, and so is the next."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = int(listener.getsockname()[1])
+            try:
+                socket.create_server(("127.0.0.1", port + 1)).close()
+            except OSError:
+                continue
+            return port
+
+
+def row_of(rings: Path) -> tuple[str, phasescope.Row]:
+    with phasescope.attach(next(rings.glob("*.ring"))) as reader:
+        row = next(row for row in reader.summary().rows if row.path[-1] == HOSTILE)
+        return str(reader.constants["session_id"]), row
+
+
+def test_both_have_what_the_ring_says_and_the_training_has_no_word_of_it(rings: Path, collector: Collector) -> None:
+    collector.start()
+    url = collector.url.replace("://", "://me:s3cret1@")
+    export = {"otlp": url, "prometheus": f":{free_port()}", "interval_s": 0.1}
+    out, errors = train(rings, export, OTEL_EXPORTER_OTLP_HEADERS="x-key=s3cret2")
+    assert errors == ""
+    assert "s3cret" not in out + "".join(path.read_bytes().decode("latin-1") for path in rings.iterdir())
+    session_id, row = row_of(rings)
+    page = out[: out.index("Options(")]
+    found = {
+        sample.name: sample.value
+        for family in parser.text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.labels.get("phase", "").startswith("step/")
+    }
+    assert found["phasescope_phase_duration_seconds_count"] == row.count == 20
+    assert found["phasescope_phase_duration_seconds_sum"] == (row.total_ns or 0) / 1e9
+    metrics = collector.metrics(session_id)
+    durations = metrics["phasescope.phase.duration", frozenset({("phasescope.phase", path_label(row.path))})]
+    assert (durations.count, durations.sum) == (row.count, (row.total_ns or 0) / 1e9)
+    assert metrics["phasescope.session.running", frozenset()].as_int == 0  # what came last was sent as well
+    assert "phasescope.stop" in [record.event_name for _, record in collector.logs()]
+    assert {request["headers"]["x-key"] for request in collector.requests()} == {"s3cret2"}
+
+
+@pytest.mark.parametrize("state", ["away", "refusing", "silent", "overloaded"])
+def test_a_collector_that_is_away_refuses_or_is_silent_is_not_noticed(
+    rings: Path, collector: Collector, state: str
+) -> None:
+    if state != "away":
+        status, delay_s = {"refusing": (400, 0.0), "silent": (200, 3600.0), "overloaded": (503, 0.0)}[state]
+        collector.start(status=status, delay_s=delay_s)
+    out, errors = train(rings, {"otlp": collector.url, "interval_s": 0.1})
+    assert errors == ""
+    assert out.startswith("Options(")
+    assert float(out.rpartition(" ")[2]) < 30  # of a silent one no answer is waited for
+    _, row = row_of(rings)
+    assert row.count == 20
+
+
+def test_a_port_that_is_taken_is_a_warning_and_no_more(rings: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = int(listener.getsockname()[1])
+        with pytest.warns(phasescope.PhasescopeWarning, match="cannot listen"):
+            session = phasescope.start(directory=rings, backends=["cpu"], export={"prometheus": f":{taken}"})
+        with session:
+            with phasescope.phase("step"):
+                pass
+            assert session.summary().rows[0].count == 1
+
+
+@pytest.mark.parametrize(
+    ("export", "message"),
+    [
+        ({"otlp": "http://me:s3cret@node:port"}, "export: otlp: not an address"),
+        ({"prometheus": "nonsense"}, "export: prometheus: 'nonsense' is not an address"),
+        ({"prometheus": "0.0.0.0:0"}, "only with a token"),
+        ({"prometheus": ":0", "token_file": "/nowhere"}, "export: token_file: No such file"),
+        ({"otlp": "http://127.0.0.1:1", "interval_s": 0}, "export: interval_s: a number of seconds"),
+        ({"grafana": "x"}, "export: grafana: not one of"),
+        ({}, "where to"),
+    ],
+)
+def test_what_is_wrong_raises_at_once(rings: Path, export: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        phasescope.start(directory=rings, export=export)
+    assert "s3cret" not in str(raised.value)
+    assert phasescope.current() is None
+    assert list(rings.glob("*.ring")) == []
+
+
+def test_a_missing_extra_raises_at_once_and_leaves_nothing(rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ImportError, match=r'pip install "phasescope\[prometheus\]"'):
+        phasescope.start(directory=rings, backends=["cpu"], export={"prometheus": ":0"})
+    assert phasescope.current() is None
+    assert list(rings.glob("*.ring")) == []
+
+
+FORKING = """
+import json, os, socket, sys, time
+import phasescope
+
+port = json.loads(os.environ["EXPORT"])["prometheus"].rpartition(":")[2]
+session = phasescope.start(directory=sys.argv[1], backends=["cpu"], export={"prometheus": ":" + port})
+here, there = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(there)
+    os.read(here, 1)  # until the parent has ended its session
+    os._exit(0)
+os.close(here)
+phasescope.stop()
+socket.create_server(("127.0.0.1", int(port)), reuse_port=False).close()  # nobody holds it any more
+os.close(there)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_child_does_not_hold_the_port(rings: Path) -> None:
+    assert train(rings, {"prometheus": f":{free_port()}"}, FORKING) == ("", "")
+
+
+STEPS = """
+import json, os, statistics, sys, time
+import phasescope
+from phasescope import phase
+
+export = json.loads(os.environ["EXPORT"])
+
+def block(**options):
+    took, total = [], 0
+    with phasescope.start(directory=sys.argv[1], backends=["cpu"], **options):
+        for _ in range(150):
+            began = time.perf_counter_ns()
+            with phase("step"):
+                for number in range(5):
+                    with phase("layer"):
+                        total += sum(range(4000))
+            took.append(time.perf_counter_ns() - began)
+    return statistics.median(took), total
+
+block(export=export)  # imports
+ratios, totals = [], set()
+for _ in range(3):
+    (without, first), (with_it, second) = block(), block(export=export)
+    ratios.append(with_it / without)
+    totals |= {first, second}
+print(statistics.median(ratios), len(totals))
+"""
+
+
+def test_a_step_takes_as_long_as_without(rings: Path, collector: Collector) -> None:
+    """The collector is there for none of it: every delivery fails. The bound is for a machine whose cores are busy."""
+    out, errors = train(rings, {"otlp": collector.url, "interval_s": 0.1}, STEPS)
+    ratio, totals = out.split()
+    assert (errors, totals) == ("", "1")
+    assert float(ratio) < 1.5

@@ -1,0 +1,343 @@
+"""Shapes of loops that public programs have, acted out: a line of each program that matters here, and no more.
+
+None of them knows anything of phasescope.
+"""
+
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+import contextlib
+import copy
+
+import torch
+from looping import Net, data, loop, loss_of, step, trained
+from torch import nn
+from torch.utils.data import DataLoader
+
+from support.scenarios import tell_all
+
+
+class Chain(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        while True:
+            yield torch.randn(4)
+
+
+@loop
+def lbfgs_over_collocation_points() -> None:
+    """Physics-informed: the residual's gradient with respect to the inputs is in the loss."""
+    model = Net()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+    inputs = torch.randn(3, 4, requires_grad=True)
+
+    def closure():
+        optimizer.zero_grad()
+        (slope,) = torch.autograd.grad(model(inputs).sum(), inputs, create_graph=True)
+        loss = slope.square().sum()
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+
+
+@loop
+def functional_with_grad() -> None:
+    model = Net()
+    parameters = dict(model.named_parameters())
+
+    def loss(given, inputs):
+        return torch.func.functional_call(model, given, (inputs,)).square().mean()
+
+    for inputs in data():
+        gradients = torch.func.grad(loss)(parameters, inputs)
+        parameters = {name: value - 0.1 * gradients[name] for name, value in parameters.items()}
+
+
+@loop
+def per_sample_gradients_into_an_optimizer() -> None:
+    model, optimizer = trained()
+
+    def loss(given, one):
+        return torch.func.functional_call(model, given, (one[None],)).square().mean()
+
+    for inputs in data():
+        given = {name: value.detach() for name, value in model.named_parameters()}
+        each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(given, inputs)
+        for name, parameter in model.named_parameters():
+            parameter.grad = each[name].mean(0)
+        optimizer.step()
+
+
+@loop
+def scaled_and_accumulated_without_sync() -> None:
+    model, optimizer = trained()
+    scaler = torch.amp.GradScaler("cpu")
+    for number, inputs in enumerate(data(8)):
+        is_last = number % 2 == 1
+        with contextlib.nullcontext(), torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = loss_of(model(inputs)) / 2
+        scaler.scale(loss).backward()
+        if is_last:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+
+
+@loop
+def language_model_by_hand() -> None:
+    """Estimates its loss before the first step and at intervals; the next batch is made while the last one computes."""
+    model, optimizer = trained()
+
+    @torch.no_grad()
+    def estimate():
+        model.eval()
+        for _ in range(2):
+            for _ in range(2):
+                model(torch.randn(2, 4))
+        model.train()
+
+    inputs = torch.randn(2, 4)
+    for iteration in range(4):
+        if iteration % 2 == 0:
+            estimate()
+        for _ in range(2):
+            loss = loss_of(model(inputs)) / 2
+            inputs = torch.randn(2, 4)
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+class Sharpness(torch.optim.Optimizer):
+    def __init__(self, parameters, base):
+        super().__init__(parameters, {})
+        self.base = base(self.param_groups, lr=0.1)
+        self.param_groups = self.base.param_groups
+
+    @torch.no_grad()
+    def first_step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["old"] = parameter.clone()
+                parameter.add_(parameter.grad, alpha=0.05)
+        self.zero_grad()
+
+    @torch.no_grad()
+    def second_step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.copy_(self.state[parameter]["old"])
+        self.base.step()
+        self.zero_grad()
+
+    def step(self, closure=None):
+        closure = torch.enable_grad()(closure)
+        self.first_step()
+        closure()
+        self.second_step()
+
+
+@loop
+def sharpness_aware_in_two_calls() -> None:
+    model = Net()
+    optimizer = Sharpness(model.parameters(), torch.optim.SGD)
+    for inputs in data():
+        loss_of(model(inputs)).backward()
+        optimizer.first_step()
+        loss_of(model(inputs)).backward()
+        optimizer.second_step()
+
+
+@loop
+def sharpness_aware_by_closure() -> None:
+    model = Net()
+    optimizer = Sharpness(model.parameters(), torch.optim.SGD)
+    for inputs in data():
+        loss_of(model(inputs)).backward()
+        optimizer.step(lambda inputs=inputs: loss_of(model(inputs)).backward())
+
+
+@loop
+def deep_q_learning() -> None:
+    policy, optimizer = trained()
+    target = Net()
+    target.load_state_dict(policy.state_dict())
+    memory = []
+    for _number in range(6):
+        with torch.no_grad():
+            memory.append(policy(torch.randn(1, 4)))
+        if len(memory) < 3:
+            continue
+        values = policy(torch.randn(2, 4))
+        with torch.no_grad():
+            following = target(torch.randn(2, 4))
+        loss = (values - following).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        for ours, theirs in zip(target.parameters(), policy.parameters(), strict=True):
+            ours.data.lerp_(theirs.data, 0.1)
+
+
+@loop
+def meta_learning() -> None:
+    model, optimizer = trained()
+    for _ in range(2):
+        total = 0
+        for _ in range(2):
+            fast = dict(model.named_parameters())
+            inner = torch.func.functional_call(model, fast, (torch.randn(2, 4),)).square().mean()
+            gradients = torch.autograd.grad(inner, list(fast.values()), create_graph=True)
+            fast = {name: value - 0.1 * each for (name, value), each in zip(fast.items(), gradients, strict=True)}
+            total = total + torch.func.functional_call(model, fast, (torch.randn(2, 4),)).square().mean()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+
+
+@loop
+def momentum_contrast() -> None:
+    model, optimizer = trained()
+    keys = copy.deepcopy(model)
+    for inputs in data():
+        query = model(inputs)
+        with torch.no_grad():
+            for ours, theirs in zip(keys.parameters(), model.parameters(), strict=True):
+                ours.lerp_(theirs, 0.1)
+            key = keys(inputs)
+        loss = (query * key).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@loop
+def adversarial_examples() -> None:
+    model, optimizer = trained()
+    for inputs in data():
+        attacked = inputs.clone()
+        for _ in range(2):
+            attacked.requires_grad_()
+            (slope,) = torch.autograd.grad(loss_of(model(attacked)), attacked)
+            attacked = (attacked + 0.1 * slope.sign()).detach()
+        step(model, optimizer, attacked)
+
+
+@loop
+def cached_gradients() -> None:
+    """Large contrastive batches: representations without a graph first, then each chunk again with one."""
+    model, optimizer = trained()
+    for inputs in data(8):
+        with torch.no_grad():
+            representations = torch.cat([model(chunk) for chunk in inputs.split(1)])
+        representations.requires_grad_()
+        representations.square().mean().backward()
+        for chunk, gradient in zip(inputs.split(1), representations.grad.split(1), strict=True):
+            (model(chunk) * gradient).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@loop
+def truncated_back_propagation() -> None:
+    model = nn.GRU(4, 4)
+    optimizer = torch.optim.Adam(model.parameters())
+    hidden = torch.zeros(1, 2, 4)
+    for _ in range(3):
+        output, hidden = model(torch.randn(3, 2, 4), hidden.detach())
+        optimizer.zero_grad()
+        output.square().mean().backward()
+        optimizer.step()
+
+
+@loop
+def a_loader_begun_anew_at_its_end() -> None:
+    model, optimizer = trained()
+    loader = data()
+    batches = iter(loader)
+    for _ in range(5):
+        try:
+            inputs = next(batches)
+        except StopIteration:
+            batches = iter(loader)
+            inputs = next(batches)
+        step(model, optimizer, inputs)
+
+
+@loop
+def endless_data_and_a_look_at_intervals() -> None:
+    model, optimizer = trained()
+    held_out = data(6)
+    for number, inputs in enumerate(DataLoader(Chain(), batch_size=2)):
+        step(model, optimizer, inputs)
+        if number % 2 == 1:
+            model.eval()
+            with torch.no_grad():
+                for at, batch in enumerate(held_out):
+                    if at == 2:
+                        break
+                    model(batch)
+            model.train()
+        if number == 3:
+            break
+
+
+@loop
+def two_optimizers_of_one_model() -> None:
+    model = Net()
+    matrices = torch.optim.SGD([p for p in model.parameters() if p.ndim == 2], lr=0.1)
+    others = torch.optim.Adam([p for p in model.parameters() if p.ndim < 2])
+    for _ in range(3):
+        for _ in range(2):
+            loss_of(model(torch.randn(2, 4))).backward()
+        for optimizer in (matrices, others):
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+
+
+@loop
+def two_optimizers_in_turn_by_epoch() -> None:
+    model = Net()
+    both = [torch.optim.SGD(model.body.parameters(), lr=0.1), torch.optim.SGD(model.head.parameters(), lr=0.1)]
+    loader = data()
+    for optimizer in both:
+        for inputs in loader:
+            step(model, optimizer, inputs)
+
+
+class Trainer:
+    def __init__(self):
+        self.model, self.optimizer = trained()
+        self.loader, self.held_out = data(), data()
+
+    def fit(self):
+        self.validate()
+        for _ in range(2):
+            self.model.train()
+            for inputs in self.loader:
+                self.batch(inputs)
+            self.validate()
+
+    def batch(self, inputs):
+        self.optimizer.zero_grad()
+        loss = loss_of(self.model(inputs))
+        loss.backward()
+        self.optimizer.step()
+
+    def validate(self):
+        self.model.eval()
+        for inputs in self.held_out:
+            with torch.no_grad():
+                self.model(inputs)
+
+
+@loop
+def a_trainer_that_validates_first() -> None:
+    Trainer().fit()
+
+
+tell_all()

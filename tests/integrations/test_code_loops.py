@@ -1,0 +1,128 @@
+"""The loops in a function's code, and whether a place in it belongs to one."""
+
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from phasescope.integrations._code_loops import loops_of
+from phasescope.integrations._places import is_gone, loops_around, stack_here
+
+
+def here(seen: dict[str, list], name: str) -> None:
+    seen[name] = stack_here()
+
+
+def nested(seen, cut):
+    here(seen, "before")
+    for _ in range(2):
+        for number in range(2):
+            here(seen, "in both")
+            try:
+                cut(number)
+            except ValueError:
+                here(seen, "in a handler")
+                continue
+            if number:
+                here(seen, "before a break")
+                break
+        here(seen, "in the outer")
+    here(seen, "behind")
+
+
+def handled_without_a_loop(seen):
+    try:
+        raise ValueError
+    except ValueError:
+        here(seen, "in the handler")
+    here(seen, "behind")
+
+
+def repeated(seen):
+    left = 2
+    while left:
+        here(seen, "in it")
+        left -= 1
+        if not left:
+            here(seen, "before a return")
+            return
+
+
+def generated(seen):
+    while True:
+        here(seen, "in it")
+        yield
+
+
+def fails_at_first(number):
+    if not number:
+        raise ValueError
+
+
+def in_no_loop(function):
+    """Call it in a thread: here, pytest's own loops lead back to everything."""
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def own(seen, one, other):
+    """The loops around both places that are in this file."""
+    return [place for place in loops_around(seen[one], seen[other]) if place.code.co_filename == __file__]
+
+
+def test_a_place_is_in_the_loops_whose_text_it_stands_in() -> None:
+    seen = {}
+    nested(seen, fails_at_first)
+    depths = {name: len(own(seen, name, name)) for name in seen}
+    in_both = {"in both": 2, "in a handler": 2, "in the outer": 1, "before": 0, "behind": 0}
+    assert depths == ({**in_both, "before a break": 2} if sys.version_info >= (3, 11) else depths)
+    assert [len(own(seen, "in both", name)) for name in ("in a handler", "in the outer", "behind")] == [2, 1, 0]
+
+
+def test_a_handler_is_no_loop_though_the_code_jumps_back_from_it() -> None:
+    seen = {}
+    handled_without_a_loop(seen)
+    assert loops_of(handled_without_a_loop.__code__) == ()
+
+
+def test_what_ends_a_loop_from_inside_is_in_it() -> None:
+    seen = {}
+    repeated(seen)
+    (loop,) = loops_of(repeated.__code__)
+    assert loop.has(seen["in it"][-2].offset)
+    if sys.version_info >= (3, 11):
+        assert loop.has(seen["before a return"][-2].offset)
+
+
+def test_a_loop_in_a_generator_is_not_left_where_its_frame_is_away() -> None:
+    seen = {}
+    turns = generated(seen)
+    next(turns)
+    assert loops_of(generated.__code__)
+    assert own(seen, "in it", "in it") == []
+
+
+def test_a_place_is_gone_if_no_loop_leads_back_to_it() -> None:
+    seen = {}
+
+    def evaluated():
+        here(seen, "first")
+
+    def straight():
+        evaluated()
+        here(seen, "then")
+
+    def again():
+        for _ in range(2):
+            evaluated()
+            here(seen, "in between")
+
+    in_no_loop(straight)
+    assert is_gone(seen["first"], seen["then"])
+    assert not is_gone(seen["first"], seen["first"])
+    in_no_loop(again)
+    assert not is_gone(seen["first"], seen["in between"])
+    assert not is_gone([], seen["then"])

@@ -1,0 +1,162 @@
+"""What the compiled core sums up of a ring is what Python does, also of one that is damaged or made to harm."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+import phasescope
+from phasescope import _native
+from phasescope.analysis.summary.packed_summary import PackedFold
+from phasescope.recordings.convert import convert
+from phasescope.testing import FakeBackend
+from phasescope.wire.codec import Decoder
+from phasescope.wire.record_reader import RecordReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+pytestmark = pytest.mark.skipif(_native.core is None, reason=f"no compiled core here: {_native.why_not}")
+
+SCRIPT = Path(__file__).parent / "scripts" / "same_calls.py"
+
+
+def both(told: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return what is told with the compiled core, and without."""
+    answers = [told()]
+    with monkeypatch.context() as patch:
+        patch.setattr(_native, "core", None)
+        answers.append(told())
+    return answers
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Rings of all kinds of calls, on one device and on two."""
+    folder = tmp_path_factory.mktemp("rings")
+    folder.chmod(0o700)
+    for seed in (20, 21, 22, 23):
+        command = [sys.executable, str(SCRIPT), str(folder), str(seed), "250"]
+        subprocess.run(command, env=dict(os.environ), check=True, capture_output=True, timeout=120)
+    return sorted(folder.glob("*.ring"))
+
+
+def test_summary_and_explanation_are_the_same(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> list[Any]:
+        answers: list[Any] = []
+        for path in made:
+            with phasescope.attach(path) as reader:
+                summary = reader.summary()
+                answers += [summary, str(summary), str(reader.explain()), reader.missed, reader.damaged]
+        return answers
+
+    compiled, python = both(told, monkeypatch)
+    assert compiled == python
+    assert len(made) == 4
+
+
+def test_the_same_of_recordings(made: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{path.stem}.jsonl" for path in made]
+    for ring_path, path in zip(made, paths, strict=True):
+        with phasescope.attach(ring_path) as reader:
+            convert([reader], path)
+
+    def told() -> list[Any]:
+        answers: list[Any] = []
+        for path in paths:
+            with phasescope.attach(path) as reader:
+                summary = reader.summary()
+                answers += [summary, str(summary), str(reader.explain()), reader.missed, reader.damaged]
+        return answers
+
+    compiled, python = both(told, monkeypatch)
+    assert compiled == python
+
+
+def test_few_lines_of_a_recording_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, made = tmp_path / "run.jsonl", []
+    kept = PackedFold.add
+
+    def counted(self: PackedFold, event: Mapping[str, Any]) -> Any:
+        made.append(event)
+        return kept(self, event)
+
+    monkeypatch.setattr(PackedFold, "add", counted)
+    gpu = FakeBackend("cuda", allocated=2**20)
+    with phasescope.start(backends=[gpu], record=path, interval_ms=3_600_000, capacity_bytes=2**23) as session:
+        for step in range(1000):
+            with phasescope.phase("step"), phasescope.phase("forward", step=step):
+                gpu.allocate(512)
+        ring_path = session.path
+    for source in (ring_path, path):
+        made.clear()
+        with phasescope.attach(source) as reader:
+            summary = reader.summary()
+        rows = {row.path: row.device_allocs for row in summary.rows}
+        assert summary.events > 4000
+        assert rows["step", "forward"] in (999, 1000)  # they begin with the first event that has them
+        assert len(made) < 40
+
+
+def payloads_of(path: Path) -> tuple[dict[str, Any], list[bytes]]:
+    data = path.read_bytes()
+    reader = RecordReader(lambda size, offset: data[offset : offset + size], len(data))
+    return reader.constants, [payload for batch in reader.batches() for _, payload in batch]
+
+
+def odd(payload: bytes, chance: random.Random) -> bytes:
+    """Return a payload that is nearly what it was: with a value of another kind, one too many or too few, or other
+    bytes."""
+    kind = chance.randrange(6)
+    if kind == 0 and payload:
+        at = chance.randrange(len(payload))
+        return payload[:at] + bytes([chance.randrange(256)]) + payload[at + 1 :]
+    if kind == 1:
+        return payload[: chance.randrange(len(payload) + 1)]
+    if kind == 2:
+        return payload + b"\xc0"
+    if kind == 3:
+        values = msgspec.msgpack.decode(payload)
+        other: list[Any] = [
+            None,
+            -1,
+            2**63,
+            2**64 - 1,
+            "text",
+            "ünder",
+            1.5,
+            [],
+            {},
+            True,
+            float("inf"),
+            "error",
+            b"\xff",
+        ]
+        values[chance.randrange(len(values))] = chance.choice(other)
+        return msgspec.msgpack.encode(values)
+    return payload
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_odd_counts_as_it_does_in_python(seed: int, made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(seed)
+    constants, payloads = payloads_of(made[seed % len(made)])
+    decoder = Decoder(constants)
+    mixed = [odd(payload, chance) if chance.random() < 0.3 else payload for payload in payloads]
+
+    def told() -> list[Any]:
+        fold = PackedFold(f"{constants['session_id']}:", decoder)
+        damaged = [fold.add_payloads(mixed[at : at + 100], decoder.boundaries) for at in range(0, len(mixed), 100)]
+        summary = fold.summary()
+        return [damaged, summary, str(summary), fold.device_rows()]
+
+    compiled, python = both(told, monkeypatch)
+    assert compiled == python
+    assert sum(compiled[0]) > 10

@@ -1,0 +1,60 @@
+"""Documents and messages keep the wording that CONTRIBUTING.md asks for, as far as a pattern can tell."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [
+    *(path for folder in ("src", "integrations", "examples") for path in sorted((ROOT / folder).rglob("*.py"))),
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
+DOCUMENTS = [path for path in SOURCES if path.suffix == ".md" and path.name != "CHANGELOG.md"]
+
+
+def found(pattern: str, paths: list[Path]) -> list[str]:
+    """Return every place where the pattern matches, as file, line number and line."""
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(path.read_text("utf-8").split("\n"), 1)
+        if re.search(pattern, line)
+    ]
+
+
+def test_cannot_is_one_word() -> None:
+    assert len(SOURCES) > 200
+    assert found(r"\b[Cc]an not\b", SOURCES) == []
+
+
+def test_sources_and_documents_leave_out_wording_that_reads_as_translated() -> None:
+    paths = [path for path in SOURCES if path.name != "CHANGELOG.md"]
+    assert len(paths) > 200
+    assert found(r"\banew\b|\bso many\b|\bis told by\b|\btold apart\b|\bgone without\b", paths) == []
+
+
+def test_a_function_says_what_it_does_beginning_with_a_verb() -> None:
+    assert without_verb('def f():\n    """Whether it holds."""') == ["Whether it holds."]
+    assert without_verb('def f():\n    """Return whether it holds."""') == []
+    wrong = {path: without_verb(path.read_text("utf-8")) for path in SOURCES if path.suffix == ".py"}
+    assert {str(path.relative_to(ROOT)): lines for path, lines in wrong.items() if lines} == {}
+
+
+def without_verb(source: str) -> list[str]:
+    """Return the first lines of the functions' docstrings that begin with another word than a verb."""
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    lines = [
+        (ast.get_docstring(node) or "").partition("\n")[0]
+        for node in functions
+        if not any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    return [line for line in lines if re.match(_NO_VERB, line)]
+
+
+_NO_VERB = re.compile(
+    r"(?:what|whether|how|where|who|why|which|the|an?|one|all|each|any|its|of|as|by|none|nothing|those|so)\b",
+    re.IGNORECASE,
+)

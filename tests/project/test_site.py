@@ -1,0 +1,82 @@
+"""The documentation site: it builds without a warning, and what its pages tell a reader to type can be typed."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phasescope.cli import COMMANDS, command_parser
+from support.waiting import CEILING_S
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+TOLD = [DOCS / "start.md", *sorted(DOCS.glob("guides/*.md"))]
+_COMMAND = re.compile(r"^    ((?:[A-Z_]+=\S+ )?(?:phasescope|torchrun|srun|docker exec) .*)$", re.MULTILINE)
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_it_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="the documentation's requirements are not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=CEILING_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = {page.parent.name for page in (tmp_path / "site").rglob("index.html")}
+    assert {page.stem for page in PAGES} - {"index"} <= built
+    page = (tmp_path / "site" / "guides" / "growing" / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r'(?:src|href)="https?://(?:fonts|unpkg|cdn)', page), "it asks other servers for something"
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    assert set(re.findall(r": (\S+\.md)$", menu, re.MULTILINE)) == {page.relative_to(DOCS).as_posix() for page in PAGES}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the arguments of each call of phasescope that the page tells a reader to type."""
+    lines = _COMMAND.findall(page.read_text(encoding="utf-8"))
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line[line.index("phasescope") + 1 :] for line in words]
+
+
+@pytest.mark.parametrize("page", TOLD, ids=lambda page: page.stem)
+def test_the_commands_that_it_tells_to_type_are_understood(page: Path) -> None:
+    found = commands(page)
+    assert found or page.stem == "notebook"
+    for name, *arguments in found:
+        assert name in COMMANDS
+        if "--help" in arguments:
+            continue
+        module = importlib.import_module(f"phasescope.cli.{name}")
+        own, _ = module.split(arguments) if hasattr(module, "split") else (arguments, [])
+        command_parser(name, module).parse_args(own)
+
+
+@pytest.mark.parametrize("page", TOLD, ids=lambda page: page.stem)
+def test_its_python_runs(page: Path, tmp_path: Path) -> None:
+    blocks = _PYTHON.findall(page.read_text(encoding="utf-8"))
+    folder = tmp_path / "here"  # beside the rings' folder, which would be a package `phasescope` of its own
+    folder.mkdir()
+    for number, block in enumerate(blocks):
+        if "def test_" in block:
+            (folder / f"test_block_{number}.py").write_text(block)
+            command = ["-m", "pytest", "-q", "-p", "phasescope.integrations.pytest", "-p", "no:cacheprovider"]
+        else:
+            (folder / f"block_{number}.py").write_text(block)
+            command = [f"block_{number}.py"]
+        done = subprocess.run(
+            [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False, timeout=CEILING_S
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"

@@ -1,0 +1,99 @@
+"""Packed events, and lines of recordings, that hypothesis makes up: not always as the profiler would write them."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from phasescope.analysis.summary.allocator_counts import KEYS
+from phasescope.readers.ring_reader import RingReader
+from phasescope.recordings.line_text import line_of
+from phasescope.wire.codec import encode
+from support.events import MadeSession
+from support.fakes.rings import CONSTANTS, MemoryRing
+from support.recordings import steps
+
+BIG = 2**63
+LINES = [line_of(event) for event in steps(400)]
+"""A sound recording."""
+
+numbers = st.one_of(st.integers(0, 5), st.sampled_from([1000, BIG - 1, BIG, 2**64 - 1]))
+devices = st.tuples(
+    st.sampled_from(["cuda", "cpu"]),
+    st.sampled_from([-1, 0, 1, -BIG]),
+    numbers,
+    st.none() | numbers,
+    st.none() | numbers,
+    st.sampled_from([0, 1, 2, 0b11111]),
+)
+counts = st.dictionaries(st.sampled_from(KEYS), st.integers(0, 20) | numbers, min_size=1)
+paths = st.lists(st.sampled_from(["a", "b", "é"]), min_size=0, max_size=4)
+types = st.sampled_from(["phase_enter", "phase_exit", "phase_enter", "phase_exit", "sample", "error", "start", "odd"])
+
+
+@st.composite
+def packed_events(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Draw an event as the ring holds it, not always as the profiler would write it; it may end after any field."""
+    fields = (
+        draw(types),
+        draw(numbers),
+        draw(devices),
+        draw(numbers),
+        draw(numbers),
+        None,
+        None,
+        draw(st.integers(-5, 5)),
+        None,
+        draw(st.none() | st.none() | counts | st.sampled_from([{"exhausted": True}, {}, {"num_ooms": None}])),
+        draw(st.integers(1, 9)),
+        draw(st.none() | st.integers(1, 9)),
+        draw(st.none() | st.integers(1, 9)),
+        (1, "MainThread"),
+        draw(paths),
+        draw(st.none() | st.just({"index": 1})),
+        draw(st.none() | numbers),
+        draw(st.sampled_from(["ok", "ok", "error", "abandoned", "strange"])),
+        draw(st.none() | st.just("ValueError")),
+        draw(st.none() | st.integers(-9, 9) | st.sampled_from([BIG - 1, -BIG])),
+        draw(st.none() | numbers),
+    )
+    return fields[: draw(st.sampled_from([8, 11, 15, 19, 21, 21, 21]))]
+
+
+@st.composite
+def changed(draw: st.DrawFn, event: dict[str, Any]) -> dict[str, Any]:
+    """Return the event, now and then with a part that does not belong there, or without one that does."""
+    if draw(st.integers(0, 3)):
+        return event
+    event = json.loads(json.dumps(event))
+    within = [event, event["metadata"], event["metadata"].get("phase_scope", event)]
+    part = within[draw(st.integers(0, 2))]
+    key = draw(st.sampled_from(sorted(part)))
+    if draw(st.booleans()):
+        del part[key]
+    else:
+        part[key] = draw(st.sampled_from([None, 0, -1, BIG, "x", " ", "", True, [], ["a"], [1], {}, 1.5]))
+    return event
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> bytes:
+    """Draw a recording of such events, some of them changed."""
+    ring = MemoryRing(constants=CONSTANTS)
+    for fields in draw(st.lists(packed_events(), min_size=1, max_size=30)):
+        ring.writer.append(encode(fields))
+    events = RingReader(ring.read, lambda: ring.layout.size, None).events()
+    lines = [line_of(draw(changed(event))) for event in events]
+    return b"".join(lines) + line_of(MadeSession().event("stop"))
+
+
+def with_wrong_bytes(seed: int) -> bytes:
+    """Return the sound recording with 40 random bytes behind its first line."""
+    chance = random.Random(seed)
+    data = bytearray(b"".join(LINES))
+    for _ in range(40):
+        data[chance.randrange(len(LINES[0]), len(data))] = chance.randrange(256)
+    return bytes(data)

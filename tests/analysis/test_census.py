@@ -17,25 +17,8 @@ from phasescope.analysis.diagnosis.census import (
     without_keeper,
 )
 from phasescope.analysis.diagnosis.census_text import grown_text, remedies
-from phasescope.analysis.diagnosis.growth import Growth
 from phasescope.analysis.diagnosis.growth_causes import of_growth
-
-MIB = 1 << 20
-
-GROWS = Growth(
-    device="host",
-    grows=True,
-    per=("step",),
-    steps=400,
-    recent_steps=180,
-    bytes_per_step=2.0 * MIB,
-    low_bytes_per_step=1.9 * MIB,
-    high_bytes_per_step=2.1 * MIB,
-    bytes_per_hour=None,
-    hours_until_full=None,
-    phases=(),
-    retained_bytes=(),
-)
+from support.growths import GROWS, MIB
 
 LOSSES: dict[str, Any] = {
     "kind": "tensors",

@@ -8,29 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phasescope import attach
-from phasescope.analysis.diagnosis.growth import Growth
 from phasescope.analysis.diagnosis.heap import HeapFold, heap_text
 from phasescope.analysis.diagnosis.lines import LinesFold, line_text, lines_behind
 from support.fakes.made_rings import MIB, made_ring
+from support.growths import GROWS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-GROWS = Growth(
-    device="host",
-    grows=True,
-    per=("step",),
-    steps=400,
-    recent_steps=180,
-    bytes_per_step=2.0 * MIB,
-    low_bytes_per_step=1.9 * MIB,
-    high_bytes_per_step=2.1 * MIB,
-    bytes_per_hour=None,
-    hours_until_full=None,
-    phases=(),
-    retained_bytes=(),
-)
 
 
 def census(step: int, free: int, used: int = 50 * MIB) -> dict[str, Any]:

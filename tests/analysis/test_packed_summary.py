@@ -15,12 +15,9 @@ from hypothesis import strategies as st
 import phasescope
 from phasescope import attach
 from phasescope.analysis.summary.summary import Summary, summarize
-from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings.line_text import line_of
 from phasescope.recordings.reader import RecordingReader
-from phasescope.wire.codec import Raw, encode
-from support.fakes.rings import CONSTANTS, MemoryRing
-from support.packed import BIG, LINES, packed_events, recordings, with_wrong_bytes
+from support.packed import BIG, LINES, packed_events, reader_of_packed, recordings, with_wrong_bytes
 from support.recordings import ENDINGS
 
 
@@ -67,12 +64,7 @@ def test_a_ring_that_has_come_round_and_begins_inside_of_phases(tmp_path: Path) 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(packed_events(), max_size=40), st.lists(st.binary(max_size=8), max_size=2))
 def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes]) -> None:
-    ring = MemoryRing(constants=CONSTANTS)
-    for fields in events:
-        ring.writer.append(encode(fields))
-    for payload in broken:
-        ring.writer.append(bytes(Raw(payload)))
-    reader = RingReader(ring.read, lambda: ring.layout.size, None)
+    reader = reader_of_packed(events, broken)
     assert reader.summary() == by_events(reader)
 
 

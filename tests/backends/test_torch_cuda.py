@@ -31,16 +31,6 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 pytestmark = pytest.mark.neutral
 
 
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    return FakeCuda().install(monkeypatch)
-
-
-@pytest.fixture
-def rocm(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    return FakeCuda(hip="6.4.43482").install(monkeypatch)
-
-
 class TestReady:
     def test_it_is_once_the_training_initialised_the_device(self, cuda: FakeCuda) -> None:
         cuda.initialised = False

@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.neutral
 
 
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    return FakeCuda().install(monkeypatch)
-
-
-@pytest.fixture
-def rocm(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    return FakeCuda(hip="6.4.43482").install(monkeypatch)
-
-
 class TestWhyNot:
     @pytest.fixture(autouse=True)
     def machine(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDriver:

@@ -21,21 +21,12 @@ from phasescope.capture.attributes import (
     clean_name,
     clean_value,
 )
-from phasescope.testing import FakeBackend, FakeClock
 from support.assertions import events_of, scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from phasescope import Session
 
 pytestmark = pytest.mark.neutral
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    with phasescope.start(backends=[FakeBackend()], clock=FakeClock()) as session:
-        yield session
 
 
 def written(session: Session, **attributes: object) -> dict[str, Any]:

@@ -26,17 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.neutral
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def session(clock: FakeClock) -> Iterator[Session]:
-    with phasescope.start(backends=[FakeBackend()], clock=clock) as session:
-        yield session
-
-
 class Failure(Exception):
     """The training's own."""
 

@@ -32,11 +32,6 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def session(backend: FakeBackend, clock: FakeClock) -> Iterator[Session]:
     with phasescope.start(backends=[backend], clock=clock) as session:
         yield session

@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.neutral
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def session(clock: FakeClock) -> Iterator[Session]:
-    with phasescope.start(backends=[FakeBackend()], clock=clock) as session:
-        yield session
-
-
 class Batch:
     """Something that can be seen to be gone."""
 

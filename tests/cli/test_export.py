@@ -7,21 +7,19 @@ import functools
 import json
 import re
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 import phasescope
 from phasescope import cli
-from support.commands import Training, needs_files, second_process
+from support.commands import Training, interrupted, needs_files, second_process
+from support.metrics_databases import prometheus, query
 from support.waiting import CEILING_S, until
 
 pytest.importorskip("prometheus_client", reason="the extra `prometheus` is not installed")
@@ -63,9 +61,8 @@ class Exporter:
         return found[0] if found else None
 
     def end(self) -> tuple[int, str]:
-        self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=CEILING_S)
-        return self.process.returncode, errors
+        exit_code, _, errors = interrupted(self.process)
+        return exit_code, errors
 
 
 @pytest.fixture
@@ -152,19 +149,19 @@ def test_prometheus_has_what_the_ring_says(
     exporter = export("--all", "--token-file", str(token))
     for _ in range(5):
         training.do(HOSTILE)
-    with _prometheus(tmp_path, exporter.url, token) as url:
-        query = 'phasescope_phase_duration_seconds_count{phase=~"epoch/validation/x.*"}'
-        until(lambda: [each["value"][1] for each in _query(url, query)] == ["5"], CEILING_S, pause_s=0.2)
+    with prometheus(tmp_path, exporter.url, token) as url:
+        count = 'phasescope_phase_duration_seconds_count{phase=~"epoch/validation/x.*"}'
+        until(lambda: [each["value"][1] for each in query(url, count)] == ["5"], CEILING_S, pause_s=0.2)
         with phasescope.attach(training.pid, directory=directory) as reader:
             row = next(row for row in reader.summary().rows if row.path[-1] == HOSTILE)
-        (each,) = _query(url, query.replace("_count", "_sum"))
+        (each,) = query(url, count.replace("_count", "_sum"))
         assert float(each["value"][1]) == (row.total_ns or 0) / 1e9
         assert each["metric"]["phase"] == "epoch/validation/" + HOSTILE.replace("\\", "\\\\")
         assert each["metric"]["rank"] == "1"
-        (each,) = _query(url, 'phasescope_session_state{state="running"}')
+        (each,) = query(url, 'phasescope_session_state{state="running"}')
         assert each["value"][1] == "1"
         for asked in _dashboard_queries():
-            until(functools.partial(_query, url, asked), CEILING_S, pause_s=0.2, state=asked)
+            until(functools.partial(query, url, asked), CEILING_S, pause_s=0.2, state=asked)
 
 
 def _dashboard_queries() -> Iterator[str]:
@@ -174,46 +171,6 @@ def _dashboard_queries() -> Iterator[str]:
         for target in panel.get("targets", ()):
             query = target["expr"].replace("$__rate_interval", "1m").replace("$__range", "1h")
             yield re.sub(r"\$[a-z_]+", ".*", query)
-
-
-@contextlib.contextmanager
-def _prometheus(folder: Path, url: str, token: Path) -> Iterator[str]:
-    """Run a Prometheus that scrapes this page every second; its address."""
-    target = urllib.parse.urlsplit(url).netloc
-    configuration = folder / "prometheus.yml"
-    authorization = {"credentials_file": str(token)}
-    job = {"job_name": "trainings", "authorization": authorization, "static_configs": [{"targets": [target]}]}
-    configuration.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
-    port = _free_port()
-    process = subprocess.Popen(
-        [
-            *("prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}"),
-            f"--web.listen-address=127.0.0.1:{port}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(CEILING_S)
-
-
-def _query(url: str, query: str) -> list[dict[str, Any]]:
-    """Return the result; empty as long as nobody answers."""
-    try:
-        address = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        with urllib.request.urlopen(address, timeout=CEILING_S) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-    except (OSError, urllib.error.URLError):
-        return []
-    return found
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
+import functools
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import urllib.parse
@@ -19,7 +15,8 @@ import pytest
 import phasescope
 from phasescope import cli
 from phasescope.exporters.label_text import path_label
-from support.commands import Training, needs_files, second_process
+from support.commands import Training, interrupted, needs_files, running
+from support.metrics_databases import query, victoria_metrics
 from support.waiting import CEILING_S, until
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra `otlp` is not installed")
@@ -43,21 +40,7 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
     made.kill()
 
 
-@contextlib.contextmanager
-def exporting(directory: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the command, until the test has ended it."""
-    process = second_process("export", *arguments, "--dir", str(directory), env={**os.environ, **environment})
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=CEILING_S)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=CEILING_S)
-    return process.returncode, out, errors
+exporting = functools.partial(running, "export")
 
 
 def row_of(directory: Path, pid: int) -> phasescope.Row:
@@ -95,7 +78,7 @@ def test_a_collector_that_is_killed_and_comes_back_has_everything_and_no_secret_
         assert (durations().count, durations().sum) == (row.count, (row.total_ns or 0) / 1e9)
         until(lambda: len([1 for _, span in collector.spans() if span.name == path_label((HOSTILE,))]) == 4, CEILING_S)
         assert [record.event_name for _, record in collector.logs()] == ["phasescope.start"]
-        code, out, errors = ended(process)
+        code, out, errors = interrupted(process)
     assert code == 0
     assert f"sending to {collector.url}" in out
     assert " again" in errors  # of which signal depends on when it was killed
@@ -167,7 +150,7 @@ def test_what_is_left_at_the_end_is_counted(directory: Path, training: Training,
     with exporting(directory, "--all", "--otlp", collector.url, "--interval", "0.1") as process:
         assert process.stderr is not None
         assert "does not take" in process.stderr.readline()
-        code, _, errors = ended(process)
+        code, _, errors = interrupted(process)
     assert code == 0
     assert "1 item of logs not delivered" in errors
 
@@ -176,47 +159,16 @@ def test_what_is_left_at_the_end_is_counted(directory: Path, training: Training,
 def test_victoriametrics_has_what_the_ring_says(directory: Path, tmp_path: Path, training: Training) -> None:
     for _ in range(5):
         training.do(HOSTILE)
-    with _victoria(tmp_path / "victoria") as address:
+    with victoria_metrics(tmp_path / "victoria") as address:
         url = f"{address}/opentelemetry"
         with exporting(directory, "--all", "--otlp", url, "--interval", "0.5") as process:
             chosen = '{__name__="phasescope.phase.duration_count", "phasescope.phase"=~"epoch/validation/x.*"}'
-            until(lambda: [each["value"][1] for each in _query(address, chosen)] == ["5"], CEILING_S, pause_s=0.5)
-            (total,) = _query(address, chosen.replace("_count", "_sum"))
+            until(lambda: [each["value"][1] for each in query(address, chosen)] == ["5"], CEILING_S, pause_s=0.5)
+            (total,) = query(address, chosen.replace("_count", "_sum"))
             assert float(total["value"][1]) == (row_of(directory, training.pid).total_ns or 0) / 1e9
             assert total["metric"]["phasescope.phase"] == path_label(PATH)
-            assert _query(address, '{__name__="process.memory.usage"}')
-            assert ended(process)[0] == 0
-
-
-@contextlib.contextmanager
-def _victoria(folder: Path) -> Iterator[str]:
-    """Run a VictoriaMetrics that shows at once what it got; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            *("victoria-metrics", f"-storageDataPath={folder}", f"-httpListenAddr=127.0.0.1:{port}"),
-            *("-search.latencyOffset=0s", "-retentionPeriod=1d"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(CEILING_S)
-
-
-def _query(address: str, query: str) -> list[dict[str, Any]]:
-    """Return the result; empty as long as nobody answers."""
-    try:
-        url = f"{address}/api/v1/query?{urllib.parse.urlencode({'query': query, 'nocache': 1})}"
-        with urllib.request.urlopen(url, timeout=CEILING_S) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-    except OSError:
-        return []
-    return found
+            assert query(address, '{__name__="process.memory.usage"}')
+            assert interrupted(process)[0] == 0
 
 
 @pytest.mark.parametrize(

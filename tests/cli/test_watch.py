@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import http.server
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +14,7 @@ import pytest
 
 import phasescope
 from phasescope import cli
-from support.commands import Training, needs_files, second_process
+from support.commands import Training, interrupted, needs_files, running
 from support.waiting import CEILING_S, until
 
 if TYPE_CHECKING:
@@ -63,20 +61,7 @@ def receiver() -> Iterator[Receiver]:
     made.close()
 
 
-@contextlib.contextmanager
-def watching(directory: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    process = second_process("watch", *arguments, "--dir", str(directory), env={**os.environ, **environment})
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=CEILING_S)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=CEILING_S)
-    return process.returncode, out, errors
+watching = functools.partial(running, "watch")
 
 
 def test_a_web_hook_that_was_away_gets_each_alert_once_and_no_secret_is_shown(
@@ -94,7 +79,7 @@ def test_a_web_hook_that_was_away_gets_each_alert_once_and_no_secret_is_shown(
         until(lambda: len(receiver.got) >= 2, CEILING_S)
         training.kill()
         until(lambda: [body for _, _, body in receiver.got if body["condition"] == "died"], CEILING_S)
-        code, out, errors = ended(process)
+        code, out, errors = interrupted(process)
     assert (code, out) == (0, "")
     assert "taken again" in errors
     assert "s3cret" not in said + errors
@@ -137,7 +122,7 @@ def test_without_an_action_each_alert_is_a_line_and_the_training_is_as_it_was(
         assert alert["session"]["pid"] == training.pid
         training.do("forward")
         training.stop()
-        assert ended(process)[0] == 0
+        assert interrupted(process)[0] == 0
     with phasescope.attach(training.pid, directory=directory) as reader:
         assert (reader.state, reader.dropped, reader.damaged) == ("stopped", 0, 0)
 
@@ -189,7 +174,7 @@ def test_a_web_hook_that_refuses_is_said_and_not_tried_again(
     with watching(directory, str(training.pid), "--when", "used>1B", "--webhook", url) as process:
         assert process.stderr is not None
         assert f"not taken: {receiver.host} answers {status}" in process.stderr.readline()
-        code, _, errors = ended(process)
+        code, _, errors = interrupted(process)
     assert (code, "1 alert not delivered" in errors) == (0, True)
     assert [path for path, _, _ in receiver.got] == ["/hooks"]
 

@@ -28,12 +28,12 @@ pytestmark = pytest.mark.skipif(_native.core is None, reason=f"no compiled core 
 SCRIPT = Path(__file__).parent / "scripts" / "same_calls.py"
 
 
-def both(told: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return what is told with the compiled core, and without."""
-    answers = [told()]
+def both(ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the answer with the compiled core, and without."""
+    answers = [ask()]
     with monkeypatch.context() as patch:
         patch.setattr(_native, "core", None)
-        answers.append(told())
+        answers.append(ask())
     return answers
 
 
@@ -48,16 +48,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.glob("*.ring"))
 
 
-def test_summary_and_explanation_are_the_same(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def told() -> list[Any]:
-        answers: list[Any] = []
-        for path in made:
-            with phasescope.attach(path) as reader:
-                summary = reader.summary()
-                answers += [summary, str(summary), str(reader.explain()), reader.missed, reader.damaged]
-        return answers
+def answers_of(paths: list[Path]) -> list[Any]:
+    answers: list[Any] = []
+    for path in paths:
+        with phasescope.attach(path) as reader:
+            summary = reader.summary()
+            answers += [summary, str(summary), str(reader.explain()), reader.missed, reader.damaged]
+    return answers
 
-    compiled, python = both(told, monkeypatch)
+
+def test_summary_and_explanation_are_the_same(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, python = both(lambda: answers_of(made), monkeypatch)
     assert compiled == python
     assert len(made) == 4
 
@@ -68,15 +69,7 @@ def test_the_same_of_recordings(made: list[Path], tmp_path: Path, monkeypatch: p
         with phasescope.attach(ring_path) as reader:
             convert([reader], path)
 
-    def told() -> list[Any]:
-        answers: list[Any] = []
-        for path in paths:
-            with phasescope.attach(path) as reader:
-                summary = reader.summary()
-                answers += [summary, str(summary), str(reader.explain()), reader.missed, reader.damaged]
-        return answers
-
-    compiled, python = both(told, monkeypatch)
+    compiled, python = both(lambda: answers_of(paths), monkeypatch)
     assert compiled == python
 
 

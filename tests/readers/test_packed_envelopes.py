@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 
 import phasescope
 from phasescope.readers import packed_envelopes
-from phasescope.readers.ring_reader import RingReader
-from phasescope.wire.codec import Raw, encode
 from phasescope.wire.envelope import project_owned_event, project_telemetry_mapping, projected_record_to_dict
-from support.fakes.rings import CONSTANTS, MemoryRing
-from support.packed import packed_events
+from support.packed import packed_events, reader_of_packed
 
 if TYPE_CHECKING:
     import pytest
@@ -24,12 +21,7 @@ if TYPE_CHECKING:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(packed_events(), max_size=40), st.lists(st.binary(max_size=8), max_size=2))
 def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes]) -> None:
-    ring = MemoryRing(constants=CONSTANTS)
-    for fields in events:
-        ring.writer.append(encode(fields))
-    for payload in broken:
-        ring.writer.append(bytes(Raw(payload)))
-    reader = RingReader(ring.read, lambda: ring.layout.size, None)
+    reader = reader_of_packed(events, broken)
     expected = [project_telemetry_mapping(event) for event in reader.events()]
     damaged = reader.damaged
     found = reader.records()

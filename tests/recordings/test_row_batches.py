@@ -25,9 +25,7 @@ from phasescope.recordings.columns import (
 from phasescope.recordings.line_text import line_of
 from phasescope.recordings.reader import RecordingReader
 from phasescope.recordings.row_batches import of_events, of_ring
-from phasescope.wire.codec import Raw, encode
-from support.fakes.rings import CONSTANTS, MemoryRing
-from support.packed import LINES, packed_events, recordings, with_wrong_bytes
+from support.packed import LINES, packed_events, reader_of_packed, recordings, with_wrong_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,12 +76,7 @@ def check_recording(path: Path) -> None:
 @SLOWLY
 @given(st.lists(packed_events(), max_size=40), st.lists(st.binary(max_size=8), max_size=2))
 def test_whatever_a_ring_holds(events: list[tuple[Any, ...]], broken: list[bytes]) -> None:
-    ring = MemoryRing(constants=CONSTANTS)
-    for fields in events:
-        ring.writer.append(encode(fields))
-    for payload in broken:
-        ring.writer.append(bytes(Raw(payload)))
-    check_ring(RingReader(ring.read, lambda: ring.layout.size, None))
+    check_ring(reader_of_packed(events, broken))
 
 
 @SLOWLY

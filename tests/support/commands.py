@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from phasescope import cli
 from support.waiting import CEILING_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SOURCE = Path(cli.__file__).parents[2]
 
@@ -96,3 +101,20 @@ def second_process(*arguments: str, **options: Any) -> subprocess.Popen[str]:
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=CEILING_S)
     return process.returncode, out, err
+
+
+@contextlib.contextmanager
+def running(command: str, directory: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command on the rings of a directory, until the test has ended it."""
+    process = second_process(command, *arguments, "--dir", str(directory), env={**os.environ, **environment})
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=CEILING_S)
+
+
+def interrupted(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """End a command with Ctrl-C; its exit code, standard output and standard error."""
+    process.send_signal(signal.SIGINT)
+    return outcome(process)

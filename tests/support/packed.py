@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from phasescope.analysis.summary.allocator_counts import KEYS
 from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings.line_text import line_of
-from phasescope.wire.codec import encode
+from phasescope.wire.codec import Raw, encode
 from support.events import MadeSession
 from support.fakes.rings import CONSTANTS, MemoryRing
 from support.recordings import steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BIG = 2**63
 LINES = [line_of(event) for event in steps(400)]
@@ -63,6 +66,16 @@ def packed_events(draw: st.DrawFn) -> tuple[Any, ...]:
     return fields[: draw(st.sampled_from([8, 11, 15, 19, 21, 21, 21]))]
 
 
+def reader_of_packed(events: list[tuple[Any, ...]], payloads: Sequence[bytes] = ()) -> RingReader:
+    """Return a reader of a ring of these events, and behind them these payloads, which are broken."""
+    ring = MemoryRing(constants=CONSTANTS)
+    for fields in events:
+        ring.writer.append(encode(fields))
+    for payload in payloads:
+        ring.writer.append(bytes(Raw(payload)))
+    return RingReader(ring.read, lambda: ring.layout.size, None)
+
+
 @st.composite
 def changed(draw: st.DrawFn, event: dict[str, Any]) -> dict[str, Any]:
     """Return the event, now and then with a part that does not belong there, or without one that does."""
@@ -82,10 +95,7 @@ def changed(draw: st.DrawFn, event: dict[str, Any]) -> dict[str, Any]:
 @st.composite
 def recordings(draw: st.DrawFn) -> bytes:
     """Draw a recording of such events, some of them changed."""
-    ring = MemoryRing(constants=CONSTANTS)
-    for fields in draw(st.lists(packed_events(), min_size=1, max_size=30)):
-        ring.writer.append(encode(fields))
-    events = RingReader(ring.read, lambda: ring.layout.size, None).events()
+    events = reader_of_packed(draw(st.lists(packed_events(), min_size=1, max_size=30))).events()
     lines = [line_of(draw(changed(event))) for event in events]
     return b"".join(lines) + line_of(MadeSession().event("stop"))
 

@@ -6,12 +6,11 @@ none), an evaluation where nothing leads back to its first forward. What is not 
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ._places import is_gone, is_here, stack_here, stack_in, stack_of
+from ._places import Spot, is_gone, is_here, stack_here
 from ._torch_steps import Step
 
 if TYPE_CHECKING:
@@ -19,9 +18,11 @@ if TYPE_CHECKING:
 
     from phasescope import Session, phase
 
-    from ._places import Place, Spot
+    from ._places import Place
     from ._scopes import Scopes
     from ._torch_loaders import Batches
+
+    StacksOf = Callable[[set[int]], dict[int, tuple[list[Any], list[Any]]]]
 
 
 _all: weakref.WeakValueDictionary[int, Ends] = weakref.WeakValueDictionary()
@@ -108,10 +109,6 @@ class Ends:
         return self._of_epoch
 
 
-_current_exceptions: Callable[[], dict[int, Any]] = getattr(sys, "_current_exceptions", dict)
-_can_look_at_others = False  # a training once died of SIGSEGV while these looks were on; why is not known
-
-
 def ask_in(session: Session) -> None:
     """Have a session ask which of these phases are over, once for all loops."""
     global _asking
@@ -128,20 +125,10 @@ def forget_others() -> None:
     _all.clear()
 
 
-def _what_is_over() -> Iterator[tuple[phase, str | None]]:
+def _what_is_over(stacks_of: StacksOf) -> Iterator[tuple[phase, str | None]]:
     open_ones = [ends for reference in _all.valuerefs() if (ends := reference()) is not None and ends.scopes]
-    stacks = _stacks_of({ends.thread for ends in open_ones}) if open_ones and _can_look_at_others else {}
+    stacks = stacks_of({ends.thread for ends in open_ones}) if open_ones else {}
     for ends in open_ones:
         if ends.thread in stacks:
-            yield from ends.over(*stacks[ends.thread])
-
-
-def _stacks_of(threads: set[int]) -> dict[int, tuple[list[Spot], list[Spot]]]:
-    """Return where these threads are, and where the exception was raised that they are handling now, if any."""
-    frames, exceptions = sys._current_frames(), _current_exceptions()
-    stacks = {}
-    for thread in threads & frames.keys():
-        raised = exceptions.get(thread)
-        error = raised[1] if isinstance(raised, tuple) else raised  # before Python 3.12 it was a tuple
-        stacks[thread] = stack_of(frames[thread]), stack_in(getattr(error, "__traceback__", None))
-    return stacks
+            now, raised = stacks[ends.thread]
+            yield from ends.over([Spot(*spot) for spot in now], [Spot(*spot) for spot in raised])

@@ -17,6 +17,7 @@ import pytest
 
 import phasescope
 from phasescope import _native, attach, phase
+from phasescope.capture import other_threads
 from phasescope.capture.snapshot import traced, types
 from phasescope.readers import asking
 from support.commands import needs_files
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 pytestmark = needs_files
 counts = pytest.mark.skipif(not _native.has_phases, reason="the compiled core counts")
 has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+looks = pytest.mark.skipif(bool(other_threads.why_not()), reason=other_threads.why_not())
 walks = pytest.mark.skipif(not has_gil, reason="objects are not counted while other threads run")
 
 
@@ -70,6 +72,7 @@ def step() -> None:
         pass
 
 
+@looks
 def test_the_threads_are_told_with_names_lines_and_phases(session: Session) -> None:
     class Named(threading.Thread):
         @property

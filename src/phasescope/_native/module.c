@@ -39,6 +39,7 @@ core_exec(PyObject *module)
             || PyModule_AddFunctions(module, census_functions) < 0
             || PyModule_AddFunctions(module, ways_functions) < 0
             || PyModule_AddFunctions(module, frame_functions) < 0
+            || PyModule_AddFunctions(module, thread_functions) < 0
         ? -1
         : 0;
 }

@@ -6,10 +6,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from phasescope._log import log_once, logger
+from phasescope.capture.other_threads import stacks_of_threads
 from phasescope.capture.scope import close_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Set
 
     from phasescope.backends.protocol import AllocatorCounters
     from phasescope.capture.census.census import Census
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
     from phasescope.capture.collector import DeviceState
     from phasescope.capture.collectors import Collectors
     from phasescope.capture.event_writer import EventWriter
+    from phasescope.capture.other_threads import Stacks
     from phasescope.capture.requests import Requests
     from phasescope.capture.scope import PhaseScope
     from phasescope.capture.sites import Sites
     from phasescope.capture.thresholds import Thresholds
+
+    StacksOf = Callable[[Set[int]], dict[int, Stacks]]
+    WhatIsOver = Callable[[StacksOf], Iterable[tuple[PhaseScope, str | None]]]
 
 MAX_OPEN_PHASES = 10_000
 _NOT_IN_ITS_FILE = (
@@ -56,7 +61,7 @@ class Sampler:
         self.census: Census | None = None
         self.requests: Requests | None = None
         self.sites: Sites | None = None
-        self.asks: list[Callable[[], Iterable[tuple[PhaseScope, str | None]]]] = []
+        self.asks: list[WhatIsOver] = []
         """What tells which phases are over, and the class of the exception that ended each."""
 
         self._home_thread = threading.get_ident()
@@ -109,7 +114,7 @@ class Sampler:
         writer = self._writer
         try:
             for ask in self.asks:
-                for scope, error_type in ask():
+                for scope, error_type in ask(stacks_of_threads):
                     self._end(scope, error_type)
             for state, counters in self._collectors.sample():
                 self._write(state, counters, late_ns)

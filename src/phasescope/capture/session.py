@@ -24,7 +24,7 @@ from phasescope.capture.session_header import session_constants
 from phasescope.capture.thresholds import Thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from phasescope.analysis.diagnosis.explanation import Explanation
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from phasescope.capture.census.census import Census
     from phasescope.capture.clock import Clock
     from phasescope.capture.options import Options
-    from phasescope.capture.phase import phase
+    from phasescope.capture.sampler import WhatIsOver
     from phasescope.capture.sites import Sites
     from phasescope.exporters.inside import ExporterInside
     from phasescope.exporters.targets import Targets
@@ -346,11 +346,12 @@ class Session:
             self._writer.dropped += 1
             _log.log_once("categories", "categories could not be written: %s", type(error).__name__)
 
-    def ask_what_is_over(self, ask: Callable[[], Iterable[tuple[phase, str | None]]]) -> None:
+    def ask_what_is_over(self, ask: WhatIsOver) -> None:
         """Ask at each sample, in the sampler's thread, which phases are over, and end those, as integrations do.
 
         For phases around code that nobody can put a `with` around: where a loop was left is seen a little later. Each
         comes with the class name of the exception that ended it, or None. Leaving it once more is not irregular.
+        `ask` is given what looks at other threads, see `other_threads.stacks_of_threads()`.
         """
         self._sampler.asks.append(ask)
 

@@ -50,6 +50,9 @@ def _headline(snapshot: Mapping[str, Any]) -> str:
 
 
 def _threads(threads: object) -> Iterator[str]:
+    if isinstance(threads, dict):
+        yield f"threads: not known: {printable(threads.get('why_not'))}"
+        return
     listed = threads if isinstance(threads, list) else []
     yield f"threads: {len(listed)}"
     for thread in listed[:_MOST_THREADS]:

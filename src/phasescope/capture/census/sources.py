@@ -6,10 +6,12 @@ import functools
 import os
 import sys
 import sysconfig
+import threading
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import _native
+from phasescope.capture.other_threads import frame_and_callers, frames_of_threads
 from phasescope.capture.own_frames import is_ours
 
 if TYPE_CHECKING:
@@ -60,14 +62,13 @@ class Sources:
         self._globals: list[Any] = []  # of the libraries: no object is made for each, or the collector would run
         self._library_names: dict[int, str] = {}
         running: list[Source] = []
-        for innermost in (frame, *(other for other in sys._current_frames().values() if other is not frame)):
-            for each in _running(innermost):
-                code = each.f_code
-                is_own = is_own_file(code.co_filename)
-                if code.co_flags & 3 == 3:  # optimised, with variables of its own
-                    running.append(Source(variables_of(each), code.co_filename, each, "", is_own))
-                elif is_own and code.co_name == "<module>":
-                    self.modules_running.append(code)
+        for each in _running(frame):
+            code = each.f_code
+            is_own = is_own_file(code.co_filename)
+            if code.co_flags & 3 == 3:  # optimised, with variables of its own
+                running.append(Source(variables_of(each), code.co_filename, each, "", is_own))
+            elif is_own and code.co_name == "<module>":
+                self.modules_running.append(code)
         modules: list[Source] = []
         for name, module in zip(list(sys.modules), list(sys.modules.values()), strict=False):
             if type(name) is not str or not issubclass(type(module), types.ModuleType):
@@ -130,13 +131,11 @@ def _file_of(variables: Any) -> str:
 
 
 def _running(innermost: types.FrameType | None) -> Iterator[types.FrameType]:
-    """Yield the frames of a thread that are not ours, the innermost first."""
-    frame, seen = innermost, 0
-    while frame is not None and seen < _MOST_FRAMES:
-        if not is_ours(frame):
-            yield frame
-        frame = frame.f_back
-        seen += 1
+    """Yield the frames that are not ours: those of this thread, from the innermost on, and then of all others."""
+    threads = frames_of_threads()
+    threads.pop(threading.get_ident(), None)
+    for frames in (frame_and_callers(innermost), *threads.values()):
+        yield from (frame for frame in frames[:_MOST_FRAMES] if not is_ours(frame))
 
 
 def variables_of(frame: types.FrameType) -> dict[str, Any]:

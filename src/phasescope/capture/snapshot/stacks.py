@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from phasescope.capture.census import base
+from phasescope.capture.other_threads import frames_of_threads, why_not
 from phasescope.capture.own_frames import is_ours
 
 if TYPE_CHECKING:
@@ -19,11 +19,14 @@ MOST_FRAMES = 100
 _LONGEST = 300
 
 
-def threads(writer: EventWriter) -> list[dict[str, Any]]:
-    """Return the threads, the one that trains first: each with its stack, the innermost function first.
+def threads(writer: EventWriter) -> list[dict[str, Any]] | dict[str, str]:
+    """Return the threads, the one that trains first: each with its stack, the innermost function first; or why not.
 
     This package's own threads are left out, and its functions.
     """
+    reason = why_not()
+    if reason:
+        return {"why_not": reason}
     stacks = _stacks()
     known = dict(threading._active)  # type: ignore[attr-defined]
     phases = _phases(writer)
@@ -50,29 +53,29 @@ def threads(writer: EventWriter) -> list[dict[str, Any]]:
 
 def _stacks() -> dict[int, tuple[list[tuple[str, str, int]], int, bool]]:
     """Return the stacks in plain values: while a frame is referred to, so is all that its variables refer to."""
-    stacks: dict[int, tuple[list[tuple[str, str, int]], int, bool]] = {}
-    own = threading.get_ident()
-    innermost = sys._current_frames()
-    try:
-        for ident in list(innermost):
-            frame: types.FrameType | None = innermost.pop(ident)
-            if ident == own:
-                continue
-            frames: list[tuple[str, str, int]] = []
-            left_out, was_ours = 0, False
-            while frame is not None:
-                if is_ours(frame):
-                    was_ours = True
-                elif len(frames) < MOST_FRAMES:
-                    code = frame.f_code
-                    frames.append((getattr(code, "co_qualname", code.co_name), code.co_filename, frame.f_lineno or 0))
-                else:
-                    left_out += 1
-                frame = frame.f_back
-            stacks[ident] = frames, left_out, was_ours and _is_of_threading(frames)
-    finally:
-        innermost.clear()
-    return {ident: ([], 0, True) if of_us else (found, more, False) for ident, (found, more, of_us) in stacks.items()}
+    threads = frames_of_threads()
+    threads.pop(threading.get_ident(), None)
+    stacks = {}
+    for ident in list(threads):
+        frames, left_out, was_ours = _plain(threads.pop(ident))
+        is_of_us = was_ours and _is_of_threading(frames)
+        stacks[ident] = ([], 0, True) if is_of_us else (frames, left_out, False)
+    return stacks
+
+
+def _plain(thread: list[types.FrameType]) -> tuple[list[tuple[str, str, int]], int, bool]:
+    """Return the frames that are not ours, how many more there are, and whether any was ours."""
+    frames: list[tuple[str, str, int]] = []
+    left_out, was_ours = 0, False
+    for frame in thread:
+        if is_ours(frame):
+            was_ours = True
+        elif len(frames) < MOST_FRAMES:
+            code = frame.f_code
+            frames.append((getattr(code, "co_qualname", code.co_name), code.co_filename, frame.f_lineno or 0))
+        else:
+            left_out += 1
+    return frames, left_out, was_ours
 
 
 def _is_of_threading(frames: list[tuple[str, str, int]]) -> bool:

@@ -127,7 +127,7 @@ def buffers_of(module: Any) -> Iterator[Any]:
 
 
 def gradients_of(parameters: Iterable[Any]) -> Iterator[Any]:
-    """Yield the gradients that are there. What is no leaf has none, and would warn if it were asked."""
+    """Yield the gradients that are there. A tensor that is not a leaf has none, and would warn if asked."""
     for parameter in parameters:
         if _is_leaf(parameter):
             gradient = _gradient_of(parameter)

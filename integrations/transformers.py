@@ -156,7 +156,7 @@ def _know(model: Any, optimizer: Any) -> None:
 
 
 def _is_at_epoch_end(state: Any) -> bool:
-    """Return whether the epoch has no further step: a figure as near to a whole number of epochs is no other."""
+    """Return whether the epoch has no further step: a figure this close to a whole number of epochs is that number."""
     return bool(state.global_step >= state.max_steps or abs(state.epoch - round(state.epoch)) < 1e-6)
 
 

@@ -126,13 +126,12 @@ def test_the_figures_of_torchs_message_are_read() -> None:
         "slack_bytes": 500 * 2**20,
     }
     others = {"process_used_bytes": 39 * GIB, "other_processes_bytes": 40 * GIB}
-    assert oom_message.told(TORCH.format(processes=OURS)) == {**known, **others}
+    assert oom_message.stated_figures(TORCH.format(processes=OURS)) == {**known, **others}
     # In a container this process is listed under a number that it does not know.
-    assert oom_message.told(TORCH.format(processes="Process 7 has 40.00 GiB memory in use. ")) == known
-    assert oom_message.told("CUDA error: out of memory") == {"backend": "cuda"}
-    assert (
-        oom_message.told("GPU 99999999999999999999 has a total capacity of 9.9.9 GiB, of which 1e9 GiB is free") == {}
-    )
+    assert oom_message.stated_figures(TORCH.format(processes="Process 7 has 40.00 GiB memory in use. ")) == known
+    assert oom_message.stated_figures("CUDA error: out of memory") == {"backend": "cuda"}
+    nonsense = "GPU 99999999999999999999 has a total capacity of 9.9.9 GiB, of which 1e9 GiB is free"
+    assert oom_message.stated_figures(nonsense) == {}
 
 
 def _raise() -> None:

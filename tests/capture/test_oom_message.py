@@ -48,7 +48,7 @@ def test_out_of_memory_is_read_right(text: Text) -> None:
     assert whose_memory(Shortage(type(error), error)) == text.whose
     assert oom_message.requested_bytes(text.text) == text.asked
     if text.device is not None:
-        told = oom_message.told(text.text)
+        told = oom_message.stated_figures(text.text)
         assert f"{told['backend']}:{told['device_id']}" == text.device
 
 
@@ -140,14 +140,14 @@ def test_no_machine_has_more_than_63_bits_of_memory() -> None:
 def test_what_the_driver_does_not_know_is_not_taken_for_nothing() -> None:
     """WSL and Windows give torch no size for a process, which it prints as 2**64 bytes."""
     by_library = {text.library: text.text for text in OUT_OF_MEMORY}
-    told = oom_message.told(by_library["torch 2.9, WSL"])
+    told = oom_message.stated_figures(by_library["torch 2.9, WSL"])
     assert told["free_bytes"] == 0
     assert "process_used_bytes" not in told
     assert "other_processes_bytes" not in told
     others = by_library["torch 2.9, WSL"].replace(
         "Including", "Process 4011 has 17179869184.00 GiB memory in use. Including"
     )
-    assert "other_processes_bytes" not in oom_message.told(
+    assert "other_processes_bytes" not in oom_message.stated_figures(
         others.replace("process has 17179869184.00", "process has 12")
     )
 
@@ -155,14 +155,14 @@ def test_what_the_driver_does_not_know_is_not_taken_for_nothing() -> None:
 def test_the_words_of_cudamallocasync_have_figures() -> None:
     text = next(text.text for text in OUT_OF_MEMORY if text.library == "torch, cudaMallocAsync")
     gib = 2**30
-    assert oom_message.told(text) == {
+    assert oom_message.stated_figures(text) == {
         "backend": "cuda",
         "device_id": 1,
         "total_bytes": int(15.77 * gib),
         "free_bytes": int(10.31 * 2**20),
         "allocated_bytes": int(13.87 * gib),
     }
-    limited = oom_message.told(text.replace("17179869184.00 GiB", "14.00 GiB"))
+    limited = oom_message.stated_figures(text.replace("17179869184.00 GiB", "14.00 GiB"))
     assert limited["allowed_bytes"] == 14 * gib
 
 
@@ -220,7 +220,7 @@ def test_counting_them_is_tried_four_times_where_memory_is_short(
 def test_the_older_wording_of_torch_and_that_of_mps_have_figures() -> None:
     mib = 2**20
     by_library = {text.library: text.text for text in reversed(OUT_OF_MEMORY)}
-    assert oom_message.told(by_library["torch 1.13"]) == {
+    assert oom_message.stated_figures(by_library["torch 1.13"]) == {
         "backend": "cuda",
         "device_id": 0,
         "total_bytes": int(10.76 * 1024 * mib),
@@ -228,7 +228,7 @@ def test_the_older_wording_of_torch_and_that_of_mps_have_figures() -> None:
         "allocated_bytes": int(9.42 * 1024 * mib),
         "slack_bytes": int(9.57 * 1024 * mib) - int(9.42 * 1024 * mib),
     }
-    told = oom_message.told(by_library["torch MPS"])
+    told = oom_message.stated_figures(by_library["torch MPS"])
     assert (told["backend"], told["total_bytes"]) == ("mps", int(27.2 * 1024 * mib))
     assert told["allocated_bytes"] == int(11.25 * 1024 * mib)
     assert told["process_used_bytes"] == int(11.25 * 1024 * mib) + int(15.6 * 1024 * mib)

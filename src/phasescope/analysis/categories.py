@@ -163,10 +163,10 @@ def categories(event: Mapping[str, Any]) -> Categories | None:
     )
 
 
-def _modules_in(told: object) -> Iterator[ModulePart]:
-    if not isinstance(told, dict):
+def _modules_in(sizes_by_module: object) -> Iterator[ModulePart]:
+    if not isinstance(sizes_by_module, dict):
         return
-    for name, sizes in list(told.items())[:_MOST_MODULES]:
+    for name, sizes in list(sizes_by_module.items())[:_MOST_MODULES]:
         if isinstance(name, str) and isinstance(sizes, dict):
             known = {key: size for key in LABELS if (size := size_or_none(sizes.get(key)))}
             if known:
@@ -214,10 +214,10 @@ def _line(row: DeviceRow, found: Categories) -> str:
 
 def _by_module(row: DeviceRow, modules: Sequence[ModulePart]) -> str:
     """Return `by module on cuda:0: encoder.0 keeps 1.30 GiB for backward, parameters 9.00 MiB, …; … and 8 more`."""
-    told = "; ".join(_module(module) for module in modules[:_NAMED_MODULES])
+    named = "; ".join(_module(module) for module in modules[:_NAMED_MODULES])
     more = len(modules) - _NAMED_MODULES
     where = elide(printable(row.label), _LONGEST_LABEL)
-    return f"by module on {where}, the largest first: {told}{f'; and {more} more' if more > 0 else ''}"
+    return f"by module on {where}, the largest first: {named}{f'; and {more} more' if more > 0 else ''}"
 
 
 def _module(module: ModulePart) -> str:

@@ -126,10 +126,10 @@ class Devices:
 
     def _activity(self, key: tuple[str, int]) -> tuple[int | None, ...]:
         """Return what the newest sample says of the device's work; nothing is known if that is long ago."""
-        told = self._at_work.get(key)
-        if told is None or _seconds(self._samples[key]) - _seconds(told) > _LATEST_S:
+        sample = self._at_work.get(key)
+        if sample is None or _seconds(self._samples[key]) - _seconds(sample) > _LATEST_S:
             return (None,) * len(_ACTIVITY)
-        return tuple(size_or_none(told["metadata"].get(name)) for name in _ACTIVITY)
+        return tuple(size_or_none(sample["metadata"].get(name)) for name in _ACTIVITY)
 
     def _categories_of(self, key: tuple[str, int]) -> Categories | None:
         return compared(*self._categories.get(key, (None, None)))

@@ -61,7 +61,7 @@ class EndedPhases:
         self.entries: dict[Path, Ended] = {}
 
     def take(self, span: Span | None) -> None:
-        """Take the span that the next event ends, if any. A fetch that only found the end is no entry."""
+        """Take the span that the next event ends, if any. A fetch that only found the end is not an entry."""
         if span is None or span.exhausted:
             return
         ended = self.entries.get(span.path)

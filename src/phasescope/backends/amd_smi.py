@@ -81,8 +81,8 @@ class AmdSmi:
             listed = self._smi.amdsmi_get_gpu_process_list(handle)
         except self._smi.AmdSmiException:  # not for this user, or not by this version
             return {}
-        told = {process["pid"]: process["memory_usage"]["vram_mem"] for process in listed}
-        held = {pid: size if isinstance(size, int) else None for pid, size in told.items()}  # or "N/A"
+        sizes = {process["pid"]: process["memory_usage"]["vram_mem"] for process in listed}
+        held = {pid: size if isinstance(size, int) else None for pid, size in sizes.items()}  # or "N/A"
         return driver_processes.shares(held, in_use=self._in_use)
 
     def activity(self, identity: DeviceIdentity) -> dict[str, int]:
@@ -155,9 +155,9 @@ def _temperatures(smi: Any, handle: Any) -> Iterator[Any]:
 def _powers(smi: Any, handle: Any) -> Iterator[Any]:
     """Yield the socket's power by the names that it has: MI300 tells the current one, MI200 the average alone, and
     ROCm 7 has a name for either."""
-    told = functools.cache(lambda: smi.amdsmi_get_power_info(handle))
+    power = functools.cache(lambda: smi.amdsmi_get_power_info(handle))
     for name in ("socket_power", "current_socket_power", "average_socket_power"):
-        yield lambda name=name: told()[name]
+        yield lambda name=name: power()[name]
 
 
 def _first(smi: Any, questions: Iterator[Any], most: int) -> int | None:

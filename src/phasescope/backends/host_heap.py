@@ -46,10 +46,10 @@ def pages() -> dict[str, int]:
     """Return the bytes of the resident set by kind, as far as the system tells them."""
     try:
         status = _STATUS.read_bytes()
-        told = {name: labelled(status, label) for name, label in _PAGES.items()}
+        sizes = {name: labelled(status, label) for name, label in _PAGES.items()}
     except (OSError, ValueError):
         return {}
-    return {"resident_bytes": sum(told.values()), **told}
+    return {"resident_bytes": sum(sizes.values()), **sizes}
 
 
 @functools.cache

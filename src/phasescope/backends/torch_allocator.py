@@ -70,7 +70,7 @@ class CachingAllocator:
     @property
     def unavailable(self) -> tuple[str, ...]:
         """What this allocator does not know. With PYTORCH_NO_CUDA_MEMORY_CACHING it is passed by, and counts nothing:
-        its zeros are no measurement."""
+        its zeros are not measurements."""
         if not self.ready():
             return ()
         if self._is_passed_by:

@@ -203,12 +203,12 @@ class Rocm(Cuda):
 
 def _allocator_settings() -> str:
     """Return the settings in force, by the environment and by what this version of torch tells."""
-    told = [os.environ.get(name, "") for name in _SETTINGS]
+    settings = [os.environ.get(name, "") for name in _SETTINGS]
     ask = getattr(sys.modules["torch._C"], "_accelerator_getAllocatorSettings", None)
     if ask is not None:
         with contextlib.suppress(Exception):
-            told.append(str(ask()))
-    return ",".join(told)
+            settings.append(str(ask()))
+    return ",".join(settings)
 
 
 def _pci_bus_id(properties: Any) -> str | None:

@@ -182,8 +182,8 @@ class Collectors:
             if driver.extra is not None:
                 details.update(self._besides(driver, collector, partial(driver.extra, identity)))
             if driver.activity is not None:
-                told, work = f"what {driver.name} knows of a device's work", partial(driver.activity, identity)
-                details.update(self._ask(driver.activity_health, collector, told, work) or {})
+                asked_for, work = f"what {driver.name} knows of a device's work", partial(driver.activity, identity)
+                details.update(self._ask(driver.activity_health, collector, asked_for, work) or {})
         if collector.extra is not None:
             details.update(self._besides(collector, collector, partial(collector.extra, state.device_id)))
         details.update(state.categories)

@@ -123,7 +123,7 @@ def fingerprint(exc: BaseException | None, depth: int | None = None) -> tuple[in
     """Return how long the exception's way was, and a hash of it or of its first `depth` steps.
 
     An exception must not be kept, nor marked, only to recognise it further out; its address alone may be another's by
-    then. Our own functions are no part of the way: they step out of the traceback as it passes them.
+    then. Our own functions are not part of the way: they step out of the traceback as it passes them.
     """
     way: deque[tuple[int, int]] = deque(maxlen=_MAX_TRACE if depth is None else depth)
     trace = traceback_of(exc)

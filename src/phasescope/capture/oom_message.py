@@ -149,7 +149,7 @@ def _size_of_tensor(text: str) -> int | None:
     return size if size < _MOST else None
 
 
-def told(text: str) -> dict[str, str | int]:
+def stated_figures(text: str) -> dict[str, str | int]:
     """Return the figures that torch's out-of-memory error states of a device: backend and index, and sizes in bytes.
 
     A key that it does not state is left out. Other processes are separated from this one if this one is named, or if
@@ -244,7 +244,7 @@ def _size(match: re.Match[str], prefix: str = "") -> int:
 
 
 def _size_or_none(match: re.Match[str], prefix: str = "") -> int | None:
-    """Return the same, but None if it is no size.
+    """Return the same, but None if it is not a size.
 
     torch states what is not known to the driver (WSL, Windows), and a limit that is not set, as 2**64.
     """

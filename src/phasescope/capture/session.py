@@ -327,7 +327,7 @@ class Session:
             this step left behind. One that is not known is left out; `other`, the rest of what is allocated, is added.
             `parameters_float32`, `gradients_float32` and so on say how much of one is of that type, if that is known.
         moment: "step" at the end of a step, "forward" at the beginning of a forward, "failure" after memory ran out.
-        activations_are_exact: whether they were counted themselves, and are no difference.
+        activations_are_exact: whether they were counted themselves, rather than found as a difference.
         looks: the number of times that they were counted so far.
         looks_ns: the time that those took.
         batch_size: the number of samples that a forward of this step was given, None if that is not sure. `phasescope

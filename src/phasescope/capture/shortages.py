@@ -35,7 +35,7 @@ def at_shortage(
     the way out. A device that no backend knows has no counters but those.
     """
     text = text_of(error)
-    stated = {} if whose == "host" else oom_message.told(text)
+    stated = {} if whose == "host" else oom_message.stated_figures(text)
     measured: AllocatorCounters | None = counters
     extra: dict[str, Any] = {}
     try:

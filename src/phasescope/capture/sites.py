@@ -101,7 +101,7 @@ class Sites:
             found, why_not = self._lines(collectors)
             self._spent_ns += time.thread_time_ns() - began_ns
             self._histories.add(step, {key: size for key, (size, _) in found.items()})
-            told: dict[str, Any] = {
+            figures: dict[str, Any] = {
                 "number": self._seen,
                 "step": step,
                 "lines": len(found),
@@ -110,9 +110,9 @@ class Sites:
                 "spent_ns": self._spent_ns,
             }
             if why_not:
-                told["why_not"] = why_not
+                figures["why_not"] = why_not
             writer.note(
-                "allocation_lines", collectors.boundary.any_state(), None, None, None, {"allocation_lines": told}
+                "allocation_lines", collectors.boundary.any_state(), None, None, None, {"allocation_lines": figures}
             )
         except Exception as error:
             writer.dropped += 1

@@ -90,8 +90,8 @@ EXAMPLES = {
 
 def examples(command: str) -> str:
     """Return the lines of a command's help that show how it is called."""
-    told = EXAMPLES[command]
-    width = max(len(line) for line, _ in told)
-    if width + max(len(what) for _, what in told) + 6 > _WIDTH:  # then what it is for has a line of its own
-        return "examples:\n" + "\n".join(f"  {line}\n      {what}" for line, what in told)
-    return "examples:\n" + "\n".join(f"  {line:<{width}}  {what}" for line, what in told)
+    lines = EXAMPLES[command]
+    width = max(len(line) for line, _ in lines)
+    if width + max(len(what) for _, what in lines) + 6 > _WIDTH:  # then what it is for has a line of its own
+        return "examples:\n" + "\n".join(f"  {line}\n      {what}" for line, what in lines)
+    return "examples:\n" + "\n".join(f"  {line:<{width}}  {what}" for line, what in lines)

@@ -50,6 +50,11 @@ def live_sessions(arguments: argparse.Namespace, command: str, **limits: Any) ->
     return LiveSessions(lambda: [path], **limits)
 
 
+def pause_s(behind: bool) -> float:
+    """Return how long to wait before the sessions are read again: hardly, while events are left to read."""
+    return 0.002 if behind else 0.25
+
+
 def _rings(directories: list[str]) -> Iterator[Path]:
     from phasescope.wire import ring_files
 

@@ -82,7 +82,7 @@ def opened(target: str | None, directory: str | None) -> Iterator[Reader]:
 
 
 def _of_job(target: str | None, directory: str | None) -> str | None:
-    """Return the way out for the id of a job where that of a session is wanted; None if it is no job's either."""
+    """Return the way out for the id of a job where that of a session is wanted; None if it is not a job's either."""
     from phasescope.views.catalogue import Catalogue
 
     if not target:

@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     files = [over.get(path) or _described(path) for path in removed]
     out = Terminal()
     if arguments.json:
-        told = {"removed": [str(path) for path in removed], "files": files, "dry_run": arguments.dry_run}
-        out.line(json_text(told, indent=2))
+        result = {"removed": [str(path) for path in removed], "files": files, "dry_run": arguments.dry_run}
+        out.line(json_text(result, indent=2))
         return OK
     _show(out, files, "would be removed" if arguments.dry_run else "removed")
     return OK

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import threading
 from typing import TYPE_CHECKING
 
 from phasescope.analysis.formatting import printable
 from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
-from phasescope.cli._live_sessions import add_which, check_which, ended_by_signals, live_sessions
+from phasescope.cli._live_sessions import add_which, check_which, ended_by_signals, live_sessions, pause_s
 from phasescope.cli._output import Terminal, complain
+from phasescope.cli._quantities import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from phasescope.exporters.targets import Targets
     from phasescope.readers.reader import Reader
 
-_PAUSE_S, _YIELD_S = 0.25, 0.002
 _MOST_PHASES = 1000
 _KEEP_ENDED_S = 300.0
 
@@ -73,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--keep-ended",
-        type=_seconds,
+        type=seconds(),
         metavar="S",
         help="export a session that is over for S seconds after its last sign of life (default 300; 0 with --to alone)",
     )
@@ -163,21 +162,11 @@ def _running(outlet: Outlet) -> Iterator[None]:
 
 def _follow(sessions: LiveSessions, lock: threading.Lock, ended: threading.Event, *, ends_with_session: bool) -> None:
     behind = False
-    while not ended.wait(_YIELD_S if behind else _PAUSE_S):
+    while not ended.wait(pause_s(behind)):
         with lock:
             behind = sessions.poll()
             if ends_with_session and not len(sessions):
                 return
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
 
 
 def _phases(text: str) -> int:

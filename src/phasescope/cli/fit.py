@@ -15,8 +15,8 @@ from phasescope._json import json_text
 from phasescope.analysis.formatting import elide, printable
 from phasescope.cli import NOT_COMPARABLE, OK, PROBLEM, WRONG_USAGE, CommandError
 from phasescope.cli._output import Terminal, verdict_stands
+from phasescope.cli._quantities import size_between
 from phasescope.cli._session_args import LIVE_FIRST, add_directory, command_line, number, opened
-from phasescope.cli._sizes import size_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,8 +119,8 @@ def _usage(reader: Reader, device: str | None) -> Usage:
 
 
 def _name(reader: Reader) -> str:
-    told = elide(command_line(reader.constants), _LONGEST_COMMAND)
-    return printable(f"pid {number(reader.constants.get('pid'))}: {told}")
+    command = elide(command_line(reader.constants), _LONGEST_COMMAND)
+    return printable(f"pid {number(reader.constants.get('pid'))}: {command}")
 
 
 def _whole(most: int) -> Callable[[str], int]:

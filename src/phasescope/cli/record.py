@@ -12,7 +12,6 @@ behind the last.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import signal
 import threading
@@ -21,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from phasescope.analysis.formatting import plural, printable, size_text
 from phasescope.cli import OK, WRONG_USAGE, CommandError
 from phasescope.cli._output import Terminal, complain
+from phasescope.cli._quantities import LEAST_RECORDING_BYTES, MOST_RECORDING_BYTES, seconds, size_between
 from phasescope.cli._session_args import add_target, number, opened
-from phasescope.cli._sizes import LEAST_RECORDING_BYTES, MOST_RECORDING_BYTES, size_between
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
     from types import FrameType
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--dataset", metavar="DIR", help="write DIR/job=…/node=…/r=…/SESSION.00001.parquet, and so on")
     parser.add_argument(
         "--part-seconds",
-        type=_seconds,
+        type=seconds(zero=False),
         default=600.0,
         metavar="S",
         help="of --dataset: the time of a file (default 600)",
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="the limit of all parts together (default 1GiB)",
     )
-    parser.add_argument("--seconds", type=_seconds, metavar="S", help="end after S seconds")
+    parser.add_argument("--seconds", type=seconds(zero=False), metavar="S", help="end after S seconds")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -118,13 +118,3 @@ def _ended_by_signals(recorder: Recorder | DatasetRecorder, seconds: float | Non
             timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope.analysis.formatting import printable
 from phasescope.cli import MISSING_DEPENDENCY, WRONG_USAGE, CommandError
 from phasescope.cli._output import complain
-from phasescope.cli._sizes import LEAST_RECORDING_BYTES, MOST_RECORDING_BYTES, size_between
+from phasescope.cli._quantities import LEAST_RECORDING_BYTES, MOST_RECORDING_BYTES, size_between
 from phasescope.cli.program import (
     at_the_end,
     end_as_begun,

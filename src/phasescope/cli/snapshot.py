@@ -10,7 +10,6 @@ the request is taken back.
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,12 @@ from phasescope._json import json_text
 from phasescope.analysis.text.snapshot_text import snapshot_lines, took_text
 from phasescope.cli import NO_ANSWER, OK, CommandError
 from phasescope.cli._output import Terminal, complain
+from phasescope.cli._quantities import seconds
 from phasescope.cli._session_args import add_target, number, opened
 
 if TYPE_CHECKING:
+    import argparse
+
     from phasescope.readers.reader import Reader
 
 _LONGEST_S = 600.0
@@ -33,13 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=seconds(most_s=_LONGEST_S),
         default=10.0,
         metavar="SECONDS",
         help="for the end of a step, to count the tensors (default 10; 0: not counted)",
     )
     parser.add_argument(
-        "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for the training to answer (default 10)"
+        "--timeout",
+        type=seconds(most_s=_LONGEST_S),
+        default=10.0,
+        metavar="SECONDS",
+        help="for the training to answer (default 10)",
     )
 
 
@@ -79,13 +85,3 @@ def _write(path: Path, taken: dict[str, Any]) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror or error}") from error
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 0 to {_LONGEST_S:.0f}")
-    return seconds

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from phasescope._json import json_text
 from phasescope.analysis.formatting import plural
 from phasescope.cli import OK, WRONG_USAGE, CommandError
-from phasescope.cli._live_sessions import add_which, check_which, ended_by_signals, live_sessions
+from phasescope.cli._live_sessions import add_which, check_which, ended_by_signals, live_sessions, pause_s
 from phasescope.cli._output import Terminal, complain, flush_output
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from phasescope.exporters.alerts import Watching
     from phasescope.exporters.live_sessions import LiveSessions
 
-_PAUSE_S, _YIELD_S = 0.25, 0.002
 _KEEP_ENDED_S = 10.0
 
 
@@ -78,7 +77,7 @@ def _follow(
     ends_with_session: bool,
 ) -> None:
     behind = False
-    while not ended.wait(_YIELD_S if behind else _PAUSE_S):
+    while not ended.wait(pause_s(behind)):
         behind = sessions.poll()
         is_over = ends_with_session and watching.is_over
         for alert in watching.due():

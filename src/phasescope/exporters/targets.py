@@ -47,7 +47,7 @@ class Targets(NamedTuple):
     every_steps: int = EVERY_STEPS
 
     def __repr__(self) -> str:
-        """Return what is no secret: the options of a session may be printed."""
+        """Return the options without secrets: those of a session may be printed."""
         return f"<Targets {self.otlp!r}, {self.prometheus!r}, {[name for name, _ in self.trackers]}>"
 
     def check_extras(self) -> None:

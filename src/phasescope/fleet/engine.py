@@ -82,8 +82,8 @@ class Engine:
         found = self._do(
             f"SELECT file_name, value FROM parquet_kv_metadata([{names}]) WHERE CAST(key AS VARCHAR) = 'phasescope'"
         )
-        told = ((by_name.get(_bare(str(name))), bytes(value)) for name, value in found.fetchall())
-        return [(file, value) for file, value in told if file is not None]
+        values = ((by_name.get(_bare(str(name))), bytes(value)) for name, value in found.fetchall())
+        return [(file, value) for file, value in values if file is not None]
 
     def take(self, name: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Make a small table, for a query to join."""

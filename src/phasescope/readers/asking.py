@@ -94,12 +94,12 @@ def _awaited(request: Request, reader: Reader, deadline: float, more_s: float) -
 
 def _parsed(answer: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(answer)
+        parsed = json.loads(answer)
     except (ValueError, RecursionError) as error:
         raise NoAnswerError(f"its answer cannot be read: {error}") from error
-    if not isinstance(told, dict):
-        raise NoAnswerError("its answer is no snapshot")
-    return told
+    if not isinstance(parsed, dict):
+        raise NoAnswerError("its answer is not a snapshot")
+    return parsed
 
 
 def _why_not(reader: Reader, was_taken: bool) -> str:

@@ -156,7 +156,7 @@ class RingReader(Reader):
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RingReader:
-        """Return a reader of the ring file at `path`. Raises OSError, and RingError if it is no ring."""
+        """Return a reader of the ring file at `path`. Raises OSError, and RingError if it is not a ring."""
         file = _File(path)
         try:
             reader = cls(file.read, file.size_bytes, Path(path))
@@ -315,7 +315,7 @@ class RingReader(Reader):
     def iter_payloads(self) -> Iterator[list[bytes]]:
         """Iterate over the ring's events as they are packed, many at a time: for what must be fast over many.
 
-        `constants` and `decoder` make events of them. What is no event
+        `constants` and `decoder` make events of them. What is not an event
         is counted in `damaged` by who finds it out.
         """
         ring = self._new_ring()

@@ -1,4 +1,4 @@
-"""One pass over a recording: whose events they are, what was no event, and a summary made in the passing."""
+"""One pass over a recording: whose events they are, what was not an event, and a summary made on the way."""
 
 from __future__ import annotations
 

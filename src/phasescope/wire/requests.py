@@ -2,7 +2,7 @@
 
 The asker makes the file, its user's alone, holds its lock for as long as it waits, and gives it its name. The session
 takes the name away again: from then on only the two have the file open, and it is gone with the last of them. So
-nothing is left by an asker, or a training, that is killed. What lies under that name and is no such file, or has no
+nothing is left by an asker, or a training, that is killed. What lies under that name and is not such a file, or has no
 lock, is not answered.
 
 The request is JSON in the first `REQUEST_BYTES`; behind it are 16 bytes, the state and the answer's length, and the
@@ -169,7 +169,7 @@ def is_there(path: str) -> bool:
 
 
 def take(path: str) -> Taken | None:
-    """Take what lies there; None if it is no request that an asker of this user waits for. Raises OSError if it
+    """Take what lies there; None if it is not a request that an asker of this user waits for. Raises OSError if it
     cannot be taken away."""
     taken = path + _TAKEN_SUFFIX
     os.rename(path, taken)  # noqa: PTH104 - at once: another asker's may lie there a moment later

@@ -98,8 +98,8 @@ def not_comparable(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     for part, find, key in ((TENSORS, _tensors, "tensors"), (LINES, _lines, "traced"), (OBJECTS, _objects, "objects")):
         for side, snapshot in (("A", before), ("B", after)):
             if find(snapshot) is None:
-                told = snapshot.get(key)
-                why = told.get("why_not") if isinstance(told, dict) else None
+                answer = snapshot.get(key)
+                why = answer.get("why_not") if isinstance(answer, dict) else None
                 reasons.append(f"{part}: {side} has none{f': {printable(why)[:_LONGEST]}' if why else ''}")
                 break
     return reasons
@@ -112,11 +112,11 @@ def to_dict(differences: list[Difference], missing: list[str]) -> dict[str, Any]
 
 
 def _tensors(snapshot: Mapping[str, Any]) -> Found | None:
-    told = snapshot.get("tensors")
-    if not isinstance(told, dict) or "largest" not in told:
+    tensors = snapshot.get("tensors")
+    if not isinstance(tensors, dict) or "largest" not in tensors:
         return None
     found: Found = {}
-    for group in tensors_of(told["largest"], _FULL[TENSORS]):
+    for group in tensors_of(tensors["largest"], _FULL[TENSORS]):
         name = _name_of(group)
         count, size = found.get(name, (0, 0))
         found[name] = (count or 0) + group.count, (size or 0) + group.bytes
@@ -130,8 +130,8 @@ def _name_of(group: Grown) -> str:
 
 def _keepers(snapshot: Mapping[str, Any]) -> dict[str, str]:
     """Return who keeps which tensors: of several the one that has most of them."""
-    told = snapshot.get("tensors")
-    groups = list(tensors_of(told.get("largest"), _FULL[TENSORS])) if isinstance(told, dict) else []
+    tensors = snapshot.get("tensors")
+    groups = list(tensors_of(tensors.get("largest"), _FULL[TENSORS])) if isinstance(tensors, dict) else []
     ordered = sorted(groups, key=lambda group: group.kept)
     return {_name_of(group): keeper_text(group.keeper) for group in ordered if group.keeper is not None}
 
@@ -142,8 +142,8 @@ def _lines(snapshot: Mapping[str, Any]) -> Found | None:
     devices = snapshot.get("devices")
     parts += [(f"{each.get('device')}: ", each) for each in _dicts(devices, 64) if each.get("lines")]
     known = False
-    for where, told in parts:
-        lines = told.get("lines") if isinstance(told, dict) else None
+    for where, part in parts:
+        lines = part.get("lines") if isinstance(part, dict) else None
         known = known or isinstance(lines, list)
         for entry in _dicts(lines, _FULL[LINES]):
             name = printable(f"{where}{entry.get('file')}:{entry.get('line')}")[-_LONGEST:]
@@ -152,8 +152,8 @@ def _lines(snapshot: Mapping[str, Any]) -> Found | None:
 
 
 def _objects(snapshot: Mapping[str, Any]) -> Found | None:
-    told = snapshot.get("objects")
-    types = told.get("types") if isinstance(told, dict) else None
+    objects = snapshot.get("objects")
+    types = objects.get("types") if isinstance(objects, dict) else None
     if not isinstance(types, list):
         return None
     pairs = [each for each in types[: _FULL[OBJECTS]] if isinstance(each, list) and len(each) == 2]
@@ -167,10 +167,10 @@ def _memory(snapshot: Mapping[str, Any]) -> Found | None:
         for key, name in _OF_HOST.items():
             if key in host:
                 found[name] = None, size_or_none(host[key])
-    for told in _dicts(snapshot.get("devices"), 64):
+    for device in _dicts(snapshot.get("devices"), 64):
         for key in _OF_DEVICE:
-            if key in told:
-                found[f"{printable(told.get('device'))}: {key.partition('_')[0]}"] = None, size_or_none(told[key])
+            if key in device:
+                found[f"{printable(device.get('device'))}: {key.partition('_')[0]}"] = None, size_or_none(device[key])
     return found
 
 

@@ -274,8 +274,8 @@ def _unknown(evidence: Evidence) -> Iterator[str]:
     if shortage is not None and not shortage.on_host:
         if shortage.requested_bytes is None:
             yield "how much was asked for: the error does not say"
-        told = [] if shortage.breakdown is None else [part.name for part in shortage.breakdown.parts]
-        if "other_processes" not in told:
+        parts = [] if shortage.breakdown is None else [part.name for part in shortage.breakdown.parts]
+        if "other_processes" not in parts:
             yield "how much of it other processes hold: the driver did not tell"
     if any(growth.device == "host" and growth.grows and growth.phases for growth in evidence.growth):
         yield "which phase keeps it for sure: on the host, memory that one phase freed is what the next one gets"

@@ -60,12 +60,12 @@ class LinesFold:
         if event.get("event_type") != EVENT:
             return
         metadata = event.get("metadata")
-        told = metadata.get(EVENT) if isinstance(metadata, dict) else None
-        if isinstance(told, dict):
-            why_not = told.get("why_not")
+        newest = metadata.get(EVENT) if isinstance(metadata, dict) else None
+        if isinstance(newest, dict):
+            why_not = newest.get("why_not")
             self._newest = GrownLines(
-                step=size_or_none(told.get("step")) or 0,
-                grown=tuple(_grown(told.get("grown"))),
+                step=size_or_none(newest.get("step")) or 0,
+                grown=tuple(_grown(newest.get("grown"))),
                 why_not=why_not[:_LONGEST] if isinstance(why_not, str) else "",
             )
 

@@ -152,7 +152,7 @@ def with_batch_size(usage: Usage, batch_size: int) -> Usage:
 
 
 def _kind_of(path: tuple[str, ...]) -> bool | None:
-    """Return whether a phase is, or lies in, an optimizer's step; None if it is no part of a training that is known."""
+    """Return whether a phase is, or lies in, an optimizer's step; None if it is not part of a known training."""
     for name in reversed(path):
         if name == "optimizer":
             return True

@@ -38,7 +38,7 @@ NONE = Counts()
 
 
 class AllocatorCounts:
-    """Keeps the newest counts of every device. What was counted before the first event that has them is no phase's.
+    """Keeps the newest counts of every device. Nothing counted before the first event that has them is any phase's.
 
     `newest` are those: for a device that is in it, a fast loop may do what `risen` does.
     """
@@ -52,14 +52,14 @@ class AllocatorCounts:
 
     def risen(self, device: str, metadata: Mapping[str, Any]) -> Counts:
         """Return what has come to the device's counts with this event."""
-        told = [size_or_none(metadata.get(key)) for key in KEYS]
+        counts = [size_or_none(metadata.get(key)) for key in KEYS]
         newest = self.newest.get(device)
         if newest is None:
-            if len(self.newest) < _MAX_DEVICES and any(count is not None for count in told):
-                self.newest[device] = told
+            if len(self.newest) < _MAX_DEVICES and any(count is not None for count in counts):
+                self.newest[device] = counts
             return NONE
         risen = []
-        for at, count in enumerate(told):
+        for at, count in enumerate(counts):
             before = newest[at]
             if count is not None and (before is None or count > before):
                 newest[at] = count

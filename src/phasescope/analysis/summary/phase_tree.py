@@ -108,7 +108,7 @@ class PhaseTree:
                 node.reserved(device, reserved_bytes, reserved_bytes - allocated_bytes)
 
     def count(self, path: tuple[str, ...], counts: Counts) -> None:
-        """Add what the allocator did while this phase was the innermost; without a path it was no phase's."""
+        """Add what the allocator did while this phase was the innermost; without a path it belongs to none."""
         if path:
             node = self._nodes.get(path) or self._node(path)
             node.own_counts = node.own_counts.plus(counts)

@@ -69,6 +69,6 @@ def _range(first: float, second: float) -> str:
 
 def _made_of(found: Forecast, names: Sequence[str]) -> str:
     sizes = [(name, found.look.size_bytes(name) or 0) for name in names]
-    told = ", ".join(f"{LABELS[name]} {size_text(size)}" for name, size in sizes if size)
+    parts = ", ".join(f"{LABELS[name]} {size_text(size)}" for name, size in sizes if size)
     where = f" at batch {found.batch_size}" if names is GROWING else " at the end of a step"
-    return f"   ({told}{where})" if told else ""
+    return f"   ({parts}{where})" if parts else ""

@@ -32,26 +32,28 @@ def at_once(writer: EventWriter, collectors: Collectors) -> dict[str, Any]:
         "objects": types,
         "traced": traced.traced,
     }
-    told: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     took_ns: dict[str, int] = {}
     for name, part in parts.items():
         began_ns = time.thread_time_ns()
         try:
-            told[name] = part()
+            answers[name] = part()
         except Exception as error:
             if is_from_signal_handler(error):
                 raise
-            told[name] = {"why_not": f"it failed: {type(error).__name__}"}
+            answers[name] = {"why_not": f"it failed: {type(error).__name__}"}
         took_ns[name] = time.thread_time_ns() - began_ns
-    return {**told, "took_ns": took_ns}
+    return {**answers, "took_ns": took_ns}
 
 
-def at_step_end(writer: EventWriter, wait_ns: int, told: dict[str, Any]) -> AtStepEnd | None:
-    """Have the tensors counted at the end of a step; None, with the reason in `told`, if they cannot be."""
+def at_step_end(writer: EventWriter, wait_ns: int, parts: dict[str, Any]) -> AtStepEnd | None:
+    """Have the tensors counted at the end of a step; None, with the reason in `parts`, if they cannot be."""
     if not _native.has_phases:
-        told["tensors"] = {"why_not": f"counting them needs the compiled core ({_native.why_not or 'no phases in it'})"}
+        parts["tensors"] = {
+            "why_not": f"counting them needs the compiled core ({_native.why_not or 'no phases in it'})"
+        }
     elif not wait_ns:
-        told["tensors"] = {"why_not": "nobody waits for the end of a step"}
+        parts["tensors"] = {"why_not": "nobody waits for the end of a step"}
     else:
         from phasescope.capture.snapshot.tensors import AtStepEnd
 
@@ -60,8 +62,8 @@ def at_step_end(writer: EventWriter, wait_ns: int, told: dict[str, Any]) -> AtSt
 
 
 def devices(collectors: Collectors) -> list[dict[str, Any]]:
-    """Return what the frameworks' allocators have handed out, of those that tell it."""
-    told: list[dict[str, Any]] = []
+    """Return what the frameworks' allocators have handed out, as far as each can say."""
+    listed: list[dict[str, Any]] = []
     for collector in collectors.admitted:
         read = getattr(collector.backend, "live_blocks", None)
         if read is None:
@@ -69,7 +71,7 @@ def devices(collectors: Collectors) -> list[dict[str, Any]]:
         try:
             found = read()
         except NotImplementedError as error:
-            told.append({"device": collector.name, "why_not": str(error)})
+            listed.append({"device": collector.name, "why_not": str(error)})
             continue
-        told += [{"device": f"{collector.name}:{each.pop('index')}", **each} for each in found]
-    return told
+        listed += [{"device": f"{collector.name}:{each.pop('index')}", **each} for each in found]
+    return listed

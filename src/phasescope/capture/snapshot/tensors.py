@@ -77,7 +77,7 @@ def tensors() -> dict[str, Any]:
     try:
         groups = kinds.group(found)
         largest = sorted(groups.items(), key=lambda each: -each[1].bytes)[:MOST_GROUPS]
-        told = {
+        counted = {
             "tensors": sum(group.count for group in groups.values()),
             "tensor_bytes": sum(group.bytes for group in groups.values()),
             "largest": _with_keepers(largest),
@@ -86,13 +86,13 @@ def tensors() -> dict[str, Any]:
         for group in groups.values():
             group.forget()
         found.clear()
-    return {**told, "took_ns": time.thread_time_ns() - began_ns}
+    return {**counted, "took_ns": time.thread_time_ns() - began_ns}
 
 
 def _with_keepers(largest: list[tuple[Key, Group]]) -> list[dict[str, Any]]:
     sources = Sources(sys._getframe())
     keepers = Keepers(sources)
-    told: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     samples = [members_spread(group.members) for _, group in largest[:_MOST_KEEPERS]]
     try:
         keepers.search([member for some in samples for member in some], everywhere=False)
@@ -101,9 +101,9 @@ def _with_keepers(largest: list[tuple[Key, Group]]) -> list[dict[str, Any]]:
             kept = keepers.of_many(group.members, samples[place], group.count) if place < len(samples) else None
             if kept is not None:
                 entry["keeper"] = {**kept.told, "kept": kept.members}
-            told.append(entry)
+            listed.append(entry)
     finally:
         samples.clear()
         keepers.let_go()
         sources.let_go()
-    return told
+    return listed

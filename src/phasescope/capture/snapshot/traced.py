@@ -58,13 +58,13 @@ def traced() -> dict[str, Any]:
     module = sys.modules["tracemalloc"]
     total, peak = module.get_traced_memory()
     own = module.get_tracemalloc_memory()
-    told: dict[str, Any] = {"traced_bytes": total, "traced_peak_bytes": peak, "own_bytes": own}
+    figures: dict[str, Any] = {"traced_bytes": total, "traced_peak_bytes": peak, "own_bytes": own}
     try:
         largest = sorted(lines().items(), key=lambda each: -each[1][0])[:MOST_LINES]
     except TooManyTracesError:
-        return {**told, "why_not": "too many allocations are traced to list them without holding up the training"}
-    told["lines"] = [
+        return {**figures, "why_not": "too many allocations are traced to list them without holding up the training"}
+    figures["lines"] = [
         {"file": file[-_LONGEST:], "line": line, "bytes": size, "count": count}
         for (file, line), (size, count) in largest
     ]
-    return told
+    return figures

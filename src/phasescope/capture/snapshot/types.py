@@ -29,9 +29,9 @@ def types() -> dict[str, Any]:
     counts = Counter(map(id, kinds))
     classes = dict(zip(map(id, kinds), kinds, strict=True))
     kinds.clear()
-    told = [[_full_name(classes[key]), count] for key, count in counts.most_common(MOST_TYPES)]
+    types = [[_full_name(classes[key]), count] for key, count in counts.most_common(MOST_TYPES)]
     classes.clear()
-    return {"objects": sum(counts.values()), "types": told}
+    return {"objects": sum(counts.values()), "types": types}
 
 
 def _full_name(kind: type) -> str:

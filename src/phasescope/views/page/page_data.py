@@ -110,10 +110,10 @@ def answer_data(answer: Explanation) -> dict[str, Any]:
 
 def job_data(compared: Ranks) -> dict[str, Any]:
     """Return the ranks side by side, and the outliers among them in the words of `phasescope ranks`."""
-    told = compared.job.to_dict()
-    for row, rank in zip(compared.job.ranks, told["ranks"], strict=True):
+    job = compared.job.to_dict()
+    for row, rank in zip(compared.job.ranks, job["ranks"], strict=True):
         rank["ending"]["word"] = state_word(row.ending)
-    return {**told, "remarks": rank_remarks(compared)}
+    return {**job, "remarks": rank_remarks(compared)}
 
 
 def origin_ms_of(followed: Followed) -> int:

@@ -196,8 +196,8 @@ class _Stream:
         if self._cursor is None or self._steps % round(_SNAPSHOT_S / _PERIOD_S) == 0:
             shown = self._hub.snapshot(key)
             if shown is not None:
-                told, self._cursor = shown
-                due.append(("snapshot", embedded_json(told)))
+                snapshot, self._cursor = shown
+                due.append(("snapshot", embedded_json(snapshot)))
             elif self._cursor is None:
                 self._changed(due, "state", embedded_json("gone"))
             return

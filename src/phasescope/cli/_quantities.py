@@ -1,9 +1,11 @@
-"""Sizes as they are written on a command line: `500MB`, `2GiB`."""
+"""Sizes and times as they are written on a command line: `500MB`, `2GiB`, `0.5`."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
+import threading
 from typing import TYPE_CHECKING
 
 from phasescope.analysis.formatting import size_text
@@ -28,5 +30,21 @@ def size_between(least_bytes: int, most_bytes: int) -> Callable[[str], int]:
                 return int(size)
         limits = f"{size_text(least_bytes)} to {size_text(most_bytes)}"
         raise argparse.ArgumentTypeError(f"{text!r} is not a size from {limits}, such as 500MB or 2GiB")
+
+    return parse
+
+
+def seconds(*, most_s: float = threading.TIMEOUT_MAX, zero: bool = True) -> Callable[[str], float]:
+    """Return the parser of an argument that is a number of seconds up to `most_s`; 0 counts only if `zero`."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number <= most_s or (not zero and not number):
+            limits = "" if most_s == threading.TIMEOUT_MAX else f" from 0 to {most_s:.0f}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds{limits}")
+        return number
 
     return parse

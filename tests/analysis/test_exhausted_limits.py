@@ -38,6 +38,21 @@ HOROVOD = (
     "The first process to do so was:\nProcess name: 0\nExit code: {code}\n"
 )
 SUBMITIT = "Job 8812 (task: 0) with path /logs/8812_0_result.pkl has not produced any output (state: {state})"
+NCCL = (
+    "NCCL error in: /pytorch/torch/csrc/distributed/c10d/NCCLUtils.cpp:94, unhandled system error (run with "
+    "NCCL_DEBUG=INFO for details), NCCL version 2.26.2\nncclSystemError: System call (e.g. socket, malloc) or external "
+    "library call failed or device error. \nLast error:\n{last}"
+)
+SEGMENT = "Error while creating shared memory segment /dev/shm/nccl-h1Kq2T (size 9637888)"
+MAP = "One of the subprocesses has abruptly died during map operation.To debug the error, disable multiprocessing."
+LOKY = (
+    "A worker process managed by the executor was unexpectedly terminated. This could be caused by a segmentation "
+    "fault while calling the function or by an excessive memory usage causing the Operating System to kill the worker."
+)
+ACTOR = (
+    "The actor died unexpectedly before finishing this task.\n\tclass_name: Trainer\n\tactor_id: 99f0{long}\nWorker "
+    "exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file."
+)
 ENGINE = "Engine core initialization failed. See root cause above. Failed core proc(s): {{{procs}}}"
 
 
@@ -62,6 +77,12 @@ ENGINE = "Engine core initialization failed. See root cause above. Failed core p
         (RuntimeError("No space left on device: '/dev/shm/nccl-Xa1'"), "shared_memory"),
         (RuntimeError("unable to write to file </torch_812_2_9>: No space left on device (28)"), "shared_memory"),
         (RuntimeError("No space left on device: '/data/checkpoint.pt'"), None),
+        (RuntimeError(NCCL.format(last=SEGMENT)), "shared_memory"),
+        (RuntimeError(NCCL.format(last=f"{SEGMENT}, error: No space left on device (28)")), "shared_memory"),
+        (RuntimeError(NCCL.format(last="Proxy Call to rank 0 failed (Connect)")), None),
+        (RuntimeError("unable to allocate shared memory(shm) for file </torch_44_2_9>: Success (0)"), "shared_memory"),
+        (RuntimeError("srun: error: gpu001: task 3: Out Of Memory"), "worker_killed"),
+        (RuntimeError("srun: error: gpu001: task 3: Exited with exit code 1"), None),
         (OSError(errno.EMFILE, "Too many open files", "/data/shard.tar"), "open_files"),
     ],
     ids=lambda value: str(value)[:50].strip() if isinstance(value, Exception) else "",
@@ -76,3 +97,14 @@ def test_what_a_batch_system_states_is_certain() -> None:
     assert used_up is not None
     assert used_up.certain
     assert used_up.text == "A process that it had started was ended for want of memory, as its batch system says."
+
+
+@pytest.mark.parametrize("words", [MAP, LOKY, ACTOR.format(long=""), ACTOR.format(long="0" * 300)])
+def test_a_process_that_vanished_was_killed_for_memory_only_where_the_kernel_counted_that(words: str) -> None:
+    told = one_line(RuntimeError, RuntimeError(words))
+    assert used_up_by(told, None) is None
+    assert used_up_by(told, 0) is None
+    used_up = used_up_by(told, 2)
+    assert used_up is not None
+    assert used_up.kind == "worker_killed"
+    assert "struck in its control group, 2 times" in used_up.text

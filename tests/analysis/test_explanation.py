@@ -342,7 +342,7 @@ def test_a_killed_worker_is_recognised_and_the_killer_as_surely_as_it_is_known(
     answer = ended_by(f"RuntimeError: the loader failed, from {KILLED}", oom_kills=oom_kills)
     assert (answer.cause.kind, answer.cause.certain) == ("worker_killed", False)
     assert answer.cause.text == "A data loader worker (pid 123) was killed" + text
-    assert any("fewer data workers" in line for line in answer.advice)
+    assert any("fewer workers (num_workers, num_proc)" in line for line in answer.advice)
 
 
 @pytest.mark.parametrize(

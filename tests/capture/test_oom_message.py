@@ -233,3 +233,23 @@ def test_the_older_wording_of_torch_and_that_of_mps_have_figures() -> None:
     assert told["allocated_bytes"] == int(11.25 * 1024 * mib)
     assert told["process_used_bytes"] == int(11.25 * 1024 * mib) + int(15.6 * 1024 * mib)
     assert told["free_bytes"] == told["total_bytes"] - told["process_used_bytes"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("begin", "told"),
+    [
+        ("\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n", "-- Process 1"),
+        ("ray::Worker.train() (pid=811, ip=10.0.0.3)\n", "ray::Worker.train()"),
+    ],
+)
+def test_of_another_processs_traceback_what_was_raised_is_kept_however_long_it_is(begin: str, told: str) -> None:
+    frames = "".join(f'  File "/app/model.py", line {line}, in forward\n    x = self.block(x)\n' for line in range(300))
+    raised = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 640.00 MiB. GPU 0 has"
+    line = one_line(RuntimeError, RuntimeError(f"{begin}{frames}{raised}"))
+    assert line.startswith(f"RuntimeError: {told}")
+    assert line.endswith(raised)
+
+
+def test_a_traceback_that_says_nothing_at_its_end_is_left_as_it_is() -> None:
+    words = 'Traceback (most recent call last):\n  File "a.py", line 1'
+    assert one_line(RuntimeError, RuntimeError(words)) == f"RuntimeError: {' '.join(words.split())}"

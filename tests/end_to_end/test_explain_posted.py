@@ -195,3 +195,31 @@ def test_the_pools_of_graphs_are_no_fragmentation_although_the_counters_look_lik
     assert answer.cause.kind == "too_large"
     assert answer.cause.text.endswith("; 38.2 GiB lie in pools that only CUDA graphs use.")
     assert answer.advice[0].startswith("38.2 GiB lie in pools of their own: fewer shapes")
+
+
+def test_what_phases_leave_on_the_host_is_no_advice_for_another_device() -> None:
+    words = (
+        "MLU out of memory. Tried to allocate 256.00 MiB (MLU 2; 79.13 GiB total capacity; 74.00 GiB already "
+        "allocated; 74.50 GiB reserved in total by PyTorch)"
+    )
+    host = FakeBackend("cpu", allocated=GIB, total=64 * GIB, free=60 * GIB, used=4 * GIB)
+    with phasescope.start(backends=[host], interval_ms=3_600_000) as session:
+        with pytest.raises(RuntimeError), phase("step"):
+            with phase("forward"):
+                host.set(3 * GIB, 3 * GIB)
+            raise RuntimeError(words)
+    with session.reader() as reader:
+        answer = reader.explain()
+    assert answer.cause.kind == "too_large"
+    assert not any("behind" in line for line in (*answer.advice, *answer.phases)), str(answer)
+
+
+def test_page_locked_memory_that_a_host_with_room_refuses_is_called_so() -> None:
+    host = FakeBackend("cpu", allocated=GIB, total=64 * GIB, free=60 * GIB, used=4 * GIB)
+    with phasescope.start(backends=[host], interval_ms=3_600_000) as session:
+        with pytest.raises(RuntimeError), phase("step"):
+            raise RuntimeError("CUDA error: out of memory (cudaHostAlloc of 8589934592 bytes)")
+    with session.reader() as reader:
+        answer = reader.explain()
+    assert "on the host, in step, which was not full" in answer.cause.text
+    assert answer.advice[0].startswith("it was page-locked memory: pin less")

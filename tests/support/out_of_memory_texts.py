@@ -382,7 +382,7 @@ OUT_OF_MEMORY = [
         XLA,
         "RESOURCE_EXHAUSTED: Attempting to reserve 5.50G at the bottom of memory. That was not possible. There are "
         "4.81G free, 0B reserved, and 4.81G reservable.",
-        None,
+        DEVICE,
         5632 * MIB,
     ),
     Text("jax, cuSOLVER", XLA, "INTERNAL: jaxlib/gpu/solver_kernels.cc:45: CUSOLVER_STATUS_ALLOC_FAILED", DEVICE),

@@ -545,9 +545,161 @@ OUT_OF_MEMORY = [
         "CUDA driver error: out of memory\nDevice-side assertion tracking was not enabled",
         DEVICE,
     ),
+    # a third round, of 2024 to 2026
+    Text(
+        "vLLM 0.11, waking up",
+        "RuntimeError",
+        "CUDA Error: out of memory at /workspace/csrc/cumem_allocator.cpp:149",
+        DEVICE,
+    ),
+    Text(
+        "vLLM, a worker",
+        "RuntimeError",
+        "Worker failed with error 'CUDA out of memory. Tried to allocate 896.00 MiB. GPU 3 has a total capacity of "
+        "44.40 GiB of which 90.31 MiB is free.', please check the stack trace above for the root cause",
+        DEVICE,
+        896 * MIB,
+        device="cuda:3",
+    ),
+    Text(
+        "unsloth 2025",
+        "RuntimeError",
+        "Unsloth: No or negligible GPU memory available for fused cross entropy.",
+        DEVICE,
+    ),
+    Text("torch 2.3, ComfyUI", "torch.OutOfMemoryError", "Allocation on device ", DEVICE),
+    Text(
+        "tensorflow, pinned",
+        TF + "InternalError",
+        "failed to alloc 8589934592 bytes on host: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+        HOST,
+        8 * GIB,
+        OP,
+    ),
+    Text(
+        "torch_xla 2.7, TPU",
+        "RuntimeError",
+        "Bad StatusOr access: RESOURCE_EXHAUSTED: Error loading program 'SyncTensorsGraph.91': Attempting to "
+        "reserve 7.50G at the bottom of memory. That was not possible. There are 6.10G free, 0B reserved, and 6.10G "
+        "reservable.",
+        DEVICE,
+        7680 * MIB,
+    ),
+    Text(
+        "torch_neuron",
+        "RuntimeError",
+        "Bad StatusOr access: RESOURCE_EXHAUSTED: nrt_tensor_allocate status=4, error message=Allocation Failure",
+        DEVICE,
+    ),
+    Text(
+        "torch_mlu",
+        "RuntimeError",
+        "MLU out of memory. Tried to allocate 256.00 MiB (MLU 2; 79.13 GiB total capacity; 74.00 GiB already "
+        "allocated; 74.50 GiB reserved in total by PyTorch)",
+        DEVICE,
+        256 * MIB,
+    ),
+    Text(
+        "torch_musa",
+        "RuntimeError",
+        "MUSA out of memory. Tried to allocate 2.00 GiB (GPU 4; 47.65 GiB total capacity; 40.50 GiB already "
+        "allocated; 1.07 GiB free; 42.00 GiB reserved in total by PyTorch)",
+        DEVICE,
+        2 * GIB,
+    ),
+    Text(
+        "torch MPS, the shared pool",
+        "RuntimeError",
+        "MPS backend out of memory (MPS allocated: 14.00 GiB, other allocations: 4.10 GiB, max allowed: 18.13 GiB). "
+        "Tried to allocate 256 bytes on shared pool. Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable upper limit",
+        DEVICE,
+        256,
+    ),
+    Text(
+        "RMM 25",
+        "MemoryError",
+        "std::bad_alloc: out_of_memory: CUDA error (failed to allocate 6442450944 bytes) at: /env/include/rmm/mr/"
+        "device/cuda_async_view_memory_resource.hpp:119: cudaErrorMemoryAllocation out of memory",
+        DEVICE,
+        6 * GIB,
+    ),
+    Text(
+        "taichi",
+        "RuntimeError",
+        "[llvm_runtime_executor.cpp:operator()@41] Out of CUDA pre-allocated memory.\nConsider using "
+        "ti.init(device_memory_fraction=0.9) or ti.init(device_memory_GB=4) to allocate more GPU memory",
+        DEVICE,
+    ),
+    Text(
+        "openmm",
+        "openmm.OpenMMException",
+        "Error creating array posq: CUDA_ERROR_OUT_OF_MEMORY (2)",
+        DEVICE,
+        None,
+        Exception,
+    ),
+    Text("torchcodec", "RuntimeError", "Could not push packet to decoder: Cannot allocate memory", HOST),
+    Text(
+        "jax, a callback",
+        XLA,
+        'INTERNAL: CpuCallback error calling callback: Traceback (most recent call last):\n  File "aug.py", line 31, '
+        "in crop\nMemoryError: Unable to allocate 2.00 GiB for an array with shape (268435456,) and data type float64",
+        HOST,
+        2 * GIB,
+    ),
+    Text("DeepEP", "RuntimeError", "Failed: CUDA error /tmp/DeepEP/csrc/deep_ep.cpp:103 'out of memory'", DEVICE),
 ]
 
 SOMETHING_ELSE = [
+    Text(
+        "torch 2.7, Inductor: the chip's own memory",
+        "torch.OutOfMemoryError",
+        "out of resource: triton_red_fused_mul_3 Required: 270336 Hardware limit:232448 Reducing block sizes or "
+        "`num_stages` may help.",
+    ),
+    Text(
+        "torch 2.7, Inductor",
+        "torch._inductor.exc.InductorError",
+        "RuntimeError: No valid triton configs. OutOfMemoryError: out of resource: triton_tem_fused_1 Required: 270336 "
+        "Hardware limit:232448 Reducing block sizes or `num_stages` may help.",
+    ),
+    Text(
+        "triton, Blackwell",
+        "triton.runtime.errors.OutOfResources",
+        "out of resource: tensor memory, Required: 640, Hardware limit: 512. Reducing block sizes or `num_stages` may "
+        "help.",
+        base=Exception,
+    ),
+    Text(
+        "vLLM, a length",
+        "ValueError",
+        "To serve at least one request with the models's max seq len (32768), (4.00 GiB KV cache is needed, which is "
+        "larger than the available KV cache memory (2.31 GiB).",
+    ),
+    Text(
+        "sglang",
+        "RuntimeError",
+        "The memory capacity is unbalanced. Some GPUs may be occupied by other processes. pre_model_load_memory=3.2, "
+        "local_gpu_memory=78.1",
+    ),
+    Text(
+        "sglang, a budget",
+        "RuntimeError",
+        "Not enough memory. Please try to increase --mem-fraction-static. Current value: mem_fraction_static=0.4",
+    ),
+    Text(
+        "a service",
+        "openai.InternalServerError",
+        "Error code: 500 - {'error': {'message': 'CUDA out of memory. Tried to allocate 2.00 GiB'}}",
+        base=Exception,
+    ),
+    Text("torch, pinned", "RuntimeError", "Pin memory thread exited unexpectedly"),
+    Text("cuDNN", "RuntimeError", "cuDNN Frontend error: [cudnn_frontend] Error: No valid execution plans built."),
+    Text(
+        "jax, on the chip",
+        XLA,
+        "RESOURCE_EXHAUSTED: Shared memory size limit exceeded: requested 262144, available: 232448",
+    ),
     Text(
         "torch",
         "RuntimeError",

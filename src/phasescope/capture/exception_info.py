@@ -44,6 +44,9 @@ _CONTROL_FLOW = (GeneratorExit, StopIteration, StopAsyncIteration)
 _MAX_TEXT = 300
 _MAX_READ = 4000
 _RULED = re.compile(r"[=\-]{20,}")
+_NCCL = re.compile(r"NCCL error [^\n]{0,300}\n.{0,1000}?\nLast error:\n(?=[^\n])", re.DOTALL)
+_TRACE = re.compile(r"^(?:Traceback \(most recent call last\):|  File \")", re.MULTILINE)
+_LAST_LINE = re.compile(r"^[A-Za-z_][\w.]{0,100}(?:Error|Exception|Exit|Interrupt)\b", re.MULTILINE)
 _FIRST_TO_FAIL = "Root Cause (first observed failure):"
 _MAX_TRACE = 1000
 _LARGEST_EXIT_CODE = 2**31
@@ -114,9 +117,22 @@ def one_line(exc_type: type[BaseException], exc: BaseException | None) -> str:
 
 
 def _essence(text: str) -> str:
-    """Return the text without ruled lines, and of torchrun's report of its processes the one that failed first."""
-    text = text[:_MAX_READ]
+    """Return the text without ruled lines, another process's traceback, and what all errors of NCCL begin with.
+
+    Of torchrun's report of its processes it is the one that failed first.
+    """
+    text = _NCCL.sub("NCCL error: ", _without_traceback(text)[:_MAX_READ], count=1)
     return _RULED.sub("", text.partition(_FIRST_TO_FAIL)[2] or text)
+
+
+def _without_traceback(text: str) -> str:
+    """Return the text without the frames of a traceback that it quotes: what was raised stands behind them."""
+    trace = _TRACE.search(text[:_MAX_READ])
+    if trace is None:
+        return text
+    tail = text[trace.start() :][-_MAX_READ:]
+    lines = [match.start() for match in _LAST_LINE.finditer(tail)]
+    return f"{text[: trace.start()]}{tail[lines[-1] :]}" if lines else text
 
 
 def fingerprint(exc: BaseException | None, depth: int | None = None) -> tuple[int, int]:

@@ -43,6 +43,7 @@ _SPEAKING = frozenset(
         "DGLError",
         "ParserError",  # of pandas, which is a ValueError
         "SystemError",
+        "OpenMMException",
         "PanicException",  # of libraries written in Rust: tokenizers, polars
     }
 )
@@ -92,10 +93,15 @@ _SIGNS = re.compile(
             r"posix_memalign\([^\n]{0,80}\) == 0\. 12 vs 0",  # torch 1.0
             r"^MemoryError\b|Caught MemoryError in|^(?:numpy\S*)?_ArrayMemoryError: ",  # in the text of a child
             r"\(os error 12\)|Os \{ code: 12, kind: OutOfMemory",
+            r"No or negligible GPU memory available",  # Unsloth
+            r"Out of CUDA pre-allocated memory",  # Taichi
         )
     ),
     re.MULTILINE,
 )
+_ON_THE_CHIP = re.compile(r"^out of resource: ")
+"""A kernel needs more of a core's own memory than that has: Inductor says so by torch's own OutOfMemoryError."""
+
 _EXHAUSTED = re.compile(r"RESOURCE_EXHAUSTED|[Rr]esource exhausted")
 _OF_MEMORY = re.compile(r"memory|alloc|\bOOM\b|Oom\b|\bhbm\b", re.IGNORECASE)
 _OF_SOMETHING_ELSE = re.compile(
@@ -118,7 +124,7 @@ _ON_HOST = re.compile(
     r"|\(os error 12\)|cudaHostAlloc|cudaMallocHost|hipHostMalloc|pin memory thread|CUDA host|Out of Host Memory"
     r"|node running low on memory|^MemoryError\b|Caught MemoryError in|_ArrayMemoryError: |posix_memalign"
     r"|Could not allocate ndarray|Insufficient memory\)|Os \{ code: 12|_HOST_ALLOCATION_FAILED"
-    r"|CPU memory is overflow"
+    r"|CPU memory is overflow|\bbytes on host\b"
     r"|Cannot allocate memory\b|kind: AllocError|paging file|\(os error 1455\)|error code: <1455>",
     re.MULTILINE,
 )
@@ -131,7 +137,8 @@ _ON_DEVICE = re.compile(
     r"|device:[GX]PU|allocator GPU|\bGPU\b|Gpu API|\bcuMem|cuDNN|cudnn|cuBLAS|cublas|\bhbm\b|HBM|Dst tensor is not"
     r"|Invalid buffer size|for new constant|size larger than 4GB|RMM failure|get_temporary_buffer|SYNHELPER|EL0004"
     r"|of device memory|MEM_OBJECT|on worker \d|on device 'cuda|OutOfMemory \(Requested"
-    r"|a memory region of|cuda device|Device\(id:\d"
+    r"|a memory region of|cuda device|Device\(id:\d|out of memory\. Tried to allocate"
+    r"|at the bottom of memory|\bnrt_"
 )
 
 
@@ -149,7 +156,9 @@ def is_out_of_memory(exc_type: type[BaseException], exc: BaseException | None) -
         return True
     names = {name_of(cls) for cls in classes}
     if names & _CLASSES:
-        return not any(package_of(cls) in _NOT_THIS_PROCESS for cls in classes)
+        return _ON_THE_CHIP.match(text_of(exc)) is None and not any(
+            package_of(cls) in _NOT_THIS_PROCESS for cls in classes
+        )
     if OSError in classes:  # fork, mmap and open say it so
         is_real = OSError in bases(type(exc))
         return is_real and (_is_errno_of_memory(exc) or _NO_MAPPING.search(text_of(exc)) is not None)

@@ -69,7 +69,7 @@ _REQUESTS = tuple(
         r"Failed to allocate a memory region of ",  # Kaldi
         r"cuda device memory for size ",  # Jittor
         r"Fail to alloc memory of ",  # Paddle
-        r"Failed to allocate (?=\d{1,20} bytes on device)",  # Warp
+        r"(?:Failed to allocate|failed to alloc) (?=\d{1,20} bytes on (?:device|host))",  # Warp, TensorFlow
     )
 )
 """The words in which libraries state the size of a request, the last ones in plain bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.formatting import path_text, size_text
@@ -31,11 +32,13 @@ from .exhausted_limits import (
     OPEN_FILES,
     SHARED_MEMORY,
     WORKER_KILLED,
+    is_of_nccl,
 )
 from .growth import WORKERS
 from .growth_advice import gatherers, keepers
 from .growth_causes import hours_text
 from .host_limits import exceeds_all, own_limit
+from .left_behind import leaving_most
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 _TORCH = ("cuda", "rocm", "xpu")
 _MOST = 4
+_PINNED = re.compile(r"cudaHostAlloc|cudaMallocHost|hipHostMalloc|[Pp]in memory|\bbytes on host\b|CUDA host|[Pp]inned")
 _NOT_FAR = 2  # times the whole: it may be meant
 _UNLESS_KNOWN = (
     "activation checkpointing, or mixed precision (bf16), if most of it is activations",
@@ -160,12 +164,11 @@ def _oversized(shortage: LastShortage) -> list[str]:
 
 
 def _largest_phase(evidence: Evidence) -> str | None:
-    growing = [row for row in evidence.summary.rows if row.allocated_delta_mean_bytes and row.path]
-    row = max(growing, key=lambda row: row.allocated_delta_mean_bytes or 0, default=None)
-    if row is None or (row.allocated_delta_mean_bytes or 0) <= 0:
+    rows = [] if evidence.shortage is None else leaving_most(evidence.summary.rows, evidence.shortage)
+    if not rows:
         return None
-    left = size_text(row.allocated_delta_mean_bytes)
-    return f"begin with {path_text(row.path)}: it leaves {left} behind, the mean per entry"
+    left = size_text(rows[0].allocated_delta_mean_bytes)
+    return f"begin with {path_text(rows[0].path)}: it leaves {left} behind, the mean per entry"
 
 
 def _limit(cause: Cause, evidence: Evidence) -> list[str]:
@@ -187,6 +190,12 @@ def _unknown(cause: Cause, evidence: Evidence) -> list[str]:
     if shortage.raised_at is not None:
         return [f"{shortage.raised_at}: a `raise` statement, no failed allocation: see which condition leads there"]
     where = f" in {path_text(shortage.path)}" if shortage.path else ""
+    if _PINNED.search(shortage.error):
+        return [
+            "it was page-locked memory: pin less (pin_memory=False; offloading without pinning), or in smaller blocks, "
+            "since torch rounds each up to a power of two",
+            "or look for what limits it: `ulimit -l`, a container's limit of memory, WSL (half of what it has)",
+        ]
     return [
         f"check the shape and the type of the allocation{where}: one request may have been far too large",
         "or the kernel refused memory that was there: look at vm.overcommit_memory and vm.max_map_count (sysctl)",
@@ -209,7 +218,8 @@ def _worker_killed(cause: Cause, evidence: Evidence) -> list[str]:
     sent = "check what sent the signal: the batch system, an operator, a watchdog of memory (systemd-oomd, earlyoom)"
     return [
         *([sent] if evidence.oom_kills == 0 else []),
-        "fewer data workers, a smaller prefetch_factor, no pin_memory: each of them holds batches in the host's memory",
+        "fewer workers (num_workers, num_proc), a smaller prefetch_factor, no pin_memory: each of them holds batches "
+        "in the host's memory",
         "`dmesg` has the process ids of those that the kernel killed for memory: look for the worker's",
         "in a container, raise its memory limit; on Kubernetes or Slurm, ask for more",
     ]
@@ -217,9 +227,12 @@ def _worker_killed(cause: Cause, evidence: Evidence) -> list[str]:
 
 def _shared_memory(cause: Cause, evidence: Evidence) -> list[str]:
     is_bus_error = "worker_pid" in cause.figures
+    less = "fewer data workers (num_workers) or a smaller prefetch_factor: the batches of each wait in /dev/shm"
+    if is_of_nccl(evidence.ending.context or ""):
+        less = "or NCCL_SHM_DISABLE=1: ranks of one machine then exchange data by its network, more slowly"
     return [
         "a larger /dev/shm: `docker run --shm-size=8g` or --ipc=host; on Kubernetes an emptyDir of medium Memory there",
-        "fewer data workers (num_workers) or a smaller prefetch_factor: the batches of each wait in /dev/shm",
+        less,
         "`df -h /dev/shm` shows how large it is; files that crashed processes left there can be removed",
         *(["if it has room: look for a mapped file (LMDB, np.memmap) that is written again"] if is_bus_error else []),
     ]

@@ -24,16 +24,23 @@ _KILLED_CHILD = re.compile(
     r"|Horovod .{0,200}\bExit code: (?:-9|137)\b"
     r"|Failed core proc\(s\): \{[^}]{0,80}: -9\b"  # vLLM
 )
-_SAID_TO_BE_MEMORY = re.compile(r"\bOOMKilled\b|\(state: OUT_OF_MEMORY\)|Detected \d{1,4} oom[_-]kill event")
+_SAID_TO_BE_MEMORY = re.compile(
+    r"\bOOMKilled\b|\(state: OUT_OF_MEMORY\)|Detected \d{1,4} oom[_-]kill event"
+    r"|\btask \d{1,6}: Out Of Memory"  # srun
+)
 """What batch systems say of another process that they, or the kernel for them, ended for its memory."""
 
 _BROKEN_POOL = re.compile(
-    r"process in the process pool was terminated abruptly"
+    r"process in the process pool was terminated abruptly|child process terminated abruptly"
+    r"|process managed by the executor was unexpectedly terminated"  # loky
+    r"|subprocesses has abruptly died during map"  # datasets
+    r"|(?:actor|worker) died unexpectedly before finishing"  # Ray
     r"|DataLoader worker \(pid\(s\) [\d, ]{1,200}\) exited unexpectedly"
 )
 _NO_SHARED_MEMORY = re.compile(
     r"out of shared memory|/torch_\w{1,80}>?.{0,80}No space left on device|/dev/shm.{0,80}No space left on device"
     r"|No space left on device: '/(?:dev/shm/|torch_)"
+    r"|creating shared memory segment /dev/shm/nccl|shared memory\(shm\) for file \S{1,80} Success"
 )
 """A worker that gets a bus error has met a page of /dev/shm that could not be had."""
 
@@ -69,11 +76,17 @@ def used_up_by(words: str, oom_kills: int | None) -> UsedUp | None:
         )
         return UsedUp(SHARED_MEMORY, text, False, {"worker_pid": int(bus_error["pid"])})
     if _NO_SHARED_MEMORY.search(words):
-        text = "The shared memory (/dev/shm) through which data loader workers hand over their batches was too small."
+        what_for = "NCCL's ranks exchange data" if is_of_nccl(words) else "data loader workers hand over their batches"
+        text = f"The shared memory (/dev/shm) through which {what_for} was too small."
         return UsedUp(SHARED_MEMORY, text, False, {})
     if _NO_MAPPING.search(words):
         return UsedUp(MAPPINGS, no_mapping_text(None, None), False, {})
     return _killed(words, oom_kills)
+
+
+def is_of_nccl(words: str) -> bool:
+    """Return whether the shared memory is NCCL's, not a data loader's."""
+    return "/dev/shm/nccl" in words
 
 
 def no_mapping_text(mappings: int | None, limit: int | None) -> str:

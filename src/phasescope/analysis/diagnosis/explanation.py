@@ -31,6 +31,7 @@ from .growth_causes import hours_text
 from .growth_text import span
 from .heap import heap_text
 from .host_limits import LIMITS, own_limit
+from .left_behind import leaving_most
 from .lines import line_text, lines_behind
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ SCHEMA_VERSION = 1
 
 _MOST_PHASES = 5
 _BY_SIZE = (ALLOCATOR_CACHE, FRAGMENTATION, HOST_FULL, LIMIT, OTHERS, OUTSIDE_ALLOCATOR, TOO_LARGE)
-_WORTH_NAMING = 0.01  # of what is allocated
 _LONGEST_WORDS = 240
 _LONGEST_REASON = 160
 _LEAST_MAPPED_BYTES = 256 << 20
@@ -238,10 +238,7 @@ def _largest(evidence: Evidence, shortage: LastShortage) -> Iterator[str]:
 
     Else it would sound like growth: their mean has all that the first entries load and allocate.
     """
-    least = max(1, _WORTH_NAMING * (shortage.device.allocated_bytes or 0))
-    rows = [row for row in evidence.summary.rows if row.path and (row.allocated_delta_mean_bytes or 0) >= least]
-    rows.sort(key=lambda row: -(row.allocated_delta_mean_bytes or 0))
-    for row in rows[:_MOST_PHASES]:
+    for row in leaving_most(evidence.summary.rows, shortage)[:_MOST_PHASES]:
         left = size_text(row.allocated_delta_mean_bytes)
         yield f"{elide(path_text(row.path), 60)} leaves {left} behind, the mean per entry"
 

@@ -1,0 +1,28 @@
+"""The phases that leave most behind on the device whose memory ran out, by the mean of their entries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from phasescope.analysis.summary.phase_tree import Row
+
+    from .evidence import LastShortage
+
+_WORTH_NAMING = 0.01  # of what is allocated
+
+
+def leaving_most(rows: Iterable[Row], shortage: LastShortage) -> list[Row]:
+    """Return the phases that leave most behind, the one that leaves most first.
+
+    Only those measured on that device: if nothing measures it, the phases have the host's figures, of other memory.
+    """
+    least = max(1, _WORTH_NAMING * (shortage.device.allocated_bytes or 0))
+    found = [row for row in rows if row.path and _left(row) >= least and shortage.label in row.devices]
+    return sorted(found, key=lambda row: -_left(row))
+
+
+def _left(row: Row) -> int:
+    return row.allocated_delta_mean_bytes or 0

@@ -273,6 +273,20 @@ def after_fork_in_child(function: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=function)
 
 
+def around_fork(before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]) -> None:
+    """Call these around each fork of this process; nothing to do if there is no fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def threads_of_kernel() -> set[str]:
+    """Return the kernel's numbers of this process's threads, whoever started them; none if it does not say."""
+    try:
+        return set(os.listdir("/proc/self/task"))  # noqa: PTH208 - pathlib is not imported by a session
+    except OSError:
+        return set()
+
+
 def process_start_ticks() -> int:
     """Return what tells this process from an earlier one under the same pid; 0 if the platform does not say.
 

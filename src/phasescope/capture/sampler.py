@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from phasescope._forks import WorkingThread
 from phasescope._log import log_once, logger
 from phasescope.capture.other_threads import stacks_of_threads
 from phasescope.capture.scope import close_scope
@@ -66,7 +67,7 @@ class Sampler:
 
         self._home_thread = threading.get_ident()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="phasescope-sampler", daemon=True)
+        self._thread = WorkingThread(self._run, "phasescope-sampler")
 
     def start(self) -> None:
         """Measure once, here, so that the first phase already knows its device; then go on in the background."""
@@ -101,13 +102,17 @@ class Sampler:
 
     def _run(self) -> None:
         while not self._clock.wait_until(self._stop, self._due_ns):
-            late = max(0, self._clock.monotonic_ns() - self._due_ns)
-            self.tick(late)
-            if self.sites is not None:
-                self.sites.look(self._writer, self._collectors, self.census)
-            if self.requests is not None:
-                self.requests.look()
-            self._due_ns += (late // self._interval_ns + 1) * self._interval_ns
+            with self._thread.work:
+                self._measure()
+
+    def _measure(self) -> None:
+        late = max(0, self._clock.monotonic_ns() - self._due_ns)
+        self.tick(late)
+        if self.sites is not None:
+            self.sites.look(self._writer, self._collectors, self.census)
+        if self.requests is not None:
+            self.requests.look()
+        self._due_ns += (late // self._interval_ns + 1) * self._interval_ns
 
     def tick(self, late_ns: int) -> None:
         """Measure all devices once. Never raises: a failure is counted and said once."""

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phasescope._forks import WorkingThread
 from phasescope._log import log_once, warn
 from phasescope.readers.reader import SessionNotFoundError
 from phasescope.recordings.formats import real_path, split_ending
@@ -21,6 +22,7 @@ from phasescope.recordings.notes import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from phasescope.readers.reader import Reader
 
@@ -84,15 +86,19 @@ class Recorder:
         """Return the bytes of the file that is written now. Raises OSError."""
         return self.path.stat().st_size
 
-    def run(self) -> None:
-        """Record until the end of the session, or until `stop` is called. Closes the recording and the reader."""
+    def run(self, work: AbstractContextManager[object] | None = None) -> None:
+        """Record until the end of the session, or until `stop` is called. Closes the recording and the reader.
+
+        What is done between two pauses is done inside of `work`.
+        """
         try:
             over = False
             while not over:
-                over = self._stopped or self._is_over()  # before reading: what came before it is read
-                for event in self._reader.unread():
-                    self._take(event)
-                self._flush()
+                with work or contextlib.nullcontext():
+                    over = self._stopped or self._is_over()  # before reading: what came before it is read
+                    for event in self._reader.unread():
+                        self._take(event)
+                    self._flush()
                 if not over:
                     self._hurry.wait(_INTERVAL_S)
             self._end()
@@ -243,7 +249,7 @@ class RecorderThread:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self._thread = threading.Thread(target=self._run, name="phasescope-recorder", daemon=True)
+        self._thread = WorkingThread(self._run, "phasescope-recorder")
 
     def start(self) -> None:
         """Start the thread. If there can be no more threads, that is logged, and nothing is recorded."""
@@ -261,7 +267,7 @@ class RecorderThread:
 
     def _run(self) -> None:
         try:
-            self.recorder.run()
+            self.recorder.run(self._thread.work)
         except Exception as error:
             log_once("recorder", "the recording has ended: %s", type(error).__name__)
         if self.recorder.lost:

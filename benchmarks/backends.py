@@ -1,6 +1,6 @@
 """The cost of a phase on each backend: on the fakes of the tests, which answer at once, so it is Python's share.
 
-But for torch's CUDA: there a stand-in in C makes each answer anew, as torch's binding does.
+But for torch's CUDA: there a stand-in in C makes each answer afresh, as torch's binding does.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _session(name: str, *, private_pools: int = 0, **options: Any) -> Iterator[d
 
 
 def _answer_as_torch_does(directory: Path, private_pools: int) -> None:
-    """Let the fake make its statistics anew at each call. Raises FileNotFoundError if there is no gcc."""
+    """Let the fake make its statistics afresh at each call. Raises FileNotFoundError if there is no gcc."""
     from support import built
 
     source = TESTS / "support" / "fakes" / "torch_statistics.c"

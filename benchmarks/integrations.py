@@ -51,7 +51,7 @@ class _Integration(NamedTuple):
     traceml: tuple[str, str] | None
     """TraceML's name for its row, and its process."""
     rounds: int
-    """So many for each of the topic's: blocks of steps are cheap, runs of a trainer are not."""
+    """The number of rounds for each round of the topic: blocks of steps are cheap, runs of a trainer are not."""
 
 
 _INTEGRATIONS = [

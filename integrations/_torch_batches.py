@@ -19,7 +19,7 @@ _shape_of, _elements_of = _base.shape.__get__, _base.numel
 
 
 class Shapes:
-    """What one forward is given: its first and second dimensions, the lengths of its lists, and its elements."""
+    """The input of one forward: its first and second dimensions, the lengths of its lists, and its elements."""
 
     def __init__(self, given: Iterable[Any]) -> None:
         self.elements = 0

@@ -55,7 +55,7 @@ class Looks:
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self.is_watching = True
-        """Whether the forwards and backward passes of the present step are to be told of."""
+        """Whether the forwards and backward passes of the present step are to be reported."""
 
         self.fetched: int | None = None
         """The number of samples that the loader gives at once from which was fetched last, None if it says none."""
@@ -177,7 +177,7 @@ class Looks:
             self.modules.backward_begins()
 
     def step_ended(self, optimizer: int) -> None:
-        """Note that an optimizer has stepped, by a number that tells it from others."""
+        """Note that an optimizer has stepped, by a number that distinguishes it from others."""
         if self.is_watching or self._now_ns() >= self._asked_again_ns:
             self._step_ended(optimizer)
 
@@ -223,7 +223,7 @@ class Looks:
         return now_ns >= self._has_time_ns and self._state() != self._seen
 
     def _state(self) -> object:
-        """Return what changes when the set of tensors does, as far as that can be told in a microsecond or two."""
+        """Return what changes when the set of tensors does, as far as that can be found out in a microsecond or two."""
         with torch._C.DisableTorchFunction():
             return len(self._models), [outline_of(optimizer) for optimizer in there(self._optimizers)]
 

@@ -1,4 +1,4 @@
-"""What autograd keeps of one forward for its backward, by hooks that hand the same memory on.
+"""The tensors that autograd keeps of one forward for its backward, by hooks that hand the same memory on.
 
 A hook is given tensors with their `grad_fn`. One that returned such a tensor would have the graph keep itself: what no
 backward pass follows would never be freed. A detached one has the same memory, and autograd adds the `grad_fn` again.

@@ -93,7 +93,7 @@ def fresh_thread(setting: Setting) -> Iterator[Row]:
     warm_up(torch, setting.device)
     found = _in_fresh_thread(setting.device)
     yield Row(
-        "what it is told of the device's time", str(found[0]), "milliseconds", isinstance(found[0], float), found[1]
+        "what it learns of the device's time", str(found[0]), "milliseconds", isinstance(found[0], float), found[1]
     )
 
 

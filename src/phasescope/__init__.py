@@ -86,7 +86,7 @@ _HOMES = {
 }
 
 _BEFORE_A_SESSION = ("current", "stop")
-"""What does nothing as long as there can be no session."""
+"""Names that do nothing as long as there can be no session."""
 
 __all__ = [
     "TELEMETRY_PROJECTION_SCHEMA_VERSION",

@@ -1,4 +1,4 @@
-"""What the profiler says aloud: each cause once, by a warning where the user called us, else by one log line."""
+"""The messages of the profiler: each cause once, by a warning where the user called us, else by one log line."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def threads_of_kernel() -> set[str]:
 
 
 def process_start_ticks() -> int:
-    """Return what tells this process from an earlier one under the same pid; 0 if the platform does not say.
+    """Return a number that an earlier process of the same pid does not have; 0 if the platform does not say.
 
     Field 22 of /proc/self/stat: clock ticks since boot at which the process started.
     """

@@ -91,7 +91,7 @@ def test_a_healthy_training_has_no_table_of_it() -> None:
 
 
 def test_a_sessions_counts_begin_with_its_first_event() -> None:
-    """The process had retries before; another session with the same backend begins anew."""
+    """The process had retries before; another session with the same backend begins again."""
     backend = FakeBackend("cuda", allocated=GIB, total=80 * GIB)
     backend.retry()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Who holds a device's memory: parts that add up, nothing told apart that was not measured, nothing made up."""
+"""Who holds a device's memory: parts that add up, nothing divided that was not measured, nothing made up."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class TestDevices:
             assert ("process_outside" in parts(row.breakdown)) is told
 
     def test_not_if_what_is_allocated_has_moved_since(self) -> None:
-        """As in a leak: what holds the memory would be told by less than the line above it says."""
+        """As in a leak: what holds the memory would be shown by less than the line above it says."""
         made, devices = MadeSession(), Devices()
         devices.see(made.event("sample", metadata=MEASURED, **CUDA))
         grown = {**CUDA, "allocator_allocated_bytes": int(CUDA["allocator_allocated_bytes"] * 1.2)}

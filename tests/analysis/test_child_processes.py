@@ -29,7 +29,7 @@ Each = dict[int, int]
 def session_of(
     children: Callable[[int], Each], *, are_data_workers: bool = True, steps: int = 60, new: bool = False
 ) -> MadeSession:
-    """A session of so many samples a second apart. `new`: what the children have was not shared before."""
+    """A session of `steps` samples a second apart. `new`: what the children have was not shared before."""
     session = MadeSession()
     for _ in range(steps):
         session.run("step")
@@ -78,7 +78,7 @@ def test_advice_goes_by_whether_workers_copy_or_keep(*, new: bool, first: str) -
 
 
 def test_workers_of_one_epoch_after_the_other_do_not_grow() -> None:
-    """Each epoch's begin anew, and are gone with it."""
+    """Each epoch's are started again, and are gone with it."""
     told = found(lambda second: {second // 20 * 10: (second % 20) * MIB})
     assert told is None or not told.trend.grows
 
@@ -148,7 +148,7 @@ def test_what_is_ill_formed_is_passed_over(told: object) -> None:
 
 
 def looked_at(sizes: Callable[[int], Each], looks: int, apart: int = 1) -> Crews:
-    """Crews of which each worker is measured every so many seconds: between that its figure is as it was."""
+    """Crews of which each worker is measured every `apart` seconds: between that its figure is as it was."""
     crews = Crews()
     for second in range(looks * apart):
         told = [[pid, size, True] for pid, size in sizes(second // apart * apart).items()]

@@ -88,7 +88,7 @@ def test_what_takes_longer_is_called_worse(kind: str, slower: float, entries: in
 
 
 def pair(kind: str, entries: int, seed: int, slower: float = 1.0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Summaries of two runs, of which the second takes so many times as long."""
+    """Summaries of two runs, of which the second takes `slower` times as long."""
     before, after = (STEADINESS[kind](random.Random(2 * seed + side), entries) for side in (0, 1))
     return summary_of(before), summary_of([int(slower * taken) for taken in after])
 

@@ -1,4 +1,4 @@
-"""Ends of phases that are told together say the same as one by one."""
+"""Ends of phases that come together give the same as one by one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def host_sample(fold: GrowthFold, time_ns: int) -> None:
 
 
 def judged(label: str, steps: int, most: int, *, with_samples: bool) -> list[Growth]:
-    """Told in batches of at most so many."""
+    """Judge them in batches of at most `most`."""
     fold, chance = GrowthFold(), random.Random(7)
     sizes = random.Random(11)
     waiting: dict[Path, list[ToldEnd]] = {}

@@ -45,7 +45,7 @@ class Gpu(FakeBackend):
 
 
 def train(backend: Gpu, steps: int, failing: str, asked: str, **changes: int) -> Explanation:
-    """So many steps, each phase of which changes what is allocated by so many MiB; then memory runs out in one."""
+    """Train `steps`, each phase of which changes what is allocated by its MiB; then memory runs out in one."""
     clock = FakeClock()
     session = phasescope.start(backends=[backend], clock=clock, interval_ms=3_600_000)
     try:
@@ -570,7 +570,7 @@ def test_an_error_that_the_training_raised_itself_is_no_failed_allocation_unless
 
 
 def phases_that_keep(session: MadeSession, **kept: int) -> Explanation:
-    """Steps whose phases keep so many KiB each."""
+    """Explain steps whose phases keep these KiB each."""
     session.allocated = GIB
     for _ in range(200):
         entered = session.enter("step")
@@ -615,7 +615,7 @@ def test_on_the_host_what_grows_between_the_phases_is_looked_for_there() -> None
 
 
 def steps(count: int, grown: int = 0) -> MadeSession:
-    """So many steps on the host, each of which keeps so many bytes."""
+    """`count` steps on the host, each of which keeps `grown` bytes."""
     session = MadeSession(backend="cpu", device_id=-1)
     session.event("start")
     for _ in range(count):

@@ -27,7 +27,7 @@ GIB = 1024 * MIB
 
 
 def training(step: Callable[[MadeSession, int, random.Random], None], steps: int = STEPS) -> MadeSession:
-    """A training of so many steps, each inside a phase "step" of 100 ms."""
+    """A training of `steps`, each inside a phase "step" of 100 ms."""
     session, rng = MadeSession(), random.Random(0)
     session.allocated = GIB
     for number in range(steps):

@@ -29,7 +29,7 @@ def machine(host_total: int = 122 * GIB, shared: int | None = 1) -> MadeSession:
     )
     unknown: dict[str, Any] = {"unavailable": ["device_used_bytes", "device_free_bytes"]}
     told = {} if shared is None else {"shares_host_memory": shared}
-    for extra in (told, {}):  # it is told once a second
+    for extra in (told, {}):  # it comes once a second
         session.event(
             "sample",
             allocator_allocated_bytes=40 * GIB,

@@ -1,4 +1,4 @@
-"""A phase that is open and takes more and more is told from one that loads once, and from a leak of its steps."""
+"""A phase that is open and takes more and more is not one that loads once, nor a leak of its steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GIB = 1024 * MIB
 
 
 def sampled(session: MadeSession, seconds: float, per_second: int, *, inside: MadePhase | None = None) -> None:
-    """So many bytes more in every second, sampled ten times in each."""
+    """Rise by `per_second` bytes in every second, sampled ten times in each."""
     for _ in range(int(seconds * 10)):
         session.now_ns += 100 * MS
         session.allocated = max(0, session.allocated + per_second // 10)

@@ -11,7 +11,7 @@ from support.events import MIB, MadeSession
 
 
 def made(steps: int, kept: int = 0, device: str = "cuda") -> MadeSession:
-    """So many steps, in each of which `forward` keeps so many bytes."""
+    """`steps`, in each of which `forward` keeps `kept` bytes."""
     session = MadeSession() if device == "cuda" else MadeSession(backend="cpu", device_id=-1)
     session.event("start")
     session.allocated = 1024 * MIB

@@ -387,7 +387,7 @@ class TestHowOftenTheDriverIsAsked:
         return FakeGpu(reserved_bytes=GIB, processes={os.getpid(): 4 * GIB})
 
     def listed(self, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, seconds: int, moves: int = 0) -> dict[str, int]:
-        """How often each question was asked in so many seconds, once a second."""
+        """Return how often each question was asked in `seconds`, once a second."""
         driver, now = FakeDriver([gpu]).install(monkeypatch), [0]
         nvml, identity = Nvml(monotonic_ns=lambda: now[0]), DeviceIdentity(uuid=gpu.uuid)
         for _ in range(seconds):

@@ -31,7 +31,7 @@ CALLBACK = (
     [
         ("None; del cls", False),
         (INSTANCE, True),
-        ("cls", True),  # the name is imported: that cannot be told from an instance
+        ("cls", True),  # the name is imported: that cannot be distinguished from an instance
         (CALLBACK + "; del cls", True),
         ("torch.optim.Adam([torch.nn.Parameter(torch.ones(2))]); del cls", False),
     ],

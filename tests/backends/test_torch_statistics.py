@@ -1,4 +1,4 @@
-"""The stand-in for torch's statistics that benchmarks use: it has the shape of the fake's, made anew each time."""
+"""The stand-in for torch's statistics that benchmarks use: it has the shape of the fake's, made afresh each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Out of memory is told from other errors, and each error that is reported is reported once."""
+"""Out of memory is distinguished from other errors, and each error that is reported is reported once."""
 
 from __future__ import annotations
 

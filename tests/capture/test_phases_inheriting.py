@@ -45,7 +45,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
         phase_context._collections.unwatch()
         monkeypatch.setattr(phase_context, "get_current", phase_context._get_own)
         monkeypatch.setattr(threading, "Thread", Inheriting)
-        phase_context._interpret(True)  # the compiled core was told when it was loaded that threads do not inherit
+        phase_context._interpret(True)  # the compiled core learned when it was loaded that threads do not inherit
         yield session
         phase_context._interpret(False)
         monkeypatch.undo()

@@ -42,7 +42,7 @@ def _switching_often() -> Iterator[None]:
 
 
 def run_in_threads(work: Callable[[int], object], count: int = WRITERS) -> None:
-    """Run `work(number)` in so many threads, all at once. What one raises fails the test."""
+    """Run `work(number)` in `count` threads, all at once. What one raises fails the test."""
     gate = threading.Barrier(count)
 
     def begin(number: int) -> object:

@@ -29,7 +29,7 @@ def ranks(tmp_path: Path) -> Iterator[list[MadeRing]]:
 
 
 def end(ranks: list[MadeRing], **ends: int) -> None:
-    """The ranks named die so many ms after their steps, all others stop."""
+    """Let the ranks named die that number of ms after their steps, and all others stop."""
     for rank, ring in enumerate(ranks):
         ring.event("start")
         for _ in range(3):

@@ -78,7 +78,7 @@ def test_each_keeper_is_named_with_its_line(tmp_path: Path) -> None:
         assert keeper.get("kept", found[name]["count"]) in range(60, 72), name
     assert found["losses"]["graph"]
     assert found["losses"]["graph_saved_bytes"] > 128 * 64 * 4  # what ReLU keeps, and more
-    assert "through" not in found["losses"]["keeper"]  # what its graph saved is told with it, not once more
+    assert "through" not in found["losses"]["keeper"]  # what its graph saved is reported with it, not once more
     assert found["errors"]["keeper"]["through"]["function"] == "failing"
     assert found["errors"]["keeper"]["through"]["variable"] == "large"
     assert (found["HISTORY"]["of"], found["ARRAYS"]["dtype"]) == ("dict", "float64")

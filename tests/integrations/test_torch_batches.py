@@ -1,4 +1,4 @@
-"""The size of a batch: told by the shapes that a model is called with, and not told where they leave a doubt."""
+"""The size of a batch: known by the shapes that a model is called with, and unknown where they leave a doubt."""
 
 from __future__ import annotations
 

@@ -468,7 +468,7 @@ def test_a_change_of_the_set_is_looked_at_as_soon_as_there_is_time() -> None:
 
 
 def test_a_step_in_between_costs_next_to_nothing() -> None:
-    """No look, no allocation counter, no tensor is asked: the step is told of, and that is all."""
+    """No look, no allocation counter, no tensor is asked: the step is reported, and that is all."""
     looks, model = Counted(), Net()
     looks.know_model(model)
     with phasescope.start():

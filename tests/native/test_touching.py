@@ -1,7 +1,7 @@
 """Boundaries of a thread that touch share one reading of the resident set, where nothing of a phase can get lost by it.
 
 How near two boundaries come is the machine's matter, so here they may be a minute apart: a file stands for the
-kernel's, and is written anew between them.
+kernel's, and is written again between them.
 """
 
 from __future__ import annotations

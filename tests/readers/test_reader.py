@@ -67,7 +67,7 @@ class Elsewhere:
         return self.process.stdout.readline().strip()
 
     def phases(self, name: str, count: int = 1) -> int:
-        """Write so many of them; how many events there are then."""
+        """Write `count` of them, and return how many events there are then."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{name} {count}\n")
         self.process.stdin.flush()

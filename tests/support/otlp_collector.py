@@ -124,7 +124,7 @@ def plain(value: Any) -> Any:
 
 
 def partly_taken(path: str, rejected: int) -> bytes:
-    """Return the answer that so many items were left out."""
+    """Return the answer that `rejected` items were left out."""
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse

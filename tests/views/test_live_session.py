@@ -180,10 +180,10 @@ def test_the_answer_is_that_of_explain_from_the_pass_that_the_view_makes_anyway(
             assert found.to_dict()["growth"] == other.explain().to_dict()["growth"]
             ring.run(["step"], 5)
             followed.poll()
-            assert followed.answer() is found, "of one that runs it is made anew some seconds later"
+            assert followed.answer() is found, "of one that runs it is made again some seconds later"
             ring.stop()
             followed.poll()
             ended = followed.answer()
             assert ended is not None
-            assert str(ended) == str(other.explain()), "how it ended is told at once"
+            assert str(ended) == str(other.explain()), "how it ended is shown at once"
             assert Followed(other).answer() is None

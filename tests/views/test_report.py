@@ -1,4 +1,4 @@
-"""The report: one file that opens offline, of bounded size, that shows what it is told and obeys none of it."""
+"""The report: one file that opens offline, of bounded size, that shows what it is given and obeys none of it."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Server:
         )
 
     def stream(self, path: str = "/api/events", count: int = 3) -> list[tuple[str, Any]]:
-        """The first so many events of a connection."""
+        """The first `count` events of a connection."""
         found: list[tuple[str, Any]] = []
         name = ""
         headers = {"authorization": f"Bearer {self.token}", "last-event-id": "7"}

@@ -697,7 +697,7 @@ def test_sweeping_a_directory_that_is_not_there_or_refused_does_nothing(rings: P
 
 
 def killed_in(directory: Path, records: int, name: str = "node-1-1", capacity_bytes: int = 2**22) -> Path:
-    """A ring of 4 MiB with so many records of 1000 bytes."""
+    """A ring of 4 MiB with this number of records of 1000 bytes."""
     file = new_file(directory, capacity_bytes, name)
     for _ in range(records):
         file.writer.append(bytes(1000))

@@ -112,7 +112,7 @@ def fill(place: Path) -> None:
 
 
 def written_back(place: Path) -> None:
-    """What was written goes to the disk now: the next store into each page needs room anew."""
+    """What was written goes to the disk now: the next store into each page needs room again."""
     with contextlib.suppress(OSError):
         subprocess.run(["sync", "-f", str(place)], check=False, timeout=CEILING_S)
 

@@ -213,7 +213,7 @@ take_lines(Fold *f)
     for (Py_ssize_t at = 0; line != NULL; at++) {
         const unsigned char *next = memchr(line, '\n', (size_t)(end - line));
         size_t size = (size_t)((next == NULL ? end : next) - line);
-        /* The form is looked at anew: events that are given back change it. */
+        /* The form is looked at again: events that are given back change it. */
         int is_plain = line_form(f->form, &text) && take_line(line, size, &text, &event);
         if (take(f, at, is_plain, &event) < 0) {
             return -1;

@@ -29,7 +29,7 @@ pack_big_endian(unsigned char *at, int mark, uint64_t value, int bytes)
     return at;
 }
 
-/* A number of so many bytes, always stored as eight: there is room for them, and compilers make one store of it. */
+/* A number of that many bytes, always stored as eight: there is room for them, and compilers make one store of it. */
 static inline unsigned char *
 pack_number(unsigned char *at, int mark, uint64_t value, int bytes)
 {

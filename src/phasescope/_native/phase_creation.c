@@ -138,7 +138,7 @@ static PyMethodDef compiled_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* What pickle compares with the class that an object says it is to be made anew by. */
+/* What pickle compares with the class by which an object says it is to be made again. */
 static PyObject *
 phase_class(PyObject *object, void *Py_UNUSED(closure))
 {

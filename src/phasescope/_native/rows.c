@@ -76,7 +76,7 @@ are_sound(const Rows *r)
     return PyByteArray_GET_SIZE(r->buffers[METADATA]) >= r->text_size;
 }
 
-/* Make room for so many bytes of text. */
+/* Make room for `size` bytes of text. */
 static int
 text_room(Rows *r, size_t size)
 {

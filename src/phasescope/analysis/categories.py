@@ -1,4 +1,4 @@
-"""What a device's live memory is made of: weights, gradients, optimizer state, activations, and what is none of them.
+"""A device's live memory by category: weights, gradients, optimizer state, activations, and the rest.
 
 The training counts its own objects now and then, at the end of a step (`memory.category.*_bytes` of an event). What
 stands at that moment adds up to what is allocated then; activations and temporary memory come on top of it in between.

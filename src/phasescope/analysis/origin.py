@@ -1,4 +1,4 @@
-"""What began a session, by its constants: `phasescope run`, a process that one started, or the script itself."""
+"""The origin of a session, by its constants: `phasescope run`, a process that one started, or the script itself."""
 
 from __future__ import annotations
 

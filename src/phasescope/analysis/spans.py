@@ -69,7 +69,7 @@ def current_phase(events: Iterable[Mapping[str, Any]]) -> tuple[str, ...] | None
 
 
 Key = str | int
-"""What a phase is known by: its id, or the number in it."""
+"""The key of a phase: its id, or the number in it."""
 
 _Open = tuple[tuple[str, ...], "int | None", bool]
 """The path of a phase that is open, when it was entered or first seen, and whether its enter event was there. A plain

@@ -1,4 +1,4 @@
-"""What there is to know of this process's memory, and of its children's, beyond the resident set.
+"""Details of this process's memory, and of its children's, beyond the resident set.
 
 On Linux from /proc. A proportional set (every page divided by those that share it) is the only figure by which forked
 workers can be summed: their resident sets all count the parent's pages again. But the kernel walks all page tables

@@ -1,4 +1,4 @@
-"""What each child process holds for itself alone, in turn, within a budget.
+"""The memory that each child process holds for itself alone, measured in turn, within a budget.
 
 A forked worker shares its parent's pages until one of them writes to them, and CPython writes wherever it counts a
 reference. So a list of many small objects is copied page by page into each worker that reads it, and neither the

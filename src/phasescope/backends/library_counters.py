@@ -50,7 +50,7 @@ class Libraries:
     def read(self) -> dict[str, Any]:
         """Return `libraries`, the names of those that are loaded; `open_figures` (matplotlib), `traced_functions`
         (TensorFlow), `compiled_graphs` (torch.compile), `python_blocks` (pieces of memory that Python's objects take),
-        `mmap_threshold_bytes` (where glibc was told to give larger pieces back). What is not known is left out, and
+        `mmap_threshold_bytes` (if glibc was set to give larger pieces back). What is not known is left out, and
         everything if it is too early to ask again."""
         if self._monotonic_ns() < self._due_ns:
             return {}

@@ -1,4 +1,4 @@
-"""What NVML tells of a device at work: how busy it is, how warm, and how much power it draws.
+"""A device at work, as NVML reports it: how busy it is, how warm, and how much power it draws.
 
 `nvml` is pynvml throughout, started. The driver averages all three itself, over a sixth of a second to a second.
 """

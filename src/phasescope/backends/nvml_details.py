@@ -1,4 +1,4 @@
-"""What NVML tells of who holds a device, asked for no more often than it changes.
+"""The holders of a device, as NVML reports them, asked for no more often than it changes.
 
 A list of processes takes the driver milliseconds under a lock of its own, for which every rank on the machine waits.
 """

@@ -25,7 +25,7 @@ PlainCounters = tuple[int, int, "int | None", "int | None"]
 """(allocated, reserved, active, inactive) in bytes. A plain tuple, because it is made at every phase boundary."""
 
 AllocatorCounters = PlainCounters | tuple[int, int, "int | None", "int | None", dict[str, int]]
-"""The same, with a fifth member if counts have changed since they were told last: how often something has happened
+"""The same, with a fifth member if counts have changed since the last reading: how often something has happened
 since the process began, by their names in docs/telemetry-event.md. They go into the event's metadata, and must come
 with the same reading, at no further cost."""
 

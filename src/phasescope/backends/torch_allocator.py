@@ -31,7 +31,7 @@ _NO_COUNTS = (None,) * len(_COUNTS)
 
 
 class Functions(NamedTuple):
-    """What is called of torch. Private names come and go, so each has a public stand-in or may be None."""
+    """The functions called of torch. Private names come and go, so each has a public stand-in or may be None."""
 
     is_initialized: Callable[[], bool]
     memory_stats: Callable[[int], dict[Any, Any]]
@@ -69,8 +69,8 @@ class CachingAllocator:
 
     @property
     def unavailable(self) -> tuple[str, ...]:
-        """What this allocator does not know. With PYTORCH_NO_CUDA_MEMORY_CACHING it is passed by, and counts nothing:
-        its zeros are not measurements."""
+        """The counters that this allocator lacks. With PYTORCH_NO_CUDA_MEMORY_CACHING it is passed by, and counts
+        nothing: its zeros are not measurements."""
         if not self.ready():
             return ()
         if self._is_passed_by:

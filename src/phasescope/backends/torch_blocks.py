@@ -1,4 +1,4 @@
-"""What torch's caching allocator has handed out, by the line that asked for it where torch has recorded that."""
+"""The blocks that torch's caching allocator has handed out, by the line that asked for them if torch recorded it."""
 
 from __future__ import annotations
 

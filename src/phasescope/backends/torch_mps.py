@@ -27,7 +27,7 @@ _DEVICE = 0
 
 
 class _Torch(NamedTuple):
-    """What is called of `torch._C`."""
+    """The functions of `torch._C` that are called."""
 
     allocated: Callable[[], int]
     reserved: Callable[[], int]

@@ -1,4 +1,4 @@
-"""What live memory is made of: the figures of one look at a training's own objects, as events and on samples."""
+"""Live memory by category: the figures of one look at a training's own objects, as events and on samples."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ _FIGURES = {
     "process_used_bytes": re.compile(rf"this process has {_SIZE} memory in use"),
     "allowed_bytes": re.compile(rf"{_SIZE} allowed; "),
 }
-"""What torch says of a device, each by its name in the event."""
+"""The figures that torch states of a device, each by its name in the event."""
 
 _OLDER_FIGURES = {
     "total_bytes": re.compile(rf"{_SIZE} total capacity"),

@@ -35,7 +35,7 @@ _COLLECTING.is_open = False
 _COLLECTING.event_writer = None
 
 entered_again_while_collecting: list[PhaseScope] = []
-"""What the collecting thread entered although it was open already: its next exit is not that phase's."""
+"""A phase that the collecting thread entered although it was open already: its next exit is not that phase's."""
 
 
 class CollectingError(Exception):

@@ -21,7 +21,7 @@ MOST_WAIT_MS = 600_000
 
 
 class Requests:
-    """What lies beside one ring. In the sampler's thread; it raises nothing."""
+    """The requests beside one ring. Used in the sampler's thread; it raises nothing."""
 
     def __init__(self, ring_path: str, writer: EventWriter, collectors: Collectors) -> None:
         self._path = requests.path_beside(ring_path)

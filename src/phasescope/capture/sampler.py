@@ -63,7 +63,7 @@ class Sampler:
         self.requests: Requests | None = None
         self.sites: Sites | None = None
         self.asks: list[WhatIsOver] = []
-        """What tells which phases are over, and the class of the exception that ended each."""
+        """The functions that are asked which phases are over, and by which class of exception each ended."""
 
         self._home_thread = threading.get_ident()
         self._stop = threading.Event()

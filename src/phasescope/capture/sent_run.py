@@ -41,7 +41,7 @@ OPTIONS = {
 
 
 class Run(NamedTuple):
-    """What the processes of a run have in common. `settings` are those that `start()` takes."""
+    """The facts that the processes of a run have in common. `settings` are those that `start()` takes."""
 
     job_id: str
     instrument: bool

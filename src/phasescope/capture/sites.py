@@ -33,7 +33,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 class Sites:
-    """What one session has switched on, and the looks."""
+    """The recording of lines that one session has switched on, and its looks."""
 
     def __init__(self) -> None:
         self._traces = self._has_begun = False

@@ -1,7 +1,7 @@
 """The end of the function that a child of multiprocessing's runs, its target: it has returned or raised.
 
 Multiprocessing catches what a target raises, prints it, and exits as if nothing had been. Before Python 3.13 it runs
-its finalizers while that exception is still on its way. Since then they come after it, and what tells the end is the
+its finalizers while that exception is still on its way. Since then they come after it, and the sign of the end is the
 first line that multiprocessing itself executes after the target, seen by `sys.monitoring`, in that one function.
 """
 

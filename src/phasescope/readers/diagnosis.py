@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 LAST_EVENTS = 256
-"""So many events at the end show how a session ended, where many are listed."""
+"""The number of events at the end that show how a session ended, if many are listed."""
 
 
 class Moment(NamedTuple):

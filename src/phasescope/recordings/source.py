@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from phasescope.recordings.line_stream import Lines
 
 MAX_PROBLEMS = 100
-"""So many are named; all are counted."""
+"""The most that are named; all are counted."""
 
 _LONGEST_TEXT = 200
 _MAX_JSON_BYTES = 1 << 28

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from phasescope.readers.reader import Reader
 
 MOST = 256
-"""So many sessions are listed at most, the newest first."""
+"""The most sessions that are listed, the newest first."""
 
 
 class Entry(NamedTuple):

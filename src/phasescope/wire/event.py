@@ -48,7 +48,7 @@ EVENT_TYPES: Final = (
     "collector_degraded",
     "collector_recovered",
 )
-"""What the profiler emits. Readers accept any other type as well."""
+"""The types that the profiler writes. Readers accept any other type as well."""
 
 
 class InvalidEventError(ValueError):

@@ -123,7 +123,7 @@ def copied_on_write() -> None:
 
 
 def left_behind() -> None:
-    """A loader with persistent workers is made anew in each epoch, and the old ones are kept."""
+    """A loader with persistent workers is made again in each epoch, and the old ones are kept."""
     import torch
 
     look_often()

@@ -17,7 +17,7 @@ kept: list[Any] = []
 
 
 def traced() -> None:
-    """A Python number that changes makes TensorFlow trace the function anew in every step."""
+    """A Python number that changes makes TensorFlow trace the function again in every step."""
     import tensorflow as tf
 
     weights = tf.Variable(tf.random.normal((64, 64)))

@@ -284,7 +284,7 @@ def two_networks() -> None:
 
 @loop
 def two_networks_of_one_class() -> None:
-    """As the critics of SAC, of which a copy is kept, and one that is made anew for each step and dropped."""
+    """As the critics of SAC, of which a copy is kept, and one that is made again for each step and dropped."""
     first, second = Discriminator(), torch.compile(Discriminator(), backend="eager")
     of_first, of_second = (torch.optim.Adam(network.parameters()) for network in (first, second))
     for _ in range(2):
@@ -613,7 +613,7 @@ def a_model_that_compares_and_hashes_as_it_likes() -> None:
 
 @loop
 def a_network_that_comes_later() -> None:
-    """Names are decided anew when an optimizer is made for other parameters, and stay else."""
+    """Names are decided again when an optimizer is made for other parameters, and only then."""
     generator, of_g = trained(Generator())
     step(generator, of_g, torch.randn(2, 4))
     discriminator, of_d = trained(Discriminator())

@@ -1,6 +1,6 @@
 """A script for `phasescope run`, and for Python alone. Its first argument says what it does.
 
-It knows nothing of phasescope, and must not be told from the same script without it.
+It knows nothing of phasescope, and must not differ from the same script without it.
 """
 # mypy: ignore-errors
 

@@ -1,4 +1,4 @@
-/* torch._C._cuda_memoryStats as torch 2.13 builds its answer: every dict, key and number anew at each call.
+/* torch._C._cuda_memoryStats as torch 2.13 builds its answer: every dict, key and number afresh at each call.
  *
  * torch's binding makes each key out of a C string and stores it by PyObject_SetItem, and so does this. It stands for
  * the cost, and for the shape; the figures are constants but for `current` and `peak` of what is allocated.

@@ -43,7 +43,7 @@ METRICS = (
     Metric("peak_allocated", "peak_allocated_bytes", "bytes"),
     Metric("allocated_delta", "allocated_delta_mean_bytes", "bytes"),
 )
-"""What is compared. `time` is the median of a phase's entries, `allocated_delta` what one entry leaves on average."""
+"""The metrics compared. `time` is the median of a phase's entries, `allocated_delta` what one leaves on average."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is worth knowing of a device beside its cause: an allocator that is short of memory, a context without use."""
+"""Findings about a device beside the cause: an allocator that is short of memory, a context without use."""
 
 from __future__ import annotations
 

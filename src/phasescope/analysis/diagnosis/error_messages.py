@@ -46,7 +46,7 @@ def is_only_told(event: Mapping[str, Any]) -> bool:
 
 
 def is_by_allocator(event: Mapping[str, Any], stated: Mapping[str, int]) -> bool:
-    """Return whether torch's own allocator made the request, as far as it can be told; True of other frameworks."""
+    """Return whether torch's own allocator made the request, as far as that is known; True of other frameworks."""
     words = event.get("context")
     if event["metadata"].get("backend") not in _OF_TORCH or "allocated_bytes" in stated or not isinstance(words, str):
         return True

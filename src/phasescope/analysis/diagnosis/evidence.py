@@ -111,7 +111,7 @@ class Evidence:
 
     @property
     def categories(self) -> Categories | None:
-        """What the memory of the device that ran out is made of, if that is known."""
+        """The categories of the memory that ran out, if they are known."""
         label = None if self.shortage is None else self.shortage.label
         return next((device.categories for device in self.summary.devices if device.label == label), None)
 

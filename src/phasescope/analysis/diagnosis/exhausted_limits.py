@@ -28,7 +28,7 @@ _SAID_TO_BE_MEMORY = re.compile(
     r"\bOOMKilled\b|\(state: OUT_OF_MEMORY\)|Detected \d{1,4} oom[_-]kill event"
     r"|\btask \d{1,6}: Out Of Memory"  # srun
 )
-"""What batch systems say of another process that they, or the kernel for them, ended for its memory."""
+"""The words of batch systems about another process that they, or the kernel for them, ended for its memory."""
 
 _BROKEN_POOL = re.compile(
     r"process in the process pool was terminated abruptly|child process terminated abruptly"

@@ -1,4 +1,4 @@
-"""How the C library's heap stood at the censuses: memory that is free in pieces is told from memory that is held."""
+"""The C library's heap at the censuses: whether memory is free in pieces, or held."""
 
 from __future__ import annotations
 

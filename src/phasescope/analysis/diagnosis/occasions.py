@@ -27,7 +27,7 @@ _LIKE_EACH_OTHER = 2.0
 
 class Occasion(NamedTuple):
     """A phase, by its place among all, that ended `entries` times, and the `rises` of the memory where it did, in
-    bytes: as a rule one for each entry. Empty if they cannot be told from those of the steps."""
+    bytes: as a rule one for each entry. Empty if they cannot be separated from those of the steps."""
 
     phase: int
     entries: int

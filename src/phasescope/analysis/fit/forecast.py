@@ -30,7 +30,7 @@ _ALIKE = 0.01
 """Weights and samples of two sessions, or of two steps, are the same if they differ by less than this."""
 
 _WITH_A_LAST_BATCH = 2
-"""So many sizes has a training whose last batch of an epoch is smaller."""
+"""The batch sizes of a training whose last batch of an epoch is smaller."""
 
 _DEFAULT_RANKS = 8
 

@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Growth:
-    """What is known of the line: where it may lie, and a floor that does not depend on the batch.
+    """The bounds of the line: where it may lie, and a floor that does not depend on the batch.
 
     `gentle` grows least and `steep` most of those that agree with what was measured; with two batch sizes they are the
     same. Either may be off by `error_bytes`, by which the measured points lie beside it.

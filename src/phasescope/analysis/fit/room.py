@@ -17,7 +17,7 @@ class RoomError(ValueError):
 
 @dataclass(frozen=True)
 class Room:
-    """What a device has for the training's tensors: `total_bytes` less `others_bytes` (other processes, this one's
+    """The room of a device for the training's tensors: `total_bytes` less `others_bytes` (other processes, this one's
     context and libraries) and `fragmented_bytes` (what the allocator cannot hand out), no more than `limit_bytes`.
     """
 

@@ -1,4 +1,4 @@
-"""What would save memory, by the categories that were measured: never by a rule about models in general."""
+"""Ways to save memory, by the categories that were measured: never by a rule about models in general."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORTH_NAMING = 0.01
 
 @dataclass(frozen=True)
 class Saving:
-    """What a change would save, in bytes: of the fixed part, and of what grows with the batch, at the measured batch.
+    """The saving of one change, in bytes: of the fixed part, and of what grows with the batch, at the measured batch.
 
     `gradient_bytes` of the fixed part are of gradients, which may not be there at the peak.
     `is_most`: no more than that, since a part of it stays that was not measured. `largest_batch` fits then for sure;
@@ -33,7 +33,7 @@ class Saving:
 
     @property
     def certain_bytes(self) -> int:
-        """What of the fixed part is saved at the peak in any case."""
+        """The part of the fixed saving that counts at the peak in any case."""
         return self.fixed_bytes - self.gradient_bytes
 
 

@@ -1,4 +1,4 @@
-"""What one session needed on a device: its categories, its batches, the peaks of its steps, and what others hold."""
+"""The memory that a session needed on a device: categories, batches, peaks of its steps, and what others hold."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Usage:
 
 
 class _Of:
-    """What the events say of one device."""
+    """One device, as its events describe it."""
 
     def __init__(self) -> None:
         self.looks: dict[int, Categories] = {}

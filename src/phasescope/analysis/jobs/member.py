@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MemberView(Protocol):
-    """What a comparison of ranks needs beside their summaries."""
+    """One rank, as far as a comparison needs it beside the summary."""
 
     @property
     def entries(self) -> Mapping[tuple[str, ...], Ended]:

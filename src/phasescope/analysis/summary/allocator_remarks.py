@@ -1,4 +1,4 @@
-"""What is worth knowing of the allocators of devices, phase by phase: the same lines wherever phases are shown."""
+"""Remarks on the allocators of devices, phase by phase: the same lines wherever phases are shown."""
 
 from __future__ import annotations
 

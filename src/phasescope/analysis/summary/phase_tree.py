@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_PATHS = 4096
 MAX_DEPTH = 64
 _MAX_DEVICES = 256
-"""What goes beyond either is counted together in one last row, whose path is empty."""
+"""Phases beyond either limit are counted together in one last row, whose path is empty."""
 
 _NOT_KNOWN = (None, None, None, None)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LONGEST = 1024
 LATEST = 512
 FAILED = 64
-"""So many bands are kept of each kind. A phase that encloses one of the longest is longer still, so it is there too."""
+"""The most bands kept of each kind. A phase that encloses one of the longest is longer still, so it is kept too."""
 
 STRIP_BUCKETS = 240
 _STRIP_PATHS = 128

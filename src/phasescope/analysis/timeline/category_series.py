@@ -1,4 +1,4 @@
-"""What a device's live memory was made of over the whole session, in bounded memory."""
+"""A device's live memory by category over the whole session, in bounded memory."""
 
 from __future__ import annotations
 

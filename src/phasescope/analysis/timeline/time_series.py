@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 FIGURES = ("allocated_bytes", "reserved_bytes", "used_bytes", "total_bytes")
-"""What is kept over time, in the order in which `DeviceSeries.add` takes it."""
+"""The figures that are kept over time, in the order in which `DeviceSeries.add` takes it."""
 
 WHOLE_BUCKETS = 1024
 RECENT_BUCKETS = 1200

@@ -16,7 +16,7 @@ _NS_PER_BLOCK = 30
 
 
 class Budget:
-    """What censuses cost, in time of the thread that takes them, and what they may."""
+    """The cost of the censuses, in time of the thread that takes them, and its limit."""
 
     def __init__(self, one_part_in: int = _ONE_PART_IN) -> None:
         """Take one part in this many of the time since the session began."""

@@ -67,11 +67,11 @@ class Census:
         self._written_at = 0
 
     def begin(self) -> None:
-        """Be told of the ends of phases from now on."""
+        """Watch the ends of phases from now on."""
         self._writer.watch = self._ended
 
     def end(self) -> None:
-        """Be told no more."""
+        """Watch no more."""
         self._writer.watch = None
         self._lengths = None
 

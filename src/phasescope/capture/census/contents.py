@@ -1,4 +1,4 @@
-"""What is in a container: of which kind its items are, and how many bytes they have for themselves."""
+"""The contents of a container: the kind of its items, and how many bytes they have for themselves."""
 
 from __future__ import annotations
 

@@ -92,12 +92,12 @@ class Graphs:
 
     def saved_bytes(self, tensors: list[Any]) -> int | None:
         """Return the bytes that the graphs of these keep for the backward pass, each storage once, and parameters not;
-        None if that cannot be told without running hooks, or not in time."""
+        None if that cannot be found out without running hooks, or not in time."""
         storages, walked = self.saved_storages(tensors)
         return sum(storages.values()) if walked == len(tensors) else None
 
     def saved_storages(self, tensors: Sequence[Any]) -> tuple[dict[int, int], int]:
-        """Return the memory that the graphs of these keep, by what tells it apart, with its bytes; and of how many of
+        """Return the memory that the graphs of these keep, by its identity, with its bytes; and of how many of
         the tensors that is, the last ones first: it ends where a hook would have to be called, or the time is over."""
         storages: dict[int, int] = {}
         until_ns = time.thread_time_ns() + _MOST_NS
@@ -118,7 +118,7 @@ class Graphs:
             nodes.clear()
 
     def storage(self, tensor: Any) -> tuple[int, int] | None:
-        """Return what tells a tensor's memory apart, and its bytes; None if it has no memory of its own."""
+        """Return the identity of a tensor's memory, and its bytes; None if it has no memory of its own."""
         try:
             storage = self._base.untyped_storage(tensor)
             return storage._cdata, storage.nbytes()

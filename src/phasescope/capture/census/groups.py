@@ -14,7 +14,7 @@ _MOST_DIMENSIONS = 16
 
 
 class Key(NamedTuple):
-    """What the tensors of a group have in common; `shape` is None for all of them, whatever their shapes."""
+    """The key of a group: what its tensors have in common; `shape` is None for all of them, whatever their shapes."""
 
     library: str
     device: str

@@ -1,4 +1,4 @@
-"""What a census tells: small, and without an object of the training's."""
+"""The event of a census: small, and without an object of the training's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Tensors that no Python object refers to, and that stay all the same: torch itself keeps them.
 
 A view (`batch[0]`) keeps the whole tensor that it is a part of, and a graph what it saved for the backward pass. Both
-are told by the memory that they have in common with a tensor whose keeper is known.
+are found by the memory that they have in common with a tensor whose keeper is known.
 """
 
 from __future__ import annotations
@@ -41,6 +41,6 @@ def find_keepers(grown: Sequence[Grown], graphs: Graphs, budget: Budget) -> None
 
 
 def _storages(tensors: Sequence[Any], graphs: Graphs) -> set[int]:
-    """Return what tells the tensors' memory apart; of many tensors that of the last ones."""
+    """Return the identities of the tensors' memory; of many tensors those of the last ones."""
     found = (graphs.storage(tensor) for tensor in tensors[-_MOST:])
     return {storage[0] for storage in found if storage is not None}

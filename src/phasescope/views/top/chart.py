@@ -29,7 +29,7 @@ _QUIET = ("start", "stop", "collector_recovered")
 
 OWN, DEVICE, FIT = "own", "device", "fit"
 SCALES = (OWN, DEVICE, FIT)
-"""What the height stands for: this process's memory (and the memory in use, if that is not far above it), the whole
+"""The meaning of the height: this process's memory (and the memory in use, if that is not far above it), the whole
 device, or only from the least to the most that was seen."""
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _AUTOMATIC_S = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300)
 SPANS_S = (15, 30, 60, 120, 300, 900, 3600, 4 * 3600, 12 * 3600, 48 * 3600)
-"""So many seconds the timeline can show; the last is everything."""
+"""The spans that the timeline can show, in seconds; the last is everything."""
 
 _LATE_NS = 2_000_000_000
 _QUIET = ("start", "stop")

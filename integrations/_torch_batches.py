@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ._torch_storages import attributes_of, is_tensor_class, modules_of, tensors_in
+from ._attributes import attributes_of
+from ._torch_storages import is_tensor_class, modules_of, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,9 +15,9 @@ import torch
 
 import phasescope
 
+from ._held import hold, there
 from ._torch_around import guarded_method
 from ._torch_batches import Shapes, is_batch_first
-from ._torch_held import hold, there
 from ._torch_modules import Modules
 from ._torch_saved import Saved
 from ._torch_storages import (

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ._torch_storages import Storages, attributes_of, given_to, gradients_of, parameters_of, tensors_in
+from ._attributes import attributes_of
+from ._torch_storages import Storages, given_to, gradients_of, parameters_of, tensors_in
 
 if TYPE_CHECKING:
     import weakref

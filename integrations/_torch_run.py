@@ -18,6 +18,7 @@ import torch
 import phasescope
 from phasescope import phase, track
 
+from ._attributes import attributes_of
 from ._scopes import FitSession, leave
 from ._torch_around import guarded, guarded_method
 from ._torch_batches import size_fetched
@@ -29,7 +30,6 @@ from ._torch_loops import Loop
 from ._torch_marks import ended_with
 from ._torch_optimizers import OptimizerClasses, is_around_another
 from ._torch_roles import Roles, key_of
-from ._torch_storages import attributes_of
 from ._tracebacks import step_out
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ._attributes import attributes_of, slots_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -147,6 +149,8 @@ def state_of(optimizer: Any) -> Iterator[Any]:
     yield from tensors_in(own.get("state"))
     for variable in own.get("_variables") or ():  # Keras's
         yield from tensors_in(attributes_of(variable).get("_value"), depth=1)
+    if own.get("inner_optimizer") is not None:  # of Keras's that scales the loss
+        yield from state_of(own["inner_optimizer"])
     for group in _groups_of(optimizer):
         for name, value in list(group.items()):
             if name != "params":
@@ -178,15 +182,6 @@ def modules_of(module: Any) -> Iterator[Any]:
             waiting += list(dict.values(inside)) if isinstance(inside, dict) else ()
 
 
-def attributes_of(thing: Any) -> dict[str, Any]:
-    """Return the attributes of an instance, past whatever its class makes of that."""
-    try:
-        found = object.__getattribute__(thing, "__dict__")
-    except AttributeError:
-        return {}
-    return found if type(found) is dict else {}
-
-
 def _is_scripted(module: Any) -> bool:
     """Return whether its parts lie in C++. `isinstance` would ask the module for its class."""
     return torch.jit.ScriptModule in type(module).__mro__
@@ -214,26 +209,8 @@ def _parts_of(tensor: Any) -> list[Any]:
 
 def _inner(tensor: Any) -> list[Any]:
     """Return the tensors that one without memory of its own wraps: a shard, quantised data with its scales."""
-    inside = [value for value in list(attributes_of(tensor).values()) if is_tensor_class(type(value))]
-    for cls in type(tensor).__mro__:
-        if cls is torch.Tensor:
-            break
-        for slot in list(vars(cls).values()):
-            if type(slot) is _SLOT:
-                try:
-                    value = slot.__get__(tensor)
-                except AttributeError:
-                    continue
-                if is_tensor_class(type(value)):
-                    inside.append(value)
-    return inside[:_MAX_INNER]
-
-
-class _WithSlot:
-    __slots__ = ("slot",)
-
-
-_SLOT = type(vars(_WithSlot)["slot"])
+    inside = [*attributes_of(tensor).values(), *slots_of(tensor, torch.Tensor)]
+    return [value for value in inside if is_tensor_class(type(value))][:_MAX_INNER]
 
 
 def _name_of(device: Any) -> str:

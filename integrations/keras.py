@@ -19,6 +19,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from ._frameworks import framework
+from ._keras_variables import know_model, look_if_due
 from ._scopes import FitSession, Scopes, UnseenError, logger
 from ._tracebacks import step_out
 
@@ -36,6 +37,9 @@ else:
 __all__ = ["PhaseCallback"]
 
 _CALLS = ("fit", "evaluate", "predict")
+_BACKEND = keras.backend.backend()
+_WITHOUT_STEPS = ("tensorflow", "jax")
+"""A batch is one call there. On torch it is Python, and each step tells itself."""
 
 
 class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
@@ -54,6 +58,7 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._the_model: weakref.ref[Any] | None = None
         self._steps: ModelSteps | None = None
         self._batches_begun = 0
+        self._has_trained = False
 
     @property
     def session(self) -> phasescope.Session | None:
@@ -64,6 +69,8 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
         super().set_model(model)
         # Asking a callback for its `model` in the middle of an epoch makes JAX put the whole state back into it.
         self._the_model = None if model is None else weakref.ref(model)
+        if model is not None and _BACKEND in _WITHOUT_STEPS:
+            know_model(model)
 
     # A call as a whole, or a validation within it
 
@@ -96,7 +103,7 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _mark_steps(self) -> None:
         model = None if self._the_model is None else self._the_model()
-        if model is None or keras.backend.backend() != "torch":
+        if model is None or _BACKEND != "torch":
             return
         from ._keras_torch import ModelSteps
 
@@ -128,12 +135,16 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _batch_begins(self, loop: str, number: int) -> None:
         self._scopes.leave_inside(loop)
+        if _BACKEND in _WITHOUT_STEPS:
+            look_if_due(_BACKEND, "step" if loop == "epoch" and self._has_trained else "forward")
+            self._has_trained = self._has_trained or loop == "epoch"
         self._scopes.enter("batch", n=int(number))
         self._batches_begun = int(number) + 1
 
     # The hooks of Keras
 
     def on_train_begin(self, logs: Any = None) -> None:
+        self._has_trained = False
         self._begin("fit")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -148,6 +159,8 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._scopes.leave_inside("epoch")
 
     def on_train_end(self, logs: Any = None) -> None:
+        if _BACKEND in _WITHOUT_STEPS and self._has_trained:
+            look_if_due(_BACKEND, "step")
         self._ended("fit")
 
     def on_test_begin(self, logs: Any = None) -> None:

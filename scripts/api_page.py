@@ -36,7 +36,7 @@ SECTIONS = {
 }
 MODULES = (
     *("phasescope.testing", "phasescope.backends.protocol"),
-    *(f"phasescope.integrations.{name}" for name in ("torch", "lightning", "transformers", "keras")),
+    *(f"phasescope.integrations.{name}" for name in ("torch", "lightning", "transformers", "keras", "jax")),
     *(f"phasescope.integrations.{name}" for name in ("pytest", "notebook")),
 )
 

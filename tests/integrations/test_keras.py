@@ -45,13 +45,36 @@ TESTED = ["data", *inside("batch", ["forward"])]
 FIT_OF_ONE = inside("fit", inside("epoch", TRAINED))
 
 
-def test_it_is_known_what_the_memory_is_made_of_on_torch(told: Told) -> None:
-    found, parameters, state = told.scenarios["categories"]
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "categories",
+        "categories_of_a_shared_a_frozen_and_a_normalised_layer",
+        "categories_of_quantised_weights_beside_trained_ones",
+        "categories_of_a_scaled_loss_in_half_precision",
+    ],
+)
+def test_the_categories_are_the_variables_own_bytes(told: Told, scenario: str) -> None:
+    found, weights, variables, state, *_ = told.scenarios[scenario]
+    if told.backend == "torch" and "quantised" in scenario:
+        variables += 4 * 8 * 4  # Keras lets go of the weights that it has quantised, and torch's module does not
+    assert found["parameters"] + found["buffers"] == variables >= weights
+    assert found["optimizer_state"] == state
+    assert ("gradients" in found) == (told.backend == "torch"), "where they pass within a batch they are not known"
+
+
+def test_what_is_no_weight_for_training_is_a_buffer_unless_it_is_frozen_or_quantised(told: Told) -> None:
     if told.backend == "torch":
-        assert found["parameters"] == found["gradients"] == parameters
-        assert found["optimizer_state"] == state
-    else:
-        assert found == {}, "nothing is known there, rather than 0"
+        pytest.skip("all of Keras's variables are parameters of torch's there")
+    found, _, variables, _, trained, frozen = told.scenarios["categories_of_a_shared_a_frozen_and_a_normalised_layer"]
+    assert found["parameters"] == trained + frozen
+    assert found["buffers"] == variables - trained - frozen > 0
+    found, weights, *_ = told.scenarios["categories_of_quantised_weights_beside_trained_ones"]
+    assert (found["parameters"], found["buffers"]) == (weights, 0)
+
+
+def test_a_model_is_let_go_when_it_would_have_been(told: Told) -> None:
+    assert told.scenarios["a_model_is_let_go_with_its_categories"]
 
 
 def test_two_epochs_with_validation_are_the_documented_tree(told: Told) -> None:

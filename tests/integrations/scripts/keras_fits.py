@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import os
 import pickle
 import signal
 import sys
+import weakref
 from typing import Any
 
 os.environ.update(KERAS_BACKEND=sys.argv[1], KERAS_HOME=os.getcwd(), TF_CPP_MIN_LOG_LEVEL="3")  # noqa: PTH109
 
 import keras
 import numpy as np
+from phasescope.integrations import _keras_variables
 from phasescope.integrations.keras import PhaseCallback
 
 import phasescope
@@ -229,15 +232,73 @@ def weights() -> Any:
     return final(), final(PhaseCallback())
 
 
-@scenario
-def categories() -> Any:
-    if BACKEND == "torch":
-        forget_models()
-    callback, trained = PhaseCallback(), model()
+def own_bytes(variables: Any) -> int:
+    """Return the bytes of Keras's variables, counted in the plainest way."""
+    sizes = {"float32": 4, "float16": 2, "int8": 1, "int32": 4, "uint32": 4, "int64": 8}
+    return sum(int(np.prod(each.shape)) * sizes[keras.backend.standardize_dtype(each.dtype)] for each in variables)
+
+
+def made_of_a_fit(trained: Any) -> list[Any]:
+    """Return what a fit was found to be made of, and the bytes of the weights, of all variables, and of the state."""
+    callback = PhaseCallback()
     trained.fit(X, Y, callbacks=[callback], **FIT)
     assert callback.session is not None
-    own = sum(array.nbytes for array in trained.get_weights())
-    return made_of(callback.session), own, sum(4 * int(np.prod(each.shape)) for each in trained.optimizer.variables)
+    owned = [own_bytes(each) for each in (trained.weights, trained.variables, trained.optimizer.variables)]
+    return [made_of(callback.session), *owned]
+
+
+def forget_all() -> None:
+    if BACKEND == "torch":
+        forget_models()
+    else:
+        _keras_variables._models.clear()
+
+
+@scenario
+def categories() -> Any:
+    forget_all()
+    return made_of_a_fit(model())
+
+
+@scenario
+def categories_of_a_shared_a_frozen_and_a_normalised_layer() -> Any:
+    forget_all()
+    shared, frozen = keras.layers.Dense(4), keras.layers.Dense(4, trainable=False)
+    inside = keras.Sequential([frozen, keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)])
+    inputs = keras.layers.Input((4,))
+    trained = keras.Model(inputs, keras.layers.Dense(1)(shared(inside(shared(inputs)))))
+    trained.compile("adam", "mse", metrics=["mae"], **COMPILED)
+    return [*made_of_a_fit(trained), own_bytes(trained.trainable_variables), own_bytes(frozen.weights)]
+
+
+@scenario
+def categories_of_quantised_weights_beside_trained_ones() -> Any:
+    forget_all()
+    trained = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    trained.layers[0].quantize("int8")
+    trained.compile("adam", "mse", **COMPILED)
+    return made_of_a_fit(trained)
+
+
+@scenario
+def categories_of_a_scaled_loss_in_half_precision() -> Any:
+    forget_all()
+    policy = keras.DTypePolicy("float16")
+    layers = [keras.layers.Dense(8, dtype=policy), keras.layers.Dense(1, dtype="float32")]
+    trained = keras.Sequential([keras.layers.Input((4,)), *layers])
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1, momentum=0.9))
+    trained.compile(scaled, "mse", **COMPILED)
+    return made_of_a_fit(trained)
+
+
+@scenario
+def a_model_is_let_go_with_its_categories() -> Any:
+    trained = model()
+    trained.fit(X, Y, callbacks=[PhaseCallback()], **FIT)
+    gone = weakref.ref(trained)
+    del trained
+    gc.collect()
+    return gone() is None
 
 
 @scenario

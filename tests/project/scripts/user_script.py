@@ -178,6 +178,13 @@ def instrumented(model: Any, optimizer: Any, loader: list[Any]) -> None:
             model(batch)
 
 
+def told_of_pytrees(parameters: Any, state: Any, batch: Any) -> None:
+    """Say what the arrays of a JAX training are; needs JAX."""
+    from phasescope.integrations.jax import note_pytrees
+
+    note_pytrees(parameters=parameters, optimizer_state=state, inputs=batch, buffers=None, gradients=None)
+
+
 def callbacks() -> list[phasescope.Session | None]:
     """Make the callbacks; needs their frameworks."""
     from phasescope.integrations.keras import PhaseCallback as ForKeras

@@ -1,0 +1,65 @@
+"""When to look at what memory is made of: at first, once the set has changed, and else rarely."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ONE_PART_IN = 1000
+"""The looks of a session take this part of its time."""
+
+_AT_LEAST_NS = 1_000_000_000
+_COMPARE_NS = 50_000_000
+"""After this time it is asked again whether the set has changed."""
+
+_ALWAYS = 3
+"""The first looks of a session, whatever they cost."""
+
+
+class LookTimes:
+    """The looks of one session so far, and when the next one is due."""
+
+    def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._now_ns = now_ns
+        self._session_id: str | None = None
+        self.begin(None)
+
+    def begin(self, session_id: str | None) -> None:
+        """Begin with a session, if it is another one than before."""
+        if session_id is not None and session_id == self._session_id:
+            return
+        self._session_id = session_id
+        self._began_ns = self._due_ns = self._has_time_ns = self._now_ns()
+        self._asked_again_ns = self._look_began_ns = 0
+        self._seen: object = None
+        self.looks = self.spent_ns = 0
+
+    def is_due(self, outline: Callable[[], object]) -> bool:
+        """Return whether to look now. `outline` returns what differs once the set does, as far as that is quick."""
+        if self.looks < _ALWAYS:
+            return True
+        now_ns = self._now_ns()
+        if now_ns < self._asked_again_ns:
+            return False
+        if now_ns >= self._due_ns:
+            return True
+        self._asked_again_ns = min(self._due_ns, now_ns + _COMPARE_NS)
+        return now_ns >= self._has_time_ns and outline() != self._seen
+
+    def look_begins(self) -> None:
+        """Note that a look begins."""
+        self._look_began_ns = self._now_ns()
+        self.looks += 1
+
+    def look_ended(self, outline: object) -> None:
+        """Note its end, and how the set was then."""
+        now_ns = self._now_ns()
+        took_ns = now_ns - self._look_began_ns
+        self.spent_ns += took_ns
+        self._seen = outline
+        self._has_time_ns = self._began_ns + (self.spent_ns + took_ns) * _ONE_PART_IN  # for one more of them
+        self._due_ns = max(now_ns + _AT_LEAST_NS, self._has_time_ns)
+        self._asked_again_ns = 0

@@ -1,0 +1,106 @@
+"""What the memory of a JAX training is made of: its pytrees, told by name.
+
+    import phasescope
+    from phasescope.integrations.jax import note_pytrees
+
+    with phasescope.start():
+        for batch in batches:
+            with phasescope.phase("step"):
+                params, opt_state, loss = train_step(params, opt_state, batch)
+            note_pytrees(parameters=params, optimizer_state=opt_state, inputs=batch)
+
+Tested with JAX 0.10, optax 0.2, equinox 0.13 and flax 0.12 on the CPU, on one device and on four.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import phasescope
+
+from ._frameworks import framework
+from ._look_times import LookTimes
+from ._scopes import logger
+from ._sizes import Sizes
+
+framework("jax", "jax", pip="jax")
+
+from ._jax_arrays import JaxArrays  # noqa: E402
+
+__all__ = ["note_pytrees"]
+
+
+class _Looks:
+    """The looks at the pytrees of this process."""
+
+    def __init__(self) -> None:
+        self.times = LookTimes()
+        self.busy = threading.Lock()
+
+    def look(self, session: phasescope.Session, trees: dict[str, Any]) -> None:
+        """Count what the trees hold now."""
+        times = self.times
+        times.look_begins()
+        try:
+            sizes, arrays = Sizes(), JaxArrays()
+            for category, tree in trees.items():
+                arrays.add_tree(sizes, category, tree)
+            session.note_categories(sizes.found(), looks=times.looks, looks_ns=times.spent_ns)
+        finally:
+            times.look_ended(_outline(trees))
+
+
+_looks = _Looks()
+
+
+def note_pytrees(
+    *,
+    parameters: Any = None,
+    buffers: Any = None,
+    gradients: Any = None,
+    optimizer_state: Any = None,
+    inputs: Any = None,
+) -> None:
+    """Note, at the end of a step, what the device's memory is made of: call it in each step with what there is then.
+
+    Most calls only compare two times. The arrays are counted in the first three, then once something has been added
+    or taken away at the top of a tree, else once a second at most, and in no more than a thousandth of the time. Then
+    each array counts once, with its own bytes on each of this process's devices, in the first category that has it;
+    one that was donated or deleted does not. Nothing is kept alive, waited for or computed.
+
+    parameters: a pytree, or any object that has arrays in its attributes, such as a module of equinox or flax's nnx.
+    buffers: what is neither trained nor of the optimizer, such as flax's `batch_stats`.
+    gradients: those that are still there when the step ends. Of a step that is compiled as a whole there are none.
+    optimizer_state: what `optimizer.init` and `update` of optax return.
+    inputs: the batch. Numpy's arrays count on the host.
+
+    What is not given is not known, and is shown as no figure rather than as 0. Without a session it does nothing.
+    """
+    session = phasescope.current()
+    if session is None or not _looks.busy.acquire(blocking=False):
+        return
+    try:
+        given = {
+            "parameters": parameters,
+            "buffers": buffers,
+            "gradients": gradients,
+            "optimizer_state": optimizer_state,
+            "inputs": inputs,
+        }
+        _looks.times.begin(session.session_id)
+        if _looks.times.is_due(lambda: _outline(given)):
+            _looks.look(session, {category: tree for category, tree in given.items() if tree is not None})
+    except Exception as error:  # the training feels nothing
+        logger.debug("not counted (%s: %s)", type(error).__name__, error)
+    finally:
+        _looks.busy.release()
+
+
+def _outline(trees: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Return a few numbers that differ once a tree is another one than before."""
+    return [
+        (category, id(type(tree)), tree.__len__() if type(tree) is dict or type(tree) is list else 0)
+        for category, tree in trees.items()
+        if tree is not None
+    ]

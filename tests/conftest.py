@@ -50,8 +50,11 @@ LACKING = {
 """Names in `os`. Windows has no `fcntl` either, and neither system has what `_LINUX_ONLY` names."""
 
 _LINUX_ONLY = ("/proc", "/sys", "/dev/shm")
-_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "XDG_RUNTIME_DIR")
-_LAUNCHERS = ("OMPI_COMM_WORLD_", "SLURM_")
+_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "TF_CONFIG", "XDG_RUNTIME_DIR")
+_LAUNCHERS = (
+    *("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "PMI_", "PMIX_", "MPI_LOCAL", "PALS_", "HOROVOD_", "FLUX_", "SLURM_"),
+    *("MASTER_", "PBS_JOBID", "LSB_JOBID"),
+)
 _GRACE_S = 30.0
 _TESTS = Path(__file__).parent
 _LONGEST_FIRST = ("programs", "integrations", "end_to_end", "project", "cli", "native", "views")

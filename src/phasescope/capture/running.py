@@ -65,7 +65,7 @@ def start(
         default holds about 100,000.
     directory: the place of the ring file, instead of `$PHASESCOPE_DIR` or a tmpfs. If no file can be made there is a
         warning, and the ring stays in memory, readable by this process alone.
-    job_id, rank, local_rank, world_size: by default from the environment of torchrun, Open MPI or Slurm.
+    job_id, rank, local_rank, world_size: by default from the environment that the launcher made.
     report_exceptions: exception classes that are also written as an `error` event when they leave a phase. Out of
         memory always is.
     peaks: measure exact peaks per phase, which nest, if the backend can reset its allocator's peak at boundaries. Off

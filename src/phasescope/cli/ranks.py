@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     _Read = tuple[Sequence[Member], Sequence[Sequence[_OfJob]]]
 
 _MOST_OTHERS = 5
-_NONE = "a session knows its rank from torchrun, Open MPI, Slurm, or start(rank=, world_size=)"
+_NONE = "a session knows its rank from its launcher (torchrun, Slurm, an MPI), or by start(rank=, world_size=)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from phasescope.wire import launchers
+
 SCHEMA_VERSION: Final = 3
 
 REQUIRED_KEYS: Final = (
@@ -180,21 +182,6 @@ class Identity(NamedTuple):
     world_size: int
 
 
-class _Launched(NamedTuple):
-    rank: int
-    local_rank: int | None
-    world_size: int
-
-
-_LAUNCHERS: Final = (
-    ("RANK", "LOCAL_RANK", "WORLD_SIZE"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
-)
-_MOST_RANKS: Final = 10**7
-_JOB_IDS: Final = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
-
-
 def resolve_identity(
     *,
     job_id: str | None = None,
@@ -203,13 +190,13 @@ def resolve_identity(
     world_size: int | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Identity:
-    """Return the process's identity: each argument given, else the launcher's (torchrun, Open MPI, Slurm), else alone.
+    """Return the process's identity: each argument given, else the launcher's (`launchers`), else alone.
 
     A launcher counts only if its rank and world size are both set and make sense: the environment never raises. A wrong
     argument does: `TypeError` for its type, `ValueError` for a value that does not fit, both naming the argument.
     """
     _check_arguments(job_id, rank, local_rank, world_size)
-    launched = _launched(environ) or _Launched(rank=0, local_rank=None, world_size=1)
+    launched = launchers.launched(environ) or launchers.Launched(rank=0, local_rank=None, world_size=1)
     size = launched.world_size if world_size is None else world_size
     own = launched.rank if rank is None else rank
     if own >= size:
@@ -219,7 +206,7 @@ def resolve_identity(
         local_rank = own if local is None or local >= size else local
     elif local_rank >= size:
         raise ValueError(f"local_rank={local_rank} must be less than world_size, {size}; pass world_size as well")
-    return Identity(_job_id(environ) if job_id is None else job_id, own, local_rank, size)
+    return Identity(launchers.job_id(environ, own, size) if job_id is None else job_id, own, local_rank, size)
 
 
 def _check_arguments(job_id: object, rank: object, local_rank: object, world_size: object) -> None:
@@ -243,24 +230,3 @@ def _rank_out_of_range(given: int | None, rank: int, world_size: int) -> str:
     if given is None:
         return f"world_size={world_size} leaves no room for the environment's rank, {rank}; pass rank as well"
     return f"rank={rank} must be less than world_size, {world_size}; pass world_size as well"
-
-
-def _launched(environ: Mapping[str, str]) -> _Launched | None:
-    for names in _LAUNCHERS:
-        rank, local_rank, world_size = (_int_or_none(environ.get(name)) for name in names)
-        if rank is None or world_size is None or not 0 <= rank < world_size <= _MOST_RANKS:
-            continue
-        sane = local_rank is not None and 0 <= local_rank < world_size
-        return _Launched(rank, local_rank if sane else None, world_size)
-    return None
-
-
-def _int_or_none(text: str | None) -> int | None:
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        return None
-
-
-def _job_id(environ: Mapping[str, str]) -> str | None:
-    return next((text for name in _JOB_IDS if (text := environ.get(name)) and text.strip()), None)

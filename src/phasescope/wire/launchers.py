@@ -84,7 +84,7 @@ def _int_or_none(text: str | None) -> int | None:
 
 
 def _is_batch_script(environ: Mapping[str, str]) -> bool:
-    """Whether this is Slurm's batch script itself, or a shell in its job: told how many tasks, and none of them."""
+    """Return whether this is Slurm's batch script, or a shell in its job: told how many tasks, and none of them."""
     return bool(environ.get("SLURM_JOB_ID")) and _step_number(environ) is None
 
 

@@ -24,6 +24,7 @@ ROUNDS = {
     "recording": 3,
     "analysis": 3,
     "floors": 15,
+    "instructions": 1,
 }
 """The topics, in the order of the report, each a module of this package, and how many rounds each takes."""
 

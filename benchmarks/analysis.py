@@ -14,7 +14,7 @@ EVENTS = 1_000_000
 MUST_S = {"summary": {"ring": 0.8, "JSONL": 2.5}, "explain": {"ring": 1.2, "JSONL": 3.0}}
 AIM_S = {"summary": {"ring": 0.4, "JSONL": 1.5}, "explain": {"ring": 0.6, "JSONL": 2.0}}
 MUST_MIB = 300.0
-_ANSWERS = (0, 4)
+ANSWERS = (0, 4)
 """`explain` ends with 4 if it finds something: the training below leaks."""
 
 TRAINING = """
@@ -65,8 +65,8 @@ def run(rounds: int) -> Result:
     times: dict[tuple[str, str], list[float]] = {}
     peaks: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="phasescope-bench-") as folder:
-        ring, recording = _python(TRAINING, str(EVENTS), folder).stdout.strip(), f"{folder}/run.jsonl"
-        _cost("convert", ring, recording)
+        ring = write_ring(EVENTS, folder)
+        recording = write_jsonl(ring, folder)
         subjects = [
             (command, kind, path) for command in MUST_S for kind, path in (("ring", ring), ("JSONL", recording))
         ]
@@ -85,6 +85,18 @@ def run(rounds: int) -> Result:
     )
 
 
+def write_ring(events: int, folder: str) -> str:
+    """Return the path of a ring that a session of so many events left in the folder."""
+    return _python(TRAINING, str(events), folder).stdout.strip()
+
+
+def write_jsonl(ring: str, folder: str) -> str:
+    """Return the path of the same session as JSONL."""
+    path = f"{folder}/run.jsonl"
+    _cost("convert", ring, path)
+    return path
+
+
 def _cost(*arguments: str) -> _Cost:
     """Return the cost of one command. Raises RuntimeError if it fails."""
     seconds, kibibytes = _python(COMMAND, *arguments).stderr.split()[-2:]
@@ -93,6 +105,6 @@ def _cost(*arguments: str) -> _Cost:
 
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode not in _ANSWERS:
+    if done.returncode not in ANSWERS:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
     return done

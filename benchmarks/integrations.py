@@ -38,7 +38,7 @@ NEAR = 0.05
 STEPS = 40
 """Steps in a block of the plain loop, after a tenth as many that are not timed."""
 
-MUST = 1.02
+MUST, AIM = 1.02, 1.01
 
 
 class _Integration(NamedTuple):
@@ -96,7 +96,7 @@ def run(rounds: int) -> Result:
 def _rows(integration: _Integration, rounds: int) -> list[Row]:
     what = integration.what
     measured = _measured(integration.process, ("phasescope", *integration.peers, *_OF_ALL), rounds)
-    rows = [Row(f"{what}: a step of 5 ms with it, to one without", measured["phasescope"], MUST)]
+    rows = [Row(f"{what}: a step of 5 ms with it, to one without", measured["phasescope"], MUST, AIM)]
     rows += [Row(f"{name}, the same", measured[peer]) for peer, name in integration.peers.items()]
     if integration.traceml is not None:
         name, process = integration.traceml

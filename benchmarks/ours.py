@@ -28,12 +28,12 @@ def free_backend() -> Any:
 
 
 @contextlib.contextmanager
-def session(backend: str | None = None) -> Iterator[dict[str, Any]]:
+def session(backend: str | None = None, **options: Any) -> Iterator[dict[str, Any]]:
     """Run a session with its ring in a file; with the free fake backend if none is named."""
     import phasescope
 
     with scratch_directory() as directory:
-        running = phasescope.start(backends=[backend or free_backend()], directory=directory)
+        running = phasescope.start(backends=[backend or free_backend()], directory=directory, **options)
         try:
             yield {"phase": phasescope.phase, "session": running, "directory": directory}
         finally:

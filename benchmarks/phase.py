@@ -71,11 +71,11 @@ def run(rounds: int) -> Result:
 
     return Result(
         [
-            beside("phase, free counters, ring file / Stormlog, no sink", "phase", "Stormlog", 1 / 4, 1 / 6),
-            beside("the same / Stormlog with its sink", "phase", "Stormlog, sink", 1 / 20, 1 / 40),
-            beside("the same / torch's inactive record_function", "phase", "record_function", 0.8, 0.5, "x"),
-            beside("phase on `cpu` / Stormlog's CPU tracker", "phase, cpu", "Stormlog CPU", 1 / 5, 1 / 8),
-            beside("phase, no session / empty context manager", "no session", "empty class", 3, 1.5, "x"),
+            beside("phase, free counters, ring file / Stormlog, no sink", "phase", "Stormlog", 1 / 40, 1 / 80),
+            beside("the same / Stormlog with its sink", "phase", "Stormlog, sink", 1 / 200, 1 / 400),
+            beside("the same / torch's inactive record_function", "phase", "record_function", 0.15, 0.08, "x"),
+            beside("phase on `cpu` / Stormlog's CPU tracker", "phase, cpu", "Stormlog CPU", 1 / 25, 1 / 40),
+            beside("phase, no session / empty context manager", "no session", "empty class", unit="x"),
             beside("phase, free counters / an empty class that takes the name", "phase", "named class", 2, 1.3, "x"),
             beside(
                 "phase, no session / an empty class that takes the name", "no session", "named class", 0.6, 0.3, "x"

@@ -30,7 +30,7 @@ def run(rounds: int) -> Result:
 
     return Result(
         [
-            Row("sampler at 10 Hz, `cpu`", above_idle("phasescope"), 0.3, 0.1),
+            Row("sampler at 10 Hz, `cpu`", above_idle("phasescope"), 0.2, 0.12),
             Row("a thread that wakes ten times a second and does nothing", above_idle("waking")),
             Row("Stormlog's CPU tracker at 10 Hz, no sink", above_idle("Stormlog")),
             Row("Stormlog's CPU tracker at 10 Hz with its sink", above_idle("Stormlog, sink")),

@@ -39,7 +39,7 @@ def run(rounds: int) -> Result:
     def above_bare(name: str) -> Series:
         return combined(name, "ms", lambda value, bare: value - bare, series[name], series["bare"])
 
-    row = partial(Row, must=40, aim=15)
+    row = partial(Row, must=30, aim=15)
     informing = [name for name in STATEMENTS if name != "bare" and not name.startswith("phasescope")]
     return Result(
         [

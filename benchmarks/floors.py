@@ -1,4 +1,7 @@
-"""The parts of the costs: each thing that a phase cannot do without, timed alone, and the remainder above them."""
+"""The parts of the costs: each thing that a phase cannot do without, timed alone, and the remainder above them.
+
+Of the Python core, whose parts Python can time; the compiled one does the same in less time than some of them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import ours
 from benchmarks.envelope import RECORDS, phase_exit_events
-from benchmarks.measure import Subject, interleave, scratch_directory, with_names
+from benchmarks.measure import Subject, in_fresh_process, interleave, scratch_directory, series_from, with_names
 from benchmarks.phase import OURS, Empty
 from benchmarks.report import Floor, Result, Row
 
@@ -36,7 +39,7 @@ FIELDS = ("phase_enter", 1_700_000_000_000_000_000, "cuda", 0, *_COUNTERS, 0, No
 
 def run(rounds: int) -> Result:
     """Return a row for each primitive, and the parts of each target."""
-    measured = interleave([*_primitives(), *_measured()], rounds)
+    measured = series_from(in_fresh_process("benchmarks.floors", "without_core", rounds, PHASESCOPE_PURE_PYTHON="1"))
     event = [
         (2, measured["read a clock"]),
         (2, measured["take and release an RLock"]),
@@ -46,14 +49,17 @@ def run(rounds: int) -> Result:
         (2, measured["write 146 bytes into a mapped file"]),
         (4, measured["store a word in a mapped file"]),
     ]
+    no_session = Floor(
+        "phase, no session, without the compiled core", measured["no session"], [(1, measured["empty class"])]
+    )
     nesting = [(1, measured["empty class"]), (2, measured["ContextVar get and set"])]
     resident = [(2, measured["read /proc/self/statm"]), (2, measured["parse it"])]
     return Result(
         [Row(name, series) for name, series in measured.items() if name not in _MEASURED],
         floors=[
-            Floor("phase, free counters, ring file", measured["phase"], [*nesting, *event]),
-            Floor("phase on `cpu`", measured["phase, cpu"], [*nesting, *event, *resident]),
-            Floor("phase, no session", measured["no session"], [(1, measured["empty class"])]),
+            Floor("phase, free counters, ring file, without the compiled core", measured["phase"], [*nesting, *event]),
+            Floor("phase on `cpu`, without the compiled core", measured["phase, cpu"], [*nesting, *event, *resident]),
+            no_session,
             Floor(
                 "project one event, record_id read",
                 measured["projection"],
@@ -61,6 +67,11 @@ def run(rounds: int) -> Result:
             ),
         ],
     )
+
+
+def without_core(rounds: int) -> dict[str, Any]:
+    """In a fresh process, time the costs and their parts in the same rounds."""
+    return dict(interleave([*_primitives(), *_measured()], rounds))
 
 
 _MEASURED = ("phase", "phase, cpu", "no session", "projection")

@@ -166,6 +166,21 @@ class TestHost:
         assert parts(found) == {"process": 300, "unattributed": 500, "free": 200}
         assert rest(found) == "unattributed (other processes, its children)"
 
+    def test_a_container_that_is_all_this_process_is_divided_although_libraries_are_charged_elsewhere(self) -> None:
+        """At the end of a process that the kernel killed its resident set was 704 MiB, in a group of 700."""
+        found = breakdown(
+            event(
+                metadata={"backend": "cpu", "children": 0},
+                device_id=-1,
+                device_used_bytes=971,
+                device_free_bytes=29,
+                device_total_bytes=1000,
+                allocator_allocated_bytes=1004,
+                allocator_reserved_bytes=1004,
+            )
+        )
+        assert parts(found) == {"process": 1000, "unattributed": 0, "free": 0}
+
     def test_what_a_container_may_use_and_the_machine_has_not(self) -> None:
         found = self.host(children=0, free=50)
         assert parts(found) == {"process": 300, "unattributed": 650, "free": 50}

@@ -426,6 +426,27 @@ def test_an_exit_code_is_something_that_went_wrong() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "oom_kills", "text"),
+    [
+        (-9, None, "It ended with exit code -9, by which launchers pass on that a child process was killed: by the"),
+        (137, 0, "It ended with exit code 137, by which launchers pass on that a child process was killed, though not"),
+        (-9, 1, "It ended with exit code -9, by which launchers pass on that a child process was killed, and the kern"),
+    ],
+)
+def test_an_exit_code_that_passes_on_sigkill_is_of_a_child_that_was_killed(
+    code: int, oom_kills: int | None, text: str
+) -> None:
+    """As DeepSpeed's launcher does it."""
+    session = steps(3)
+    session.enter("step").exit(status="error", error_type="SystemExit")["metadata"]["exit_code"] = code
+    session.event("stop", context="the interpreter exited")
+    answer = explain(evidence(session.events, oom_kills=oom_kills))
+    assert answer.cause.kind == "worker_killed"
+    assert answer.cause.text.startswith(text)
+    assert not answer.cause.certain
+
+
 def test_out_of_memory_after_which_nothing_was_begun_keeps_its_figures_and_its_words() -> None:
     session = steps(300)
     runs_out(session, 2 * GIB)
@@ -660,8 +681,8 @@ def test_a_limit_of_the_process_is_named() -> None:
     answer = explain(evidence(session.events))
     assert answer.cause.kind == "limit"
     assert answer.cause.text == (
-        "The process ran into its own limit of 2.00 GiB (RLIMIT_AS, `ulimit -v`): more were asked for, in load, with "
-        "1.00 GiB resident."
+        "The process ran into its own limit of 2.00 GiB (RLIMIT_AS, `ulimit -v`): more memory was asked for, in load, "
+        "with 1.00 GiB resident."
     )
 
 

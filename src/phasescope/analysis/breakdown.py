@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _LONGEST_LABEL = 40
+_SHARED = 1.1  # times a container's limit: a resident set has pages of libraries that another group is charged for
 
 LABELS = {
     "live": "live tensors",
@@ -147,6 +148,8 @@ class _Figures:
         if self.allocated is not None and self.reserved is not None:
             self.reserved = max(self.allocated, self.reserved)
         self.held = self.allocated if self.reserved is None else self.reserved
+        if self.is_host and self.total is not None and self.held is not None and self.held <= _SHARED * self.total:
+            self.held = min(self.held, self.total)
         self.fragmented = self._fragmented(known("allocator_inactive_bytes"))
         if self.used is None and self.total is not None and self.free is not None:
             self.used = max(0, self.total - self.free)

@@ -39,6 +39,7 @@ from .ending import (
 from .exhausted_limits import (
     MAPPINGS,
     OPEN_FILES,
+    exit_of_killed_child,
     no_mapping_text,
     used_up_by,
 )
@@ -98,6 +99,7 @@ def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
     """Return the cause with the exception as its headline; growth comes behind it, if it can have to do with it."""
     ending = evidence.ending
     used_up = used_up_by(ending.context or "", evidence.oom_kills)
+    used_up = used_up or exit_of_killed_child(ending.text, evidence.oom_kills)
     if used_up is not None:
         return _and_grew(Cause(*used_up), None if used_up.kind == OPEN_FILES else growing, evidence)
     if evidence.oom_kills and ending.error_type != INTERRUPT:

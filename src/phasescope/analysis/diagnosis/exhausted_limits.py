@@ -24,6 +24,7 @@ _KILLED_CHILD = re.compile(
     r"|Horovod .{0,200}\bExit code: (?:-9|137)\b"
     r"|Failed core proc\(s\): \{[^}]{0,80}: -9\b"  # vLLM
 )
+_EXIT_OF_KILLED = re.compile(r"^ended with exit code (?P<code>-9|137)\b")
 _SAID_TO_BE_MEMORY = re.compile(
     r"\bOOMKilled\b|\(state: OUT_OF_MEMORY\)|Detected \d{1,4} oom[_-]kill event"
     r"|\btask \d{1,6}: Out Of Memory"  # srun
@@ -114,6 +115,14 @@ def _killed(words: str, oom_kills: int | None) -> UsedUp | None:
     who = "A data loader worker" if worker else "A child process"
     who += f" (pid {pid})" if pid else f" (number {child['number']})" if child and child["number"] else ""
     return _struck(f"{who} was killed", {"worker_pid": int(pid)} if pid else {}, oom_kills)
+
+
+def exit_of_killed_child(ending: str, oom_kills: int | None) -> UsedUp | None:
+    """Return the cause of an exit code by which a launcher passes on that its child was killed; None if it is none."""
+    exited = _EXIT_OF_KILLED.match(ending)
+    if exited is None:
+        return None
+    return _struck(f"It {exited[0]}, by which launchers pass on that a child process was killed", {}, oom_kills)
 
 
 def _broken(oom_kills: int | None) -> UsedUp | None:

@@ -34,6 +34,7 @@ def on_host(shortage: LastShortage) -> Cause:
     row, asked = shortage.device, shortage.requested_bytes
     in_phase = f", in {path_text(shortage.path)}" if shortage.path else ""
     wanted = "more" if asked is None else f"{size_text(asked)} more"
+    were_asked_for = "more memory was asked for" if asked is None else f"{wanted} were asked for"
     figures = known(
         requested_bytes=asked,
         resident_bytes=row.allocated_bytes,
@@ -52,7 +53,7 @@ def on_host(shortage: LastShortage) -> Cause:
     if limit is not None:
         brief = f"the process ran into its own limit of {size_text(limit)}"
         text = (
-            f"{sentence(brief)} ({LIMITS[name]}): {wanted} were asked for{in_phase}, with "
+            f"{sentence(brief)} ({LIMITS[name]}): {were_asked_for}{in_phase}, with "
             f"{size_text(row.allocated_bytes)} resident."
         )
         return Cause(LIMIT, text, figures={**figures, name: limit}, brief=brief)

@@ -251,6 +251,17 @@ class TestDevices:
             assert parts(row.breakdown).get("children") == (children if known else None)
             assert ("its children" in rest(row.breakdown)) is not known
 
+    def test_the_hosts_parts_add_up_to_what_is_shown_as_used_when_only_others_have_moved(self) -> None:
+        made, devices = MadeSession(), Devices()
+        host: dict[str, Any] = {**CUDA, "allocator_allocated_bytes": 300, "allocator_reserved_bytes": 300}
+        devices.see(made.event("sample", metadata={"backend": "cpu", "children": 0}, device_id=-1, **host))
+        host |= {"device_used_bytes": 900, "device_free_bytes": 100}
+        devices.see(made.event("sample", metadata={"backend": "cpu"}, device_id=-1, **host))
+        [row] = devices.rows()
+        assert row.used_bytes == 900
+        assert parts(row.breakdown) == {"process": 300, "unattributed": 600, "free": 100}
+        assert rest(row.breakdown) == "unattributed (other processes, system)"
+
     def test_before_the_first_sample_any_event_will_do(self) -> None:
         devices = Devices()
         devices.see(MadeSession().event("phase_enter", **CUDA))

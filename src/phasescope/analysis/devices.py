@@ -146,10 +146,10 @@ class Devices:
         if sample is None:
             return breakdown(self._latest[key])
         if rare is not None and _seconds(sample) - _seconds(rare) <= _LATEST_S:
+            if key[1] == HOST_ID:  # what others hold moves by itself; that there were children, or none, still holds
+                return completed(breakdown(sample), breakdown(rare))
             if not _has_moved(rare, sample):
                 sample = rare
-            elif key[1] == HOST_ID:  # that there were children, or none, still holds
-                return completed(breakdown(sample), breakdown(rare))
         if key not in self._in_hosts_memory:
             return breakdown(sample)
         found = breakdown(self._in_pool(key, sample))

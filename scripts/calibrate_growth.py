@@ -14,23 +14,48 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from phasescope.analysis.diagnosis.few_looks import Looks  # noqa: E402
 from phasescope.analysis.statistics.trend import trend  # noqa: E402
 from support.series import HEALTHY, LEAKING  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from support.series import Make
 
 LENGTHS = (100, 200, 400, 1000)
+LOOKS = (24, 36, 47)
 PAGE = ROOT / "docs" / "growth.md"
 
 
 def table(series: dict[str, Make], runs: int) -> str:
     """Return Markdown: for each kind of series the share of runs called growing, by the number of steps."""
-    lines = ["| | " + " | ".join(f"{length:,} steps" for length in LENGTHS) + " |", "|---" * (len(LENGTHS) + 1) + "|"]
+    return _table(series, LENGTHS, "steps", lambda make, length: share(make, length, runs))
+
+
+def workers_table(series: dict[str, Make], runs: int) -> str:
+    """Return Markdown: the share of runs whose workers are called growing by a few looks, a second apart."""
+    return _table(series, LOOKS, "looks", lambda make, looks: workers_share(make, looks, runs))
+
+
+def _table(series: dict[str, Make], lengths: Sequence[int], unit: str, share_of: Callable[[Make, int], float]) -> str:
+    lines = ["| | " + " | ".join(f"{length:,} {unit}" for length in lengths) + " |", "|---" * (len(lengths) + 1) + "|"]
     for name, make in series.items():
-        cells = [f"{share(make, length, runs):.1%}" for length in LENGTHS]
+        cells = [f"{share_of(make, length):.1%}" for length in lengths]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def workers_share(make: Make, looks: int, runs: int) -> float:
+    """Return the share of runs that are called growing by so many looks, once they are over."""
+    return sum(_seen(make(random.Random(seed), looks)).rates() is not None for seed in range(runs)) / runs
+
+
+def _seen(sizes: Sequence[int]) -> Looks:
+    looks = Looks()
+    for second, size in enumerate(sizes):
+        looks.take({1: size}, second * 1_000_000_000)
+    return looks
 
 
 def share(make: Make, length: int, runs: int) -> float:
@@ -45,8 +70,12 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="renew the page")
     arguments = parser.parse_args()
     page = PAGE.read_text(encoding="utf-8")
-    for name, series in (("healthy", HEALTHY), ("leaking", LEAKING)):
-        found = table(series, arguments.runs)
+    for name, series, make_table in (
+        ("healthy", HEALTHY, table),
+        ("leaking", LEAKING, table),
+        ("workers", {**HEALTHY, **LEAKING}, workers_table),
+    ):
+        found = make_table(series, arguments.runs)
         print(found, end="\n\n")
         mark = f"<!-- {name}, {arguments.runs:,} runs each -->"
         before, _, rest = page.partition(f"<!-- {name}")

@@ -155,6 +155,22 @@ def test_what_may_only_be_filling_is_not_named_without_a_growth() -> None:
             "detach `losses` from step to step",
         ),
         (
+            {"kind": "larger", "of": "Tensor", "graph": False, "count": 1, "bytes": 48 * MIB, "per_step": 1.5 * MIB},
+            "the tensor of float32[32, 1000] `losses` in train.py:41, which becomes larger: 48.0 MiB, "
+            "1.50 MiB more a step",
+            "`losses` becomes larger with each step",
+        ),
+        (
+            {
+                "keeper": {**LOSSES["keeper"], "expression": "m._forward_hooks"},
+                "graph_saved_bytes": 0,
+                "per_step": 30,
+            },
+            "400 tensors of float32[32, 1000] that carry their graph (48.8 MiB), kept by list `m._forward_hooks` in "
+            "train.py:41",
+            "`handle.remove()`",
+        ),
+        (
             {"kind": "items", "of": "dict", "dtype": "", "graph": False, "graph_saved_bytes": 0},
             "400 dict items (48.8 MiB), kept by list `losses` in train.py:41",
             "empty `losses` from time to time",

@@ -74,7 +74,16 @@ def test_advice_goes_by_whether_workers_copy_or_keep(*, new: bool, first: str) -
     growing = next(found for found in answer.evidence.growth if found.device == WORKERS)
     assert growing.children is not None
     assert growing.children.copy_pages is not new
+    assert growing.children.new_memory is new
     assert answer.advice[0].startswith(first)
+    assert "by what they keep themselves" in answer.cause.text or not new
+
+
+def test_whose_memory_rose_is_not_said_where_the_resident_sets_are_of_other_children_too() -> None:
+    session = session_of(lambda second: {7: (50 + second) * MIB, **({9: 80 * MIB} if second > 60 else {})}, new=True)
+    growing = of_workers(session)
+    assert growing.children is not None
+    assert not growing.children.new_memory
 
 
 def test_workers_of_one_epoch_after_the_other_do_not_grow() -> None:
@@ -189,6 +198,17 @@ def test_of_workers_that_took_much_in_a_few_looks_it_is_not_known() -> None:
     found = looked_at(lambda second: {7: (20 + 8 * second) * MIB, 8: 20 * MIB}, 5).unjudged()
     assert found is not None
     assert found == Unjudged(2, 5, 32 * MIB)
+
+
+def test_of_workers_that_still_rise_unevenly_it_is_not_known_until_there_is_a_trend() -> None:
+    """As on a machine that is busy with other work for seconds at a time."""
+    uneven = {second: 20 + 2 * min(second, 12) + 2 * max(0, second - 20) for second in range(60)}
+    levelled = {second: 20 + 4 * min(second, 12) for second in range(60)}
+    found = looked_at(lambda second: {7: uneven[second] * MIB + second}, 36).unjudged()
+    assert found is not None
+    assert found.looks == 36
+    assert looked_at(lambda second: {7: levelled[second] * MIB + second}, 36).unjudged() is None
+    assert looked_at(lambda second: {7: uneven[second] * MIB + second}, 60).unjudged() is None
 
 
 def test_figures_that_are_merely_repeated_are_no_looks() -> None:

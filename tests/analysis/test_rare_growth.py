@@ -120,6 +120,19 @@ def test_a_rise_at_each_of_a_few_evaluations_is_not_called_healthy() -> None:
     assert "too few to tell (cuda:0: +8.00 MiB at each of 3 entries of epoch/evaluate)" in told.cause.text
 
 
+def test_six_evaluations_that_leave_6_mib_each_are_not_called_healthy_because_a_heap_creeps() -> None:
+    """As measured on the host: a MiB every ten steps, at first and for long."""
+
+    def keeps(where: str, epoch: int, step: int) -> int:
+        if where == "evaluate":
+            return 3 * MIB // 2
+        return MIB * 6 // 10 if where == "forward" and step % 10 == epoch else 0
+
+    found = only(trained(keeps, epochs=6))
+    assert (found.grows, found.unclear, found.rare) == (False, True, True)
+    assert "too few to tell" in answer(trained(keeps, epochs=6)).cause.text
+
+
 @pytest.mark.parametrize("first", [0, 400 * MIB])
 def test_what_only_the_first_evaluation_takes_is_no_growth(first: int) -> None:
     found = only(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,26 @@ def test_each_keeper_is_named_with_its_line(tmp_path: Path) -> None:
     assert found["errors"]["keeper"]["through"]["variable"] == "large"
     assert (found["HISTORY"]["of"], found["ARRAYS"]["dtype"]) == ("dict", "float64")
     assert found["ARRAYS"]["bytes"] == pytest.approx(found["ARRAYS"]["count"] * 128 * 32 * 8, rel=0.05)
+
+
+@needs_torch
+def test_what_becomes_larger_is_named_though_there_is_only_one_of_it(tmp_path: Path) -> None:
+    ring = ring_of("larger", tmp_path)
+    found = {name: grown for name, grown in keepers(censuses(ring)[-1]).items() if grown["kind"] == "larger"}
+    each = {
+        "everything": ("Tensor", 2**19, "everything = torch.cat"),
+        'table["embeddings"]': ("Tensor", 2**17, 'table["embeddings"] = torch.cat'),
+        "results.joined": ("ndarray", 2**18, "self.joined = np.concatenate"),
+        "log": ("BytesIO", 2**16, "log.write("),
+    }
+    assert found.keys() == each.keys()
+    for name, (of, per_step, text) in each.items():
+        assert (found[name]["of"], found[name]["keeper"]["line"]) == (of, line_with(text)), name
+        assert found[name]["per_step"] == pytest.approx(per_step, rel=0.3), name
+    with attach(ring) as reader:
+        told = str(reader.explain())
+    assert re.search(rf"tensor of float32\[\d+, 4096\] `everything` in {SCRIPT.name}:\d+, which becomes larger", told)
+    assert "outside of Python" not in told
 
 
 @needs_torch

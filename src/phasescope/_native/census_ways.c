@@ -11,8 +11,48 @@ typedef struct {
     Visit *visits;
     Py_ssize_t known, room, most, at;
     int to_the_end; /* whatever was found, but only through objects of which the collector could know */
+    PyObject *listed; /* then also these types: their instances, each with what refers to it, go into `held` */
+    PyObject *held;
     int failed;
 } Search;
+
+enum { MOST_HELD = 1024, MOST_BESIDE = 256 };
+
+static int
+is_listed(PyTypeObject *type, PyObject *types)
+{
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(types); index++) {
+        if (PyTuple_GET_ITEM(types, index) == (PyObject *)type) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Items of long containers are told by their number. */
+static int
+is_long(PyObject *owner)
+{
+    if (PyDict_Check(owner)) {
+        return ((PyDictObject *)owner)->ma_used > MOST_BESIDE;
+    }
+    return (PyList_Check(owner) || PyTuple_Check(owner)) && Py_SIZE(owner) > MOST_BESIDE;
+}
+
+/* Note an object with its owner, and the owner's owner: a dict may be somebody's attributes. */
+static int
+note_held(Search *search, PyObject *object)
+{
+    PyObject *owner = search->at < 0 ? NULL : search->visits[search->at].object;
+    if (owner == NULL || PyList_GET_SIZE(search->held) >= MOST_HELD || is_long(owner)) {
+        return 0;
+    }
+    Py_ssize_t above = search->visits[search->at].parent;
+    PyObject *triple = PyTuple_Pack(3, above < 0 ? Py_None : search->visits[above].object, owner, object);
+    int is_noted = triple != NULL && PyList_Append(search->held, triple) == 0;
+    Py_XDECREF(triple);
+    return is_noted ? 0 : -1;
+}
 
 static int
 reach(PyObject *object, void *arg)
@@ -22,6 +62,15 @@ reach(PyObject *object, void *arg)
         return 1;
     }
     PyTypeObject *type = Py_TYPE(object);
+    if (search->listed != NULL && is_listed(type, search->listed)) {
+        int is_first;
+        if (pointers_add(&search->seen, object, PY_SSIZE_T_MAX, &is_first) == NULL
+            || (is_first && note_held(search, object) < 0)) {
+            search->failed = 1;
+            return 1;
+        }
+        return 0;
+    }
     if (type == &PyUnicode_Type || type == &PyLong_Type || type == &PyFloat_Type || object == Py_None) {
         return 0;
     }
@@ -143,33 +192,41 @@ ways(PyObject *Py_UNUSED(module), PyObject *args)
 
 enum { MOST_DICTS = 256 };
 
-/* Pairs of a dict and its length, of those that the collector has taken from its lists: with plain values alone. */
+/* Pairs of a dict and its length, of those that the collector has taken from its lists: with plain values alone. And
+ * the instances of some types, each with its owner and the owner's owner. */
 static PyObject *
-plain_dicts(PyObject *Py_UNUSED(module), PyObject *args)
+reachable(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *sources, *closed, *result = NULL;
     Py_ssize_t least;
     Search search = {.to_the_end = 1};
-    if (!PyArg_ParseTuple(args, "O!O!nn", &PyList_Type, &sources, &PyList_Type, &closed, &search.most, &least)) {
+    if (!PyArg_ParseTuple(args, "O!O!nnO!", &PyList_Type, &sources, &PyList_Type, &closed, &search.most, &least,
+                          &PyTuple_Type, &search.listed)) {
+        return NULL;
+    }
+    search.held = PyList_New(0);
+    if (search.held == NULL) {
         return NULL;
     }
     int was_on = PyGC_Disable();
     if (pointers_make(&search.seen, 8192) < 0 || search_from(&search, sources, sources, closed) < 0) {
         PyErr_NoMemory();
     } else {
-        result = PyList_New(0);
-        for (Py_ssize_t at = 0; result != NULL && at < search.known && PyList_GET_SIZE(result) < MOST_DICTS; at++) {
+        PyObject *dicts = PyList_New(0);
+        for (Py_ssize_t at = 0; dicts != NULL && at < search.known && PyList_GET_SIZE(dicts) < MOST_DICTS; at++) {
             PyObject *object = search.visits[at].object;
             if (!PyDict_Check(object) || PyObject_GC_IsTracked(object) || ((PyDictObject *)object)->ma_used < least) {
                 continue;
             }
             PyObject *pair = Py_BuildValue("(On)", object, ((PyDictObject *)object)->ma_used);
-            if (pair == NULL || PyList_Append(result, pair) < 0) {
-                Py_CLEAR(result);
+            if (pair == NULL || PyList_Append(dicts, pair) < 0) {
+                Py_CLEAR(dicts);
             }
             Py_XDECREF(pair);
         }
+        result = dicts == NULL ? NULL : Py_BuildValue("(NO)", dicts, search.held);
     }
+    Py_DECREF(search.held);
     pointers_free(&search.seen);
     free(search.visits);
     if (was_on) {
@@ -181,7 +238,7 @@ plain_dicts(PyObject *Py_UNUSED(module), PyObject *args)
 PyMethodDef ways_functions[] = {
     {"ways", ways, METH_VARARGS,
      "Return for each target the objects from a source to it, each referring to the next, the fewest; None if none do."},
-    {"plain_dicts", plain_dicts, METH_VARARGS,
-     "Return dicts that the collector does not list, each with its length, of what can be reached from the sources."},
+    {"reachable", reachable, METH_VARARGS,
+     "Return dicts that the collector does not list, each with its length, and instances of the types, with their owners."},
     {NULL, NULL, 0, NULL},
 };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
+import io
 import sys
 from collections import deque
 from typing import Any
@@ -87,6 +88,31 @@ def all_at_once() -> None:
             metric.curves[step] = np.ones(501)
             HISTORY.append({"loss": loss.item(), "step": step, "text": "x" * 1000 + str(step)})
             ARRAYS.append(batch.to(torch.float64).numpy())
+
+
+class Results:
+    """Joins each batch of predictions to those before."""
+
+    def __init__(self) -> None:
+        self.joined = np.empty((0, 4096), "float32")
+
+    def add(self, predictions: Any) -> None:
+        self.joined = np.concatenate([self.joined, predictions])
+
+
+def larger() -> None:
+    """One tensor, one array, and one buffer that become larger; others that are large, or come anew, and do not."""
+    import torch
+
+    results, log, fixed, everything = Results(), io.BytesIO(), np.zeros(2**22, "uint8"), torch.empty(0, 4096)
+    table = {"fixed": torch.ones(2**20), "embeddings": torch.empty(0, 1024)}
+    for step in range(200):
+        with phasescope.phase("step"):
+            batch = torch.ones(128 + 64 * (step % 2), 4096)
+            results.add(batch[:16].numpy())
+            everything = torch.cat([everything, batch[:32]])
+            table["embeddings"] = torch.cat((table["embeddings"], batch[:32, :1024]))
+            log.write(bytes(fixed[: 2**16]))
 
 
 def summed_up() -> None:

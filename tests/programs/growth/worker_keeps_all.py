@@ -2,6 +2,7 @@
 
 needs: torch
 verdict: workers_grow
+says: by what they keep themselves
 tree:
   ...
 """
@@ -11,9 +12,12 @@ import time
 import torch
 from torch import nn
 
+from phasescope.backends import host_details, host_private
 from phasescope.capture import collectors
 
 collectors._EXTRA_PERIOD_NS = 30_000_000  # workers are looked at once a second; a test has no minute to wait
+host_private._AT_MOST = host_details._AT_MOST = 10  # and a look may take 15 ms on a machine with other work to do,
+host_details._WAITING_AT_MOST = 1  # and ten times as long until its turn comes
 
 
 class Remembering(torch.utils.data.Dataset):
@@ -32,11 +36,10 @@ torch.manual_seed(0)
 loader = torch.utils.data.DataLoader(Remembering(), 4, num_workers=1, multiprocessing_context="fork")
 model = nn.Linear(1, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-began = time.monotonic()
-for step, batch in enumerate(loader):
+for batch in loader:
     loss = model(batch.float()[:, None]).square().mean()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    time.sleep(max(0.0, began + 0.06 * step - time.monotonic()))
+    time.sleep(0.06)  # and none is caught up on: a busy machine makes it longer, not uneven
 print(loss.item().hex())

@@ -95,8 +95,10 @@ def _workers(cause: Cause, evidence: Evidence) -> list[str]:
         "counts references): hold them as arrays, or as one buffer of bytes, instead"
     )
     children = None if cause.growth is None else cause.growth.children
+    is_known = children is not None and (children.copy_pages or children.new_memory)
+    likely = [keeps, copies] if children is None or not is_known else [copies] if children.copy_pages else [keeps]
     return [
-        *([copies] if children is not None and children.copy_pages else [keeps, copies]),
+        *likely,
         "fewer workers (num_workers), or persistent_workers=False, so that they end with each epoch",
     ]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .growth import Growth
 
-TENSORS, ITEMS, GRAPH = "tensors", "items", "graph"
+TENSORS, ITEMS, GRAPH, LARGER = "tensors", "items", "graph", "larger"
 TRACEBACK = "traceback"
 VIEW = "view"
 SAVED = "graph"
@@ -52,8 +52,9 @@ class Keeper:
 @dataclass(frozen=True)
 class Grown:
     """Objects that became more with the steps. `kind` is `tensors`, `items` of a container, or `graph`: one tensor's,
-    of which `count` are the operations. `kept` of them are the keeper's. `bytes` are those of all of them, and
-    `graph_saved_bytes` what the graph of each keeps for the backward pass besides."""
+    of which `count` are the operations; or `larger`: one object, whose `bytes` became more, `per_step` of them. `kept`
+    of them are the keeper's. `bytes` are those of all of them, and `graph_saved_bytes` what the graph of each keeps for
+    the backward pass besides."""
 
     kind: str
     library: str
@@ -70,10 +71,13 @@ class Grown:
     per_step: float
     censuses: int
     keeper: Keeper | None
+    before: int = 0
 
     @property
     def bytes_per_step(self) -> float:
         """About how many bytes they became more by, from step to step."""
+        if self.kind == LARGER:
+            return self.per_step
         each = self.bytes / max(1, self.count)
         return self.per_step * (each + self.graph_saved_bytes)
 
@@ -114,7 +118,8 @@ class CensusFold:
             self._newest = Census(number, step, tuple(map(self._with_keeper, _grown(told.get("grown")))))
 
     def _with_keeper(self, grown: Grown) -> Grown:
-        kind = (grown.kind, grown.library, grown.device, grown.dtype, grown.shape, grown.graph, grown.of)
+        kind: tuple[object, ...] = (grown.kind, grown.library, grown.device, grown.dtype, grown.graph, grown.of)
+        kind += (grown.since_step, grown.before) if grown.kind == LARGER else (grown.shape,)
         if grown.keeper is None:
             return replace(grown, keeper=self._keepers.get(kind))
         if kind in self._keepers or len(self._keepers) < _MOST_KEEPERS:
@@ -160,7 +165,7 @@ def small_ones(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
     if census is None or not growth.grows or growth.device != "host" or growth.per is None:
         return ()
     said = {each.keeper for each in behind(growth, census)}
-    often = [each for each in census.grown if each.kind != ITEMS and each.per_step >= _EVERY_OTHER_STEP]
+    often = [each for each in census.grown if each.kind in (TENSORS, GRAPH) and each.per_step >= _EVERY_OTHER_STEP]
     return _named([each for each in often if _is_on(each, "host") and each.keeper not in said])
 
 
@@ -225,7 +230,7 @@ def tensors_of(entries: object, most: int) -> Iterator[Grown]:
 
 def _grown(entries: object, most: int = _MOST) -> Iterator[Grown]:
     for entry in entries[:most] if isinstance(entries, (list, tuple)) else ():
-        if not isinstance(entry, dict) or entry.get("kind") not in (TENSORS, ITEMS, GRAPH):
+        if not isinstance(entry, dict) or entry.get("kind") not in (TENSORS, ITEMS, GRAPH, LARGER):
             continue
         count = size_or_none(entry.get("count")) or 0
         keeper = _keeper(entry.get("keeper"))
@@ -247,6 +252,7 @@ def _grown(entries: object, most: int = _MOST) -> Iterator[Grown]:
             per_step=float(per_step) if isinstance(per_step, (int, float)) and 0 <= per_step < 1e12 else 0.0,
             censuses=size_or_none(entry.get("censuses")) or 0,
             keeper=keeper,
+            before=size_or_none(entry.get("before")) or 0,
         )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from phasescope.analysis.formatting import count_text, plural, printable, size_text
 
-from .census import GRAPH, SAVED, TRACEBACK, VIEW
+from .census import GRAPH, LARGER, SAVED, TRACEBACK, VIEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .census import Grown, Keeper
 
 _LEAST_SAVED = 1024
+_HOOKS = ("_hooks", "_hooks_with_kwargs")
 _BY = {VIEW: "parts of them, each of which keeps the whole", SAVED: "graphs that saved them for a backward pass"}
 
 
@@ -26,6 +27,10 @@ def grown_text(grown: Grown) -> str:
         name = "" if keeper is None else f" of {keeper_text(keeper)}"
         more = f"{grown.per_step:,.0f} more a step" if grown.per_step >= 1 else "and more"
         return f"the graph{name}, which becomes longer: {plural(grown.count, 'operation')}, {more}{saved}"
+    if grown.kind == LARGER:
+        by = "" if keeper is None else f" {keeper_text(keeper, name_alone=True)}"
+        more = f"{size_text(round(grown.per_step))} more a step"
+        return f"the {_one_text(grown)}{by}, which becomes larger: {size_text(grown.bytes)}, {more}"
     text = f"{what_text(grown)} ({size_text(grown.bytes * grown.kept // max(1, grown.count))})"
     if keeper is None:
         return text
@@ -44,10 +49,11 @@ def grown_text(grown: Grown) -> str:
     return text
 
 
-def keeper_text(keeper: Keeper) -> str:
-    """Return who keeps: ``list `losses` in train.py:41``."""
+def keeper_text(keeper: Keeper, *, name_alone: bool = False) -> str:
+    """Return who keeps: ``list `losses` in train.py:41``; or, if what it is was said already, without its type."""
     name = f"`{printable(keeper.expression)}`"
-    container = "" if keeper.container in ("Tensor", "Parameter") else f"{printable(keeper.container)} "
+    is_said = name_alone or keeper.container in ("Tensor", "Parameter")
+    container = "" if is_said else f"{printable(keeper.container)} "
     return f"{container}{name} in {place_text(keeper)}"
 
 
@@ -73,11 +79,18 @@ def remedies(grown: Grown) -> Iterator[str]:
             )
         else:
             yield f"{where}: detach `{printable(keeper.expression)}` from step to step (`.detach()`, or `loss.item()`)"
+    elif grown.kind == LARGER:
+        yield (
+            f"{where}: `{printable(keeper.expression)}` becomes larger with each step: keep sums or counts instead, or "
+            "write each part away; to join it anew each time also copies all of it"
+        )
     elif keeper.through == TRACEBACK:
         yield f"{where}: keep an exception's text, or `error.with_traceback(None)`: its traceback keeps all variables"
     elif keeper.through == VIEW:
         detached = ".detach()" if grown.graph else ""
         yield f"{where}: keep copies (`{detached}.clone()`): a part of a tensor, such as `x[0]`, keeps all of it"
+    elif keeper.expression.endswith(_HOOKS):
+        yield f"{where}: hooks are registered again and again: once before the loop, or `handle.remove()` after use"
     elif keeper.container == "lru_cache":
         yield f"{where}: an lru_cache keeps arguments and results: give it a small maxsize, or no tensors"
     elif grown.graph:
@@ -90,6 +103,12 @@ def what_text(grown: Grown) -> str:
     """Return what it is: `400 tensors of float32[32, 1000] that carry their graph`."""
     noun, of = _noun_and_rest(grown)
     return f"{plural(grown.kept, noun)}{of}" if noun else f"{count_text(grown.kept)}{of}"
+
+
+def _one_text(grown: Grown) -> str:
+    """Return what a single object is: `tensor of float32[12800, 4096]`, `BytesIO`."""
+    noun, of = _noun_and_rest(grown)
+    return f"{noun}{of}" if grown.dtype else printable(grown.of) or "object"
 
 
 def kind_text(grown: Grown) -> str:

@@ -37,7 +37,8 @@ class Worker(NamedTuple):
 class Grown(NamedTuple):
     """The children's growth. `trend` is that of those that grow most, or of all if there are many crews, none of which
     ended; `timed` its series. `alive` and `crews` are how many there are and how often some were started. `copy_pages`:
-    the growth is copies of pages that they shared, since their resident sets do not."""
+    the growth is copies of pages that they shared, since their resident sets do not. `new_memory`: it is memory that
+    they took themselves, since their resident sets rise with it."""
 
     trend: Trend
     timed: Timed
@@ -47,6 +48,7 @@ class Grown(NamedTuple):
     growing: tuple[int, ...]
     left_behind: bool
     copy_pages: bool = False
+    new_memory: bool = False
 
 
 class _Crew:
@@ -59,13 +61,15 @@ class _Crew:
         self.timed = Timed()
         self.looks = Looks()
         self._resident: list[int] = []  # of all children, at the first sample and the last
+        self._is_alone = True  # these are all the children that there are
 
     @property
     def samples(self) -> int:
         return self.timed.series.steps
 
-    def add(self, time_ns: int | None, resident: int | None) -> None:
-        """Add the next sample, after `latest` was set."""
+    def add(self, time_ns: int | None, resident: int | None, children: int) -> None:
+        """Add the next sample of so many children, after `latest` was set."""
+        self._is_alone = self._is_alone and children == len(self.latest)
         if resident:
             self._resident = [*self._resident[:1], resident]
         sizes = {pid: worker.size for pid, worker in self.latest.items()}
@@ -76,7 +80,10 @@ class _Crew:
         """Return the trend of its samples; if it is over and they are too few, that of a steady rise, if it is one."""
         trend = self.timed.series.trend()
         rates, span = self.looks.rates(), self.timed.span_ns
-        if not is_over or rates is None or span is None or (trend is not None and (trend.grows or self.is_known)):
+        is_judged = trend is not None and (
+            trend.grows or not (self.are_data_workers and self.looks.are_few(self.risen))
+        )
+        if not is_over or rates is None or span is None or is_judged:
             return trend
         per_look = (span[1] - span[0]) / max(1, self.samples - 1)
         slope, low, high = (rate * per_look for rate in rates)
@@ -90,6 +97,12 @@ class _Crew:
     def copy_pages(self) -> bool:
         """Whether it grows and the resident sets hardly do: then the memory of each was shared before."""
         return len(self._resident) == 2 and self._resident[1] - self._resident[0] <= _NOT_NEW * self.risen
+
+    @property
+    def new_memory(self) -> bool:
+        """Whether it grows and the resident sets with it: then nothing was shared before."""
+        risen = self._resident[-1] - self._resident[0] if self._resident else 0
+        return self._is_alone and risen >= max(1, (1 - _NOT_NEW) * self.risen)
 
     @property
     def is_known(self) -> bool:
@@ -137,7 +150,7 @@ class Crews:
             self._join([new for pid, new in workers.items() if pid not in followed and new.is_data_worker is kind])
         for crew in self._crews:
             crew.latest = {pid: workers[pid] for pid in crew.latest}
-            crew.add(time_ns, resident)
+            crew.add(time_ns, resident, len(workers))
         if not self._crews:
             self._all = Timed()
         elif workers:
@@ -189,8 +202,8 @@ class Crews:
         trend, crew = max(growing or trends, key=lambda entry: entry[0].slope)
         pids = crew.growing() if trend.grows else ()
         alive = max(self._alive, len(crew.latest))
-        copy = trend.grows and crew.copy_pages
-        return Grown(trend, crew.timed, alive, len(crews), crew.are_data_workers, pids, False, copy)
+        copy, new = trend.grows and crew.copy_pages, trend.grows and crew.new_memory
+        return Grown(trend, crew.timed, alive, len(crews), crew.are_data_workers, pids, False, copy, new)
 
     def _left_behind(self) -> Grown | None:
         left, trend = [crew for crew in self._crews if crew.are_data_workers], self._all.series.trend()

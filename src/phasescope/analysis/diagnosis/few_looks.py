@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from phasescope.analysis.statistics.trend import MIN_STEPS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MOST = 64
 _FEWEST = 8
-_ENOUGH = 24  # looks: enough for a trend
+_ENOUGH = 24  # looks: by then what started is over
+_ENOUGH_FOR_A_TREND = MIN_STEPS  # of the samples, one in which is a look at the most
+_STILL_RISES = 0.15  # of the whole rise, in the last third of the looks
 _START = 0.25  # of the time: left out
 _LEAST_BYTES = 16 << 20
 _LEAST_NS = 2_000_000_000
@@ -71,9 +75,19 @@ class Looks:
         halves = _rate(looks[: middle + 1]), _rate(looks[middle:])
         return _rate(looks), min(halves), max(halves)
 
-    def unjudged(self, risen_bytes: int) -> bool:
+    def are_few(self, risen_bytes: int) -> bool:
         """Return whether it took too much to be called healthy after this few looks."""
         return self.count < _ENOUGH and risen_bytes >= _LEAST_BYTES
+
+    def unjudged(self, risen_bytes: int) -> bool:
+        """Return whether it took too much to be called healthy after these looks: few, or some more, if it still
+        rises."""
+        if risen_bytes < _LEAST_BYTES or self.count >= _ENOUGH_FOR_A_TREND:
+            return False
+        if self.are_few(risen_bytes):
+            return True
+        late = self._new[-(len(self._new) // 3) - 1 :]
+        return late[-1][1] - late[0][1] >= _STILL_RISES * risen_bytes
 
     def _after_start(self) -> list[_Look]:
         if self.count < _FEWEST:

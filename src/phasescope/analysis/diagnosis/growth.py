@@ -58,7 +58,7 @@ class Children:
     `alive` is how many there are, `are_data_workers` whether those meant are a DataLoader's, `growing` the pids of
     those that grow. `left_behind`: none ended of those that were started at `starts` different times. `copy_pages`: the
     growth is copies of pages that they had shared with this process: reading Python objects makes them, since it counts
-    references.
+    references. `new_memory`: it is none of these, but memory that they took themselves.
     """
 
     alive: int
@@ -67,6 +67,7 @@ class Children:
     left_behind: bool
     starts: int
     copy_pages: bool = False
+    new_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,13 @@ class GrowthFold:
         if grown is None:
             return None
         children = Children(
-            grown.alive, grown.are_data_workers, grown.growing, grown.left_behind, grown.crews, grown.copy_pages
+            grown.alive,
+            grown.are_data_workers,
+            grown.growing,
+            grown.left_behind,
+            grown.crews,
+            grown.copy_pages,
+            grown.new_memory,
         )
         return replace(self._growth(WORKERS, grown.trend, grown.timed, None, None), children=children)
 

@@ -105,8 +105,10 @@ def _of_children(growth: Growth) -> str:
             "they are left behind"
         )
     which = ", ".join(map(str, children.growing[:_MOST_PIDS])) + (", …" if len(children.growing) > _MOST_PIDS else "")
-    copied = ", by copying pages that they had shared, since their resident sets stay" if children.copy_pages else ""
-    return f": {len(children.growing)} of {children.alive} (pid {which}){copied}" if children.growing else ""
+    how = ", by copying pages that they had shared, since their resident sets stay" if children.copy_pages else ""
+    if children.new_memory:
+        how = ", by what they keep themselves, no copies of shared pages, since their resident sets rise with it"
+    return f": {len(children.growing)} of {children.alive} (pid {which}){how}" if children.growing else ""
 
 
 def names(paths: Sequence[Sequence[str]]) -> str:

@@ -23,6 +23,7 @@ _MOST_SHARE, _LEAST_SHARE = 1.4, 0.7  # of the growth
 _MOST_OF_THEM = 0.8
 _ABOVE_USUAL = 1.5  # as often must an entry's rise be the average rise of as many steps
 _LIKE_EACH_OTHER = 2.0
+_FEW_OTHERS = 0.5  # of what rose at a few entries: so much else may have come between, as a heap creeps
 
 
 class Occasion(NamedTuple):
@@ -65,7 +66,7 @@ def few_occasions(moments: Moments) -> list[Occasion]:
             continue
         began = flags.index(True) + 1
         others = sum(change for change, flag in zip(changes[began:], flags[began:], strict=True) if not flag)
-        if abs(others) <= (1 - _LEAST_SHARE) * sum(rises):
+        if abs(others) <= _FEW_OTHERS * sum(rises):
             found.append(Occasion(phase, len(rises), rises))
     return found
 

@@ -15,7 +15,8 @@ from phasescope.capture.census.budget import Budget
 from phasescope.capture.census.graphs import MOST_NODES, Graphs
 from phasescope.capture.census.groups import Kinds, of_any_shape
 from phasescope.capture.census.histories import MOST_LOOKS, Histories, in_proportion
-from phasescope.capture.census.report import Grown, of_container, of_graph, of_group, told
+from phasescope.capture.census.larger import Sizes, listed_types
+from phasescope.capture.census.report import Grown, of_container, of_graph, of_group, of_larger, told
 from phasescope.capture.census.sources import Sources
 from phasescope.capture.census.steps import StepFinder
 from phasescope.capture.exception_info import is_from_signal_handler
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from phasescope.capture.census.graphs import Longest
     from phasescope.capture.census.groups import Group, Key
     from phasescope.capture.census.histories import Risen
+    from phasescope.capture.census.larger import Held, Larger
     from phasescope.capture.collector import DeviceState
     from phasescope.capture.event_writer import EventWriter
     from phasescope.capture.scope import PhaseScope
@@ -56,6 +58,7 @@ class Census:
         self._kinds = Kinds()
         self._steps: StepFinder | None = StepFinder()
         self._histories = Histories()
+        self._sizes = Sizes()
         self._containers: dict[int, tuple[type, list[tuple[int, int]]]] = {}
         self._lengths: Any = None
         self._taken = 0
@@ -112,6 +115,7 @@ class Census:
     def _restart(self) -> None:
         self._steps = StepFinder()
         self._histories.clear()
+        self._sizes.clear()
         self._containers.clear()
         self._lengths = None
         self._step, self._due, self._last_step = 0, FIRST_STEP, 0
@@ -167,13 +171,16 @@ class Census:
         shapes: dict[Key, Group] = {}
         grown: list[Grown] = []
         plain: list[Any] = []
+        held: list[Held] = []
+        larger: list[Larger] = []
         sources = Sources(sys._getframe())
         try:
-            plain = sources.plain_dicts(_SHORTEST)
+            plain, held = sources.reachable(_SHORTEST, listed_types())
             self._lengths = lengths
             groups = self._kinds.group(found)
             shapes = of_any_shape(groups)
-            grown = self._grown(groups, shapes, longer, plain)
+            larger = self._sizes.larger(held, self._step, sources, self._kinds)
+            grown = [*self._grown(groups, shapes), *map(of_larger, larger), *self._longer(longer, plain)]
             self._look_into(grown, sources)
             self._taken += 1
             event = told(self._taken, self._step, total, types, groups, grown)
@@ -192,14 +199,14 @@ class Census:
             found.clear()
             longer.clear()
             plain.clear()
+            held.clear()
+            larger.clear()
             sources.let_go()
             self._last_step = self._step
             self._budget.end()
 
-    def _grown(
-        self, groups: dict[Key, Group], shapes: dict[Key, Group], longer: list[Any], plain: list[Any]
-    ) -> list[Grown]:
-        """Return what grew with the steps, what has most bytes first."""
+    def _grown(self, groups: dict[Key, Group], shapes: dict[Key, Group]) -> list[Grown]:
+        """Return the tensors that became more with the steps, what has most bytes first, and before them a graph."""
         graphs = Graphs()
         longest = _longest(graphs, groups)
         counts: dict[Hashable, int] = {key: group.count for key, group in {**groups, **shapes}.items()}
@@ -223,7 +230,7 @@ class Census:
         self._longest_grew = counts["graph"] if risen is not None else 0
         if longest is not None and risen is not None:
             grown.insert(0, of_graph(longest, risen, graphs))
-        return grown + self._longer(longer, plain)
+        return grown
 
     def _longer(self, longer: list[Any], plain: list[Any]) -> list[Grown]:
         """Return the containers that became longer with the steps, those with most items first."""

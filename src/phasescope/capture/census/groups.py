@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
 _MOST = 20_000
 """Of more tensors than these only every n-th is looked at."""
@@ -81,18 +83,9 @@ class Kinds:
         """Return the groups of these objects. Of classes that are not the libraries' own, nothing is asked."""
         groups: dict[Key, Group] = {}
         stride = 1 + len(objects) // _MOST
-        guard = None if self._torch is None else self._torch.DisableTorchFunction()
-        if guard is not None:
-            guard.__enter__()
-        try:
+        with self.quiet():
             for item in objects[::stride] if stride > 1 else objects:
-                read = self._readers.get(id(type(item)))
-                if read is None:
-                    continue
-                try:
-                    told = read(item)
-                except Exception:  # one that is being made or was deleted
-                    continue
+                told = self.read(item)
                 if told is not None:
                     group = groups.get(told[0])
                     if group is None:
@@ -100,10 +93,24 @@ class Kinds:
                     group.count += stride
                     group.bytes += told[1] * stride
                     group.members.append(item)
-        finally:
-            if guard is not None:
-                guard.__exit__(None, None, None)
         return groups
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        """Return a context in which tensors are read, and no `__torch_function__` is called."""
+        if self._torch is None:
+            return nullcontext()
+        guard: AbstractContextManager[Any] = self._torch.DisableTorchFunction()
+        return guard
+
+    def read(self, item: Any) -> tuple[Key, int] | None:
+        """Return what a tensor is, and its bytes; None if it is none of the libraries' own."""
+        read = self._readers.get(id(type(item)))
+        if read is None:
+            return None
+        try:
+            return read(item)
+        except Exception:  # one that is being made or was deleted
+            return None
 
     def _of_torch(self, tensor: Any) -> tuple[Key, int] | None:
         get_shape, get_dtype, get_device, get_requires = self._getters

@@ -10,7 +10,7 @@ from phasescope.capture.census.names import short_file
 from phasescope.capture.census.sources import is_own_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from phasescope.capture.census.sources import Sources
 
@@ -19,6 +19,8 @@ _MOST_CODES = 3000
 _MOST_DISASSEMBLED = 24
 _WINDOW = 8  # instructions between a container's name and what is done with it
 _LOADS, _STORES = ("LOAD_",), ("STORE_",)
+_WRITES = frozenset({"write", "writelines", "frombytes", "fromlist"})
+_ENDS = ("STORE_", "POP_TOP", "RETURN_", "POP_JUMP")  # of a statement, or of a part that gives nothing to the rest
 
 
 class Line(NamedTuple):
@@ -29,8 +31,9 @@ class Line(NamedTuple):
     function: str
 
 
-def line_that_adds(name: str, sources: Sources) -> Line | None:
-    """Return the line that adds to what has this name; None if none is found."""
+def line_that_adds(name: str, sources: Sources, *, anew: bool = False) -> Line | None:
+    """Return the line that adds to what has this name; None if none is found. `anew`: also one that gives the name to
+    another object, made of the one that had it (`x = torch.cat([x, y])`)."""
     import dis
 
     found: dict[Line, None] = {}
@@ -42,14 +45,14 @@ def line_that_adds(name: str, sources: Sources) -> Line | None:
         disassembled += 1
         if disassembled > _MOST_DISASSEMBLED:
             break
-        for line in _adding(dis.get_instructions(code), name):
+        for line in _adding(dis.get_instructions(code), name, _PUTS | _WRITES if anew else _PUTS, anew=anew):
             found[Line(short_file(code.co_filename), line, code.co_name)] = None
     return next(iter(found), None)
 
 
-def _adding(instructions: Iterator[Any], name: str) -> Iterator[int]:
+def _adding(instructions: Iterator[Any], name: str, puts: Collection[str], *, anew: bool) -> Iterator[int]:
     line = 0
-    since_load, was_in_place = _WINDOW + 1, False
+    since_load, was_in_place, is_loaded = _WINDOW + 1, False, False
     for instruction in instructions:
         begins = instruction.starts_line
         if type(begins) is int and not isinstance(begins, bool):
@@ -59,18 +62,20 @@ def _adding(instructions: Iterator[Any], name: str) -> Iterator[int]:
         operation, value = instruction.opname, instruction.argval
         names = value if type(value) is tuple else (value,)
         since_load += 1
-        if operation.startswith(_STORES) and name in names and was_in_place:
+        if operation.startswith(_STORES) and name in names and (was_in_place or (anew and is_loaded)):
             yield line
+        if operation.startswith(_ENDS):
+            is_loaded = False
         if operation in ("BINARY_OP", "INPLACE_ADD"):
             was_in_place = operation == "INPLACE_ADD" or "=" in str(instruction.argrepr)
         elif operation not in ("SWAP", "ROT_TWO", "ROT_THREE", "COPY", "CACHE"):
             was_in_place = False
-        is_put = operation == "STORE_SUBSCR" or (operation in ("LOAD_METHOD", "LOAD_ATTR") and value in _PUTS)
+        is_put = operation == "STORE_SUBSCR" or (operation in ("LOAD_METHOD", "LOAD_ATTR") and value in puts)
         if is_put and since_load <= _WINDOW:
             yield line
             since_load = _WINDOW + 1
         if operation.startswith(_LOADS) and name in names:
-            since_load = 0
+            since_load, is_loaded = 0, True
 
 
 def _codes(sources: Sources) -> Iterator[types.CodeType]:

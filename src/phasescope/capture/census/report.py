@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from phasescope.capture.census.groups import Group, Key
     from phasescope.capture.census.histories import Risen
     from phasescope.capture.census.keepers import Keepers
+    from phasescope.capture.census.larger import Larger
 
 _MOST_GROUPS = 8
 _MOST_GROWN = 10
@@ -95,7 +96,7 @@ class Grown:
                 if self._graphs is not None:
                     self._note_saved(self._graphs, self._members)
             return
-        self._keeper = keepers.of_one(self._members[0])
+        self._keeper = keepers.of_one(self._members[0], anew=self.kind in ("graph", "larger"))
         self.keeper_id = self.container_id
         if self._graphs is not None and self._keeper is not None:
             self._keeper["expression"] += self._suffix
@@ -171,6 +172,17 @@ def of_container(container: Any, length: int, risen: Risen) -> Grown:
     size = told.pop("bytes")
     grown = Grown("items", length, size, risen).holds(container, container=base.container_name(container), **told)
     grown.container_id = id(container)
+    return grown
+
+
+def of_larger(larger: Larger) -> Grown:
+    """Return an object that became larger: what rises are its bytes."""
+    grown = Grown("larger", 1, larger.bytes, larger.risen).holds(larger.target, of=base.type_name(type(larger.target)))
+    grown.container_id = id(larger.target)
+    if larger.key is not None:
+        return grown.holds(**fields_of(larger.key))
+    if grown._fields["of"] == "ndarray":
+        grown.holds(library="numpy", dtype=str(larger.target.dtype)[:40], shape=list(larger.target.shape))
     return grown
 
 

@@ -17,6 +17,8 @@ from phasescope.capture.own_frames import is_ours
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from phasescope.capture.census.larger import Held
+
 _MOST_FRAMES = 200
 _MOST_REACHED = 30_000  # objects, in the search for dicts
 _globals_of: Any = types.ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
@@ -104,11 +106,11 @@ class Sources:
         name = self._library_names.get(id(variables))
         return None if name is None else Source(variables, _file_of(variables), None, name, False)
 
-    def plain_dicts(self, least: int) -> list[tuple[Any, int]]:
-        """Return the dicts with plain values (numbers, text, numpy's arrays) that the training's own names lead to, if
-        they have `least` items, each with its length. The collector does not list them."""
-        found: list[tuple[Any, int]] = _native.core.plain_dicts(
-            self.names_of(everywhere=False), self.closed(everywhere=False), _MOST_REACHED, least
+    def reachable(self, least: int, types: tuple[type, ...]) -> tuple[list[tuple[Any, int]], list[Held]]:
+        """Return what the training's own names lead to and the collector does not list: the dicts with plain values
+        (numbers, text, numpy's arrays) that have `least` items, each with its length; and instances of the types."""
+        found: tuple[list[tuple[Any, int]], list[Held]] = _native.core.reachable(
+            self.names_of(everywhere=False), self.closed(everywhere=False), _MOST_REACHED, least, types
         )
         return found
 

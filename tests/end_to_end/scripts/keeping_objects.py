@@ -94,7 +94,7 @@ class Results:
     """Joins each batch of predictions to those before."""
 
     def __init__(self) -> None:
-        self.joined = np.empty((0, 4096), "float32")
+        self.joined: Any = np.empty((0, 4096), "float32")
 
     def add(self, predictions: Any) -> None:
         self.joined = np.concatenate([self.joined, predictions])
@@ -104,7 +104,8 @@ def larger() -> None:
     """One tensor, one array, and one buffer that become larger; others that are large, or come anew, and do not."""
     import torch
 
-    results, log, fixed, everything = Results(), io.BytesIO(), np.zeros(2**22, "uint8"), torch.empty(0, 4096)
+    results, log, everything = Results(), io.BytesIO(), torch.empty(0, 4096)
+    fixed: Any = np.zeros(2**22, "uint8")
     table = {"fixed": torch.ones(2**20), "embeddings": torch.empty(0, 1024)}
     for step in range(200):
         with phasescope.phase("step"):

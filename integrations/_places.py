@@ -6,6 +6,7 @@ again is of the same code, or is not taken for it.
 
 from __future__ import annotations
 
+import dis
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 200
 _CALLS_OF_A_SITE = 3
+_ITERATES = ("FOR_ITER", "SEND", "YIELD_FROM")
 _OURS = ("phasescope", "torch")
 _CAN_BE_LEFT = 0x20 | 0x80 | 0x200  # generators and coroutines: a loop in one goes on though its frame is away
 
@@ -105,6 +107,38 @@ def site_here() -> tuple[tuple[int, int], ...]:
         if len(site) >= _CALLS_OF_A_SITE and not spot.code.co_flags & _CAN_BE_LEFT:
             break
     return tuple(site)
+
+
+def is_begun_anew_by_itself() -> bool:
+    """Return whether the code that fetches here goes on fetching where a loader ends, and its caller notices nothing.
+
+    That is `next()` by hand, or a generator with a loop around the one over the loader.
+    """
+    frame = _callers_own()
+    if frame is None:
+        return False
+    code, offset = frame.f_code, frame.f_lasti
+    kind = dis.opname[code.co_code[offset]]
+    if kind not in _ITERATES:
+        return True
+    around = sum(loop.has(offset) for loop in loops_of(code))
+    return bool(code.co_flags & _CAN_BE_LEFT) and around > (kind != "YIELD_FROM")
+
+
+def has_turned(was: Sequence[Spot], now: Sequence[Spot]) -> bool | None:
+    """Return whether a loop has come around between these two, the first in time first; None if they are in none.
+
+    Behind the first in its code is the same turn, also in a loop of its own there.
+    """
+    is_in_a_loop = False
+    for spot, there in zip(was, now, strict=False):
+        if spot.frame != there.frame or spot.code is not there.code:
+            break
+        loops = loops_of(spot.code)
+        is_in_a_loop = is_in_a_loop or any(loop.has(spot.offset) and loop.has(there.offset) for loop in loops)
+        if spot.offset != there.offset:
+            return there.offset < spot.offset if is_in_a_loop else None
+    return True if is_in_a_loop else None
 
 
 def loops_around(one: Sequence[Spot], other: Sequence[Spot]) -> list[Place]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from ._torch_around import around, guarded
-from ._torch_here import here, is_below_autograd
+from ._torch_here import here, is_below_autograd, is_pass_of_a_function
 from ._torch_module_call import chosen, outermost
 
 if TYPE_CHECKING:
@@ -103,9 +103,10 @@ def _is_inside_a_pass(_args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
 def _is_no_pass_of_a_loss(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Return whether the pass is not a loss's: a gradient that is itself differentiated, or taken in a forward.
 
-    Such a one belongs to the loss: a penalty, an equation.
+    Such a one belongs to the loss: a penalty, an equation. `torch.func` has all of its own differentiated again.
     """
-    return here.busy or bool(kwargs.get("create_graph", args[4] if len(args) > 4 else False)) or is_below_autograd()
+    is_of_a_loss = bool(kwargs.get("create_graph", args[4] if len(args) > 4 else False)) and not is_pass_of_a_function()
+    return here.busy or is_of_a_loss or is_below_autograd()
 
 
 calls = Calls()

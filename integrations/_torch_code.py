@@ -56,4 +56,5 @@ def _codes_of(frame: FrameType) -> Iterator[CodeType]:
 
 
 def _has_backward(code: CodeType) -> bool:
-    return "backward" in code.co_names or ("autograd" in code.co_names and "grad" in code.co_names)
+    names = {*code.co_names}
+    return bool(names & {"backward", "grad_and_value"}) or ("grad" in names and bool(names & {"autograd", "func"}))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
 _SYMBOLIC = ("KerasTensor", "FakeTensor")
@@ -17,6 +17,7 @@ _SYMBOLIC = ("KerasTensor", "FakeTensor")
 # Functions that not every version has are looked up once.
 is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", bool)
 _tracing_state: Callable[[], Any] = getattr(torch._C, "_get_tracing_state", bool)
+_transforms: Callable[[], Any] = getattr(getattr(torch._C, "_functorch", None), "get_interpreter_stack", lambda: None)
 _pass_of_this_thread: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
@@ -25,6 +26,7 @@ class Here(threading.local):
 
     busy = False  # a marked call, or a backward pass: calls inside belong to it
     in_backward = False
+    differentiates = False  # a function of a model's parameters, by `torch.func`, since the last backward pass
 
 
 here = Here()
@@ -63,6 +65,18 @@ def _has_no_data(given: Any) -> bool:
         return type(given).__name__ in _SYMBOLIC
     with torch._C.DisableTorchFunction():  # a mode is code of the training's
         return bool(given.is_meta)
+
+
+def note_function(parameters: Callable[[], Iterable[Any]]) -> None:
+    """Note that a model is about to be called, with these parameters; they are only asked for in a transform."""
+    if _transforms() and not here.differentiates:
+        here.differentiates = any(torch._C._functorch.is_gradtrackingtensor(each) for each in parameters())
+
+
+def is_pass_of_a_function() -> bool:
+    """Return whether `torch.func` differentiates by a model's parameters, and nothing of its differentiates that."""
+    kinds = [str(transform.key()) for transform in _transforms() or ()] if here.differentiates else []
+    return sum(kind.endswith("Grad") for kind in kinds) == 1
 
 
 def is_below_autograd() -> bool:

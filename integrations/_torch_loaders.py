@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ._places import site_here
+from ._places import is_begun_anew_by_itself, site_here
 
 
 class Batches:
@@ -19,7 +19,8 @@ class Batches:
         self.dataset = id(held.get("_dataset"))
         self.loader = id(held.get("_index_sampler"))  # each loader has one of its own, and its iterators share it
         self.trains: bool | None = None
-        self.site: object = None  # the call that fetches
+        self.site: tuple[tuple[int, int], ...] = ()  # the call that fetches
+        self.is_begun_anew = False  # by the code that fetches: where the data end, its caller notices nothing
         self.fetches = 0
         self.is_exhausted = False
         self.is_unsorted = False  # the first was fetched, and nothing spoke for either
@@ -30,6 +31,12 @@ class Batches:
     def begins(self) -> bool:
         """Whether the next fetch is the first of a pass over the data."""
         return not self.fetches or self.is_exhausted
+
+    def goes_on_after(self, last: Batches | None) -> bool:
+        """Return whether this is the next pass over data that just ended, which the same code begins by itself."""
+        if last is None or last.loader != self.loader or not (last.is_exhausted and last.is_begun_anew):
+            return False
+        return self.is_begun_anew and bool(last.site and self.site) and last.site[0][0] == self.site[0][0]
 
 
 class Loaders:
@@ -73,9 +80,10 @@ class Loaders:
             return False
         if batches.begins:
             batches.site = site_here()
+            batches.is_begun_anew = is_begun_anew_by_itself()
         uses = self._uses
         use = uses.get(batches.loader) or uses.get(batches.dataset) or self._by_site.get(batches.site)
-        if use is not None and use[1] == mode:
+        if use is not None and (use[1] == mode or batches.goes_on_after(self.last)):
             return use[0]
         # Where others are known to be for training, one that is not may be for anything.
         return None if mode and use is None and any(trains for trains, _ in self._uses.values()) else mode

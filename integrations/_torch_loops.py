@@ -47,6 +47,7 @@ class Loop:
         self._step: Step | None = None
         self._epochs = 0
         self._of_epoch: Batches | None = None
+        self._is_delayed = False  # an epoch, for a step that its data began in
         self._loaders = Loaders()
         self._model: weakref.ref[Any] | None = None
         self._idle: set[int] = set()  # optimizers that do not step each time
@@ -128,7 +129,9 @@ class Loop:
 
     def _fetch_for_training(self, batches: Batches, begins: bool) -> None:
         self._scopes.leave("evaluate")
-        if "epoch" not in self._scopes or (begins and self._is_new_epoch(batches)):
+        is_new = "epoch" not in self._scopes or self._is_delayed or (begins and self._is_new_epoch(batches))
+        self._is_delayed = is_new and self._is_amid_a_step(batches)
+        if is_new and not self._is_delayed:
             self._begin_epoch(batches)
         elif self._step is not None and self._is_over_at_a_fetch(self._step):
             self._leave_step()
@@ -136,6 +139,13 @@ class Loop:
             self._enter_step(batches)
         elif self._step.batches is None:
             self._step.batches = batches
+
+    def _is_amid_a_step(self, batches: Batches) -> bool:
+        """Return whether the data began anew in the middle of a step, which does not notice: their epoch is delayed."""
+        step = self._step
+        if step is None or step.is_fresh or self._is_over_at_a_fetch(step):
+            return False
+        return self._is_delayed or batches.goes_on_after(self._of_epoch)
 
     def _begin_epoch(self, batches: Batches) -> None:
         self._leave_step()
@@ -183,7 +193,8 @@ class Loop:
         last, step = self._loaders.last, self._step
         if "evaluate" not in self._scopes and step is not None:
             is_known = last is not None and last.trains is True
-            if not self._is_over(step) and not (step.is_fresh and is_trained and not trains and not is_known):
+            may_evaluate = step.is_fresh and is_trained and not trains and not is_known
+            if not may_evaluate and not self._is_over(step, to_look=True):
                 if last is not None:
                     last.was_looked_at = step.is_fresh
                 return
@@ -214,12 +225,17 @@ class Loop:
         if mode is not None:
             self._evaluates_in_mode = mode
         self._scopes.leave("evaluate")
+        step = self._step
+        if step is not None and step.is_of_tensors and self._nobody_tells_of_steps(step) and step.has_turned():
+            self._leave_step()
         if self._step is None:
             self._enter_step(None)
         assert self._step is not None
         self._step.backwards += 1
         if self._nobody_tells_of_steps(self._step):
             self.ends.learn(self._step)
+            if self._step.is_of_tensors:
+                self._step.called()
         self._has_had_backward = True
         self._loaders.doubt_last()
         self._loaders.prove(self._mode(), trains=True)
@@ -249,6 +265,10 @@ class Loop:
             self._enter_step(None)
         assert self._step is not None
         self.ends.learn(self._step)
+        if self._step.is_by_hand and len(self._optimizers.awaited(self.owner)) > 1:
+            self._step.called(key)
+        self._loaders.doubt_last()
+        self._loaders.prove(self._mode(), trains=True)
 
     def optimizer_stepped(self, key: int) -> None:
         """Note that an optimizer has stepped. One that steps twice has overtaken those that have not yet."""
@@ -268,10 +288,10 @@ class Loop:
 
     # The open scopes
 
-    def _is_over(self, step: Step) -> bool:
-        """Return whether every optimizer that steps each time has stepped."""
+    def _is_over(self, step: Step, *, to_look: bool = False) -> bool:
+        """Return whether every optimizer that steps each time has stepped. A look begins behind all of that."""
         if step.stepped:
-            return self._optimizers.awaited(self.owner) - self._idle <= step.stepped
+            return step.have_stepped(self._optimizers.awaited(self.owner), self._idle, to_look=to_look)
         return step.has_failed or (step.backwards > 0 and self._nobody_tells_of_steps(step))
 
     def _is_over_at_a_fetch(self, step: Step) -> bool:

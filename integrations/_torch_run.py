@@ -24,12 +24,13 @@ from ._torch_around import guarded, guarded_method
 from ._torch_batches import size_fetched
 from ._torch_calls import calls
 from ._torch_ends import ask_in, forget_others
-from ._torch_here import here, is_below_autograd, is_for_shapes, is_traced, settle
+from ._torch_here import here, is_below_autograd, is_for_shapes, is_traced, note_function, settle
 from ._torch_looks import looks
 from ._torch_loops import Loop
 from ._torch_marks import ended_with
 from ._torch_optimizers import OptimizerClasses, is_around_another
 from ._torch_roles import Roles, key_of
+from ._torch_storages import parameters_of
 from ._tracebacks import step_out
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Everything:
         if is_for_shapes(args, kwargs):
             here.busy = True
             return _UNMARKED
+        note_function(lambda: parameters_of(module))
         if self._has_loops and not _threads.stepping:
             _loop().forward_begins(module, role)
         looks.know_model(module)
@@ -148,7 +150,7 @@ class Everything:
     def backward_begins(self) -> Any:
         """Open the phase of a backward pass. Code inside it is in no phase of its own."""
         was_busy, here.busy = here.busy, True
-        here.in_backward = True
+        here.in_backward, here.differentiates = True, False
         scope: Any = _UNMARKED
         if not is_silent():
             self._optimizers.look_around()
@@ -275,7 +277,7 @@ def begin_anew() -> None:
     _loops.clear()
     forget_others()
     _threads.loop = _new_loop()
-    _threads.stepping = _threads.fetching = here.busy = here.in_backward = False
+    _threads.stepping = _threads.fetching = here.busy = here.in_backward = here.differentiates = False
 
 
 def _tell_of_optimizers(made: Callable[[Any], None]) -> None:

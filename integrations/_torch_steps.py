@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._places import loops_around, stack_here
+from ._places import has_turned, loops_around, stack_here
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from ._places import Place, Spot
     from ._torch_loaders import Batches
 
@@ -23,6 +25,7 @@ class Step:
         self.forwards = 0
         self.backwards = 0
         self.has_failed = False
+        self._calls: dict[int, list[Spot]] = {}
 
     @property
     def is_fresh(self) -> bool:
@@ -40,9 +43,41 @@ class Step:
         return self.batches is None or (self.batches.fetches < 2 and self.stepped_twice)
 
     @property
+    def is_of_tensors(self) -> bool:
+        """Whether neither a loader nor a model shows where it begins."""
+        return self.is_by_hand and not self.forwards
+
+    @property
     def is_without_batches(self) -> bool:
         """Whether no fetch will follow: the step is by hand, or its loader was left."""
         return self.is_by_hand or self.batches is None or self.batches.is_of() is None
+
+    def have_stepped(self, awaited: AbstractSet[int], idle: AbstractSet[int], *, to_look: bool) -> bool:
+        """Return whether all the optimizers have stepped that are awaited, and not idle.
+
+        Of several in a loop by hand, some may step now and then, or more than once in a turn: there they have where the
+        loop has come around, and where a look begins behind all of them.
+        """
+        have_all = awaited - idle <= self.stepped
+        turned = self.has_turned() if self.is_by_hand and len(awaited) > 1 else None
+        if turned is None:
+            return have_all
+        return turned or (to_look and have_all and not self._is_amid_its_calls())
+
+    def called(self, key: int = 0) -> None:
+        """Note the first call of each optimizer, or of a backward pass where there is none."""
+        if key not in self._calls:
+            self._calls[key] = stack_here()
+
+    def has_turned(self) -> bool | None:
+        """Return whether the loop has come around since the first of all these; None if that is not known."""
+        first = next(iter(self._calls.values()), [])
+        return has_turned(first, stack_here()) if first else None
+
+    def _is_amid_its_calls(self) -> bool:
+        """Return whether another loop, inside of the turn, has come around to them."""
+        now = stack_here()
+        return any(has_turned(call, now) for call in self._calls.values())
 
     def found_around(self) -> list[Place]:
         """Return the loops around this step, the innermost first: its first call and the present one lie in them.

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 
 from phasescope.integrations._code_loops import loops_of
-from phasescope.integrations._places import is_gone, loops_around, stack_here
+from phasescope.integrations._places import has_turned, is_begun_anew_by_itself, is_gone, loops_around, stack_here
 
 
 def here(seen: dict[str, list], name: str) -> None:
@@ -126,3 +127,104 @@ def test_a_place_is_gone_if_no_loop_leads_back_to_it() -> None:
     in_no_loop(again)
     assert not is_gone(seen["first"], seen["in between"])
     assert not is_gone([], seen["then"])
+
+
+def in_turns(seen):
+    for number in range(2):
+        here(seen, f"first {number}")
+        for again in range(2):
+            here(seen, f"inner {number} {again}")
+        here(seen, f"last {number}")
+
+
+def test_a_loop_has_turned_where_its_code_is_earlier_or_the_same() -> None:
+    seen: dict[str, list] = {}
+    in_turns(seen)
+
+    def between(one: str, other: str) -> bool | None:
+        return has_turned(seen[one], seen[other])
+
+    assert [between("first 0", other) for other in ("inner 0 1", "last 0")] == [False, False]
+    assert [between("first 0", other) for other in ("first 1", "inner 1 0")] == [True, False]  # nothing came before it
+    assert [between("last 0", other) for other in ("first 1", "inner 1 0", "last 1")] == [True, True, True]
+    assert between("inner 0 0", "inner 0 1") is True
+
+
+def test_without_a_loop_nothing_turns() -> None:
+    seen: dict[str, list] = {}
+    thread = threading.Thread(target=handled_without_a_loop, args=(seen,))  # whose stack has no loop of pytest's
+    thread.start()
+    thread.join()
+    assert has_turned(seen["in the handler"], seen["behind"]) is None
+
+
+# A fetch runs in torch's code, and asks about whose code wants the batch.
+IN_TORCH = {"__name__": "torch.utils.data", "is_begun_anew_by_itself": is_begun_anew_by_itself}
+exec(
+    """
+class Once:
+    def __init__(self, answers):
+        self.answers, self.left = answers, 1
+
+    def __iter__(self):
+        return Once(self.answers)
+
+    def __next__(self):
+        self.answers.append(is_begun_anew_by_itself())
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+""",
+    IN_TORCH,
+)
+
+
+def shown(loader):
+    yield from loader
+
+
+def shown_one_by_one(loader):
+    for each in loader:  # noqa: UP028 - as progress bars do
+        yield each
+
+
+def endless(loader):
+    while True:
+        yield from loader
+
+
+def endless_one_by_one(loader):
+    while True:
+        for each in loader:  # noqa: UP028
+            yield each
+
+
+def passes(loader):
+    for _ in range(2):
+        for _batch in loader:
+            pass
+
+
+def two_by_hand(loader):
+    batches = iter(loader)
+    for _ in range(2):
+        try:
+            next(batches)
+        except StopIteration:
+            batches = iter(loader)
+            next(batches)
+
+
+def test_the_code_that_fetches_begins_a_loader_anew_or_leaves_that_to_its_caller() -> None:
+    answers: list[bool] = []
+    loader = IN_TORCH["Once"](answers)
+    for wrap in (shown, shown_one_by_one):
+        passes_of_wrapped = [*wrap(loader), *wrap(loader)]
+        assert len(passes_of_wrapped) == 2
+    passes(loader)
+    assert set(answers) == {False}
+    answers.clear()
+    for wrap in (endless, endless_one_by_one):
+        assert len([*itertools.islice(wrap(loader), 2)]) == 2
+    two_by_hand(loader)
+    assert set(answers) == {True}

@@ -19,6 +19,8 @@ BY_HAND = "step[forward backward optimizer]"
 END = "step[data]"  # the fetch that only finds the end; summaries count neither
 EVALUATE = "evaluate[data forward data forward data]"
 GAN = "forward (Discriminator) backward optimizer"
+CRITIC = "forward (Generator) x 2 forward (Discriminator) backward optimizer"
+ACTOR = "forward (Generator) forward (Discriminator) backward optimizer forward (Generator) backward optimizer"
 
 TREES = {
     "epochs_with_evaluation": f"epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
@@ -104,8 +106,10 @@ TREES = {
 
 PUBLIC = {
     "lbfgs_over_collocation_points": "step[optimizer[forward backward forward backward]] x 2",
-    "functional_with_grad": "data forward data forward data",
-    "per_sample_gradients_into_an_optimizer": f"epoch[step[data forward optimizer] x 2 {END}]",
+    "functional_with_grad": f"epoch[step[data forward backward] x 2 {END}]",
+    "functional_and_evaluated": f"epoch[step[data forward backward] x 2 {END} {EVALUATE}] x 2",
+    "an_equation_in_the_loss": f"{BY_HAND} x 2",
+    "per_sample_gradients_into_an_optimizer": f"epoch[{STEP} x 2 {END}]",
     "scaled_and_accumulated_without_sync": (
         f"epoch[step[data forward backward data forward backward optimizer] x 2 {END}]"
     ),
@@ -134,6 +138,23 @@ PUBLIC = {
     "two_optimizers_of_one_model": "step[forward backward forward backward optimizer x 2] x 3",
     "two_optimizers_in_turn_by_epoch": f"epoch[{STEP} x 2 {END}] x 2",
     "a_trainer_that_validates_first": f"{EVALUATE} epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
+    "closures_over_batches": (
+        "epoch[step[data optimizer[forward backward forward backward]] x 2 step[data] evaluate[forward]] x 2"
+    ),
+    "endless_data_that_end_amid_an_accumulation": (
+        "epoch[step[data forward backward data forward backward data forward backward data x 2 forward backward "
+        "optimizer]] epoch[step[data forward backward data forward backward data x 2 forward backward data forward "
+        "backward optimizer]]"
+    ),
+    "endless_data_from_which_is_fetched_before_the_mode_is_set": (
+        f"epoch[{STEP} evaluate[data forward] {STEP} evaluate[data x 2 forward] {END}] "
+        f"epoch[{STEP} evaluate[data x 2 forward] {STEP} evaluate[data x 2 forward]]"
+    ),
+    "accumulated_with_a_rest": (
+        "epoch[step[data forward backward data forward backward optimizer] step[data forward backward data]] x 2"
+    ),
+    "an_actor_that_is_trained_in_every_second_turn": " ".join([f"step[{CRITIC}] step[{CRITIC} {ACTOR} {ACTOR}]"] * 2),
+    "tensors_without_a_model_or_an_optimizer": "step[backward] x 3",
 }
 
 

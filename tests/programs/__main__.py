@@ -10,13 +10,14 @@ import tempfile
 from pathlib import Path
 
 from programs.table import lines
-from programs.trial import KINDS, expected_of, programs, try_out
+from programs.trial import FOLDER, KINDS, expected_of, programs, try_out
 
 
 def main(names: list[str]) -> int:
     rows, wrong = [], 0
     for program in (one for kind in (*KINDS, *(["ecosystem"] if names else [])) for one in programs(kind)):
-        if names and not any(name in str(program) for name in names):
+        known_as = program.relative_to(FOLDER).as_posix()
+        if names and not any(name in known_as for name in names):
             continue
         missing = expected_of(program).missing
         if missing:

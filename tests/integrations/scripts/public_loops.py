@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 
 import torch
-from looping import Net, data, loop, loss_of, step, trained
+from looping import Discriminator, Generator, Net, data, loop, loss_of, step, trained
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -53,6 +54,38 @@ def functional_with_grad() -> None:
     for inputs in data():
         gradients = torch.func.grad(loss)(parameters, inputs)
         parameters = {name: value - 0.1 * gradients[name] for name, value in parameters.items()}
+
+
+@loop
+def functional_and_evaluated() -> None:
+    model = Net()
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+
+    def loss(given, inputs):
+        return torch.func.functional_call(model, given, (inputs,)).square().mean()
+
+    for _ in range(2):
+        for inputs in data():
+            gradients, _ = torch.func.grad_and_value(loss)(parameters, inputs)
+            parameters = {name: value - 0.1 * gradients[name] for name, value in parameters.items()}
+        with torch.no_grad():
+            for inputs in data():
+                torch.func.functional_call(model, parameters, (inputs,))
+
+
+@loop
+def an_equation_in_the_loss() -> None:
+    """Differentiated by what goes in, that is none of the training's passes."""
+    model, optimizer = trained()
+
+    def value(one):
+        return torch.func.functional_call(model, dict(model.named_parameters()), (one,)).sum()
+
+    for _ in range(2):
+        slopes = torch.func.vmap(torch.func.grad(value))(torch.randn(3, 4))
+        optimizer.zero_grad()
+        slopes.square().mean().backward()
+        optimizer.step()
 
 
 @loop
@@ -338,6 +371,101 @@ class Trainer:
 @loop
 def a_trainer_that_validates_first() -> None:
     Trainer().fit()
+
+
+def endless(loader):
+    while True:
+        yield from loader
+
+
+@loop
+def closures_over_batches() -> None:
+    """Only the closure calls the model while it trains, and the evaluation is the first to call it otherwise."""
+    model = Net()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2, lr=0.1)
+    loader, held_out = data(), torch.randn(3, 4)
+    for _ in range(2):
+        for inputs in loader:
+
+            def closure(inputs=inputs):
+                optimizer.zero_grad()
+                loss = loss_of(model(inputs))
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+        with torch.no_grad():
+            model(held_out)
+
+
+@loop
+def endless_data_that_end_amid_an_accumulation() -> None:
+    model, optimizer = trained()
+    batches = endless(data(6))
+    for _ in range(2):
+        model.train()
+        for _ in range(4):
+            (loss_of(model(next(batches))) / 4).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@loop
+def endless_data_from_which_is_fetched_before_the_mode_is_set() -> None:
+    model, optimizer = trained()
+    held_out = endless(data(2))
+    for inputs in itertools.islice(endless(data()), 4):
+        model.train()
+        step(model, optimizer, inputs)
+        model.eval()
+        with torch.no_grad():
+            model(next(held_out))
+
+
+@loop
+def accumulated_with_a_rest() -> None:
+    """What the last batch of an epoch leaves is no part of the next one's steps: the loop over the data has ended."""
+    model, optimizer = trained()
+    loader = data(6)
+    for _ in range(2):
+        for number, inputs in enumerate(loader):
+            loss_of(model(inputs)).backward()
+            if number % 2 == 1:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+@loop
+def an_actor_that_is_trained_in_every_second_turn() -> None:
+    """With a temperature of its own, and twice then (soft actor-critic)."""
+    actor, critic, heat = Generator(), Discriminator(), torch.zeros(1, requires_grad=True)
+    for_critic, for_actor = (torch.optim.Adam(model.parameters()) for model in (critic, actor))
+    for_heat = torch.optim.Adam([heat])
+    states = torch.randn(2, 4)
+    for number in range(4):
+        actor(states[:1])
+        with torch.no_grad():
+            wanted = actor(states)
+        step(critic, for_critic, wanted)
+        if number % 2 == 1:
+            for _ in range(2):
+                for_actor.zero_grad()
+                critic(actor(states)).mean().backward()
+                for_actor.step()
+                with torch.no_grad():
+                    chance = actor(states)
+                for_heat.zero_grad()
+                (heat.exp() * chance).mean().backward()
+                for_heat.step()
+
+
+@loop
+def tensors_without_a_model_or_an_optimizer() -> None:
+    weights = torch.randn(4, 1, requires_grad=True)
+    for _ in range(3):
+        weights.grad = None
+        (torch.randn(2, 4) @ weights).square().mean().backward()
+        weights.data -= 0.1 * weights.grad
 
 
 tell_all()

@@ -276,7 +276,8 @@ def test_a_killed_training_leaves_its_own_recording_whole_and_is_called_dead(tmp
     with attach(path) as reader:
         assert reader.state == "dead"
         events = reader.events()
-        assert reader.damaged == 0
+        is_torn = not path.read_bytes().endswith(b"\n")  # a kill in the middle of a write tears the last line
+        assert reader.damaged == is_torn
         assert events[0]["event_type"] == "start"
         assert reader.constants["pid"] == child.pid
 

@@ -13,12 +13,12 @@ from support.events import MIB, MadeSession
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from phasescope.analysis.diagnosis.end_batches import ToldEnd
+    from phasescope.analysis.diagnosis.end_batches import EndFigures
 
 Path = tuple[str, ...]
 
 
-def ends(steps: int, chance: random.Random) -> Iterator[tuple[Path, ToldEnd]]:
+def ends(steps: int, chance: random.Random) -> Iterator[tuple[Path, EndFigures]]:
     """Those of a training whose batches differ, and in which `step` keeps 1 MiB each time; an epoch has 50 steps."""
     level, place, epoch_began = 1024 * MIB, 0, 1024 * MIB
     for step in range(steps):
@@ -50,7 +50,7 @@ def judged(label: str, steps: int, most: int, *, with_samples: bool) -> list[Gro
     """Judge them in batches of at most `most`."""
     fold, chance = GrowthFold(), random.Random(7)
     sizes = random.Random(11)
-    waiting: dict[Path, list[ToldEnd]] = {}
+    waiting: dict[Path, list[EndFigures]] = {}
     room = 1
     for number, (path, end) in enumerate(ends(steps, chance)):
         if with_samples and number % 64 == 0:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from support.fakes.processes import new_python
-from support.scenarios import documented, told_by, tree
+from support.scenarios import documented, results_of, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ class Told(NamedTuple):
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"needs {request.param}")
-    return Told(request.param, told_by("keras_fits.py", tmp_path_factory.mktemp("keras"), request.param))
+    return Told(request.param, results_of("keras_fits.py", tmp_path_factory.mktemp("keras"), request.param))
 
 
 def inside(path: str, phases: list[str]) -> list[str]:

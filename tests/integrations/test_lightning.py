@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.scenarios import documented, told_by, tree
+from support.scenarios import documented, results_of, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ BATCH = ["data", "batch", "batch/forward", "batch/backward", "batch/optimizer"]
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return told_by("lightning_fits.py", tmp_path_factory.mktemp("lightning"), "lightning.pytorch")
+    return results_of("lightning_fits.py", tmp_path_factory.mktemp("lightning"), "lightning.pytorch")
 
 
 def inside(path: str, phases: list[str]) -> list[str]:
@@ -45,7 +45,7 @@ def test_it_is_known_what_the_memory_is_made_of(told: dict[str, Any]) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("pytorch_lightning") is None, reason="needs pytorch-lightning")
 def test_the_other_package_is_marked_alike(told: dict[str, Any], tmp_path: Path) -> None:
-    other = told_by("lightning_fits.py", tmp_path, "pytorch_lightning", "two_epochs_with_validation", "weights")
+    other = results_of("lightning_fits.py", tmp_path, "pytorch_lightning", "two_epochs_with_validation", "weights")
     assert other["two_epochs_with_validation"] == told["two_epochs_with_validation"]
     assert other["weights"][0] == other["weights"][1]
 
@@ -124,7 +124,7 @@ def test_copies_of_the_callback_mark_their_own_fit(told: dict[str, Any]) -> None
 
 
 def test_wrong_arguments_raise_at_once(tmp_path: Path) -> None:
-    told = told_by("wrong_arguments.py", tmp_path, "lightning")
+    told = results_of("wrong_arguments.py", tmp_path, "lightning")
     assert told == {
         "{'log_every_n_batches': 0}": "ValueError: log_every_n_batches must be 1 or more, or None for never, not 0",
         "{'log_every_n_batches': '1'}": "TypeError: log_every_n_batches must be a whole number or None, not a str",

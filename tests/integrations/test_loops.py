@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.scenarios import documented, folded, told_by, tree
+from support.scenarios import documented, folded, results_of, tree
 
 # The loops run in a process of their own: here the frameworks need not be imported, which takes longer than most files.
 MISSING = [name for name in ("torch", "keras", "accelerate", "transformers") if importlib.util.find_spec(name) is None]
@@ -160,7 +160,7 @@ PUBLIC = {
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return told_by("loops.py", tmp_path_factory.mktemp("loops"))
+    return results_of("loops.py", tmp_path_factory.mktemp("loops"))
 
 
 @pytest.mark.parametrize("loop", TREES)
@@ -180,7 +180,7 @@ def test_the_tree_is_the_documented_one(told: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def told_of_public(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return told_by("public_loops.py", tmp_path_factory.mktemp("public_loops"))
+    return results_of("public_loops.py", tmp_path_factory.mktemp("public_loops"))
 
 
 @pytest.mark.parametrize("loop", PUBLIC)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import phasescope
-from support.scenarios import documented, told_by, tree
+from support.scenarios import documented, results_of, tree
 
 torch = pytest.importorskip("torch")
 
@@ -23,12 +23,12 @@ UNMARKED = [0, 0]
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return told_by("plain_torch.py", tmp_path_factory.mktemp("plain"))
+    return results_of("plain_torch.py", tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="module")
 def by_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return told_by("distributed_torch.py", tmp_path_factory.mktemp("distributed"))
+    return results_of("distributed_torch.py", tmp_path_factory.mktemp("distributed"))
 
 
 def inside(path: str, phases: list[str]) -> list[str]:

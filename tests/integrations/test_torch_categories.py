@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import phasescope
-from support.scenarios import told_by
+from support.scenarios import results_of
 
 torch: Any = pytest.importorskip("torch")
 
@@ -269,7 +269,7 @@ def test_checkpointed_activations_leave_the_rest_as_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return told_by("categories.py", tmp_path_factory.mktemp("categories"))
+    return results_of("categories.py", tmp_path_factory.mktemp("categories"))
 
 
 def test_compiled_models(told: dict[str, Any]) -> None:

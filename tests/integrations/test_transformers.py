@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.scenarios import documented, told_by, tree
+from support.scenarios import documented, results_of, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ STEP = ["data", "step", "step/forward", "step/backward", "step/optimizer"]
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return told_by("hugging_face.py", tmp_path_factory.mktemp("transformers"))
+    return results_of("hugging_face.py", tmp_path_factory.mktemp("transformers"))
 
 
 def inside(path: str, phases: list[str]) -> list[str]:
@@ -135,5 +135,5 @@ def test_trainer_and_model_are_not_kept_alive(told: dict[str, Any]) -> None:
 
 
 def test_wrong_arguments_raise_at_once(tmp_path: Path) -> None:
-    told = told_by("wrong_arguments.py", tmp_path, "transformers")
+    told = results_of("wrong_arguments.py", tmp_path, "transformers")
     assert told == {"{'log_figures': 1}": "TypeError: log_figures must be True or False, not a int"}

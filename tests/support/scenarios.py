@@ -68,7 +68,7 @@ def forget_models() -> None:
     looks.modules._parts.clear()
 
 
-def told_by(script: str, folder: Path, *arguments: str) -> dict[str, Any]:
+def results_of(script: str, folder: Path, *arguments: str) -> dict[str, Any]:
     """Return the results of a script's scenarios, by their names. Its failure fails the test."""
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / script), *arguments],

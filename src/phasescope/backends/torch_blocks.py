@@ -29,7 +29,7 @@ def summed_up(segments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for segment in segments:
         index = int(segment.get("device", 0))
         devices.setdefault(index, _Device()).take(segment)
-    return [{"index": index, **devices[index].told()} for index in sorted(devices)]
+    return [{"index": index, **devices[index].figures()} for index in sorted(devices)]
 
 
 class _Device:
@@ -54,7 +54,7 @@ class _Device:
                 found[0] += size
                 found[1] += 1
 
-    def told(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         largest = sorted(self._lines.items(), key=lambda each: -each[1][0])[:MOST_LINES]
         return {
             "segments": self._segments,

@@ -33,7 +33,7 @@ class Failure(NamedTuple):
     requested_bytes: int
     limit_bytes: int
     free_bytes: int
-    told: dict[str, int]
+    figures: dict[str, int]
     snapshot: str | None
 
 
@@ -50,19 +50,19 @@ def watch(core: Any, name: str, memory_stats: Callable[[int], dict[Any, Any]], k
         return False
 
     def observe(device: int, requested_bytes: int, limit_bytes: int, free_bytes: int) -> None:
-        told: dict[str, int] = {}
+        figures: dict[str, int] = {}
         snapshot = None
         if not allocates_by_python():  # both wait for torch's lock, which such an allocator may hold in another thread
             try:
-                told = _read(memory_stats(device), knows_inactive)
+                figures = _read(memory_stats(device), knows_inactive)
             except Exception:  # what is raised here would take the place of torch's own error
-                told = {}
+                figures = {}
             if _recorder is not None:
                 try:
                     snapshot = _recorder()
                 except Exception:
                     snapshot = None
-        _failures.append(Failure(device, requested_bytes, limit_bytes, free_bytes, told, snapshot))
+        _failures.append(Failure(device, requested_bytes, limit_bytes, free_bytes, figures, snapshot))
 
     try:
         attach(observe)
@@ -86,7 +86,7 @@ def found(device: int, requested_bytes: int, total_bytes: int | None) -> dict[st
             continue
         if abs(failure.requested_bytes - requested_bytes) > _TEXT_ROUNDING * failure.requested_bytes:
             continue
-        seen: dict[str, Any] = {**failure.told, "free_bytes": failure.free_bytes}
+        seen: dict[str, Any] = {**failure.figures, "free_bytes": failure.free_bytes}
         if total_bytes is None or failure.limit_bytes >= _MAY_HAVE_ALL * total_bytes:
             seen["total_bytes"] = failure.limit_bytes
         else:
@@ -97,7 +97,7 @@ def found(device: int, requested_bytes: int, total_bytes: int | None) -> dict[st
 
 def _read(stats: dict[Any, Any], knows_inactive: bool) -> dict[str, int]:
     allocated = stats["allocated_bytes"]["all"]["current"]
-    told = {"allocated_bytes": allocated, "slack_bytes": stats["reserved_bytes"]["all"]["current"] - allocated}
+    figures = {"allocated_bytes": allocated, "slack_bytes": stats["reserved_bytes"]["all"]["current"] - allocated}
     if knows_inactive:
-        told["inactive_bytes"] = stats["inactive_split_bytes"]["all"]["current"]
-    return told
+        figures["inactive_bytes"] = stats["inactive_split_bytes"]["all"]["current"]
+    return figures

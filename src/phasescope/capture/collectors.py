@@ -154,7 +154,7 @@ class Collectors:
         collector.rest_after(began_ns, self._monotonic_ns())
         if collector.health.recover(self._monotonic_ns()):
             collector.recovered()
-            self._tell("collector_recovered", collector, f"{collector.name} answers again")
+            self._report("collector_recovered", collector, f"{collector.name} answers again")
         for state, _ in measured:
             state.set_figures(self.figures(collector, state.device_id))
             self._find_extra(collector, state)
@@ -225,7 +225,7 @@ class Collectors:
         text = f"{driver.name} has another total than {collector.name} for a device, and is not asked about it"
         if text not in driver.said:
             driver.said.add(text)
-            self._tell("collector_degraded", collector, text)
+            self._report("collector_degraded", collector, text)
         return False
 
     def _ask_driver(self, driver: Driver, collector: Collector, identity: DeviceIdentity) -> DeviceCounters | None:
@@ -239,11 +239,11 @@ class Collectors:
             text = f"{driver.name} stopped answering: {one_line(type(error), error)}"
             if health.fail(self._monotonic_ns()) and text not in driver.said:
                 driver.said.add(text)
-                self._tell("collector_degraded", collector, text)
+                self._report("collector_degraded", collector, text)
             return None
         if health.recover(self._monotonic_ns()) and not any(other.down for other in driver.healths.values()):
             driver.said.clear()
-            self._tell("collector_recovered", collector, f"{driver.name} answers again")
+            self._report("collector_recovered", collector, f"{driver.name} answers again")
         return seen
 
     def _ask(self, health: CollectorHealth, collector: Collector, name: str, question: Callable[[], T]) -> T | None:
@@ -256,7 +256,7 @@ class Collectors:
             self._down(health, collector, name, error)
             return None
         if health.recover(self._monotonic_ns()):
-            self._tell("collector_recovered", collector, f"{name} answers again")
+            self._report("collector_recovered", collector, f"{name} answers again")
         return answer
 
     def _collector_failed(self, collector: Collector, error: Exception) -> None:
@@ -264,9 +264,9 @@ class Collectors:
 
     def _down(self, health: CollectorHealth, collector: Collector, name: str, error: Exception) -> None:
         if health.fail(self._monotonic_ns()):
-            self._tell("collector_degraded", collector, f"{name} stopped answering: {one_line(type(error), error)}")
+            self._report("collector_degraded", collector, f"{name} stopped answering: {one_line(type(error), error)}")
 
-    def _tell(self, event_type: str, collector: Collector, text: str) -> None:
+    def _report(self, event_type: str, collector: Collector, text: str) -> None:
         """Report an event of a collector. A failure to report must not keep the collector from being marked."""
         try:
             self._event(event_type, collector, text)

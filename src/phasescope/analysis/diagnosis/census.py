@@ -83,9 +83,9 @@ class Grown:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON types."""
-        told = asdict(self)
-        told["shape"] = None if self.shape is None else list(self.shape)
-        return told
+        fields = asdict(self)
+        fields["shape"] = None if self.shape is None else list(self.shape)
+        return fields
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class CensusFold:
         if event.get("event_type") != "census":
             return
         metadata = event.get("metadata")
-        told = metadata.get("census") if isinstance(metadata, dict) else None
-        if isinstance(told, dict):
-            number, step = size_or_none(told.get("number")) or 0, size_or_none(told.get("step")) or 0
-            self._newest = Census(number, step, tuple(map(self._with_keeper, _grown(told.get("grown")))))
+        fields = metadata.get("census") if isinstance(metadata, dict) else None
+        if isinstance(fields, dict):
+            number, step = size_or_none(fields.get("number")) or 0, size_or_none(fields.get("step")) or 0
+            self._newest = Census(number, step, tuple(map(self._with_keeper, _grown(fields.get("grown")))))
 
     def _with_keeper(self, grown: Grown) -> Grown:
         kind: tuple[object, ...] = (grown.kind, grown.library, grown.device, grown.dtype, grown.graph, grown.of)
@@ -256,21 +256,21 @@ def _grown(entries: object, most: int = _MOST) -> Iterator[Grown]:
         )
 
 
-def _keeper(told: object) -> Keeper | None:
-    if not isinstance(told, dict) or not _text(told.get("expression")):
+def _keeper(fields: object) -> Keeper | None:
+    if not isinstance(fields, dict) or not _text(fields.get("expression")):
         return None
-    through = told.get("through")
+    through = fields.get("through")
     through = through if isinstance(through, dict) else {}
-    line = size_or_none(told.get("line"))
+    line = size_or_none(fields.get("line"))
     return Keeper(
-        container=_text(told.get("container")),
-        expression=_text(told.get("expression")),
-        scope=_text(told.get("scope")),
-        function=_text(told.get("function")),
-        file=_text(told.get("file" if line is None else "line_file")),
+        container=_text(fields.get("container")),
+        expression=_text(fields.get("expression")),
+        scope=_text(fields.get("scope")),
+        function=_text(fields.get("function")),
+        file=_text(fields.get("file" if line is None else "line_file")),
         line=line,
-        length=size_or_none(told.get("length")),
-        bound=size_or_none(told.get("bound")),
+        length=size_or_none(fields.get("length")),
+        bound=size_or_none(fields.get("bound")),
         through=_text(through.get("kind")),
         through_function=_text(through.get("function")),
         through_variable=_text(through.get("variable")),

@@ -11,18 +11,18 @@ from phasescope.analysis.summary.packed_summary import PackedEnds
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-ToldEnd = tuple[int, int, int, "int | None", int]
+EndFigures = tuple[int, int, int, "int | None", int]
 """The place of an end among all that are taken together, the bytes allocated then, their change, the time of the end,
 and how long the entry took. A plain tuple: one is made for every entry."""
 
-ToldEnds = tuple[tuple[str, ...], "Sequence[ToldEnd]"]
+EndsOfPath = tuple[tuple[str, ...], "Sequence[EndFigures]"]
 """A phase's path and its ends, the oldest first."""
 
 
 class Batch:
     """The ends of one phase. `inside` are those of the phases in it; `own` and `inner` are what `Ends` had before."""
 
-    def __init__(self, ends: Sequence[ToldEnd], own: int, inner: int) -> None:
+    def __init__(self, ends: Sequence[EndFigures], own: int, inner: int) -> None:
         columns: Iterable[Any] = ends.columns() if isinstance(ends, PackedEnds) else zip(*ends, strict=True)
         places, levels, changes, self.times_ns, self.durations_ns = columns
         self.places: Sequence[int] = places

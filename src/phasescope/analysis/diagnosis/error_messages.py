@@ -40,7 +40,7 @@ def is_of_host(event: Mapping[str, Any]) -> bool:
     return bool(memory == "host" or (memory != "device" and event.get("device_id") == _HOST))
 
 
-def is_only_told(event: Mapping[str, Any]) -> bool:
+def has_stated_figures_only(event: Mapping[str, Any]) -> bool:
     """Return whether a device ran out and the event's own figures are not that device's, but the host's."""
     return event["metadata"].get("memory") == "device" and event.get("device_id") == _HOST
 
@@ -53,9 +53,9 @@ def is_by_allocator(event: Mapping[str, Any], stated: Mapping[str, int]) -> bool
     return _ASKED_BY_ALLOCATOR.search(words) is not None
 
 
-def told_event(event: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_stated_figures_only(event: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the event with only the figures that its error states. Its device is -1 if the error does not name it."""
-    metadata, stated = event["metadata"], told_of(event)
+    metadata, stated = event["metadata"], stated_figures(event)
     index, backend = stated.get("device_id"), metadata["told"].get("backend") if stated else None
     return {
         **event,
@@ -70,9 +70,9 @@ def told_event(event: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def told_before(event: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_stated_figures(event: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the event of a device measured after the failure, with its error's own figures in place of those."""
-    stated = told_of(event)
+    stated = stated_figures(event)
     counters, metadata = _counters(stated), event["metadata"]
     if not counters:
         return event
@@ -87,12 +87,14 @@ def told_before(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**event, **known, "metadata": {**metadata, **_processes(stated)}}
 
 
-def told_of(event: Mapping[str, Any]) -> dict[str, int]:
+def stated_figures(event: Mapping[str, Any]) -> dict[str, int]:
     """Return the sizes that an error states, by name; nothing if it names another device than the event's own."""
     stated = event["metadata"].get("told")
     values = {} if not isinstance(stated, dict) else {key: size_or_none(value) for key, value in stated.items()}
     sizes = {key: size for key, size in values.items() if size is not None}
-    is_of_its_own = is_only_told(event) or sizes.get("device_id", event.get("device_id")) == event.get("device_id")
+    is_of_its_own = has_stated_figures_only(event) or sizes.get("device_id", event.get("device_id")) == event.get(
+        "device_id"
+    )
     return sizes if is_of_its_own else {}
 
 
@@ -128,8 +130,8 @@ def _processes(stated: Mapping[str, int]) -> dict[str, int]:
 
 def label_of(event: Mapping[str, Any]) -> str | None:
     """Return the label of the device that an `error` event names; None if it names none."""
-    if is_only_told(event):
-        event = told_event(event)
+    if has_stated_figures_only(event):
+        event = with_stated_figures_only(event)
     backend, device_id = event["metadata"].get("backend"), event.get("device_id")
     if not isinstance(backend, str) or type(device_id) is not int:
         return None

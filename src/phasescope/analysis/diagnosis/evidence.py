@@ -21,13 +21,13 @@ from .ending import (
 )
 from .error_messages import (
     A_DEVICE,
+    has_stated_figures_only,
     is_by_allocator,
     is_of_host,
-    is_only_told,
     label_of,
-    told_before,
-    told_event,
-    told_of,
+    stated_figures,
+    with_stated_figures,
+    with_stated_figures_only,
 )
 from .growth import WORKERS, GrowthFold
 from .heap import HeapFold
@@ -248,12 +248,12 @@ def _says_out_of_memory(event: Mapping[str, Any]) -> bool:
 
 def _shortage(event: Mapping[str, Any], devices: Iterable[DeviceRow]) -> LastShortage:
     label, on_host = label_of(event) or A_DEVICE, is_of_host(event)
-    stated = {} if on_host else told_of(event)
+    stated = {} if on_host else stated_figures(event)
     sampled = next((device.breakdown for device in devices if device.label == label), None)
-    if is_only_told(event):
-        event = told_event(event)
+    if has_stated_figures_only(event):
+        event = with_stated_figures_only(event)
     elif not on_host:
-        event = _with_others(told_before(event), sampled)
+        event = _with_others(with_stated_figures(event), sampled)
     row, scope, metadata = device_row(event), scope_of(event), event["metadata"]
     held = completed(breakdown(event), sampled) or (sampled if on_host else None)
     if held is not None and sampled is not None and sampled.is_hosts_memory:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from phasescope.analysis.statistics.trend import Trend
 
-    from .end_batches import ToldEnds
+    from .end_batches import EndsOfPath
     from .few_looks import Unjudged
     from .phase_ends import Path
 
@@ -147,7 +147,7 @@ class GrowthFold:
         self._crews = Crews()
         self._files = Files()
         self._own = Own()
-        self._held = Held(lambda told: self._ended(HOST, told))
+        self._held = Held(lambda ended: self._ended(HOST, ended))
         self.mapped_bytes: int | None = None
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -175,14 +175,14 @@ class GrowthFold:
         duration_ns = size_or_none(scope.fields.get("duration_ns")) or 0
         self.ended(label, [(scope.path, [(0, allocated, delta or 0, time_ns, duration_ns)])])
 
-    def ended(self, label: str, told: Sequence[ToldEnds]) -> None:
+    def ended(self, label: str, ended: Sequence[EndsOfPath]) -> None:
         """Take ends of phases on a device whose allocated bytes are known, since the last event that was taken."""
         if label == HOST and self._held.is_known:
-            self._held.add(told)
+            self._held.add(ended)
         else:
-            self._ended(label, told)
+            self._ended(label, ended)
 
-    def _ended(self, label: str, ended: Sequence[ToldEnds]) -> None:
+    def _ended(self, label: str, ended: Sequence[EndsOfPath]) -> None:
         phases = self._phases.get(label)
         if phases is None:
             if len(self._phases) == _MAX_DEVICES:

@@ -15,7 +15,7 @@ from .occasions import RARE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from .end_batches import ToldEnds
+    from .end_batches import EndsOfPath
 
 
 Path = tuple[str, ...]
@@ -123,7 +123,7 @@ class Phases:
         count = ends.count
         return (count & (count - 1) == 0 or count == MIN_STEPS) and self._begins()
 
-    def ended_many(self, ended: Sequence[ToldEnds]) -> bool:
+    def ended_many(self, ended: Sequence[EndsOfPath]) -> bool:
         """Take the ends of several phases at once.
 
         Returns False, and takes nothing, if one of them may change which phase is the step: then they must be taken one

@@ -15,7 +15,7 @@ from phasescope.analysis.event_fields import size_or_none
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .end_batches import ToldEnd, ToldEnds
+    from .end_batches import EndFigures, EndsOfPath
 
 _MOST_HELD = 4096
 _FEW = 8
@@ -72,9 +72,9 @@ class Held:
     left out; `waiting` is how many these are so far.
     """
 
-    def __init__(self, tell: Callable[[Sequence[ToldEnds]], None]) -> None:
-        self._tell = tell
-        self._held: list[Sequence[ToldEnds]] = []
+    def __init__(self, judge: Callable[[Sequence[EndsOfPath]], None]) -> None:
+        self._judge = judge
+        self._held: list[Sequence[EndsOfPath]] = []
         self._last: tuple[int, int] | None = None
         self.waiting = 0
 
@@ -83,7 +83,7 @@ class Held:
         """Whether any sample said how much is mapped."""
         return self._last is not None
 
-    def add(self, ended: Sequence[ToldEnds]) -> None:
+    def add(self, ended: Sequence[EndsOfPath]) -> None:
         """Take ends of phases."""
         self._held.append(ended)
         self.waiting += sum(len(ends) for _, ends in ended)
@@ -99,12 +99,12 @@ class Held:
     def _pass_on(self, now: tuple[int, int]) -> None:
         last = self._last or now
         for held in self._held:
-            self._tell([(path, _taken_off(ends, last, now)) for path, ends in held])
+            self._judge([(path, _taken_off(ends, last, now)) for path, ends in held])
         self._held.clear()
         self.waiting = 0
 
 
-def _taken_off(ends: Sequence[ToldEnd], last: tuple[int, int], now: tuple[int, int]) -> list[ToldEnd]:
+def _taken_off(ends: Sequence[EndFigures], last: tuple[int, int], now: tuple[int, int]) -> list[EndFigures]:
     """Return the ends without the bytes to be taken off, which change evenly between the two samples."""
     (began_ns, before), (ended_ns, after) = last, now
     span_ns = max(0, ended_ns - began_ns)

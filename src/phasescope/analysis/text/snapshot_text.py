@@ -72,41 +72,41 @@ def _threads(threads: object) -> Iterator[str]:
         yield f"  and {len(listed) - _MOST_THREADS} more"
 
 
-def _tensors(told: Mapping[str, Any]) -> Iterator[str]:
-    if "tensors" not in told:
-        yield f"tensors: not counted: {printable(told.get('why_not'))}"
+def _tensors(part: Mapping[str, Any]) -> Iterator[str]:
+    if "tensors" not in part:
+        yield f"tensors: not counted: {printable(part.get('why_not'))}"
         return
-    at = told.get("at")
+    at = part.get("at")
     path = path_text([str(name) for name in at]) if isinstance(at, list) else ""
-    size = size_text(size_or_none(told.get("tensor_bytes")))
+    size = size_text(size_or_none(part.get("tensor_bytes")))
     moment = f", at the end of {path}" if path else ""
-    yield f"tensors: {count_text(size_or_none(told.get('tensors')) or 0)} ({size}){moment}"
-    for group in tensors_of(told.get("largest"), MOST_SHOWN):
+    yield f"tensors: {count_text(size_or_none(part.get('tensors')) or 0)} ({size}){moment}"
+    for group in tensors_of(part.get("largest"), MOST_SHOWN):
         device = "" if group.device in ("cpu", "") else f"{printable(group.device)}: "
         yield f"  {device}{grown_text(group)}"
 
 
-def _objects(told: Mapping[str, Any]) -> Iterator[str]:
-    if "types" not in told:
-        yield f"objects: not counted: {printable(told.get('why_not'))}"
+def _objects(part: Mapping[str, Any]) -> Iterator[str]:
+    if "types" not in part:
+        yield f"objects: not counted: {printable(part.get('why_not'))}"
         return
-    yield f"objects: {count_text(size_or_none(told.get('objects')) or 0)}"
-    types = told.get("types")
+    yield f"objects: {count_text(size_or_none(part.get('objects')) or 0)}"
+    types = part.get("types")
     for entry in (types if isinstance(types, list) else [])[:MOST_SHOWN]:
         if isinstance(entry, list) and len(entry) == 2:
             yield f"  {count_text(size_or_none(entry[1]) or 0)} {printable(entry[0])}"
 
 
-def _traced(told: Mapping[str, Any]) -> Iterator[str]:
-    if "lines" not in told:
-        yield f"lines that allocated: not known: {printable(told.get('why_not'))}"
+def _traced(part: Mapping[str, Any]) -> Iterator[str]:
+    if "lines" not in part:
+        yield f"lines that allocated: not known: {printable(part.get('why_not'))}"
         return
-    yield f"lines that allocated: {size_text(size_or_none(told.get('traced_bytes')))} since tracemalloc began"
-    yield from _lines(told)
+    yield f"lines that allocated: {size_text(size_or_none(part.get('traced_bytes')))} since tracemalloc began"
+    yield from _lines(part)
 
 
-def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    lines = told.get("lines")
+def _lines(part: Mapping[str, Any]) -> Iterator[str]:
+    lines = part.get("lines")
     for entry in (lines if isinstance(lines, list) else [])[:MOST_SHOWN]:
         if isinstance(entry, dict):
             blocks = plural(size_or_none(entry.get("count")) or 0, "block")
@@ -114,32 +114,32 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _devices(devices: object) -> Iterator[str]:
-    for told in devices if isinstance(devices, list) else []:
-        if not isinstance(told, dict):
+    for part in devices if isinstance(devices, list) else []:
+        if not isinstance(part, dict):
             continue
-        name = printable(told.get("device"))
-        if "live_bytes" not in told:
-            yield f"{name}: not known: {printable(told.get('why_not'))}"
+        name = printable(part.get("device"))
+        if "live_bytes" not in part:
+            yield f"{name}: not known: {printable(part.get('why_not'))}"
             continue
-        live, reserved = (size_text(size_or_none(told.get(key))) for key in ("live_bytes", "reserved_bytes"))
-        blocks = plural(size_or_none(told.get("live_blocks")) or 0, "block")
-        largest = size_text(size_or_none(told.get("largest_free_bytes")))
+        live, reserved = (size_text(size_or_none(part.get(key))) for key in ("live_bytes", "reserved_bytes"))
+        blocks = plural(size_or_none(part.get("live_blocks")) or 0, "block")
+        largest = size_text(size_or_none(part.get("largest_free_bytes")))
         yield f"{name}: {live} live in {blocks}, {reserved} reserved, the largest free block {largest}"
-        if told.get("lines"):
-            yield from _lines(told)
+        if part.get("lines"):
+            yield from _lines(part)
         else:
             yield "  by which lines is not recorded: start(sites=True) has torch record it"
 
 
-def _host(told: Mapping[str, Any]) -> Iterator[str]:
-    if "resident_bytes" in told:
-        yield f"host: {size_text(size_or_none(told.get('resident_bytes')))} resident: {_named(told, _HOST)}"
-    if "heap_used_bytes" in told:
-        yield f"  the C library's heap: {_named(told, _HEAP)}"
+def _host(part: Mapping[str, Any]) -> Iterator[str]:
+    if "resident_bytes" in part:
+        yield f"host: {size_text(size_or_none(part.get('resident_bytes')))} resident: {_named(part, _HOST)}"
+    if "heap_used_bytes" in part:
+        yield f"  the C library's heap: {_named(part, _HEAP)}"
 
 
-def _named(told: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    return ", ".join(f"{size_text(size_or_none(told.get(key)))} {name}" for key, name in names.items() if key in told)
+def _named(part: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    return ", ".join(f"{size_text(size_or_none(part.get(key)))} {name}" for key, name in names.items() if key in part)
 
 
 def place(entry: Mapping[str, Any]) -> str:

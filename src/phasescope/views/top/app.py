@@ -79,7 +79,7 @@ class TopApp(App[None]):
     def look(self) -> None:
         """See which sessions there are, and how the ranks compare."""
         self.watching.look()
-        self.picture.tell(self.watching.news)
+        self.picture.announce(self.watching.news)
         self.watching.news = None
         self.picture.see_ranks()
 
@@ -182,9 +182,9 @@ class TopApp(App[None]):
         if watched is None:
             return
         try:
-            self.picture.tell(f"written to {export(watched, self.watching.compared(), self._export_to)}")
+            self.picture.announce(f"written to {export(watched, self.watching.compared(), self._export_to)}")
         except OSError as error:
-            self.picture.tell(f"could not be written: {error.strerror or error}")
+            self.picture.announce(f"could not be written: {error.strerror or error}")
         self.show()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PHASES, RANKS, EVENTS = "phases", "ranks", "events"
 PANELS = (PHASES, RANKS, EVENTS)
 
-_TOLD_S = 8.0
+_NEWS_S = 8.0
 _LONG_NS, _LONG_S = 301_000_000_000, 1.0
 
 
@@ -62,7 +62,7 @@ class Picture:
         self._panel_height = 1
         self._hides_bars = False
         self._list_height = 1
-        self._told: tuple[str, float] | None = None
+        self._news: tuple[str, float] | None = None
         self._job: Job | None = None
         self._held_points: dict[str, list[Point]] = {}
         self._levels: list[chart.ColumnLevel] = []
@@ -93,10 +93,10 @@ class Picture:
         self.view, self._scroll, self._job, self.held = View(), 0, None, False
         self.see_ranks()
 
-    def tell(self, news: str | None) -> None:
+    def announce(self, news: str | None) -> None:
         """Say something at the bottom, for some seconds."""
         if news:
-            self._told = (printable(news), self._clock() + _TOLD_S)
+            self._news = (printable(news), self._clock() + _NEWS_S)
 
     def choose_device(self, by: int) -> None:
         labels = [] if self.frame is None else [row.label for row in self.frame.devices]
@@ -267,8 +267,8 @@ class Picture:
         return panels.alert_lines(marks, width, height)
 
     def keys(self, width: int, height: int) -> list[StyledLine]:
-        if self._told is not None and self._clock() < self._told[1]:
-            return [StyledLine((f" {self._told[0]}", "strong"), base="bar")]
+        if self._news is not None and self._clock() < self._news[1]:
+            return [StyledLine((f" {self._news[0]}", "strong"), base="bar")]
         if self.helping:
             return [StyledLine((" press ? or h", "title"), (" to return", "dim"), base="bar")]
         frame = self.frame

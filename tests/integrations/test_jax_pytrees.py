@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from support.scenarios import told_by
+from support.scenarios import results_of
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return told_by("jax_pytrees.py", tmp_path_factory.mktemp("jax"))
+    return results_of("jax_pytrees.py", tmp_path_factory.mktemp("jax"))
 
 
 def test_they_are_the_arrays_own_bytes_and_what_was_donated_is_gone(told: dict[str, Any]) -> None:

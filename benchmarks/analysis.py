@@ -86,7 +86,7 @@ def run(rounds: int) -> Result:
 
 
 def write_ring(events: int, folder: str) -> str:
-    """Return the path of a ring that a session of so many events left in the folder."""
+    """Return the path of a ring that a session of that many events left in the folder."""
     return _python(TRAINING, str(events), folder).stdout.strip()
 
 

@@ -47,7 +47,7 @@ def _table(series: dict[str, Make], lengths: Sequence[int], unit: str, share_of:
 
 
 def workers_share(make: Make, looks: int, runs: int) -> float:
-    """Return the share of runs that are called growing by so many looks, once they are over."""
+    """Return the share of runs that are called growing by `looks` looks, once they are over."""
     return sum(_seen(make(random.Random(seed), looks)).rates() is not None for seed in range(runs)) / runs
 
 

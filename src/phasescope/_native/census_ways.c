@@ -29,7 +29,7 @@ is_listed(PyTypeObject *type, PyObject *types)
     return 0;
 }
 
-/* Items of long containers are told by their number. */
+/* Items of long containers are named by their number. */
 static int
 is_long(PyObject *owner)
 {

@@ -101,7 +101,7 @@ class Results:
 
 
 def larger() -> None:
-    """One tensor, one array, and one buffer that become larger; others that are large, or come anew, and do not."""
+    """One tensor, one array, and one buffer that become larger; others that are large, or come again, and do not."""
     import torch
 
     results, log, everything = Results(), io.BytesIO(), torch.empty(0, 4096)

@@ -82,7 +82,7 @@ def remedies(grown: Grown) -> Iterator[str]:
     elif grown.kind == LARGER:
         yield (
             f"{where}: `{printable(keeper.expression)}` becomes larger with each step: keep sums or counts instead, or "
-            "write each part away; to join it anew each time also copies all of it"
+            "write each part away; to join it again each time also copies all of it"
         )
     elif keeper.through == TRACEBACK:
         yield f"{where}: keep an exception's text, or `error.with_traceback(None)`: its traceback keeps all variables"

@@ -68,7 +68,7 @@ class _Crew:
         return self.timed.series.steps
 
     def add(self, time_ns: int | None, resident: int | None, children: int) -> None:
-        """Add the next sample of so many children, after `latest` was set."""
+        """Add the next sample, of that number of `children`, after `latest` was set."""
         self._is_alone = self._is_alone and children == len(self.latest)
         if resident:
             self._resident = [*self._resident[:1], resident]

@@ -79,12 +79,12 @@ class Keepers:
             told["through"] = by
         return Kept(told, round(share * len(members)), id(keeper_way[-1]))
 
-    def of_one(self, target: Any, *, anew: bool = False) -> dict[str, Any] | None:
+    def of_one(self, target: Any, *, remade: bool = False) -> dict[str, Any] | None:
         """Return by which name an object is known that was searched for; None if by none.
 
-        `anew`: it is another one each time, made of the one before."""
+        `remade`: it is another one each time, made of the one before."""
         way = self._ways.get(id(target))
-        return None if way is None or len(way) < 2 else self._told(way, anew=anew)
+        return None if way is None or len(way) < 2 else self._told(way, remade=remade)
 
     def _below(self, way: list[Any], targets: list[Any]) -> int:
         """Return how many of the targets are kept by the last object of the way."""
@@ -94,7 +94,7 @@ class Keepers:
         found.clear()
         return count
 
-    def _told(self, way: list[Any], *, anew: bool = False) -> dict[str, Any] | None:
+    def _told(self, way: list[Any], *, remade: bool = False) -> dict[str, Any] | None:
         source = self._sources.of(way[0])
         if source is None or len(way) < 2:
             return None
@@ -113,7 +113,9 @@ class Keepers:
             told["module"] = source.module[:60]
             told["file"] = names.short_file(source.file)
         told["own"] = source.is_own
-        line = _line_of(keeper) or (None if last_name is None else line_that_adds(last_name, self._sources, anew=anew))
+        line = _line_of(keeper) or (
+            None if last_name is None else line_that_adds(last_name, self._sources, remade=remade)
+        )
         if line is not None:
             told["line"], told["line_file"], told["line_function"] = line.line, line.file, line.function[:60]
         return told

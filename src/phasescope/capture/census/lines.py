@@ -31,8 +31,8 @@ class Line(NamedTuple):
     function: str
 
 
-def line_that_adds(name: str, sources: Sources, *, anew: bool = False) -> Line | None:
-    """Return the line that adds to what has this name; None if none is found. `anew`: also one that gives the name to
+def line_that_adds(name: str, sources: Sources, *, remade: bool = False) -> Line | None:
+    """Return the line that adds to what has this name; None if none is found. `remade`: also one that gives the name to
     another object, made of the one that had it (`x = torch.cat([x, y])`)."""
     import dis
 
@@ -45,12 +45,12 @@ def line_that_adds(name: str, sources: Sources, *, anew: bool = False) -> Line |
         disassembled += 1
         if disassembled > _MOST_DISASSEMBLED:
             break
-        for line in _adding(dis.get_instructions(code), name, _PUTS | _WRITES if anew else _PUTS, anew=anew):
+        for line in _adding(dis.get_instructions(code), name, _PUTS | _WRITES if remade else _PUTS, remade=remade):
             found[Line(short_file(code.co_filename), line, code.co_name)] = None
     return next(iter(found), None)
 
 
-def _adding(instructions: Iterator[Any], name: str, puts: Collection[str], *, anew: bool) -> Iterator[int]:
+def _adding(instructions: Iterator[Any], name: str, puts: Collection[str], *, remade: bool) -> Iterator[int]:
     line = 0
     since_load, was_in_place, is_loaded = _WINDOW + 1, False, False
     for instruction in instructions:
@@ -62,7 +62,7 @@ def _adding(instructions: Iterator[Any], name: str, puts: Collection[str], *, an
         operation, value = instruction.opname, instruction.argval
         names = value if type(value) is tuple else (value,)
         since_load += 1
-        if operation.startswith(_STORES) and name in names and (was_in_place or (anew and is_loaded)):
+        if operation.startswith(_STORES) and name in names and (was_in_place or (remade and is_loaded)):
             yield line
         if operation.startswith(_ENDS):
             is_loaded = False

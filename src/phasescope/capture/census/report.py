@@ -96,7 +96,7 @@ class Grown:
                 if self._graphs is not None:
                     self._note_saved(self._graphs, self._members)
             return
-        self._keeper = keepers.of_one(self._members[0], anew=self.kind in ("graph", "larger"))
+        self._keeper = keepers.of_one(self._members[0], remade=self.kind in ("graph", "larger"))
         self.keeper_id = self.container_id
         if self._graphs is not None and self._keeper is not None:
             self._keeper["expression"] += self._suffix

@@ -40,10 +40,10 @@ def ends(steps: int, chance: random.Random) -> Iterator[tuple[Path, EndFigures]]
             epoch_began = level if path == ("epoch",) else epoch_began
 
 
-def host_sample(fold: GrowthFold, time_ns: int) -> None:
+def host_sample(fold: GrowthFold, time_ns: int, shared: int = 100 * MIB) -> None:
     session = MadeSession(backend="cpu", device_id=-1)
     session.now_ns, session.allocated = time_ns, 1024 * MIB
-    fold.add(session.event("sample", metadata={"shared_bytes": 100 * MIB}))
+    fold.add(session.event("sample", metadata={"shared_bytes": shared}))
 
 
 def judged(label: str, steps: int, most: int, *, with_samples: bool) -> list[Growth]:
@@ -79,3 +79,24 @@ def test_batches_that_wait_for_a_sample_change_nothing() -> None:
     one_by_one = judged("host", 400, 1, with_samples=True)
     assert one_by_one[0].steps > 300
     assert judged("host", 400, 40, with_samples=True) == one_by_one
+
+
+def test_nor_does_it_matter_if_more_come_between_two_samples_than_may_wait() -> None:
+    """As in a loop of a few microseconds: what a ring and a recording of one session say must not differ."""
+
+    def bounds(most: int) -> list[tuple[float, float, float]]:
+        fold, chance = GrowthFold(), random.Random(3)
+        level, place = 1024 * MIB, 0
+        for number in range(3):
+            host_sample(fold, place * 1_000, shared=(100 + chance.randrange(9)) * MIB)
+            told: list[EndFigures] = []
+            for _ in range(5000 + number):
+                place, level = place + 1, level + chance.choice((0, 0, 4096, -4096))
+                told.append((place, level, 0, place * 1_000, 900))
+            for at in range(0, len(told), most):
+                fold.ended("host", [(("step",), told[at : at + most])])
+        host_sample(fold, place * 1_000, shared=104 * MIB)
+        growths = fold.result(is_over=True)
+        return [(each.bytes_per_step, each.low_bytes_per_step, each.high_bytes_per_step) for each in growths]
+
+    assert bounds(1) == bounds(700) == bounds(100_000)

@@ -84,11 +84,16 @@ class Held:
         return self._last is not None
 
     def add(self, ended: Sequence[EndsOfPath]) -> None:
-        """Take ends of phases."""
-        self._held.append(ended)
-        self.waiting += sum(len(ends) for _, ends in ended)
-        if self.waiting >= _MOST_HELD and self._last is not None:
+        """Take ends of phases, of which no more wait than if they were taken one by one."""
+        count = sum(len(ends) for _, ends in ended)
+        while self._last is not None and self.waiting + count >= _MOST_HELD:
+            room = _MOST_HELD - self.waiting
+            first, ended = _cut(ended, room)
+            count -= room
+            self._held.append(first)
             self._pass_on(self._last)
+        self._held.append(ended)
+        self.waiting += count
 
     def sample(self, time_ns: int | None, to_take_off: int) -> None:
         """Note how many bytes must be taken off the resident set now."""
@@ -102,6 +107,17 @@ class Held:
             self._judge([(path, _taken_off(ends, last, now)) for path, ends in held])
         self._held.clear()
         self.waiting = 0
+
+
+def _cut(ended: Sequence[EndsOfPath], count: int) -> tuple[list[EndsOfPath], list[EndsOfPath]]:
+    """Return the first so many of these ends, in the order of all, and the others."""
+    last = sorted(end[0] for _, ends in ended for end in ends)[count - 1]
+    first: list[EndsOfPath] = []
+    rest: list[EndsOfPath] = []
+    for path, ends in ended:
+        first.append((path, [end for end in ends if end[0] <= last]))
+        rest.append((path, [end for end in ends if end[0] > last]))
+    return [each for each in first if each[1]], [each for each in rest if each[1]]
 
 
 def _taken_off(ends: Sequence[EndFigures], last: tuple[int, int], now: tuple[int, int]) -> list[EndFigures]:

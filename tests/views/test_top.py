@@ -20,7 +20,7 @@ from phasescope import attach, cli
 from phasescope.analysis.diagnosis.verdict import verdict
 from phasescope.views.catalogue import Entry
 from phasescope.views.top import app, header, palette
-from phasescope.views.top.frame import frame_of
+from phasescope.views.top.frame import View, frame_of, points_of
 from phasescope.views.top.shown_session import Watched
 from phasescope.views.top.widget import Drawing
 from support.fakes.made_rings import GIB, MIB, MS, START_NS, MadeRing, an_hour, grows, made_ring
@@ -206,6 +206,24 @@ def test_a_picture_that_lags_is_not_called_now(rings: Path, running: MadeRing) -
         assert frame.is_late
         assert frame.now_ns < later_ns - 2000 * MS, "its time is that of what is shown"
         assert header.losses(frame).text.startswith("behind: this is how it was at ")
+
+
+def test_of_a_session_silent_for_days_the_last_that_was_heard_of_it_is_shown(rings: Path) -> None:
+    days_ago_ns = time.time_ns() - 3 * 24 * 3600 * 1000 * MS
+    with made_ring(rings, started_ns=days_ago_ns, pid=os.getpid()) as ring:
+        ring.now_ns = days_ago_ns
+        ring.event("start")
+        for _ in range(20):
+            ring.run(["forward"], 30)
+        with attach(ring.path) as reader:
+            watched = Watched(Entry("key", ring.path, "running", reader.constants), reader, full=True)
+            watched.poll(1.0)
+            frame = frame_of(watched)
+        assert frame.ending.text == "running, but silent for 3.00 d"
+        window = View().window(frame)
+        assert window.end_ns == ring.now_ns
+        assert len(points_of(frame.lines[0], window)) > 20
+        assert frame.now_ns > window.end_ns + 10**9, "how long it has been silent is counted to now"
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from phasescope.analysis.diagnosis.ending import SILENT
 from phasescope.analysis.steps import round_of
 from phasescope.views.missing_phases import missing_in
 from phasescope.views.top.chart import Window
@@ -34,10 +35,14 @@ _QUIET = ("start", "stop")
 
 @dataclass(frozen=True)
 class Frame:
-    """One session at one moment. `now_ns` is the latest time to be shown: now, or of a session that is over or not yet
-    read to its end the last that is known. `older`, `lost`, `damaged` and `dropped` count events that are not in it.
-    `answer` is its explanation, None as long as that is not known. `reading` says that the older events are
-    not all read yet, `is_late` that the newest events are not."""
+    """One session at one moment.
+
+    `now_ns` is its time: now, or of a session that is over or not yet read to its end the last that is known.
+    `until_ns` is the latest time to be shown: the same, or if it has been silent for longer than is shown by itself,
+    its last event. `older`, `lost`, `damaged` and `dropped` count events that are not in it. `answer` is its
+    explanation, None as long as that is not known. `reading` says that the older events are not all read yet,
+    `is_late` that the newest events are not.
+    """
 
     @property
     def began_ns(self) -> int:
@@ -47,6 +52,7 @@ class Frame:
 
     entry: Entry
     now_ns: int
+    until_ns: int
     first_ns: int
     events: int
     reading: bool
@@ -93,9 +99,11 @@ def frame_of(watched: Watched, now_ns: int | None = None) -> Frame:
     is_late = watched.is_behind and not reading and last_ns is not None and now_ns - last_ns > _LATE_NS
     if ending.is_over or is_late:
         now_ns = last_ns or ending.last_ns or now_ns
+    has_stood = ending.kind == SILENT and last_ns is not None and now_ns - last_ns > _AUTOMATIC_S[-1] * 1_000_000_000
     return Frame(
         entry=watched.entry,
         now_ns=now_ns,
+        until_ns=last_ns if has_stood and last_ns is not None else now_ns,
         first_ns=view.timeline.first_ns or now_ns,
         events=watched.view.events,
         reading=reading,
@@ -142,11 +150,11 @@ class View:
     def window(self, frame: Frame) -> Window:
         """Return the time that is shown of this session."""
         span_ns = int(self._span_s(frame) * 1e9)
-        end_ns = frame.now_ns - min(self.back_ns, self._furthest_ns(frame))
+        end_ns = frame.until_ns - min(self.back_ns, self._furthest_ns(frame))
         return Window(end_ns - span_ns, end_ns)
 
     def _span_s(self, frame: Frame) -> float:
-        age_s = max(0.0, (frame.now_ns - frame.first_ns) / 1e9)
+        age_s = max(0.0, (frame.until_ns - frame.first_ns) / 1e9)
         if self.span_s is None and frame.ending.is_over:
             return min(max(1.0, age_s), _AUTOMATIC_S[-1])
         if self.span_s is None:
@@ -175,7 +183,7 @@ class View:
         self.back_ns = 0
 
     def _furthest_ns(self, frame: Frame) -> int:
-        return max(0, frame.now_ns - frame.first_ns - int(self._span_s(frame) * 1e9))
+        return max(0, frame.until_ns - frame.first_ns - int(self._span_s(frame) * 1e9))
 
 
 def points_of(line: DeviceLine, window: Window) -> list[Point]:

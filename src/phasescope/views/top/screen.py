@@ -221,7 +221,8 @@ class Picture:
             return []
         window = self._window
         frame = self.frame
-        live = not self.view.back_ns and not frame.ending.is_over and not self.held and not frame.is_late
+        is_current = frame.until_ns == frame.now_ns and not frame.ending.is_over and not frame.is_late
+        live = not self.view.back_ns and not self.held and is_current
         end = "now" if live else chart.clock(window.end_ns)
         return [chart.axis(window, chart.columns_in(width), self.frame.marks, end)]
 

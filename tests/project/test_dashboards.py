@@ -96,6 +96,23 @@ def test_every_legend_names_labels_that_the_query_keeps(dashboard: dict[str, Any
             assert shown <= (kept[0] if kept else labels), panel["title"]
 
 
+def test_ranks_of_several_jobs_are_not_taken_for_one_another(dashboard: dict[str, Any]) -> None:
+    for query in queries(dashboard):
+        for part in re.findall(r"\bby \(([^)]*\brank\b[^)]*)\)", query):
+            assert "job_id" in re.split(r"\W+", part), query
+
+
+def test_what_all_ranks_of_a_host_see_is_not_added_up(dashboard: dict[str, Any]) -> None:
+    shared = re.compile(r"\bsum\b[^(]*\([^(]*\(?phasescope_device_(?:used|used_by_others|free|total)_bytes")
+    assert [query for query in queries(dashboard) if shared.search(query)] == []
+    of_device = {
+        target["expr"] for panel in panels(dashboard) if "holder" in panel["title"] for target in panel["targets"]
+    }
+    assert {query.partition(" ")[0] for query in of_device} == {
+        "avg"
+    }  # those of one kind, so that they make up the whole
+
+
 def test_every_variable_is_there_and_every_panel_has_a_place(dashboard: dict[str, Any]) -> None:
     there = {each["name"] for each in dashboard["templating"]["list"]}
     text = " ".join(queries(dashboard))

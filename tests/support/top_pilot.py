@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-WAIT_S = 20.0
+WAIT_S = 100.0
 """For what should take a second: the machine is shared."""
 
 

@@ -83,8 +83,8 @@ class Server:
             self.base + path, headers=headers or {"authorization": f"Bearer {self.token}"}, timeout=CEILING_S
         )
 
-    def stream(self, path: str = "/api/events", count: int = 3) -> list[tuple[str, Any]]:
-        """The first `count` events of a connection."""
+    def stream(self, path: str = "/api/events", count: int = 0, last: str = "") -> list[tuple[str, Any]]:
+        """The first `count` events of a connection, or those up to the first that is called `last`."""
         found: list[tuple[str, Any]] = []
         name = ""
         headers = {"authorization": f"Bearer {self.token}", "last-event-id": "7"}
@@ -94,7 +94,7 @@ class Server:
                     name = line.removeprefix("event: ")
                 elif line.startswith("data: "):
                     found.append((name, json.loads(line.removeprefix("data: "))))
-                    if len(found) == count:
+                    if len(found) == count or name == last:
                         break
         return found
 
@@ -710,7 +710,7 @@ def test_a_live_page_and_its_report_say_first_what_explain_says(rings: Path) -> 
         grows(ring, 100)
         text = verdict_of(ring.path)
         assert text.startswith("memory on cuda:0 grows: 1.00 MiB a step")
-        told = dict(server.stream(count=3))
+        told = dict(server.stream(last="answer"))
         assert told["snapshot"]["answer"] == told["answer"]
         assert told["answer"]["verdict"] == {"kind": "growth", "text": text, "is_good": False}
         assert "what to try first" in told["answer"]["lines"]

@@ -21,10 +21,10 @@ import pytest
 import phasescope
 from phasescope import _os_compat, attach
 from phasescope.recordings.formats import parts
-from phasescope.recordings.jsonl_writer import NotARecordingError, Writer
+from phasescope.recordings.jsonl_writer import Writer
 from phasescope.recordings.line_text import line_of
 from phasescope.recordings.notes import Note
-from phasescope.recordings.open_file import OpenFile
+from phasescope.recordings.open_file import NotARecordingError, OpenFile
 from phasescope.recordings.recorder import Recorder
 from support.fakes.rings import forked
 from support.recordings import ENDINGS, SESSION, Event, steps, write

@@ -16,9 +16,10 @@ import pytest
 import phasescope
 from phasescope import attach, validate_event
 from phasescope.recordings.formats import find, parts
-from phasescope.recordings.jsonl_writer import NotARecordingError, RecordingInUseError, Writer
+from phasescope.recordings.jsonl_writer import Writer
 from phasescope.recordings.line_text import line_of
 from phasescope.recordings.notes import COLLECTOR, Note
+from phasescope.recordings.open_file import NotARecordingError, RecordingInUseError
 from phasescope.recordings.reader import RecordingReader
 from phasescope.recordings.recorder import Recorder
 from support.events import MIB, SESSION_ID, MadeSession

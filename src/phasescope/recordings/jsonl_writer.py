@@ -11,15 +11,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from phasescope import _os_compat
 from phasescope.recordings.compressors import compressor
-from phasescope.recordings.event_parser import parse
+from phasescope.recordings.existing_files import is_own_part, sound_end
 from phasescope.recordings.formats import (
-    compression_in,
     compression_of,
     full_parts,
     move_new,
@@ -27,16 +23,11 @@ from phasescope.recordings.formats import (
     real_path,
     split_ending,
 )
-from phasescope.recordings.line_stream import read_lines
-from phasescope.recordings.notes import is_note
-from phasescope.recordings.open_file import NotARecordingError, OpenFile, RecordingInUseError
-from phasescope.wire.event import InvalidEventError
+from phasescope.recordings.open_file import OpenFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-__all__ = ["NotARecordingError", "RecordingInUseError", "Writer"]
 
 MIN_BYTES = 1 << 20
 MAX_BYTES = 1 << 50
@@ -44,7 +35,6 @@ DEFAULT_BYTES = 1 << 30
 """What all parts of a recording may take together."""
 
 _PARTS = 8
-_FIRST_BATCHES = 16
 _MOST_NAMES = 10_000  # tried where a directory cannot be listed
 
 
@@ -100,7 +90,7 @@ class Writer:
         except FileExistsError:
             file = OpenFile(self.path, is_new=False)
         try:
-            size = _sound_end(file)
+            size = sound_end(file)
             part = _RecordingPart(file, self._kind, size)
             if size and self._kind is not None:  # its last block may be torn: nothing can follow in the same file
                 file.close()
@@ -208,7 +198,7 @@ class Writer:
 
     def _remove_old(self) -> None:
         """Make room for one more part. Raises OSError."""
-        own = [(path, path.lstat().st_size) for _, path in sorted(self._parts().items()) if _is_own_part(path)]
+        own = [(path, path.lstat().st_size) for _, path in sorted(self._parts().items()) if is_own_part(path)]
         excess = sum(size for _, size in own) + self.part_bytes - self._max_bytes
         for path, size in own:
             if excess <= 0:
@@ -230,7 +220,7 @@ class _RecordingPart:
         self._is_broken = False
 
     def begin(self, lines: bytes) -> None:
-        """Write the first lines, which are no events. Raises OSError."""
+        """Write the first lines, which are not events. Raises OSError."""
         had_events = self.has_events
         self.append(lines)
         self.has_events = had_events
@@ -284,67 +274,3 @@ def _neighbours(path: Path) -> Iterator[Path]:
     stem, ending = split_ending(path)
     for number in range(1, _MOST_NAMES):
         yield path.with_name(f"{stem}.pid{os.getpid()}{f'-{number}' if number > 1 else ''}{ending}")
-
-
-def _is_own_part(path: Path) -> bool:
-    """Return whether a file that is named like a part was written by a recorder of this user: `train.1.jsonl` may be
-    data."""
-    try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or _os_compat.user_id() not in (-1, status.st_uid):
-            return False
-        with path.open("rb") as file:
-            first = _first_line(file)
-        return first is not None and is_note(parse(first))
-    except (OSError, InvalidEventError, ImportError):
-        return False
-
-
-def _sound_end(file: OpenFile) -> int:
-    """Return the end of an existing recording's last whole line or block. Raises NotARecordingError."""
-    size = file.size()
-    if size == 0:
-        return 0
-    with file.reading() as reading:
-        reading.seek(0)
-        kind = compression_in(reading.read(4))
-        reading.seek(0)
-        if not _begins_with_event(reading):
-            raise NotARecordingError(f"{file.path} exists and holds no recording; name another file")
-        if kind != compression_of(file.path):
-            raise NotARecordingError(f"{file.path} exists and is not compressed as its name says; name another file")
-        return size if kind is not None else _end_of_last_line(reading, size)
-
-
-def _begins_with_event(file: Any) -> bool:
-    first = _first_line(file)
-    if first is None:
-        return True
-    if not first.endswith(b"\n"):
-        return first.startswith(b'{"')  # killed in its first write
-    try:
-        parse(first)
-    except InvalidEventError:
-        return False
-    return True
-
-
-def _first_line(file: Any) -> bytes | None:
-    """Return the first line that is not blank, without an end if it is torn; None if there is none."""
-    for batch in islice(read_lines(file, lambda _: None), _FIRST_BATCHES):
-        for line in batch:
-            if line.strip():
-                return line if batch.torn and len(batch) == 1 else line + b"\n"
-    return None
-
-
-def _end_of_last_line(file: Any, size: int) -> int:
-    at = size
-    while at > 0:
-        start = max(0, at - (1 << 16))
-        file.seek(start)
-        found = file.read(at - start).rfind(b"\n")
-        if found >= 0:
-            return int(start + found + 1)
-        at = start
-    return 0

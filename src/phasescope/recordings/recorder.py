@@ -16,9 +16,10 @@ from phasescope._forks import WorkingThread
 from phasescope._log import log_once, warn
 from phasescope.readers.reader import SessionNotFoundError
 from phasescope.recordings.formats import real_path, split_ending
-from phasescope.recordings.jsonl_writer import DEFAULT_BYTES, RecordingInUseError, Writer
+from phasescope.recordings.jsonl_writer import DEFAULT_BYTES, Writer
 from phasescope.recordings.line_text import line_of
 from phasescope.recordings.notes import Note
+from phasescope.recordings.open_file import RecordingInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -517,6 +518,20 @@ def test_an_identity_that_is_passed_comes_before_the_environments(
     assert {(e["job_id"], e["rank"], e["local_rank"], e["world_size"]) for e in events_of(session)} == {
         ("mine", 2, 1, 4)
     }
+
+
+@pytest.mark.parametrize(("rank", "size", "expected"), [(1, 2, ("12.3", 1, 0, 2)), (3, 4, ("12", 3, 3, 4))])
+def test_the_launcher_names_the_job_where_torchs_group_has_its_ranks_too(
+    rank: int, size: int, expected: tuple[Any, ...], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"JOB_ID": "12", "STEP_ID": "3", "PROCID": "1", "LOCALID": "0", "STEP_NUM_TASKS": "2"}
+    for name, value in told.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    group = {"is_available": True, "is_initialized": True, "get_rank": rank, "get_world_size": size}
+    answers = {name: (lambda answer=answer: answer) for name, answer in group.items()}
+    monkeypatch.setitem(sys.modules, "torch.distributed", types.SimpleNamespace(**answers))
+    with phasescope.start(**fake(clock)) as session:
+        assert session.identity == expected
 
 
 # --- where the ring lies ---------------------------------------------------------------------------------------------

@@ -37,7 +37,11 @@ ENVIRONMENTS = {
     "the second srun in a job": (_STEP.format(1), ("71.1", 3, 1, 4)),
     "srun, its variables given torch's names": (
         f"{_STEP.format(2)} RANK=3 LOCAL_RANK=1 WORLD_SIZE=4 MASTER_ADDR=n1 MASTER_PORT=29500",
-        ("71.2", 3, 1, 4),
+        ("71", 3, 1, 4),
+    ),
+    "mpirun, Open MPI, whose daemon is the first task of a step": (
+        f"OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_LOCAL_RANK=0 OMPI_COMM_WORLD_SIZE=2 {_NODE_STEP.format(3, 0, 2, 2)}",
+        ("71", 0, 0, 2),
     ),
     "sbatch without srun": (_BATCH, ("71", 0, 0, 1)),
     "salloc's shell": (f"{_BATCH} SLURM_STEP_ID=4294967290 SLURM_STEP_NUM_TASKS=1", ("71", 0, 0, 1)),

@@ -39,6 +39,8 @@ def _environment(environ: Mapping[str, str]) -> Mapping[str, str]:
         return environ
     rank, world_size = group
     by_launcher = resolve_identity(environ=environ)
+    if (by_launcher.rank, by_launcher.world_size) == group:
+        return environ  # the launcher may say which job it is
     local = {"LOCAL_RANK": str(by_launcher.local_rank)} if by_launcher.world_size == world_size else {}
     return {**environ, **local, "RANK": str(rank), "WORLD_SIZE": str(world_size)}
 

@@ -26,6 +26,7 @@ class Launched(NamedTuple):
     rank: int
     local_rank: int | None
     world_size: int
+    by_slurm: bool = False
 
 
 _LAUNCHERS: Final[tuple[tuple[str, str, str], ...]] = (
@@ -53,22 +54,26 @@ def launched(environ: Mapping[str, str]) -> Launched | None:
         rank, local_rank, world_size = (_int_or_none(_first(environ, name.split())) for name in names)
         if rank is None or world_size is None or not 0 <= rank < world_size <= _MOST_RANKS:
             continue
-        if names[0] == "SLURM_PROCID" and rank == 0 and _is_batch_script(environ):
+        by_slurm = names[0] == "SLURM_PROCID"
+        if by_slurm and rank == 0 and _is_batch_script(environ):
             continue
         sane = local_rank is not None and 0 <= local_rank < world_size
-        return Launched(rank, local_rank if sane else None, world_size)
+        return Launched(rank, local_rank if sane else None, world_size, by_slurm)
     told = _cluster(environ)
     return None if told is None else told[0]
 
 
-def job_id(environ: Mapping[str, str], rank: int, world_size: int) -> str | None:
-    """Return the name that all ranks of the job are told, and no other job at that time; None if there is none."""
+def job_id(environ: Mapping[str, str], told: Launched | None) -> str | None:
+    """Return the name that all ranks of a job have in common, by what one of them is told; None if there is none."""
     run_id = _first(environ, ("TORCHELASTIC_RUN_ID",))
     if run_id is not None and run_id != _NO_RUN_ID:
         return run_id
     slurm_job = _first(environ, ("SLURM_JOB_ID",))
     if slurm_job is not None:
-        return slurm_job + _step(environ, rank, world_size)
+        # Several steps in one job, even at once, are not the same ranks. But those that another launcher starts within
+        # steps may be in one for each node, and have the number of a daemon that Slurm started.
+        step = _step_number(environ) if told is not None and told.by_slurm else None
+        return f"{slurm_job}.{step}" if step else slurm_job
     return _first(environ, _OTHER_JOBS) or _address(environ) or run_id
 
 
@@ -91,16 +96,6 @@ def _is_batch_script(environ: Mapping[str, str]) -> bool:
 def _step_number(environ: Mapping[str, str]) -> int | None:
     step = _int_or_none(_first(environ, ("SLURM_STEP_ID", "SLURM_STEPID")))
     return step if step is not None and 0 <= step < _STEPS else None
-
-
-def _step(environ: Mapping[str, str], rank: int, world_size: int) -> str:
-    """Return `.N` for a rank of a later step: several in one Slurm job, even at once, are not the same ranks.
-
-    Not for the ranks that a launcher started inside steps: those of one job may be in a step for each node.
-    """
-    step = _step_number(environ)
-    own = (environ.get("SLURM_PROCID"), _first(environ, ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")))
-    return f".{step}" if step and own == (str(rank), str(world_size)) else ""
 
 
 def _address(environ: Mapping[str, str]) -> str | None:

@@ -161,6 +161,12 @@ def test_what_may_only_be_filling_is_not_named_without_a_growth() -> None:
             "`losses` becomes larger with each step",
         ),
         (
+            {"graph": False, "graph_saved_bytes": 0, "per_step": 20, "keeper": {**LOSSES["keeper"], "bound": 1000}},
+            "400 tensors of float32[32, 1000] (48.8 MiB), kept by list `losses` in train.py:41, which has at most "
+            "1,000 items",
+            "may only be filling: its 1,000 items are about 122 MiB",
+        ),
+        (
             {
                 "keeper": {**LOSSES["keeper"], "expression": "m._forward_hooks"},
                 "graph_saved_bytes": 0,

@@ -126,6 +126,21 @@ def summed_up() -> None:
             total += layer(torch.randn(4, 8)).square().mean()
 
 
+def never_detached() -> None:
+    """The longest graph is that of what the model has returned just now: a phase ends before it gets its name."""
+    import torch
+
+    cell = torch.nn.RNNCell(8, 8)
+    state = torch.zeros(4, 8)
+
+    def forward(state: Any) -> Any:
+        with phasescope.phase("step"):
+            return cell(torch.ones(4, 8), state)
+
+    for _ in range(70):
+        state = forward(state)
+
+
 def create_graph() -> None:
     import torch
 

@@ -37,11 +37,12 @@ from .exhausted_limits import (
 from .growth import WORKERS
 from .growth_advice import gatherers, keepers
 from .growth_causes import hours_text
+from .heap import is_in_pieces
 from .host_limits import exceeds_all, own_limit
 from .left_behind import leaving_most
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .cause import Cause
     from .evidence import Evidence, LastShortage
@@ -72,6 +73,8 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
         return []
     kept = (*behind(growth, evidence.census), *small_ones(growth, evidence.census))
     known = [line for grown in kept for line in remedies(grown)]
+    if is_in_pieces(growth, evidence.heap):
+        known += _in_pieces(evidence)
     lines = (
         known if is_explained(growth, evidence.census) else [*known, *keepers(growth, evidence.seen, evidence.rises)]
     )
@@ -79,6 +82,18 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
         full = f"at this rate it is full in {hours_text(growth.hours_until_full)}: save a checkpoint before"
         lines.insert(_MOST - 1, full)
     return lines
+
+
+def _in_pieces(evidence: Evidence) -> Iterator[str]:
+    yield (
+        "inputs of a few fixed sizes (padded), MALLOC_ARENA_MAX=2, or another allocator (jemalloc): freed blocks lie "
+        "between others, and larger ones do not fit there"
+    )
+    if evidence.seen.has("torch"):
+        yield (
+            "on the CPU torch's oneDNN keeps a kernel for each new shape, of which the first thousand stay: "
+            "ONEDNN_PRIMITIVE_CACHE_CAPACITY=64, if inputs have many shapes"
+        )
 
 
 def _rises(cause: Cause, evidence: Evidence) -> list[str]:

@@ -93,6 +93,12 @@ def remedies(grown: Grown) -> Iterator[str]:
         yield f"{where}: hooks are registered again and again: once before the loop, or `handle.remove()` after use"
     elif keeper.container == "lru_cache":
         yield f"{where}: an lru_cache keeps arguments and results: give it a small maxsize, or no tensors"
+    elif keeper.bound is not None and not grown.graph:
+        full = size_text(grown.bytes // max(1, grown.count) * keeper.bound)
+        yield (
+            f"{where}: `{printable(keeper.expression)}` may only be filling: its {count_text(keeper.bound)} items are "
+            f"about {full}; if that is too much, a smaller bound"
+        )
     elif grown.graph:
         yield f"{where}: keep numbers (`.item()`), or `.detach()` what is kept: each carries its whole graph"
     else:

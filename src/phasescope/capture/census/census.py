@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FIRST_STEP = 8
 _MOST_INVESTIGATED = 24
 _PER_GROUP = 4
+_MOST_OTHERS = 128  # tensors, any of which may be the one with a name
 _MOST_PARAMETERS = 8
 _DEAR = 10  # censuses, that it takes to search from all names there are
 _SHORTEST = 8  # containers
@@ -229,7 +230,7 @@ class Census:
         risen = self._histories.risen("graph")
         self._longest_grew = counts["graph"] if risen is not None else 0
         if longest is not None and risen is not None:
-            grown.insert(0, of_graph(longest, risen, graphs))
+            grown.insert(0, of_graph(longest, risen, graphs, _carrying(groups)))
         return grown
 
     def _longer(self, longer: list[Any], plain: list[Any]) -> list[Grown]:
@@ -274,6 +275,16 @@ class Census:
         finally:
             samples.clear()
             keepers.let_go()
+
+
+def _carrying(groups: dict[Key, Group]) -> list[Any]:
+    """Return tensors that carry a graph, those of the smallest groups first."""
+    alike = sorted((group for key, group in groups.items() if key.library == "torch" and key.graph), key=_count)
+    return [member for group in alike for member in group.members][:_MOST_OTHERS]
+
+
+def _count(group: Group) -> int:
+    return group.count
 
 
 def _longest(graphs: Graphs, groups: dict[Key, Group]) -> Longest | None:

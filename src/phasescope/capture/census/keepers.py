@@ -79,6 +79,10 @@ class Keepers:
             told["through"] = by
         return Kept(told, round(share * len(members)), id(keeper_way[-1]))
 
+    def knows(self, target: Any) -> bool:
+        """Return whether a way to an object was found that was searched for."""
+        return id(target) in self._ways
+
     def of_one(self, target: Any, *, remade: bool = False) -> dict[str, Any] | None:
         """Return by which name an object is known that was searched for; None if by none.
 

@@ -22,6 +22,7 @@ _MOST_GROUPS = 8
 _MOST_GROWN = 10
 _MOST_UNKNOWN = 2  # of those whose keeper is not known
 _SAMPLED_GRAPHS = 8
+_NEARLY = 0.8  # as long
 
 
 class Grown:
@@ -33,6 +34,7 @@ class Grown:
         self.container_id = 0
         self.keeper_id = 0
         self._members: list[Any] = []
+        self._others: list[Any] = []
         self._fields: dict[str, Any] = {}
         self._keeper: dict[str, Any] | None = None
         self._graphs: Graphs | None = None
@@ -79,12 +81,13 @@ class Grown:
     def forget(self) -> None:
         """Drop the references."""
         self._members.clear()
+        self._others.clear()
         self._samples = None
 
     def samples(self) -> list[Any]:
         """Return some of them, from all over, whose keeper will do for all."""
         if self._samples is None:
-            self._samples = members_spread(self._members)
+            self._samples = [*members_spread(self._members), *self._others]
         return self._samples
 
     def find_keeper(self, keepers: Keepers) -> None:
@@ -96,6 +99,8 @@ class Grown:
                 if self._graphs is not None:
                     self._note_saved(self._graphs, self._members)
             return
+        if self.kind == "graph":
+            self._choose_named(keepers)
         self._keeper = keepers.of_one(self._members[0], remade=self.kind in ("graph", "larger"))
         self.keeper_id = self.container_id
         if self._graphs is not None and self._keeper is not None:
@@ -103,6 +108,15 @@ class Grown:
             saved = self._graphs.saved_bytes(self._members)
             if saved is not None:
                 self.bytes = saved
+
+    def _choose_named(self, keepers: Keepers) -> None:
+        """Take another tensor whose graph is nearly as long, if that has a name and this one has none."""
+        if self._graphs is None or keepers.knows(self._members[0]):
+            return
+        for other in self._others:
+            if keepers.knows(other) and len(self._graphs.nodes(other)) >= _NEARLY * self.count:
+                self._members[0] = other
+                return
 
     def keep_through(self, other: Grown, by: str, members: int) -> None:
         """Note that what keeps another keeps that many of these, by its views or its graphs."""
@@ -159,10 +173,12 @@ def of_group(key: Key, group: Group, risen: Risen, graphs: Graphs) -> Grown:
     return grown.with_graphs(graphs) if key.graph else grown
 
 
-def of_graph(longest: Longest, risen: Risen, graphs: Graphs) -> Grown:
-    """Return a tensor's graph that became longer."""
+def of_graph(longest: Longest, risen: Risen, graphs: Graphs, others: list[Any]) -> Grown:
+    """Return a tensor's graph that became longer. Of the others one may be the same a step ago: what a model returns
+    just now has no name yet."""
     grown = Grown("graph", longest.nodes, None, risen).holds(longest.owner).with_graphs(graphs)
     grown._suffix = ".grad" if longest.is_gradient else ""
+    grown._others += [] if longest.is_gradient else others
     return grown
 
 

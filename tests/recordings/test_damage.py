@@ -56,7 +56,13 @@ def test_cut_anywhere_it_gives_all_before_the_cut(ending: str, share: float) -> 
     assert events == EVENTS[: len(events)]
     assert damaged <= 1
     if ending == ".jsonl":
-        assert len(events) == max(0, min(len(EVENTS), data[:size].count(b"\n") - 1))
+        whole = data[: size + 1].count(b"\n") - 1  # also the one that lacks only its end; the first is a note
+        assert len(events) == max(0, min(len(EVENTS), whole))
+
+
+def test_a_line_that_lacks_only_its_end_is_an_event() -> None:
+    lines = WHOLE[".jsonl"].splitlines()
+    assert read(b"\n".join(lines[:57]), ".jsonl") == (EVENTS[:56], 0, [])
 
 
 @OFTEN

@@ -12,6 +12,7 @@ from phasescope.analysis.diagnosis.census import (
     behind,
     is_explained,
     is_outside_python,
+    is_seldom,
     seen_anyway,
     small_ones,
     without_keeper,
@@ -204,6 +205,12 @@ def test_each_kind_has_its_wording_and_remedy(changes: dict[str, Any], text: str
     (grown,) = behind(GROWS, census_of({**LOSSES, **changes}))
     assert grown_text(grown) == text
     assert remedy in " ".join(remedies(grown))
+
+
+@pytest.mark.parametrize(("per_step", "seldom"), [(1.0, False), (0.5, False), (0.05, True), (0.0, False)])
+def test_what_comes_with_each_epoch_is_told_from_what_comes_with_each_step(per_step: float, *, seldom: bool) -> None:
+    census = census_of({**LOSSES, "per_step": per_step})
+    assert is_seldom(census.grown[0]) is seldom
 
 
 @pytest.mark.parametrize(

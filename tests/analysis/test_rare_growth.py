@@ -152,3 +152,18 @@ def test_evaluations_that_take_longer_than_the_steps_change_nothing() -> None:
         evaluation.exit()
     found = only(session)
     assert (found.grows, found.per, found.phases) == (True, ("evaluate",), (("evaluate", "forward"),))
+
+
+def test_in_how_many_steps_one_is_kept_is_said_though_the_growth_is_reported_per_step() -> None:
+    session = MadeSession()
+    session.allocated = GIB
+    for step in range(400):
+        session.allocated += MIB
+        session.run("step")
+        if step == 300:
+            grown = {"kind": "tensors", "library": "torch", "device": "cuda:0", "dtype": "float32", "shape": [3, 512]}
+            keeper = {"container": "list", "expression": "best", "scope": "global", "file": "train.py", "kept": 15}
+            grown |= {"count": 15, "bytes": 300 * MIB, "since_step": 8, "per_step": 0.05, "keeper": keeper}
+            session.event("census", metadata={"census": {"number": 6, "step": 300, "grown": [grown]}})
+    held = " ".join(answer(session).held)
+    assert "kept by list `best` in train.py, from step 8 to 300, about one in 20 steps" in held

@@ -23,7 +23,7 @@ _EXPLAINS = 0.2  # of the growth: with less, something else grows
 _MOST_OF_IT = 0.5
 _MOST_KEEPERS = 64
 _COVERS = 0.5  # of the steps: an earlier census knows nothing of what grew since
-_EVERY_OTHER_STEP = 0.5
+_EVERY_OTHER_STEP, _EVERY_THIRD_STEP = 0.5, 0.34
 _MOST_NAMED = 3
 _MUCH_BYTES = 16 << 20
 _FEWEST_CENSUSES = 4
@@ -197,6 +197,11 @@ def is_outside_python(growth: Growth, census: Census | None) -> bool:
         return False
     rates = sum(each.bytes_per_step for each in census.grown if _is_on(each, "host"))
     return rates < _EXPLAINS * growth.bytes_per_step
+
+
+def is_seldom(grown: Grown) -> bool:
+    """Return whether one comes with every third step at the most: with each epoch or evaluation, say."""
+    return grown.kind in (TENSORS, ITEMS) and 0 < grown.per_step <= _EVERY_THIRD_STEP
 
 
 def _bytes_per_census_step(growth: Growth) -> float:

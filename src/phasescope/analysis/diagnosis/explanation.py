@@ -23,7 +23,7 @@ from .advice import advice
 from .asked_by import asked_by
 from .cause import ALLOCATOR_CACHE, FRAGMENTATION, HOST_FULL, LIMIT, OTHERS, OUTSIDE_ALLOCATOR, TOO_LARGE
 from .causes import cause, why_not_known
-from .census import behind, is_outside_python, seen_anyway, small_ones, without_keeper
+from .census import behind, is_outside_python, is_seldom, seen_anyway, small_ones, without_keeper
 from .census_text import grown_text
 from .device_findings import of_retries, of_stray_contexts
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
@@ -208,7 +208,8 @@ def _grown(evidence: Evidence) -> Iterator[str]:
 
 def _grew(grown: Grown, evidence: Evidence) -> str:
     until = evidence.census.step if evidence.census is not None else 0
-    return f"grew by {grown_text(grown)}, from step {count_text(grown.since_step)} to {count_text(until)}"
+    seldom = f", about one in {count_text(round(1 / grown.per_step))} steps" if is_seldom(grown) else ""
+    return f"grew by {grown_text(grown)}, from step {count_text(grown.since_step)} to {count_text(until)}{seldom}"
 
 
 def _mapped(mapped_bytes: int | None, resident_bytes: int | None) -> Iterator[str]:

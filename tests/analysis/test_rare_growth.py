@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -161,7 +161,13 @@ def test_in_how_many_steps_one_is_kept_is_said_though_the_growth_is_reported_per
         session.allocated += MIB
         session.run("step")
         if step == 300:
-            grown = {"kind": "tensors", "library": "torch", "device": "cuda:0", "dtype": "float32", "shape": [3, 512]}
+            grown: dict[str, Any] = {
+                "kind": "tensors",
+                "library": "torch",
+                "device": "cuda:0",
+                "dtype": "float32",
+                "shape": [3, 512],
+            }
             keeper = {"container": "list", "expression": "best", "scope": "global", "file": "train.py", "kept": 15}
             grown |= {"count": 15, "bytes": 300 * MIB, "since_step": 8, "per_step": 0.05, "keeper": keeper}
             session.event("census", metadata={"census": {"number": 6, "step": 300, "grown": [grown]}})

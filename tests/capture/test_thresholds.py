@@ -45,6 +45,14 @@ def levels(session: Session) -> list[str]:
     return [event["event_type"] for event in told if event["event_type"] in ("warning", "critical")]
 
 
+def test_a_small_container_is_told_in_mib(session: Session, backend: FakeBackend) -> None:
+    total, used = 700 << 20, 655 << 20
+    backend.figures = DeviceCounters(used, total - used, total)
+    sample(session)
+    event = next(event for event in events_of(session, "warning") if event["device_id"] >= 0)
+    assert event["context"] == "655.0 MiB of 700.0 MiB in use, above 630.0 MiB"
+
+
 def test_each_threshold_is_told_once_per_crossing(session: Session, backend: FakeBackend) -> None:
     fill(session, backend, 50, 91, 92, 95, 98, 99, 98)
     assert levels(session) == ["warning", "critical"]

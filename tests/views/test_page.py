@@ -348,3 +348,16 @@ def test_beside_a_devices_memory_stands_how_it_is_at_work(tmp_path: Path, browse
         shown[name] = [part.inner_text() for part in watched.page.query_selector_all("#devices .work")]
         watched.close()
     assert shown == {"all": ["98% busy · 64 °C · 612 W"], "some": ["– · 64 °C · –"], "none": []}
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["/opt/env/bin/python", "/opt/env/bin/phasescope", "run", "/data/train.py"], "phasescope run /data/train.py"),
+        (["python3.11", "/home/ann/train.py", "--data", "/data/coco"], "train.py --data /data/coco"),
+        ("no list", "no list"),
+    ],
+)
+def test_a_session_is_called_by_what_runs_not_by_where_the_interpreter_lies(command: object, shown: str) -> None:
+    """In the list of sessions only the first 70 characters are seen, in a tab of a browser fewer."""
+    assert page_data.facts({"command": command})["what"] == shown

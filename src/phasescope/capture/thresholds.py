@@ -12,6 +12,7 @@ HYSTERESIS = 0.05
 """A threshold that was passed is armed again once the figure is below it by this share of the threshold."""
 
 _LEVELS = ("critical", "warning")
+_LARGE = 10 << 30  # bytes of a limit that is told in GiB: of less a tenth of one is too coarse
 
 
 class Crossing(NamedTuple):
@@ -75,9 +76,10 @@ def _limit(share: float | None, size: int | None, total: int | None) -> int | No
 
 
 def _crossing(level: str, used: int, limit: int, total: int | None, source: str) -> Crossing:
-    of = f" of {total / 2**30:.1f} GiB" if total else ""
+    unit, name = (2**30, "GiB") if limit >= _LARGE else (2**20, "MiB")
+    of = f" of {total / unit:.1f} {name}" if total else ""
     return Crossing(
         level,
-        f"{used / 2**30:.1f} GiB{of} in use, above {limit / 2**30:.1f} GiB",
+        f"{used / unit:.1f} {name}{of} in use, above {limit / unit:.1f} {name}",
         {"threshold_bytes": limit, "figure": source, "figure_bytes": used},
     )

@@ -145,6 +145,9 @@ def _show(report: dict[str, Any]) -> None:
     out.line("where live sessions lie", "bold")
     _show_places(out, report["directories"])
     cores = ", ".join(f"{count} with the {_CORES[core]}" for core, count in sorted(report["sessions_by_core"].items()))
+    if not report["sessions"]:
+        out.line("no session there yet")
+        return
     out.line(f"{plural(report['sessions'], 'session')} there{cores and f' ({cores})'}; `phasescope ls` lists them")
 
 

@@ -17,6 +17,7 @@ from phasescope.analysis.summary.allocator_remarks import allocator_remarks
 from phasescope.analysis.text.job_text import rank_remarks
 from phasescope.analysis.text.state_word import state_word
 from phasescope.analysis.timeline.time_series import RECENT_WIDTH_NS, thinned
+from phasescope.views.commands import what_runs
 from phasescope.views.missing_phases import missing_in
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def facts(constants: Mapping[str, Any]) -> dict[str, Any]:
     command = constants.get("command")
     words = command if isinstance(command, list) else [command]
     shown: dict[str, Any] = {"command": " ".join(_text(word) for word in words[:_MAX_WORDS] if isinstance(word, str))}
+    shown["what"] = _text(what_runs(constants))
     for key in ("session_id", "host", "job_id", "python", "version"):
         value = constants.get(key)
         shown[key] = _text(value) if isinstance(value, str) else None

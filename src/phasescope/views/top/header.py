@@ -17,8 +17,9 @@ from phasescope.analysis.formatting import (
     text_width,
 )
 from phasescope.analysis.text.state_word import state_word
+from phasescope.views.commands import command_of
 from phasescope.views.top.chart import clock
-from phasescope.views.top.panels import clipped, command_of, state_sign
+from phasescope.views.top.panels import clipped, state_sign
 from phasescope.views.top.styled_line import StyledLine, cut, spread
 
 if TYPE_CHECKING:

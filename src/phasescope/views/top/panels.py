@@ -19,12 +19,12 @@ from phasescope.analysis.formatting import (
 from phasescope.analysis.text.job_text import behind
 from phasescope.analysis.text.state_word import state_word
 from phasescope.views.catalogue import index_of_job
+from phasescope.views.commands import what_runs
 from phasescope.views.top.chart import clock
 from phasescope.views.top.styled_line import StyledLine, cut, visible, which
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from phasescope.analysis.diagnosis.ending import Ending
     from phasescope.analysis.jobs.job import Job, PhaseByRank, RankRow
@@ -40,7 +40,6 @@ STATES = {
 }
 """The sign and the role of an ending, by its kind; any other went wrong."""
 
-_LONGEST_COMMAND = 300
 _PHASE_SHARE = 0.26
 _WIDE = 90
 _CLEARLY_SLOWER = 1.05
@@ -162,23 +161,6 @@ def _age(entry: Entry, now_ns: int) -> str:
 
 def _rank_text(job: Sequence[Entry]) -> str:
     return f"{len(job)} ranks" if len(job) > 1 else ""
-
-
-def command_of(constants: Mapping[str, Any]) -> str:
-    """Return the session's command on one harmless line, the program without its directory."""
-    command = constants.get("command")
-    words = [word for word in (command if isinstance(command, list) else [command])[:64] if isinstance(word, str)]
-    words[:1] = [word.rpartition("/")[2] or word for word in words[:1]]
-    return " ".join(printable(word[:_LONGEST_COMMAND]) for word in words)[:_LONGEST_COMMAND]
-
-
-def what_runs(constants: Mapping[str, Any]) -> str:
-    """Return the command without the interpreter before it."""
-    program, _, rest = command_of(constants).partition(" ")
-    if not rest or not program.startswith("python"):
-        return f"{program} {rest}".rstrip()
-    script, _, options = rest.partition(" ")
-    return f"{script.rpartition('/')[2] or script} {options}".rstrip()
 
 
 def clipped(text: str, width: int) -> str:

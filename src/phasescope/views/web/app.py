@@ -216,5 +216,5 @@ class _Stream:
 
 def _listed(entry: Entry, word: str | None) -> dict[str, Any]:
     known_facts = facts(entry.constants)
-    kept = ("pid", "host", "rank", "world_size", "job_id", "started_ns", "command")
+    kept = ("pid", "host", "rank", "world_size", "job_id", "started_ns", "command", "what")
     return {"key": entry.key, "state": entry.state, "word": word, **{key: known_facts[key] for key in kept}}

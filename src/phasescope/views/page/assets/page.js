@@ -217,7 +217,7 @@
     if (document.activeElement === list) return;
     const option = (entry) => {
       const rank = (entry.world_size ?? 1) > 1 ? ` rank ${entry.rank}` : "";
-      const made = make("option", "", `${entry.state === "running" ? "● " : "○ "}${entry.pid ?? "?"}${rank}  ${entry.word ? `${plain(entry.word)}  ` : ""}${plain(entry.command).slice(0, 70)}`);
+      const made = make("option", "", `${entry.state === "running" ? "● " : "○ "}${entry.pid ?? "?"}${rank}  ${entry.word ? `${plain(entry.word)}  ` : ""}${plain(entry.what).slice(0, 70)}`);
       made.value = entry.key;
       return made;
     };

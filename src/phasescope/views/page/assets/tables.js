@@ -34,7 +34,7 @@
       known(state.last_ms) ? `${duration(state.last_ms * 1e6)} recorded` : null, `${count(state.counts.events)} events`,
     ];
     byId("facts").textContent = facts.filter(Boolean).join(" · ");
-    document.title = `${name} · ${plain(session.command || "").split("/").pop().slice(0, 60)} · phasescope`;
+    document.title = `${name} · ${plain(session.what || "").slice(0, 60)} · phasescope`;
     answer(state);
     end(state, tint);
   }

@@ -1,0 +1,29 @@
+"""The command of a session as the views show it, on one harmless line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from phasescope.analysis.formatting import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LONGEST_COMMAND = 300
+
+
+def command_of(constants: Mapping[str, Any]) -> str:
+    """Return the session's command on one harmless line, the program without its directory."""
+    command = constants.get("command")
+    words = [word for word in (command if isinstance(command, list) else [command])[:64] if isinstance(word, str)]
+    words[:1] = [word.rpartition("/")[2] or word for word in words[:1]]
+    return " ".join(printable(word[:_LONGEST_COMMAND]) for word in words)[:_LONGEST_COMMAND]
+
+
+def what_runs(constants: Mapping[str, Any]) -> str:
+    """Return the command without the interpreter before it."""
+    program, _, rest = command_of(constants).partition(" ")
+    if not rest or not program.startswith("python"):
+        return f"{program} {rest}".rstrip()
+    script, _, options = rest.partition(" ")
+    return f"{script.rpartition('/')[2] or script} {options}".rstrip()

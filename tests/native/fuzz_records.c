@@ -21,6 +21,34 @@ static LineText line_text = {
     .tail = SLICE(",\"context\":null,\"job_id\":null,\"rank\":0,\"local_rank\":0,\"world_size\":1,\"metadata\":{\"backend\":"),
 };
 
+static const char true_line[] =
+    "{\"schema_version\":3,\"session_id\":\"5b0e\",\"timestamp_ns\":1700000000000000000,\"event_type\":\"phase_exit\","
+    "\"collector\":\"phasescope.cuda\",\"sampling_interval_ms\":100,\"pid\":42,\"host\":\"n\",\"device_id\":0,"
+    "\"allocator_allocated_bytes\":1073741824,\"allocator_reserved_bytes\":1073741824,\"allocator_active_bytes\":null,"
+    "\"allocator_inactive_bytes\":null,\"allocator_change_bytes\":-512,\"device_used_bytes\":1,\"device_free_bytes\":2,"
+    "\"device_total_bytes\":3,\"context\":null,\"job_id\":null,\"rank\":0,\"local_rank\":0,\"world_size\":1,"
+    "\"metadata\":{\"backend\":\"cuda\",\"unavailable\":[\"a\",\"b\"],\"num_ooms\":1,\"phase_scope\":{\"action\":\"exit\","
+    "\"name\":\"for\\\"\",\"path\":[\"step\",\"for\\\"\"],\"depth\":2,\"scope_id\":\"5b0e:10\",\"parent_scope_id\":\"5b0e:1\","
+    "\"thread_id\":1,\"thread_name\":\"MainThread\",\"sequence\":11,\"attributes\":{\"n\":1,\"t\":\"x\",\"b\":true},"
+    "\"duration_ns\":12345,\"status\":\"ok\",\"allocated_delta_bytes\":-512,\"peak_allocated_bytes\":9}}}";
+
+static int
+is_equal(Slice one, Slice other)
+{
+    return one.size == other.size && (one.size == 0 || memcmp(one.data, other.data, one.size) == 0);
+}
+
+static int
+is_same_line(const LineText *text, const Plain *plain, const LineText *other_text, const Plain *other)
+{
+    return is_equal(plain->device, other->device) && is_equal(plain->path, other->path)
+        && is_equal(plain->scope_id, other->scope_id) && is_equal(plain->parent_id, other->parent_id)
+        && is_equal(text->source, other_text->source) && is_equal(text->driver, other_text->driver)
+        && is_equal(text->thread, other_text->thread) && is_equal(text->metadata, other_text->metadata)
+        && plain->time_ns == other->time_ns && plain->allocated == other->allocated && plain->sequence == other->sequence
+        && plain->is_exit == other->is_exit && plain->duration_ns == other->duration_ns && plain->status == other->status;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -40,7 +68,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     Plain plain;
     found_plain += take_plain(data + 18, size - 18, &plain);
-    found_lines += take_line(data + 18, size - 18, &line_text, &plain);
+    /* As the first line, and behind one that it may be equal to in parts: both ways must agree. */
+    LineText text = line_text, text_behind = line_text;
+    Plain behind;
+    int is_line = take_line(data + 18, size - 18, &text, &plain);
+    if (!take_line((const unsigned char *)true_line, sizeof true_line - 1, &text_behind, &behind)
+        || take_line(data + 18, size - 18, &text_behind, &behind) != is_line
+        || (is_line && !is_same_line(&text, &plain, &text_behind, &behind))) {
+        abort();
+    }
+    found_lines += is_line;
     return 0;
 }
 
@@ -69,17 +106,6 @@ static const char true_exit[] =
     "\x00\xce\x20\x00\x00\x00\x05\xc0\x00\xc0\xc0\xcd\x02\xbd\xcd\x02\xbc\xcd\x02\xb2\x92\xcf\x00\x00\x01"
     "\x00\x00\x00\x00\x00\xaa\x4d\x61\x69\x6e\x54\x68\x72\x65\x61\x64\x92\xa4\x73\x74\x65\x70\xa7\x66\x6f"
     "\x72\x77\x61\x72\x64\xc0\xce\x00\x01\xe2\x40\xa2\x6f\x6b\xc0\xd1\xf0\x00\xc0";
-
-static const char true_line[] =
-    "{\"schema_version\":3,\"session_id\":\"5b0e\",\"timestamp_ns\":1700000000000000000,\"event_type\":\"phase_exit\","
-    "\"collector\":\"phasescope.cuda\",\"sampling_interval_ms\":100,\"pid\":42,\"host\":\"n\",\"device_id\":0,"
-    "\"allocator_allocated_bytes\":1073741824,\"allocator_reserved_bytes\":1073741824,\"allocator_active_bytes\":null,"
-    "\"allocator_inactive_bytes\":null,\"allocator_change_bytes\":-512,\"device_used_bytes\":1,\"device_free_bytes\":2,"
-    "\"device_total_bytes\":3,\"context\":null,\"job_id\":null,\"rank\":0,\"local_rank\":0,\"world_size\":1,"
-    "\"metadata\":{\"backend\":\"cuda\",\"unavailable\":[\"a\",\"b\"],\"num_ooms\":1,\"phase_scope\":{\"action\":\"exit\","
-    "\"name\":\"for\\\"\",\"path\":[\"step\",\"for\\\"\"],\"depth\":2,\"scope_id\":\"5b0e:10\",\"parent_scope_id\":\"5b0e:1\","
-    "\"thread_id\":1,\"thread_name\":\"MainThread\",\"sequence\":11,\"attributes\":{\"n\":1,\"t\":\"x\",\"b\":true},"
-    "\"duration_ns\":12345,\"status\":\"ok\",\"allocated_delta_bytes\":-512,\"peak_allocated_bytes\":9}}}";
 
 /* A few true records, the first at `at`. */
 static size_t

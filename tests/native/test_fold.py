@@ -15,10 +15,12 @@ import pytest
 import phasescope
 from phasescope import _native
 from phasescope.analysis.summary.packed_summary import PackedFold
+from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings.convert import convert
 from phasescope.testing import FakeBackend
-from phasescope.wire.codec import Decoder
+from phasescope.wire.codec import Decoder, encode
 from phasescope.wire.record_reader import RecordReader
+from support.fakes.rings import CONSTANTS, MemoryRing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -153,3 +155,57 @@ def test_what_is_odd_counts_as_it_does_in_python(seed: int, made: list[Path], mo
     compiled, python = both(told, monkeypatch)
     assert compiled == python
     assert sum(compiled[0]) > 10
+
+
+@pytest.mark.parametrize("most", [3, 40, 70, 300])
+@pytest.mark.parametrize("seed", range(3))
+def test_phases_that_overlap_as_they_like(
+    seed: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are entered twice, ended twice or never, and have parents that nobody saw; of a ring, and of its lines."""
+    chance, payloads, opened = random.Random(seed), [], list(range(40, 44))
+    for number in range(50, 1200):
+        is_exit = len(opened) > chance.randrange(most) or chance.random() < 0.2
+        scope = chance.choice(opened) if opened and chance.random() < 0.9 else chance.randrange(1, 1300)
+        if is_exit and scope in opened and chance.random() < 0.9:
+            opened.remove(scope)
+        if not is_exit:
+            scope = scope if chance.random() < 0.05 else number
+            opened.append(scope)
+        parent = chance.choice([None, *opened[-3:], chance.randrange(1, 1300)])
+        path = [f"p{chance.randrange(9)}" for _ in range(chance.choice([1, 1, 2]))]
+        device = ("cuda", chance.randrange(2), chance.choice([1, 2]), 3, 4, 0)
+        status = chance.choice(["ok"] * 9 + ["error"])
+        head = (
+            10**9 + number,
+            device,
+            chance.randrange(99),
+            chance.randrange(99),
+            None,
+            None,
+            -1,
+            None,
+            None,
+            number,
+            scope,
+        )
+        whole = (*head, parent, (1, "Main"), path, None)
+        ending = (number, status, None, number % 7 - 3, 5 if number % 11 == 0 else None)
+        kind = "sample" if chance.random() < 0.01 else "phase_exit" if is_exit else "phase_enter"
+        payloads.append(encode((kind, *whole, *(ending if is_exit else ()))))
+    ring = MemoryRing(1 << 20, constants=CONSTANTS)
+    for payload in payloads:
+        ring.writer.append(payload)
+    reader = RingReader(ring.read, lambda: ring.layout.size, None)
+    convert([reader], tmp_path / "run.jsonl")
+
+    def told() -> list[Any]:
+        with phasescope.attach(tmp_path / "run.jsonl") as recording:
+            folds = [each.fold() for each in (reader, recording)]
+            spans = [(fold._spans.opened, fold._spans._ended_unentered) for fold in folds]
+            order = [list(fold._spans.opened.items()) for fold in folds]
+            return [spans, order, *(each.summary() for each in (reader, recording)), str(recording.explain())]
+
+    compiled, python = both(told, monkeypatch)
+    assert compiled == python
+    assert len(compiled[1][0]) > most // 8

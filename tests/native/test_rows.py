@@ -10,11 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phasescope import _native
+from phasescope.analysis.summary.packed_summary import PackedFold
 from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings import columns, packed_rows, parquet
 from phasescope.recordings.columns import FIGURES, MAYBE
 from phasescope.recordings.row_batches import of_events, of_ring
-from phasescope.wire.codec import Raw, encode
+from phasescope.wire.codec import Decoder, Raw, encode
+from phasescope.wire.payloads import SegmentPayloads
 from support.fakes.rings import CONSTANTS, MemoryRing
 from support.packed import packed_events
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(_native.core is None, reason=f"no compiled core here: {_native.why_not}")
 pyarrow = pytest.importorskip("pyarrow")
 
-SLOWLY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOWLY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = ("num_alloc_retries", "num_ooms", "num_device_alloc", "num_device_free")
 
 
@@ -124,7 +126,7 @@ def test_a_session_whose_constants_have_no_room(pid: int) -> None:
 
 def test_many_rows_are_several_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_rows, "GROUP_ROWS", 100)
-    monkeypatch.setattr(packed_rows, "_MAX_KNOWN", 3)
+    monkeypatch.setattr(packed_rows, "MAX_KNOWN", 3)
     reader = reader_of(map(boundary, range(1, 4000)))
     assert len(check(reader)) == 3999
     assert len(list(packed_rows.of_ring(reader))) > 1
@@ -151,10 +153,20 @@ PLACES, METADATA = 0, 2 + len(FIGURES) + len(MAYBE)
 @pytest.mark.parametrize("row", [None, (), (0,) * 14, ("x", *(0,) * 12, b""), (0, *(2**64,) * 12, b""), (0, *"x" * 13)])
 def test_what_python_gives_is_not_trusted(row: Any) -> None:
     rows = packed_rows.PackedRows(())
-    arguments: tuple[Any, ...] = ([b"\xc0"] * 2, {}, rows.buffers, b'"s:', lambda *_: None, lambda *_: row)
+    laid = SegmentPayloads.of([b"\xc0"] * 2)
+    arguments: tuple[Any, ...] = (
+        laid.data,
+        laid.spans,
+        {},
+        rows.buffers,
+        0,
+        0,
+        b'"s:',
+        lambda *_: None,
+        lambda *_: row,
+    )
     if row is None:
-        _native.core.add_rows(*arguments)
-        assert len(rows) == 0
+        assert _native.core.add_rows(*arguments) == (0, 0)
         return
     with pytest.raises((TypeError, OverflowError)):
         _native.core.add_rows(*arguments)
@@ -163,11 +175,34 @@ def test_what_python_gives_is_not_trusted(row: Any) -> None:
 @pytest.mark.parametrize("which", [PLACES, 1, 13, METADATA - 1, METADATA])
 def test_a_buffer_that_is_cut_meanwhile_is_not_written_behind(which: int) -> None:
     rows = packed_rows.PackedRows(())
-    rows.buffers[METADATA].extend(b"text")
 
     def cut(*_: Any) -> tuple[Any, ...]:
-        rows.buffers[which].clear()
+        if len(rows.buffers[METADATA]):
+            rows.buffers[which].clear()
         return (0, *(0,) * 12, b"{}")
 
+    laid = SegmentPayloads.of([b"\xc0"] * 3)
     with pytest.raises(TypeError):
-        _native.core.add_rows([b"\xc0"], {}, rows.buffers, b'"s:', lambda *_: None, cut)
+        _native.core.add_rows(laid.data, laid.spans, {}, rows.buffers, 0, 0, b'"s:', lambda *_: None, cut)
+
+
+@pytest.mark.parametrize("span", [(0, 2), (1, 1), (2**32 - 1, 2**32 - 1), (2**32 - 1, 2)])
+def test_payloads_that_do_not_lie_in_their_data(span: tuple[int, int]) -> None:
+    rows, laid = packed_rows.PackedRows(()), SegmentPayloads(b"\xc0")
+    laid.append(*span)
+    arguments: tuple[Any, ...] = (
+        laid.data,
+        laid.spans,
+        {},
+        rows.buffers,
+        0,
+        0,
+        b'"s:',
+        lambda *_: None,
+        lambda *_: None,
+    )
+    with pytest.raises(ValueError, match="not in the data"):
+        _native.core.add_rows(*arguments)
+    fold = PackedFold("", Decoder(msgspec.json.decode(CONSTANTS)))
+    with pytest.raises(ValueError, match="not in the data"):
+        fold.add_payloads(laid, lambda _: iter(()))

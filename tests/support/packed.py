@@ -100,10 +100,70 @@ def recordings(draw: st.DrawFn) -> bytes:
     return b"".join(lines) + line_of(MadeSession().event("stop"))
 
 
-def with_wrong_bytes(seed: int) -> bytes:
+def with_wrong_bytes(seed: int, lines: list[bytes] = LINES) -> bytes:
     """Return the sound recording with 40 random bytes behind its first line."""
     chance = random.Random(seed)
-    data = bytearray(b"".join(LINES))
+    data = bytearray(b"".join(lines))
     for _ in range(40):
-        data[chance.randrange(len(LINES[0]), len(data))] = chance.randrange(256)
+        data[chance.randrange(len(lines[0]), len(data))] = chance.randrange(256)
     return bytes(data)
+
+
+def ring_lines(steps: int = 200) -> list[bytes]:
+    """Return the lines of a ring's events, to the byte as the profiler writes them: of steps with two phases each."""
+    ring = MemoryRing(1 << 20, constants=CONSTANTS)
+    number = 0
+    for step in range(steps):
+        device, opened = ("cuda", 0, 1000 + step // 20, None if step % 40 > 30 else 5, 2**40, 0), number + 1
+        for name, is_exit in (
+            ("", False),
+            ("forward", False),
+            ("forward", True),
+            ("back", False),
+            ("back", True),
+            ("", True),
+        ):
+            number += 1
+            event: tuple[Any, ...]
+            head = (
+                10**18 + number * 977,
+                device,
+                512 * number,
+                1024 * number,
+                None,
+                number % 9,
+                number % 5 - 2,
+                None,
+                None,
+            )
+            parent = opened if name else None
+            path = ["step", name] if name else ["step"]
+            if is_exit:
+                scope = number - 1 if name else opened
+                delta = None if number % 8 == 0 else -number
+                event = (
+                    *head,
+                    number,
+                    scope,
+                    parent,
+                    (1, "MainThread"),
+                    path,
+                    None,
+                    number * 31,
+                    "ok",
+                    None,
+                    delta,
+                    None,
+                )
+            else:
+                event = (
+                    *head,
+                    number,
+                    None,
+                    parent,
+                    (1, "MainThread"),
+                    path,
+                    {"step": step} if name == "back" else None,
+                )
+            ring.writer.append(encode(("phase_exit" if is_exit else "phase_enter", *event)))
+    return [line_of(event) for event in RingReader(ring.read, lambda: ring.layout.size, None).iter_events()]

@@ -58,12 +58,12 @@ def following(
     position: int,
     sequence: int,
     is_big_endian: bool,
-    records: list[Any],
-    is_numbered: bool,
+    records: list[Any] | bytearray,
     /,
 ) -> tuple[int, int]: ...
 def fold(
-    payloads: list[bytes] | bytes,
+    data: bytes,
+    payload_spans: bytearray | None,
     form: list[bytes] | None,
     known: dict[bytes, Any],
     untold: list[Any],
@@ -81,14 +81,29 @@ def fold(
     /,
 ) -> tuple[int, int, int, int, int]: ...
 def add_rows(
-    payloads: list[bytes],
+    data: bytes,
+    payload_spans: bytearray,
     kinds: dict[bytes, Any],
     buffers: tuple[bytearray, ...],
+    rows: int,
+    text_size: int,
     prefix: bytes,
     find_kind: Callable[[bytes, bytes, bytes, int], Any],
     add_event: Callable[..., Any],
     /,
-) -> None: ...
+) -> tuple[int, int]: ...
+def add_line_rows(
+    data: bytes,
+    start: int,
+    form: list[bytes],
+    kinds: dict[bytes, Any],
+    buffers: tuple[bytearray, ...],
+    rows: int,
+    text_size: int,
+    prefix: bytes,
+    add_line: Callable[[bytes], Any],
+    /,
+) -> tuple[int, int, int]: ...
 def log_buckets(values: array[int], scale: float, /) -> dict[int, int]: ...
 def thread_frames() -> dict[int, list[FrameType]]: ...
 def thread_stacks(

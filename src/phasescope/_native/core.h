@@ -16,7 +16,7 @@
 #include "records.h"
 
 /* Counts up, here and in `__init__.py`, whenever what Python asks of the core changes. */
-enum { CORE_INTERFACE = 13 };
+enum { CORE_INTERFACE = 14 };
 
 /* The states of a writer, as capture/event_writer.py has them. */
 enum { WRITER_FREE = 0, WRITER_BUSY = 1, WRITER_CLOSED = 2 };
@@ -122,6 +122,7 @@ extern PyMethodDef collection_functions[];
 extern PyMethodDef record_functions[];
 extern PyMethodDef fold_functions[];
 extern PyMethodDef row_functions[];
+extern PyMethodDef line_row_functions[];
 extern PyMethodDef bucket_functions[];
 extern PyMethodDef census_functions[];
 extern PyMethodDef ways_functions[];

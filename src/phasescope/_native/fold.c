@@ -1,10 +1,11 @@
-/* The summary of a ring, or of a recording's lines: what analysis/summary/packed_summary.py does with each plain boundary, without an object for it.
+/* The summary of a ring, or of a recording's lines: what analysis/summary/packed_summary.py does with each plain boundary,
+ * without an object for it.
  *
  * It keeps the sums in that class's own objects, so either can go on where the other left off. An event that is not
  * plain, or is the first of its kind, is given back to it.
  */
+#include "batch.h"
 #include "fold.h"
-#include "line.h"
 
 static int
 note_newest(Fold *f)
@@ -19,20 +20,20 @@ note_newest(Fold *f)
     return result;
 }
 
-static void
+static int
 forget_device(Fold *f)
 {
     f->device = (Slice){NULL, 0};
     Py_CLEAR(f->label);
     Py_CLEAR(f->kinds);
-    memset(f->remembered, 0, sizeof f->remembered);
+    return settle_kinds(f);
 }
 
 /* Give an event back. Where it is the first of its kind, the next ones are to be known by path and device. */
 static int
 give_back(Fold *f, Py_ssize_t at, const Plain *kind)
 {
-    if (note_newest(f) < 0) {
+    if (note_newest(f) < 0 || settle_kinds(f) < 0 || settle_open(f) < 0 || (kind != NULL && forget_device(f) < 0)) {
         return -1;
     }
     PyObject *path = kind == NULL ? Py_NewRef(Py_None) : bytes_of(kind->path);
@@ -45,9 +46,6 @@ give_back(Fold *f, Py_ssize_t at, const Plain *kind)
     }
     f->damaged += PyLong_AsSsize_t(damaged);
     Py_DECREF(damaged);
-    if (kind != NULL) {
-        forget_device(f);
-    }
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -57,10 +55,9 @@ find_device(Fold *f, Slice device)
     if (is_same(f->device, device)) {
         return 0;
     }
-    if (note_newest(f) < 0) {
+    if (note_newest(f) < 0 || forget_device(f) < 0) {
         return -1;
     }
-    forget_device(f);
     PyObject *key = bytes_of(device);
     PyObject *found = key == NULL ? NULL : PyDict_GetItemWithError(f->known, key);
     Py_XDECREF(key);
@@ -82,33 +79,6 @@ find_device(Fold *f, Slice device)
     return 0;
 }
 
-/* The kind of this path on the device, borrowed; NULL where it is not known yet, or with an error. */
-static PyObject *
-find_kind(Fold *f, Slice path)
-{
-    if (f->kinds == NULL) {
-        return NULL;
-    }
-    size_t place = (path.size * 31 + path.data[path.size - 1] + (path.size > 4 ? path.data[path.size - 4] * 7U : 0))
-        % REMEMBERED_KINDS;
-    if (is_same(f->remembered[place].path, path)) {
-        return f->remembered[place].kind;
-    }
-    PyObject *key = bytes_of(path);
-    PyObject *kind = key == NULL ? NULL : PyDict_GetItemWithError(f->kinds, key);
-    Py_XDECREF(key);
-    if (kind == NULL) {
-        return NULL;
-    }
-    if (Py_TYPE(kind) != f->kind_class) {
-        PyErr_SetString(PyExc_TypeError, "no kind");
-        return NULL;
-    }
-    f->remembered[place].path = path;
-    f->remembered[place].kind = kind;
-    return kind;
-}
-
 /* The counts so far of the device found, borrowed; NULL where they are not known yet, or with an error. */
 static PyObject *
 find_counts(Fold *f)
@@ -122,7 +92,7 @@ take_boundary(Fold *f, Py_ssize_t at, const Plain *event)
     if (find_device(f, event->device) < 0) {
         return -1;
     }
-    PyObject *kind = find_kind(f, event->path);
+    Kind *kind = find_kind(f, event->path);
     if (kind == NULL) {
         return PyErr_Occurred() ? -1 : give_back(f, at, event);
     }
@@ -130,36 +100,19 @@ take_boundary(Fold *f, Py_ssize_t at, const Plain *event)
     if (event->has_counts && counts == NULL) {
         return PyErr_Occurred() ? -1 : give_back(f, at, NULL);
     }
-    int64_t number = event->has_scope ? event->scope : event->sequence;
-    PyObject *scope = f->is_lines ? text_of(event->scope_id) : PyLong_FromLongLong(number);
-    if (scope == NULL) {
+    PyObject *path = slot_at(kind->kind, f->path);
+    if (path == NULL || note_maxima(f, kind, event) < 0
+        || (counts != NULL && note_counts(f, counts, kind->kind, event) < 0)
+        || (event->is_exit ? note_left(f, event) < 0 || note_ended(f, kind, event, at) < 0 : note_enter(f, path, event) < 0)
+        || note_parent(f, path, event) < 0) {
         return -1;
     }
-    Py_INCREF(kind);
-    int result = note_allocated(f, kind, event->allocated);
-    if (result == 0) {
-        result = note_highest(kind, f->reserved, event->reserved);
-    }
-    if (result == 0) {
-        result = note_highest(kind, f->slack, event->reserved - event->allocated);
-    }
-    if (result == 0 && counts != NULL) {
-        result = note_counts(f, counts, kind, event);
-    }
-    if (result == 0) {
-        f->exits += event->is_exit;
-        f->entries += !event->is_exit;
-        result = event->is_exit ? note_exit(f, kind, event, scope, at) : note_enter(f, kind, event, scope);
-    }
-    if (result == 0) {
-        result = note_parent(f, kind, event);
-    }
-    Py_DECREF(kind);
-    Py_DECREF(scope);
+    f->exits += event->is_exit;
+    f->entries += !event->is_exit;
     f->last_ns = event->time_ns > f->last_ns ? event->time_ns : f->last_ns;
     f->first_ns = event->time_ns < f->first_ns ? event->time_ns : f->first_ns;
     f->newest = at;
-    return result;
+    return 0;
 }
 
 static int
@@ -174,42 +127,25 @@ static int
 take_payloads(Fold *f)
 {
     Plain event;
-    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(f->payloads); at++) {
-        PyObject *payload = PyList_GET_ITEM(f->payloads, at);
-        int is_plain = PyBytes_CheckExact(payload)
-            && take_plain((const unsigned char *)PyBytes_AS_STRING(payload), (size_t)PyBytes_GET_SIZE(payload), &event);
-        if (take(f, at, is_plain, &event) < 0) {
+    for (Py_ssize_t at = 0; at < f->spans_of.len / SPAN_BYTES; at++) {
+        Slice payload = span_at(&f->data, &f->spans_of, at);
+        if (payload.data == NULL) {
+            PyErr_SetString(PyExc_ValueError, "a payload is not in the data");
+            return -1;
+        }
+        if (take(f, at, take_plain(payload.data, payload.size, &event), &event) < 0) {
             return -1;
         }
     }
     return note_newest(f);
 }
 
-/* The three texts of `LineUnpack.form`; 0 where there are none yet. */
-static int
-line_form(PyObject *form, LineText *text)
-{
-    Slice *slices[] = {&text->head, &text->middle, &text->tail};
-    if (PyList_GET_SIZE(form) != 3) {
-        return 0;
-    }
-    for (int index = 0; index < 3; index++) {
-        PyObject *bytes = PyList_GET_ITEM(form, index);
-        if (!PyBytes_CheckExact(bytes)) {
-            return 0;
-        }
-        *slices[index] = (Slice){(const unsigned char *)PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)};
-    }
-    return 1;
-}
-
 static int
 take_lines(Fold *f)
 {
     Plain event;
-    LineText text;
-    const unsigned char *line = (const unsigned char *)PyBytes_AS_STRING(f->payloads);
-    const unsigned char *end = line + PyBytes_GET_SIZE(f->payloads);
+    LineText text = {.source = {NULL, 0}};
+    const unsigned char *line = f->data.buf, *end = line + f->data.len;
     for (Py_ssize_t at = 0; line != NULL; at++) {
         const unsigned char *next = memchr(line, '\n', (size_t)(end - line));
         size_t size = (size_t)((next == NULL ? end : next) - line);
@@ -223,40 +159,68 @@ take_lines(Fold *f)
     return note_newest(f);
 }
 
-/* fold(payloads, form, known, untold, newest_at, opened, spans, raised, wants_ends, is_watched, add_event, max_opened,
- * kind_class, newest_counts, note_retries) -> (entries, exits, damaged, first_ns, last_ns)
+static int
+find_slots(Fold *f)
+{
+    const char *names[] = {"highest", "reserved", "slack", "packed_durations", "packed_deltas", "packed_ends",
+                           "node", "path", "risen", "risen_outside"};
+    Py_ssize_t *offsets[] = {&f->maxima[HIGHEST], &f->maxima[RESERVED], &f->maxima[SLACK], &f->growing[DURATIONS],
+                             &f->growing[DELTAS], &f->growing[ENDS], &f->node, &f->path, &f->risen, &f->risen_outside};
+    for (size_t index = 0; index < sizeof names / sizeof *names; index++) {
+        *offsets[index] = slot_offset((PyObject *)f->kind_class, names[index]);
+        if (*offsets[index] < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* What is kept here comes where Python finds it, also after an error. */
+static int
+settle(Fold *f)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    int kinds = forget_device(f), open = settle_open(f);
+    if (type != NULL) {
+        PyErr_Restore(type, value, traceback);
+    }
+    return kinds < 0 || open < 0 ? -1 : 0;
+}
+
+/* fold(data, payload_spans, form, known, untold, newest_at, opened, spans, raised, wants_ends, is_watched, add_event,
+ * max_opened, kind_class, newest_counts, note_retries) -> (entries, exits, damaged, first_ns, last_ns)
  *
- * The names are those of PackedFold.add_packed. `payloads` are a list of a ring's, or the bytes of lines in this `form`.
+ * The names are those of PackedFold.add_packed. `data` has a ring's payloads in these places, or, without them, is lines
+ * in this `form`.
  */
 static PyObject *
 fold(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Fold f = {.newest = -1, .is_first = 1, .first_ns = INT64_MAX};
     if (!PyArg_ParseTuple(
-            args, "OOO!O!O!O!OOppOnO!O!O", &f.payloads, &f.form, &PyDict_Type, &f.known, &PyList_Type, &f.untold,
+            args, "y*z*OO!O!O!O!OOppOnO!O!O", &f.data, &f.spans_of, &f.form, &PyDict_Type, &f.known, &PyList_Type, &f.untold,
             &PyDict_Type, &f.newest_at, &PyDict_Type, &f.opened, &f.spans, &f.raised, &f.wants_ends, &f.is_watched,
             &f.add_event, &f.max_opened, &PyType_Type, &f.kind_class, &PyDict_Type, &f.newest_counts, &f.note_retries)) {
         return NULL;
     }
-    f.is_lines = PyBytes_CheckExact(f.payloads);
-    if ((f.raised != Py_None && !PyDict_Check(f.raised)) || (f.is_lines ? !PyList_Check(f.form) : !PyList_Check(f.payloads))) {
-        PyErr_SetString(PyExc_TypeError, "raised must be a dict or None, payloads a list, or bytes with their form");
-        return NULL;
+    PyObject *result = NULL;
+    f.is_lines = f.spans_of.buf == NULL;
+    if ((f.raised != Py_None && !PyDict_Check(f.raised)) || (f.is_lines && !PyList_Check(f.form))) {
+        PyErr_SetString(PyExc_TypeError, "raised must be a dict or None, and lines have a form");
     }
-    const char *names[] = {
-        "packed_deltas", "packed_durations", "packed_ends", "highest", "node", "path", "reserved", "risen", "risen_outside", "slack"};
-    Py_ssize_t *offsets[] = {&f.deltas, &f.durations, &f.ends, &f.highest, &f.node,
-                             &f.path, &f.reserved, &f.risen, &f.risen_outside, &f.slack};
-    for (size_t index = 0; index < sizeof names / sizeof *names; index++) {
-        *offsets[index] = slot_offset((PyObject *)f.kind_class, names[index]);
-        if (*offsets[index] < 0) {
-            return NULL;
-        }
+    else if (find_slots(&f) == 0) {
+        int taken = f.is_lines ? take_lines(&f) : take_payloads(&f);
+        taken = settle(&f) < 0 ? -1 : taken;
+        result = taken < 0 ? NULL
+                           : Py_BuildValue(
+                                 "nnnLL", f.entries, f.exits, f.damaged, (long long)f.first_ns, (long long)f.last_ns);
     }
-    int result = f.is_lines ? take_lines(&f) : take_payloads(&f);
-    forget_device(&f);
-    return result < 0 ? NULL
-                      : Py_BuildValue("nnnLL", f.entries, f.exits, f.damaged, (long long)f.first_ns, (long long)f.last_ns);
+    PyBuffer_Release(&f.data);
+    if (!f.is_lines) {
+        PyBuffer_Release(&f.spans_of);
+    }
+    return result;
 }
 
 PyMethodDef fold_functions[] = {

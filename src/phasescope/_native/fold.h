@@ -5,13 +5,45 @@
 #include "core.h"
 #include "plain.h"
 
-enum { REMEMBERED_KINDS = 64, LONGEST_DEVICE = 4096 };
+enum { REMEMBERED_KINDS = 64, LONGEST_DEVICE = 4096, KEPT_OPEN = 64 };
+
+/* A bytearray of a kind's that is added to: `used` of its bytes are true, the others are room. */
+typedef struct {
+    PyObject *bytes;
+    Py_ssize_t used;
+} Growing;
+
+enum { DURATIONS, DELTAS, ENDS, GROWING };
+enum { HIGHEST, RESERVED, SLACK, MAXIMA };
+
+/* A kind, and what its slots are to have: they get it when `settle` is called, which is before any Python code runs that
+ * looks at them.
+ */
+typedef struct {
+    Slice path;
+    PyObject *kind;
+    int64_t maxima[MAXIMA];
+    int is_higher[MAXIMA];
+    Growing growing[GROWING];
+} Kind;
+
+/* A phase that is open, by its number, or by its id in lines. Where it is stored in `opened`, it has no path here. */
+typedef struct {
+    int64_t number, time_ns;
+    Slice id;
+    PyObject *path;
+    int is_stored, was_entered;
+} Open;
+
+/* Where the open phases are: in `opened` alone, or all of them in `open` as well, in the same order. */
+enum { OPEN_ANEW, OPEN_IN_DICT, OPEN_KEPT };
 
 typedef struct {
-    PyObject *payloads, *form, *known, *untold, *newest_at, *opened, *spans, *raised, *add_event;
+    Py_buffer data, spans_of; /* the second one's `buf` is NULL: lines */
+    PyObject *form, *known, *untold, *newest_at, *opened, *spans, *raised, *add_event;
     PyObject *newest_counts, *note_retries;
     PyTypeObject *kind_class;
-    Py_ssize_t deltas, durations, ends, highest, node, path, reserved, risen, risen_outside, slack;
+    Py_ssize_t node, path, risen, risen_outside, maxima[MAXIMA], growing[GROWING];
     Py_ssize_t max_opened;
     int is_watched, wants_ends, is_first, is_lines;
     /* The device of the boundary before. */
@@ -20,10 +52,9 @@ typedef struct {
     PyObject *label, *kinds;
     int knows_allocated;
     Py_ssize_t newest;
-    struct {
-        Slice path;
-        PyObject *kind;
-    } remembered[REMEMBERED_KINDS];
+    Kind remembered[REMEMBERED_KINDS];
+    Open open[KEPT_OPEN];
+    int open_count, open_state;
     int64_t last_parent;
     Slice last_parent_id;
     int has_last_parent;
@@ -49,13 +80,29 @@ text_of(Slice slice)
     return PyUnicode_DecodeASCII((const char *)slice.data, (Py_ssize_t)slice.size, NULL);
 }
 
-int note_highest(PyObject *kind, Py_ssize_t offset, int64_t value);
-int note_allocated(Fold *f, PyObject *kind, int64_t allocated);
-int note_exit(Fold *f, PyObject *kind, const Plain *event, PyObject *scope, Py_ssize_t at);
-int note_enter(Fold *f, PyObject *kind, const Plain *event, PyObject *scope);
-int note_parent(Fold *f, PyObject *kind, const Plain *event);
+/* 0, or -1 with an error, for the result of a call. */
+static inline int
+done(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
 
-/* `newest` are the device's counts so far. */
+/* fold_kinds.c: the kind of this path on the device; NULL where it is not known yet, or with an error. */
+Kind *find_kind(Fold *f, Slice path);
+int note_maxima(Fold *f, Kind *kind, const Plain *event);
+int note_ended(Fold *f, Kind *kind, const Plain *event, Py_ssize_t at);
+/* Give all kinds what is theirs, and forget them. */
+int settle_kinds(Fold *f);
+
+/* fold_open.c */
+int note_enter(Fold *f, PyObject *path, const Plain *event);
+int note_left(Fold *f, const Plain *event);
+int note_parent(Fold *f, PyObject *path, const Plain *event);
+/* Store in `opened` whatever is open. */
+int settle_open(Fold *f);
+
+/* fold_counts.c; `newest` are the device's counts so far. */
 int note_counts(Fold *f, PyObject *newest, PyObject *kind, const Plain *event);
 
 #endif

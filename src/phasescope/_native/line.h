@@ -4,6 +4,7 @@
 #ifndef PHASESCOPE_LINE_H
 #define PHASESCOPE_LINE_H
 
+#include "json_text.h"
 #include "plain.h"
 
 /* Names in a longer line are looked at one by one, which Python does; see recordings/event_parser.py. */
@@ -14,135 +15,12 @@ typedef struct {
      * backend.
      */
     Slice head, middle, tail;
-    /* What differs from one phase to the next, and the device as Python packs it. */
-    Slice collector, backend, thread_name, error_type, metadata;
-    int64_t pid, interval_ms, device_id, thread_id, used, free, total;
-    int has_free, has_total;
+    /* What differs from one phase to the next, as text: the collector up to the process, the number of the device, what
+     * its driver says, and the thread. Most are equal to those of the line before: then they need not be read again.
+     */
+    Slice source, number, driver, backend, unavailable, thread, parent_id, error_type, metadata;
     unsigned char device[LONGEST_LINE + 64];
 } LineText;
-
-static int
-skip_literal(Cursor *c, const char *text, size_t size)
-{
-    if ((size_t)(c->end - c->at) < size || memcmp(c->at, text, size) != 0) {
-        return 0;
-    }
-    c->at += size;
-    return 1;
-}
-
-#define SKIP(c, text) skip_literal(c, text, sizeof text - 1)
-
-static int
-skip_slice(Cursor *c, Slice slice)
-{
-    return skip_literal(c, (const char *)slice.data, slice.size);
-}
-
-/* An integer of 64 bits as JSON has it, from `least` on. */
-static int
-line_integer(Cursor *c, int64_t least, int64_t *value)
-{
-    int is_negative = c->at < c->end && *c->at == '-';
-    const unsigned char *at = c->at + is_negative, *start = at;
-    uint64_t digits = 0;
-    while (at < c->end && *at >= '0' && *at <= '9' && at - start < 19) {
-        digits = 10 * digits + (uint64_t)(*at++ - '0');
-    }
-    if (at == start || (*start == '0' && (at - start > 1 || is_negative)) || digits > INT64_MAX
-        || (at < c->end && ((*at >= '0' && *at <= '9') || *at == '.' || *at == 'e' || *at == 'E'))) {
-        return 0;
-    }
-    *value = is_negative ? -(int64_t)digits : (int64_t)digits;
-    c->at = at;
-    return *value >= least;
-}
-
-static int
-line_optional(Cursor *c, int *has, int64_t *value)
-{
-    *has = !SKIP(c, "null");
-    return !*has || line_integer(c, 0, value);
-}
-
-/* A string without escapes, in ASCII: what is between its quotes. */
-static int
-line_string(Cursor *c, Slice *text)
-{
-    if (!SKIP(c, "\"")) {
-        return 0;
-    }
-    const unsigned char *start = c->at;
-    while (c->at < c->end && *c->at >= 0x20 && *c->at < 0x80 && *c->at != '"' && *c->at != '\\') {
-        c->at++;
-    }
-    *text = (Slice){start, (size_t)(c->at - start)};
-    return SKIP(c, "\"");
-}
-
-/* Any string, quotes included. Whether it is a true one is known where it is equal to one that Python has read. */
-static int
-line_raw_string(Cursor *c, Slice *raw)
-{
-    const unsigned char *start = c->at;
-    if (!SKIP(c, "\"")) {
-        return 0;
-    }
-    while (c->at < c->end && *c->at != '"') {
-        c->at += *c->at == '\\' && c->end - c->at > 1 ? 2 : 1;
-    }
-    if (!SKIP(c, "\"")) {
-        return 0;
-    }
-    *raw = (Slice){start, (size_t)(c->at - start)};
-    return 1;
-}
-
-/* The same of a list of strings that is not empty, and the last of them. */
-static int
-line_raw_list(Cursor *c, Slice *raw, Slice *last)
-{
-    const unsigned char *start = c->at;
-    if (!SKIP(c, "[")) {
-        return 0;
-    }
-    do {
-        if (!line_raw_string(c, last)) {
-            return 0;
-        }
-    } while (SKIP(c, ","));
-    if (!SKIP(c, "]")) {
-        return 0;
-    }
-    *raw = (Slice){start, (size_t)(c->at - start)};
-    return 1;
-}
-
-static int
-line_scalar(Cursor *c)
-{
-    Slice text;
-    int64_t number;
-    if (c->at < c->end && *c->at == '"') {
-        return line_string(c, &text);
-    }
-    return SKIP(c, "null") || SKIP(c, "true") || SKIP(c, "false") || line_integer(c, INT64_MIN, &number);
-}
-
-static int
-line_attributes(Cursor *c)
-{
-    Slice name;
-    if (!SKIP(c, "{")) {
-        return 0;
-    }
-    do {
-        if (!line_string(c, &name) || !SKIP(c, ":") || !line_scalar(c)) {
-            return 0;
-        }
-    } while (SKIP(c, ","));
-    return SKIP(c, "}");
-}
 
 static int
 line_counts(Cursor *c, Plain *plain)
@@ -170,18 +48,27 @@ line_append(unsigned char *at, Slice slice)
 }
 
 /* The device's number, backend and unavailable counters together, as `LineUnpack.boundaries` has them. */
-static Slice
-line_device(unsigned char *room, Slice number, Slice backend, Slice unavailable)
+static inline Slice
+line_device(LineText *text)
 {
-    unsigned char *at = room;
+    unsigned char *at = text->device;
     *at++ = '[';
-    at = line_append(at, number);
+    at = line_append(at, text->number);
     *at++ = ',';
-    at = line_append(at, backend);
+    at = line_append(at, text->backend);
     *at++ = ',';
-    at = line_append(at, unavailable);
+    at = line_append(at, text->unavailable);
     *at++ = ']';
-    return (Slice){room, (size_t)(at - room)};
+    return (Slice){text->device, (size_t)(at - text->device)};
+}
+
+/* All that is alike in many lines but for the phase and the thread, in the same room. */
+static inline Slice
+line_source(LineText *text)
+{
+    unsigned char *at = line_append(line_append(text->device, text->source), text->number);
+    at = line_append(line_append(line_append(at, text->driver), text->backend), text->unavailable);
+    return (Slice){text->device, (size_t)(at - text->device)};
 }
 
 static int
@@ -221,17 +108,70 @@ line_ending(Cursor *c, Plain *plain, Slice *error_type)
 }
 
 static int
+line_driver(Cursor *c, LineText *text)
+{
+    const unsigned char *start = c->at;
+    int64_t used, free = 0, total = 0;
+    int has_free, has_total;
+    if (skip_same(c, text->driver, ',')) {
+        return 1;
+    }
+    if (!SKIP(c, ",\"device_used_bytes\":") || !line_integer(c, 0, &used) || !SKIP(c, ",\"device_free_bytes\":")
+        || !line_optional(c, &has_free, &free) || !SKIP(c, ",\"device_total_bytes\":")
+        || !line_optional(c, &has_total, &total) || (has_total && (used > total || (has_free && free > total)))) {
+        return 0;
+    }
+    text->driver = text_from(start, c);
+    return 1;
+}
+
+static int
 line_figures(Cursor *c, LineText *text, Plain *plain)
 {
     return SKIP(c, ",\"allocator_allocated_bytes\":") && line_integer(c, 0, &plain->allocated)
         && SKIP(c, ",\"allocator_reserved_bytes\":") && line_integer(c, 0, &plain->reserved)
         && SKIP(c, ",\"allocator_active_bytes\":") && line_optional(c, &plain->has_active, &plain->active)
         && SKIP(c, ",\"allocator_inactive_bytes\":") && line_optional(c, &plain->has_inactive, &plain->inactive)
-        && SKIP(c, ",\"allocator_change_bytes\":") && line_integer(c, INT64_MIN, &plain->change)
-        && SKIP(c, ",\"device_used_bytes\":") && line_integer(c, 0, &text->used)
-        && SKIP(c, ",\"device_free_bytes\":") && line_optional(c, &text->has_free, &text->free)
-        && SKIP(c, ",\"device_total_bytes\":") && line_optional(c, &text->has_total, &text->total)
-        && (!text->has_total || (text->used <= text->total && (!text->has_free || text->free <= text->total)));
+        && SKIP(c, ",\"allocator_change_bytes\":") && line_integer(c, INT64_MIN, &plain->change) && line_driver(c, text);
+}
+
+static int
+line_thread(Cursor *c, LineText *text)
+{
+    const unsigned char *start = c->at;
+    int64_t number;
+    Slice name;
+    if (skip_same(c, text->thread, ',')) {
+        return 1;
+    }
+    if (!SKIP(c, ",\"thread_id\":") || !line_integer(c, INT64_MIN, &number) || !SKIP(c, ",\"thread_name\":")
+        || !line_string(c, &name)) {
+        return 0;
+    }
+    text->thread = text_from(start, c);
+    return 1;
+}
+
+static int
+line_parent(Cursor *c, LineText *text, Plain *plain)
+{
+    plain->has_parent = !SKIP(c, "null");
+    if (!plain->has_parent) {
+        return 1;
+    }
+    if (text->parent_id.data != NULL && SKIP(c, "\"") && !skip_same(c, text->parent_id, '"')) {
+        c->at--; /* at the quote again */
+        text->parent_id.data = NULL;
+    }
+    if (text->parent_id.data != NULL) {
+        plain->parent_id = text->parent_id;
+        return SKIP(c, "\"");
+    }
+    if (!line_string(c, &plain->parent_id) || plain->parent_id.size == 0) {
+        return 0;
+    }
+    text->parent_id = plain->parent_id;
+    return 1;
 }
 
 static int
@@ -248,10 +188,7 @@ line_phase(Cursor *c, LineText *text, Plain *plain)
         return 0;
     }
     plain->has_scope = 1;
-    plain->has_parent = !SKIP(c, "null");
-    if ((plain->has_parent && (!line_string(c, &plain->parent_id) || plain->parent_id.size == 0))
-        || !SKIP(c, ",\"thread_id\":") || !line_integer(c, INT64_MIN, &text->thread_id)
-        || !SKIP(c, ",\"thread_name\":") || !line_string(c, &text->thread_name) || !SKIP(c, ",\"sequence\":")
+    if (!line_parent(c, text, plain) || !line_thread(c, text) || !SKIP(c, ",\"sequence\":")
         || !line_integer(c, 0, &plain->sequence)) {
         return 0;
     }
@@ -259,39 +196,74 @@ line_phase(Cursor *c, LineText *text, Plain *plain)
     return (!plain->has_attributes || line_attributes(c)) && (!plain->is_exit || line_ending(c, plain, &text->error_type));
 }
 
+/* From the collector to the process. */
+static int
+line_collector(Cursor *c, LineText *text)
+{
+    const unsigned char *start = c->at;
+    int64_t number;
+    Slice collector;
+    if (skip_same(c, text->source, ',')) {
+        return 1;
+    }
+    if (!SKIP(c, ",\"collector\":") || !line_string(c, &collector) || is_blank(collector)
+        || !SKIP(c, ",\"sampling_interval_ms\":") || !line_integer(c, 0, &number) || !SKIP(c, ",\"pid\":")
+        || !line_integer(c, -1, &number)) {
+        return 0;
+    }
+    text->source = text_from(start, c);
+    return 1;
+}
+
+static int
+line_backend(Cursor *c, LineText *text)
+{
+    static const unsigned char none[] = "[]";
+    Slice last;
+    if (!skip_same(c, text->backend, ',') && !line_raw_string(c, &text->backend)) {
+        return 0;
+    }
+    int has_list = SKIP(c, ",\"unavailable\":");
+    if (has_list && skip_same(c, text->unavailable, ',')) {
+        return 1;
+    }
+    if (has_list && !SKIP(c, "[]")) {
+        return line_raw_list(c, &text->unavailable, &last);
+    }
+    text->unavailable = (Slice){none, 2};
+    return 1;
+}
+
+/* `text` has what the line before had, in the same memory, and is all 0 but for the form where there was none. */
 static inline int
 take_line(const unsigned char *data, size_t size, LineText *text, Plain *plain)
 {
-    static const unsigned char none[] = "[]";
     Cursor cursor = {data, data + size}, *c = &cursor;
-    Slice number, unavailable = {none, 2}, last;
     memset(plain, 0, sizeof *plain);
     if (size > LONGEST_LINE || !skip_slice(c, text->head) || !line_integer(c, 0, &plain->time_ns)
         || !SKIP(c, ",\"event_type\":\"phase_e")) {
         return 0;
     }
     plain->is_exit = SKIP(c, "xit\"");
-    if ((!plain->is_exit && !SKIP(c, "nter\"")) || !SKIP(c, ",\"collector\":") || !line_string(c, &text->collector)
-        || is_blank(text->collector) || !SKIP(c, ",\"sampling_interval_ms\":") || !line_integer(c, 0, &text->interval_ms)
-        || !SKIP(c, ",\"pid\":") || !line_integer(c, -1, &text->pid) || !skip_slice(c, text->middle)) {
+    if ((!plain->is_exit && !SKIP(c, "nter\"")) || !line_collector(c, text) || !skip_slice(c, text->middle)) {
         return 0;
     }
-    number.data = c->at;
-    if (!line_integer(c, -1, &text->device_id) || text->device_id > 1LL << 31) {
+    int64_t device_id;
+    text->number.data = c->at;
+    if (!line_integer(c, -1, &device_id) || device_id > 1LL << 31) {
         return 0;
     }
-    number.size = (size_t)(c->at - number.data);
+    text->number.size = (size_t)(c->at - text->number.data);
     if (!line_figures(c, text, plain) || !skip_slice(c, text->tail)) {
         return 0;
     }
     const unsigned char *metadata = c->at - sizeof "{\"backend\":" + 1; /* the tail ends with that */
-    if (!line_raw_string(c, &text->backend)
-        || (SKIP(c, ",\"unavailable\":") && !SKIP(c, "[]") && !line_raw_list(c, &unavailable, &last))
-        || !line_counts(c, plain) || !line_phase(c, text, plain) || !SKIP(c, "}}}") || c->at != c->end) {
+    if (!line_backend(c, text) || !line_counts(c, plain) || !line_phase(c, text, plain) || !SKIP(c, "}}}")
+        || c->at != c->end) {
         return 0;
     }
     text->metadata = (Slice){metadata, (size_t)(c->at - 1 - metadata)};
-    plain->device = line_device(text->device, number, text->backend, unavailable);
+    plain->device = line_device(text);
     return 1;
 }
 

@@ -35,6 +35,7 @@ core_exec(PyObject *module)
             || PyModule_AddFunctions(module, record_functions) < 0
             || PyModule_AddFunctions(module, fold_functions) < 0
             || PyModule_AddFunctions(module, row_functions) < 0
+            || PyModule_AddFunctions(module, line_row_functions) < 0
             || PyModule_AddFunctions(module, bucket_functions) < 0
             || PyModule_AddFunctions(module, census_functions) < 0
             || PyModule_AddFunctions(module, ways_functions) < 0

@@ -4,39 +4,68 @@
 #include "core.h"
 #include "records.h"
 
-/* following(data, at, position, sequence, is_big_endian, records, is_numbered) -> (at, sequence)
+static int
+append_record(PyObject *records, const unsigned char *payload, Py_ssize_t length, unsigned long long sequence)
+{
+    PyObject *record = Py_BuildValue("Ky#", sequence, (const char *)payload, length);
+    int result = record == NULL ? -1 : PyList_Append(records, record);
+    Py_XDECREF(record);
+    return result;
+}
+
+/* Room for some more spans: they come a segment at a time, and are cut to size when all are there. */
+static int
+append_span(PyObject *spans, Py_ssize_t *count, Py_ssize_t start, long length)
+{
+    enum { MORE = 512 };
+    if (PyByteArray_GET_SIZE(spans) < (*count + 1) * SPAN_BYTES
+        && PyByteArray_Resize(spans, (*count + MORE) * SPAN_BYTES) < 0) {
+        return -1;
+    }
+    const uint32_t span[] = {(uint32_t)start, (uint32_t)length};
+    memcpy(PyByteArray_AS_STRING(spans) + (*count)++ * SPAN_BYTES, span, sizeof span);
+    return 0;
+}
+
+/* following(data, at, position, sequence, is_big_endian, records) -> (at, sequence)
  *
  * Appends each record from `at` on that has the number after the one before, and gives the place behind the last and
- * its number. `position` is that of the first byte of `data`.
+ * its number. `position` is that of the first byte of `data`. `records` are a list, of numbers and payloads, or a
+ * bytearray: of where each payload lies, see wire/payloads.py.
  */
 static PyObject *
 following(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Py_buffer data;
-    Py_ssize_t at;
+    Py_ssize_t at, count = 0;
     unsigned long long position, sequence;
-    int is_big_endian, is_numbered;
+    int is_big_endian;
     PyObject *records;
-    if (!PyArg_ParseTuple(
-            args, "y*nKKpO!p", &data, &at, &position, &sequence, &is_big_endian, &PyList_Type, &records, &is_numbered)) {
+    if (!PyArg_ParseTuple(args, "y*nKKpO", &data, &at, &position, &sequence, &is_big_endian, &records)) {
         return NULL;
     }
     const unsigned char *bytes = data.buf;
     PyObject *result = NULL;
+    int are_spans = PyByteArray_CheckExact(records);
+    if ((!are_spans && !PyList_CheckExact(records)) || data.len > UINT32_MAX) {
+        PyErr_SetString(PyExc_TypeError, "records must be a list or a bytearray");
+        goto done;
+    }
+    count = are_spans ? PyByteArray_GET_SIZE(records) / SPAN_BYTES : 0;
     long length;
     while (at >= 0
            && (length = payload_length(bytes, (size_t)data.len, (size_t)at, position, sequence + 1, is_big_endian)) >= 0) {
-        PyObject *payload = PyBytes_FromStringAndSize((const char *)bytes + at + RECORD_HEADER, (Py_ssize_t)length);
-        PyObject *record = payload == NULL || !is_numbered ? payload : Py_BuildValue("KN", sequence + 1, payload);
-        if (record == NULL || PyList_Append(records, record) < 0) {
-            Py_XDECREF(record);
+        sequence++;
+        if ((are_spans ? append_span(records, &count, at + RECORD_HEADER, length)
+                       : append_record(records, bytes + at + RECORD_HEADER, length, sequence))
+            < 0) {
             goto done;
         }
-        Py_DECREF(record);
-        sequence++;
         at += RECORD_HEADER + (Py_ssize_t)length;
     }
-    result = Py_BuildValue("nK", at, sequence);
+    if (!are_spans || PyByteArray_Resize(records, count * SPAN_BYTES) == 0) {
+        result = Py_BuildValue("nK", at, sequence);
+    }
 done:
     PyBuffer_Release(&data);
     return result;

@@ -6,12 +6,15 @@
 
 enum { RECORD_HEADER = 16, LONGEST_PAYLOAD = 15 * 1024 };
 
+/* Where a payload lies: its start and its length, of 32 bits each. See wire/payloads.py. */
+enum { SPAN_BYTES = 8 };
+
 static inline uint64_t
 number_at(const unsigned char *at, int bytes, int is_big_endian)
 {
     uint64_t value = 0;
     for (int index = 0; index < bytes; index++) {
-        value = value << 8 | at[is_big_endian ? index : bytes - 1 - index];
+        value |= (uint64_t)at[index] << 8 * (is_big_endian ? bytes - 1 - index : index);
     }
     return value;
 }

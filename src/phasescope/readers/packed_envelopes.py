@@ -8,6 +8,8 @@ from phasescope.wire.codec import PayloadError
 from phasescope.wire.envelope import packed_envelope, project_owned_event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from phasescope.wire.codec import Boundary, Decoder
     from phasescope.wire.envelope import ProjectedTelemetryRecord
 
@@ -25,7 +27,7 @@ class PackedEnvelopes:
         self._kinds: dict[tuple[bytes, bytes, str], _Kinds] = {}
         self._learned = 0
 
-    def of(self, payloads: list[bytes]) -> list[ProjectedTelemetryRecord]:
+    def of(self, payloads: Sequence[bytes]) -> list[ProjectedTelemetryRecord]:
         """Return the envelopes of these events."""
         envelopes: list[ProjectedTelemetryRecord] = []
         append, unpack = envelopes.append, self._decoder.event

@@ -18,7 +18,7 @@ from phasescope.wire.record_reader import RecordReader
 from phasescope.wire.ring import STOPPED, RingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from mmap import mmap
 
     from phasescope.analysis.summary.packed_summary import SummaryObserver
@@ -312,7 +312,7 @@ class RingReader(Reader):
             yield from self._decode(ring, payloads)
         self._count(ring)
 
-    def iter_payloads(self) -> Iterator[list[bytes]]:
+    def iter_payloads(self) -> Iterator[Sequence[bytes]]:
         """Iterate over the ring's events as they are packed, many at a time: for what must be fast over many.
 
         `constants` and `decoder` make events of them. What is not an event

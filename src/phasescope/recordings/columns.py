@@ -291,6 +291,12 @@ def row_of(event: Mapping[str, Any]) -> Row:
     return (*_measured(event), *phase[: len(PHASE)], *links)
 
 
+def row_of_packed(measured: Any, phase: Any, session_id: str) -> Row:
+    """Return the same of a packed boundary, and its phase."""
+    links = (numbers[0] for numbers in links_of((phase,), session_id).values())
+    return (*_figures(measured), *_phase_figures(phase), *links)
+
+
 def fits(values: Iterable[object]) -> bool:
     """Return whether all of the numbers among these fit in 64 bits."""
     return all(type(value) is not int or -_INT64 <= value < _INT64 for value in values)

@@ -1,6 +1,7 @@
-"""A ring's rows, made by the compiled core: figures in buffers that pyarrow takes, without an object an event.
+"""Rows made by the compiled core: figures in buffers that pyarrow takes, without an object an event.
 
-The same rows as `row_batches` makes in Python. What is not a plain boundary is made a row of here.
+The same rows as `row_batches` makes in Python. What is not a plain boundary is made a row of here; for lines see
+`packed_lines`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from phasescope import _native
 from phasescope.recordings.columns import FIGURES, MAYBE, REPEATED, ROWS, common_of, fits, repeated_of, row_of
 from phasescope.recordings.row_template import Template
 from phasescope.wire.codec import PayloadError
+from phasescope.wire.payloads import SegmentPayloads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from phasescope.readers.ring_reader import RingReader
     from phasescope.recordings.columns import Row
 
-GROUP_ROWS = 8 * ROWS
+GROUP_ROWS = 4 * ROWS
+"""Of a row group. Two are in memory at once: the one in the making, and the one that is written."""
+
 _MAX_GROUP_BYTES = 1 << 28
-_MAX_KNOWN = 4096
+MAX_KNOWN = 4096
 _FIRST, _LAST = REPEATED.index("device_used_bytes"), REPEATED.index("device_total_bytes")
 
 _encode = msgspec.json.Encoder().encode
@@ -32,26 +36,26 @@ class PackedRows:
     """Rows with the same values of `COMMON`; `unfit` more have a number beyond 64 bits.
 
     `buffers` are the places in `repeated` (32 bits), those of `FIGURES` (64 bits), a bitmap for each of `MAYBE`, the
-    ends of the texts (32 bits), and the texts of the metadata.
+    ends of the texts (32 bits), and the texts of the metadata, `text_bytes` of them. All have room for more.
     """
 
-    __slots__ = ("_known", "buffers", "common", "repeated", "unfit")
+    __slots__ = ("_known", "buffers", "common", "count", "repeated", "text_bytes", "unfit")
 
     def __init__(self, common: Row) -> None:
         self.common = common
         self.repeated: list[Row] = []
-        self.unfit = 0
+        self.count = self.unfit = self.text_bytes = 0
         self.buffers = tuple(bytearray() for _ in range(3 + len(FIGURES) + len(MAYBE)))
         self.buffers[-2].extend(bytes(4))
         self._known: dict[Row, int] = {}
 
     def __len__(self) -> int:
-        return len(self.buffers[0]) // 4
+        return self.count
 
     @property
     def is_full(self) -> bool:
         """Whether no more is to be added."""
-        is_long = len(self) >= GROUP_ROWS or len(self.buffers[-1]) >= _MAX_GROUP_BYTES
+        is_long = self.count >= GROUP_ROWS or self.text_bytes >= _MAX_GROUP_BYTES
         return is_long or len(self.repeated) >= ROWS
 
     def place(self, repeated: Row) -> int:
@@ -75,7 +79,8 @@ def of_ring(reader: RingReader) -> Iterator[PackedRows]:
     for payloads in reader.iter_payloads():
         batches.add(payloads)
         if batches.rows.is_full:
-            yield batches.begun_anew()
+            yield batches.rows
+            batches.begin_anew()
     reader.damaged += batches.damaged
     if len(batches.rows) or batches.rows.unfit:
         yield batches.rows
@@ -92,24 +97,26 @@ class _Batches:
         self._packed_prefix = self._prefix.encode()
         self._kinds: dict[bytes, tuple[dict[bytes, Any], dict[bytes, Any]]] = {}
         self._learnt: dict[tuple[Any, ...], _Learnt] = {}
-        self._payloads: list[bytes] = []
+        self._payloads = SegmentPayloads(b"")
 
-    def add(self, payloads: list[bytes]) -> None:
+    def add(self, payloads: Sequence[bytes] | SegmentPayloads) -> None:
         """Take the next events."""
-        self._payloads = payloads
-        if len(self._kinds) >= _MAX_KNOWN:  # the driver's figures are in the device, and change with every sample
+        laid = payloads if isinstance(payloads, SegmentPayloads) else SegmentPayloads.of(payloads)
+        self._payloads = laid
+        if len(self._kinds) >= MAX_KNOWN:  # the driver's figures are in the device, and change with every sample
             self._kinds.clear()
-        if len(self._learnt) >= _MAX_KNOWN:
+        if len(self._learnt) >= MAX_KNOWN:
             self._learnt.clear()
-        _native.core.add_rows(
-            payloads, self._kinds, self.rows.buffers, self._packed_prefix, self._find_kind, self._add_event
+        rows = self.rows
+        rows.count, rows.text_bytes = _native.core.add_rows(
+            *(laid.data, laid.spans, self._kinds, rows.buffers, rows.count, rows.text_bytes),
+            *(self._packed_prefix, self._find_kind, self._add_event),
         )
 
-    def begun_anew(self) -> PackedRows:
-        """Take new rows, and return those so far."""
-        rows, self.rows = self.rows, PackedRows(self.rows.common)
+    def begin_anew(self) -> None:
+        """Let go of the rows so far, and take new ones."""
+        self.rows = PackedRows(self.rows.common)
         self._kinds.clear()  # their places are in the rows
-        return rows
 
     def _find_kind(self, device: bytes, thread: bytes, path: bytes, is_exit: int) -> tuple[Any, ...] | None:
         """Return the place of such a boundary and the texts of its metadata; None if there was none yet."""

@@ -104,7 +104,9 @@ def write(
                     taken = min(most, max(1, size - _END_ROWS))
                     # Writing compresses, which needs no Python: meanwhile the next rows are made.
                     written = thread.submit(writer.write_table, together.slice(0, taken))
-                    held, first = [together.slice(taken)], 0
+                    # A slice of the rows to come would keep all of them: so they are copied.
+                    held, first = [together.slice(taken).take(pyarrow.array(range(size - taken)))], 0
+                    del table, rows, together
             if written is not None:
                 written.result()
             if held:

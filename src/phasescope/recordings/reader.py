@@ -12,8 +12,10 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phasescope import _native
 from phasescope.analysis.summary.summary import SummaryFold
 from phasescope.readers.reader import Reader, SessionNotFoundError
+from phasescope.recordings import packed_lines
 from phasescope.recordings.formats import (
     ENDINGS,
     PERFETTO,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from phasescope.analysis.summary.packed_summary import SummaryObserver
     from phasescope.recordings.columns import Rows
     from phasescope.recordings.notes import Note
+    from phasescope.recordings.packed_rows import PackedRows
     from phasescope.recordings.source import Source
 
 _TAIL_BYTES = 1 << 18
@@ -167,15 +170,15 @@ class RecordingReader(Reader):
         self._finish(reading, fold.events)
         return fold
 
-    def iter_rows(self) -> Iterator[Rows]:
+    def iter_rows(self) -> Iterator[Rows | PackedRows]:
         """Iterate over the same events as `iter_events` gives, in rows for a table."""
         source = self._open_source()
         if not isinstance(source, JsonlSource):
             yield from of_events(self.iter_events())
             return
         reading, count = Reading(self.session_id), 0
-        for rows in of_lines(source, reading):
-            count += len(rows)
+        for rows in of_lines(source, reading) if _native.core is None else packed_lines.of_lines(source, reading):
+            count += len(rows) + rows.unfit
             yield rows
         self._finish(reading, count)
 

@@ -20,7 +20,7 @@ from phasescope.wire.codec import PayloadError
 from phasescope.wire.event import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from phasescope.readers.ring_reader import RingReader
     from phasescope.recordings.columns import Row
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from phasescope.wire.codec import Boundary
 
 _MAX_KNOWN = 4096
-_MAX_BATCH_BYTES = 1 << 25  # rows may be few and long
+MAX_BATCH_BYTES = 1 << 25  # rows may be few and long
 _METADATA = b'"metadata":'
 _TEXTS = tuple(map(REPEATED.index, ("backend", "phase_path", "phase_names", "unavailable")))
 _encode = msgspec.json.Encoder().encode
@@ -132,7 +132,7 @@ class _RingBatches(RowBatches):
         self._kinds: dict[tuple[bytes, bytes], tuple[_Kinds, _Kinds]] = {}
         self._learned = 0
 
-    def add_packed(self, payloads: list[bytes]) -> None:
+    def add_packed(self, payloads: Sequence[bytes]) -> None:
         """Take the next events. One long loop without calls that can be spared, as in a summary."""
         prefix, number = self._prefix, 0
         device: bytes | None = None
@@ -211,6 +211,9 @@ def _is_plain(found: Boundary) -> bool:
     )
 
 
+_Found = tuple["BoundaryLine", "BoundaryPhase", bytes]
+
+
 class _Texts(NamedTuple):
     """What the boundaries of one phase on one device have in common."""
 
@@ -220,13 +223,44 @@ class _Texts(NamedTuple):
     unavailable: str | None
 
 
+class LineTexts:
+    """What is known of the boundaries in a session's lines, by their device and their path."""
+
+    def __init__(self, unpack: LineUnpack) -> None:
+        self._unpack = unpack
+        self._known: dict[tuple[bytes, bytes], _Texts] = {}
+
+    def of(self, text: bytes, found: _Found | None) -> tuple[_Texts | None, tuple[bytes, bytes] | None]:
+        """Return what the boundary of this line has in common with others, if that is known, and what it is to be known
+        by, if it is one that can be."""
+        at = text.find(_METADATA)
+        # A line whose only objects are within each other ends with its metadata, if it has these once.
+        if found is None or not text.endswith(b"}}}") or text.rfind(_METADATA) != at:
+            return None, None
+        packed = found[2], bytes(found[1].path)
+        return self._known.get(packed), packed
+
+    def event(self, line: bytes, packed: tuple[bytes, bytes] | None) -> dict[str, Any] | None:
+        """Return any event, and if it is a boundary, learn what it has in common with others. None: there is none."""
+        try:
+            event = self._unpack.event(line)
+        except ValueError:
+            return None
+        if packed is not None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            repeated = repeated_of(event)
+            self._known[packed] = _Texts(*(repeated[at] for at in _TEXTS))
+        return event
+
+
 class _LineBatches(RowBatches):
     """From lines. The text of the metadata is taken as it stands there, where it has no escapes."""
 
     def __init__(self, unpack: LineUnpack) -> None:
         super().__init__()
         self._unpack = unpack
-        self._texts: dict[tuple[bytes, bytes], _Texts] = {}  # of a device and a path, as packed
+        self._texts = LineTexts(unpack)
 
     def add_lines(self, lines: Lines) -> None:
         """Take the next lines."""
@@ -234,45 +268,33 @@ class _LineBatches(RowBatches):
         common: Row = ()
         pid = interval_ms = -2
         for text, found in zip(lines, self._unpack.boundaries(lines), strict=True):
-            at = text.find(_METADATA)
-            # A line whose only objects are within each other ends with its metadata, if it has these once.
-            if found is None or not text.endswith(b"}}}") or text.rfind(_METADATA) != at:
-                self._add_line(text)
+            texts, packed = self._texts.of(text, found)
+            if found is None or texts is None:
+                event = self._texts.event(text, packed)
+                if event is not None:
+                    self.add(event)
                 continue
-            line, phase, device = found
-            packed = device, bytes(phase.path)
-            texts = self._texts.get(packed)
-            if texts is None:
-                self._add_line(text, packed)
-                continue
+            line, phase, _ = found
             if line.pid != pid or line.sampling_interval_ms != interval_ms or self.rows.common is not common:
                 pid, interval_ms = line.pid, line.sampling_interval_ms
-                if self.rows.common != (own := _common_of(line)):
+                if self.rows.common != (own := common_of_line(line)):
                     self.begin(own)
                 common, rows = self.rows.common, self.rows
-            rows.places.append(rows.place(_repeated_of(line, phase, texts)))
+            rows.places.append(rows.place(repeated_of_line(line, phase, texts)))
             rows.measured.append(line)
             rows.phases.append(phase)
-            metadata = text[at + len(_METADATA) : -1]
-            rows.metadata.append(_encode(_decode(metadata)) if b"\\" in metadata else metadata)  # a table has UTF-8
-        if len(self.rows) >= ROWS or self.size_bytes >= _MAX_BATCH_BYTES:
+            rows.metadata.append(metadata_of_line(text))
+        if len(self.rows) >= ROWS or self.size_bytes >= MAX_BATCH_BYTES:
             self.begin(self.rows.common)
 
-    def _add_line(self, line: bytes, packed: tuple[bytes, bytes] | None = None) -> None:
-        """Add any event, and if it is a boundary, the texts of its backend and its path."""
-        try:
-            event = self._unpack.event(line)
-        except ValueError:
-            return
-        self.add(event)
-        if packed is not None:
-            if len(self._texts) >= _MAX_KNOWN:
-                self._texts.clear()
-            repeated = repeated_of(event)
-            self._texts[packed] = _Texts(*(repeated[at] for at in _TEXTS))
+
+def metadata_of_line(line: bytes) -> bytes:
+    """Return the text of its metadata, with which it ends, in UTF-8: a table has no escapes."""
+    metadata = line[line.index(_METADATA) + len(_METADATA) : -1]
+    return _encode(_decode(metadata)) if b"\\" in metadata else metadata
 
 
-def _common_of(line: BoundaryLine) -> Row:
+def common_of_line(line: BoundaryLine) -> Row:
     """Return the values of `COMMON`."""
     return (
         SCHEMA_VERSION,
@@ -287,7 +309,7 @@ def _common_of(line: BoundaryLine) -> Row:
     )
 
 
-def _repeated_of(line: BoundaryLine, phase: BoundaryPhase, texts: _Texts) -> Row:
+def repeated_of_line(line: BoundaryLine, phase: BoundaryPhase, texts: _Texts) -> Row:
     """Return the values of `REPEATED`."""
     return (
         line.event_type,

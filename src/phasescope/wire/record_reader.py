@@ -7,6 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phasescope import _native
+from phasescope.wire.payloads import SegmentPayloads
 from phasescope.wire.ring import (
     LIVE_OFFSET,
     LIVE_SIZE,
@@ -20,9 +21,9 @@ from phasescope.wire.ring import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-_Record = TypeVar("_Record")
+_Batch = TypeVar("_Batch", bound="list[tuple[int, bytes]] | Sequence[bytes]")
 
 _PATIENCE = 1 << 18  # places looked at behind damage, in all: each may cost a checksum where a file is made to be slow
 _LOOKS = 5  # at a record that never becomes whole; more than a record below the head is given
@@ -92,11 +93,11 @@ class RecordReader:
         """
         return self._batches(self.next_batch)
 
-    def payloads(self) -> Iterator[list[bytes]]:
+    def payloads(self) -> Iterator[Sequence[bytes]]:
         """Yield the same without the numbers, in less time."""
         return self._batches(self._next_payloads)
 
-    def _batches(self, next_batch: Callable[[], list[_Record]]) -> Iterator[list[_Record]]:
+    def _batches(self, next_batch: Callable[[], _Batch]) -> Iterator[_Batch]:
         head = self.live().head
         looks = 0
         for _ in range(self.layout.capacity // self.layout.segment + _LOOKS):
@@ -115,40 +116,43 @@ class RecordReader:
         overwritten.
         """
         records: list[tuple[int, bytes]] = []
-        self._take_batch(records, is_numbered=True)
+        data, size, room = self._next_data()
+        self._position += self._parse(data, size, room, records, is_numbered=True)
         return records
 
-    def _next_payloads(self) -> list[bytes]:
-        payloads: list[bytes] = []
-        self._take_batch(payloads, is_numbered=False)
-        return payloads
+    def _next_payloads(self) -> Sequence[bytes]:
+        data, size, room = self._next_data()
+        payloads: Any = [] if _native.core is None else SegmentPayloads(data)
+        self._position += self._parse(data, size, room, payloads, is_numbered=False)
+        return payloads  # type: ignore[no-any-return]
 
-    def _take_batch(self, records: list[Any], *, is_numbered: bool) -> None:
+    def _next_data(self) -> tuple[bytes, int, int | None]:
+        """Return what there is from the position on in its segment, how much there should be, and how much the segment
+        has left from there; None: the writer is in it."""
         live = self.live()
         self._position = start = max(self._position, live.oldest)
         if start >= live.head:
-            return
+            return b"", 0, None
         segment_end = (start // self.layout.segment + 1) * self.layout.segment
         end = min(live.head, segment_end)
         data = self._read(end - start, self.layout.data_offset + start % self.layout.capacity)
         oldest = self.live().oldest
         if oldest > start:  # the writer came round: what was read may be of two laps
             self._position = oldest
-            return
-        room = None if end == live.head else segment_end - start
-        self._position += self._parse(data, end - start, room, records, is_numbered=is_numbered)
+            return b"", 0, None
+        return data, end - start, None if end == live.head else segment_end - start
 
-    def _parse(self, data: bytes, size: int, room: int | None, records: list[Any], *, is_numbered: bool) -> int:
-        """Append the records of `data`; return the place behind them.
-
-        `size` is how much there should be, `room` how much the segment has left from here; None: the writer is in it.
-        """
+    def _parse(self, data: bytes, size: int, room: int | None, records: Any, *, is_numbered: bool) -> int:
+        """Append the records of `data`; return the place behind them. The first three are what `_next_data` gives."""
         offset = 0
         while offset + len(PAD) <= size:
             record = self._record_at(data, offset)
             if record is not None:
                 self._take(record[0])
-                records.append(record if is_numbered else record[1])
+                if isinstance(records, SegmentPayloads):
+                    records.append(offset + RECORD.size, len(record[1]))
+                else:
+                    records.append(record if is_numbered else record[1])
                 offset += RECORD.size + len(record[1])
                 offset = self._following(data, offset, record[0], records, is_numbered=is_numbered)
             elif room is not None:
@@ -164,15 +168,16 @@ class RecordReader:
             offset = max(offset, size)  # too little is left for even a length
         return offset
 
-    def _following(self, data: bytes, offset: int, sequence: int, records: list[Any], *, is_numbered: bool) -> int:
+    def _following(self, data: bytes, offset: int, sequence: int, records: Any, *, is_numbered: bool) -> int:
         """Append the records from here on that each have the next number, as nearly all have; return the end.
 
         Does the work of `_record_at` and `_take` in one loop: a reader's time is spent here. As the record before was
         at a place that allows its number, so are these.
         """
-        if _native.core is not None:
+        is_laid = isinstance(records, SegmentPayloads)
+        if is_laid or (is_numbered and _native.core is not None):
             offset, self._sequence = _native.core.following(
-                data, offset, self._position, sequence, self._order == ">", records, is_numbered
+                data, offset, self._position, sequence, self._order == ">", records.spans if is_laid else records
             )
             return offset
         unpack, header, position, end = self._record.unpack_from, RECORD.size, self._position, len(data)

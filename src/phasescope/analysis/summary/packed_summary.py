@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from phasescope import _native
 from phasescope.analysis.event_fields import device_label
 from phasescope.analysis.spans import MAX_OPENED
+from phasescope.wire.payloads import SegmentPayloads
 
 from .allocator_counts import KEYS, Counts
 from .phase_tree import MAX_PATHS
@@ -299,17 +300,25 @@ class PackedFold(SummaryFold):
         self._tell(payloads)
         return damaged
 
-    def add_payloads(self, payloads: list[bytes], boundaries: Boundaries) -> int:
+    def add_payloads(self, payloads: Sequence[bytes] | SegmentPayloads, boundaries: Boundaries) -> int:
         """Add the next events of a ring, as `add_packed` does, in the compiled core where there is one."""
-        return self._add_fast(payloads, payloads, None, boundaries)
+        if _native.core is None:
+            return self.add_packed(payloads, boundaries(payloads))
+        laid = payloads if isinstance(payloads, SegmentPayloads) else SegmentPayloads.of(payloads)
+        return self._add_fast(laid, laid.data, laid.spans, None, boundaries)
 
     def add_lines(self, lines: Payloads, data: bytes, form: list[bytes], boundaries: Boundaries) -> int:
         """Add the next lines, as `add_packed` does, in the compiled core where there is one. `data` are all of them,
         and `form` is what plain ones have in common, as far as that is known."""
-        return self._add_fast(lines, data, form, boundaries)
+        return self._add_fast(lines, data, None, form, boundaries)
 
     def _add_fast(
-        self, payloads: Any, packed: list[bytes] | bytes, form: list[bytes] | None, boundaries: Boundaries
+        self,
+        payloads: Any,
+        data: bytes,
+        payload_spans: bytearray | None,
+        form: list[bytes] | None,
+        boundaries: Boundaries,
     ) -> int:
         watch, core = self._watch, _native.core
         raised = None if watch is None else watch.raised
@@ -324,8 +333,8 @@ class PackedFold(SummaryFold):
 
         wants_ends, spans = watch is not None and watch.ended is not None, self._spans
         entries, exits, damaged, first_ns, last_ns = core.fold(
-            *(packed, form, self._known, self._untold, self._newest_at, spans.opened, spans, raised, wants_ends),
-            *(watch is not None, add, MAX_OPENED, _PhaseBoundaries, self._counts.newest),
+            *(data, payload_spans, form, self._known, self._untold, self._newest_at, spans.opened, spans, raised),
+            *(wants_ends, watch is not None, add, MAX_OPENED, _PhaseBoundaries, self._counts.newest),
             None if watch is None else watch.note_retries,
         )
         self._note_boundaries(entries, exits, first_ns, last_ns)

@@ -19,6 +19,7 @@ from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings.convert import convert
 from phasescope.testing import FakeBackend
 from phasescope.wire.codec import Decoder, encode
+from phasescope.wire.payloads import SegmentPayloads
 from phasescope.wire.record_reader import RecordReader
 from support.fakes.rings import CONSTANTS, MemoryRing
 
@@ -148,7 +149,8 @@ def test_what_is_odd_counts_as_it_does_in_python(seed: int, made: list[Path], mo
 
     def told() -> list[Any]:
         fold = PackedFold(f"{constants['session_id']}:", decoder)
-        damaged = [fold.add_payloads(mixed[at : at + 100], decoder.boundaries) for at in range(0, len(mixed), 100)]
+        batches = [SegmentPayloads.of(mixed[at : at + 100]) for at in range(0, len(mixed), 100)]
+        damaged = [fold.add_payloads(batch, decoder.boundaries) for batch in batches]
         summary = fold.summary()
         return [damaged, summary, str(summary), fold.device_rows()]
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from phasescope import _native
 from phasescope.analysis.event_fields import device_label
 from phasescope.analysis.spans import MAX_OPENED
-from phasescope.wire.payloads import SegmentPayloads
 
 from .allocator_counts import KEYS, Counts
 from .phase_tree import MAX_PATHS
@@ -90,6 +89,14 @@ class Payloads(Protocol):
     """Packed events by their place: bytes, or whatever else `Unpack.event` takes."""
 
     def __getitem__(self, at: int, /) -> Any: ...
+
+
+@runtime_checkable
+class LaidPayloads(Payloads, Protocol):
+    """The same of bytes that lie in `data`; `spans` are packed, the start and the length of each."""
+
+    data: bytes
+    spans: bytearray
 
 
 class Unpack(Protocol):
@@ -300,12 +307,12 @@ class PackedFold(SummaryFold):
         self._tell(payloads)
         return damaged
 
-    def add_payloads(self, payloads: Sequence[bytes] | SegmentPayloads, boundaries: Boundaries) -> int:
-        """Add the next events of a ring, as `add_packed` does, in the compiled core where there is one."""
-        if _native.core is None:
+    def add_payloads(self, payloads: Payloads | LaidPayloads, boundaries: Boundaries) -> int:
+        """Add the next events of a ring, as `add_packed` does, in the compiled core where there is one and they are
+        still where they were read."""
+        if _native.core is None or not isinstance(payloads, LaidPayloads):
             return self.add_packed(payloads, boundaries(payloads))
-        laid = payloads if isinstance(payloads, SegmentPayloads) else SegmentPayloads.of(payloads)
-        return self._add_fast(laid, laid.data, laid.spans, None, boundaries)
+        return self._add_fast(payloads, payloads.data, payloads.spans, None, boundaries)
 
     def add_lines(self, lines: Payloads, data: bytes, form: list[bytes], boundaries: Boundaries) -> int:
         """Add the next lines, as `add_packed` does, in the compiled core where there is one. `data` are all of them,

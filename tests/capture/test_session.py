@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -532,6 +535,37 @@ def test_the_launcher_names_the_job_where_torchs_group_has_its_ranks_too(
     monkeypatch.setitem(sys.modules, "torch.distributed", types.SimpleNamespace(**answers))
     with phasescope.start(**fake(clock)) as session:
         assert session.identity == expected
+
+
+class FakeJaxState:
+    """As `jax._src.distributed.State`, once the processes have met."""
+
+    process_id, num_processes = 3, 4
+    client: object | None = object()
+    coordinator_address = "10.0.0.1:1234"
+
+
+def test_jaxs_processes_that_have_met_are_ranks(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = FakeJaxState()
+    monkeypatch.setitem(sys.modules, "jax._src.distributed", types.SimpleNamespace(global_state=state))
+    with phasescope.start(**fake(clock)) as session:
+        assert session.identity == ("10.0.0.1:1234", 3, 3, 4)
+    state.client = None  # not begun yet, or shut down
+    with phasescope.start(**fake(clock)) as session:
+        assert session.identity == (None, 0, 0, 1)
+
+
+def test_the_installed_jax_notes_its_processes_as_the_fake_does() -> None:
+    found = importlib.util.find_spec("jax")
+    if found is None or found.origin is None:
+        pytest.skip("jax is not installed")
+    text = (Path(found.origin).parent / "_src" / "distributed.py").read_text("utf-8")
+    (state,) = (node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == "State")
+    noted = {
+        node.target.id for node in state.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    assert {name for name in vars(FakeJaxState) if not name.startswith("_")} <= noted
+    assert re.search(r"^global_state = State\(\)", text, re.MULTILINE)
 
 
 # --- where the ring lies ---------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""This process's identity among the ranks of its job: by the arguments of `start()`, else by the launcher or torch."""
+"""This process's identity among the ranks of its job: by the arguments of `start()`, else by launcher or framework."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phasescope.wire.event import Identity, resolve_identity
 
@@ -33,7 +33,7 @@ def identity(options: Options) -> Identity:
 
 
 def _environment(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with torch's rank and size: a script may begin its process group with its own."""
+    """Return the environment with torch's or JAX's rank and size: a script may begin its group with its own."""
     group = _process_group()
     if group is None:
         return environ
@@ -42,16 +42,42 @@ def _environment(environ: Mapping[str, str]) -> Mapping[str, str]:
     if (by_launcher.rank, by_launcher.world_size) == group:
         return environ  # the launcher may say which job it is
     local = {"LOCAL_RANK": str(by_launcher.local_rank)} if by_launcher.world_size == world_size else {}
-    return {**environ, **local, "RANK": str(rank), "WORLD_SIZE": str(world_size)}
+    return {**_jax_address(), **environ, **local, "RANK": str(rank), "WORLD_SIZE": str(world_size)}
 
 
 def _process_group() -> tuple[int, int] | None:
-    """Return the rank and size of torch's default process group, if it exists already and has several ranks."""
+    """Return the rank and size of torch's or JAX's processes, if they have met already and are several."""
+    for of_framework in (_torch_group, _jax_group):
+        try:
+            group = of_framework()
+        except Exception:
+            continue
+        if group is not None and 0 <= group[0] < group[1] > 1:
+            return group
+    return None
+
+
+def _torch_group() -> tuple[int, int] | None:
     distributed = sys.modules.get("torch.distributed")
-    try:
-        if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-            return None
-        rank_and_size = int(distributed.get_rank()), int(distributed.get_world_size())
-    except Exception:
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return None
-    return rank_and_size if rank_and_size[1] > 1 else None
+    return int(distributed.get_rank()), int(distributed.get_world_size())
+
+
+def _jax_group() -> tuple[int, int] | None:
+    # jax.process_index() would start the devices, which may be what the script does not want yet.
+    state = _jax_state()
+    return None if state is None else (int(state.process_id), int(state.num_processes))
+
+
+def _jax_address() -> Mapping[str, str]:
+    """Return where JAX's processes meet, by torch's names."""
+    address = getattr(_jax_state(), "coordinator_address", None)
+    host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    return {"MASTER_ADDR": host, "MASTER_PORT": port} if colon else {}
+
+
+def _jax_state() -> Any:
+    """Return what `jax.distributed.initialize()` has noted; None before it."""
+    state = getattr(sys.modules.get("jax._src.distributed"), "global_state", None)
+    return state if getattr(state, "client", None) is not None else None

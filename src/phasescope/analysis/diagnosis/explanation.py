@@ -51,6 +51,7 @@ _MOST_PHASES = 5
 _BY_SIZE = (ALLOCATOR_CACHE, FRAGMENTATION, HOST_FULL, LIMIT, OTHERS, OUTSIDE_ALLOCATOR, TOO_LARGE)
 _LONGEST_WORDS = 240
 _LONGEST_REASON = 160
+_AS_OFTEN, _FEWEST_ENTRIES = 0.15, 4
 _LEAST_MAPPED_BYTES = 256 << 20
 _MUCH = 0.3  # of the resident set: the pages of an interpreter's own libraries are less
 
@@ -208,8 +209,20 @@ def _grown(evidence: Evidence) -> Iterator[str]:
 
 def _grew(grown: Grown, evidence: Evidence) -> str:
     until = evidence.census.step if evidence.census is not None else 0
-    seldom = f", about one in {count_text(round(1 / grown.per_step))} steps" if is_seldom(grown) else ""
+    seldom = _how_seldom(grown, evidence) if is_seldom(grown) else ""
     return f"grew by {grown_text(grown)}, from step {count_text(grown.since_step)} to {count_text(until)}{seldom}"
+
+
+def _how_seldom(grown: Grown, evidence: Evidence) -> str:
+    """Say in how many steps one of them comes, and which phase ends about as often."""
+    text = f", about one in {count_text(round(1 / grown.per_step))} steps"
+    steps = next((growth.steps for growth in evidence.growth if growth.grows and growth.per and not growth.rare), 0)
+    expected = grown.per_step * steps
+    rows = [row for row in evidence.summary.rows if row.path and abs(row.count - expected) <= _AS_OFTEN * expected]
+    alike = min(rows, key=lambda row: len(row.path), default=None)
+    return (
+        text if alike is None or alike.count < _FEWEST_ENTRIES else f"{text}, as often as {path_text(alike.path)} ends"
+    )
 
 
 def _mapped(mapped_bytes: int | None, resident_bytes: int | None) -> Iterator[str]:

@@ -244,15 +244,19 @@ def test_on_paper_the_chart_fits_with_the_moment_that_memory_ran_out(report: Pat
                     marks: marks.filter((mark) => mark.getBoundingClientRect().right <= box.right).length,
                     ink: getComputedStyle(document.body).color,
                     answer: document.querySelector("#answer details").open,
+                    turned: document.querySelectorAll("#timeline .xtick text[transform^='rotate(']").length,
                 };
             })"""
         )
         printed = watched.context.new_cdp_session(watched.page).send("Page.printToPDF")
         paper = watched.page.evaluate("window.paper")
-        assert paper == {"width": 680, "marks": 1, "ink": "rgb(29, 37, 48)", "answer": True}
+        assert paper == {"width": 680, "marks": 1, "ink": "rgb(29, 37, 48)", "answer": True, "turned": 0}
         assert len(printed["data"]) > 20_000
         watched.until("document.querySelector('#timeline .main-svg').getBoundingClientRect().width > 1000")
         assert watched.page.locator("#answer details").get_attribute("open") is None
+        watched.page.emulate_media(media="print")
+        card = "getComputedStyle(document.querySelector('#timeline').closest('.card')).breakInside"
+        assert watched.page.evaluate(card) == "avoid", "the chart is on one page"
         assert watched.wrong == []
     finally:
         watched.close()

@@ -320,7 +320,7 @@
   function timeAxis(from, to) {
     return {
       type: "date", range: [at(from), at(to)], gridcolor: style("--faint"), linecolor: style("--line"), zeroline: false, tickfont: { size: 11.5 },
-      tickformat: to - from > 86_400_000 ? "%d.%m. %H:%M" : to - from > 600_000 ? "%H:%M" : to - from > 8000 ? "%H:%M:%S" : "%H:%M:%S.%3f", nticks: widthPx() < 560 ? 4 : 10,
+      tickformat: to - from > 86_400_000 ? "%d.%m. %H:%M" : to - from > 600_000 ? "%H:%M" : to - from > 8000 ? "%H:%M:%S" : "%H:%M:%S.%3f", nticks: shown.paper ? 6 : widthPx() < 560 ? 4 : 10,
     };
   }
 

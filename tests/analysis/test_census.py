@@ -10,6 +10,7 @@ import pytest
 from phasescope.analysis.diagnosis.census import (
     CensusFold,
     behind,
+    compiled_again,
     is_explained,
     is_outside_python,
     is_seldom,
@@ -234,3 +235,47 @@ def test_odd_events_raise_nothing(odd: Any) -> None:
     fold = CensusFold()
     for metadata in (None, {}, {"census": odd}, {"census": {"grown": odd}}):
         fold.take({"event_type": "census", "metadata": metadata})
+
+
+VERSIONS: dict[str, Any] = {
+    "kind": "versions",
+    "library": "jax",
+    "count": 251,
+    "before": 11,
+    "since_step": 8,
+    "per_step": 1.0,
+    "censuses": 6,
+    "keeper": {
+        "container": "JAX function",
+        "expression": "train",
+        "scope": "global",
+        "file": "train.py",
+        "line": 12,
+        "line_file": "train.py",
+        "length": 251,
+        "kept": 251,
+    },
+}
+
+
+def test_a_function_that_is_compiled_again_is_named_and_not_given_the_bytes() -> None:
+    census = census_of(VERSIONS)
+    (again,) = compiled_again(GROWS, census)
+    assert grown_text(again) == (
+        "251 versions of JAX function `train` in train.py:12, which is compiled again at each step, and each is kept"
+    )
+    (advice,) = remedies(again)
+    assert advice.startswith("train.py:12: call `train` with a few shapes")
+    assert not behind(GROWS, census)
+    assert not is_outside_python(GROWS, census)
+    (traced,) = compiled_again(GROWS, census_of({**VERSIONS, "library": "tensorflow", "per_step": 2.5}))
+    assert "which is traced again about 2.5 times a step" in grown_text(traced)
+    assert "reduce_retracing=True" in next(remedies(traced))
+
+
+def test_a_function_that_is_compiled_too_seldom_for_the_growth_is_not_named() -> None:
+    seldom = {**VERSIONS, "per_step": GROWS.bytes_per_step / (65 * MIB)}
+    assert compiled_again(GROWS, census_of(seldom)) == ()
+    assert compiled_again(replace(GROWS, device="cuda:0"), census_of(VERSIONS)) == ()
+    assert compiled_again(replace(GROWS, grows=False), census_of(VERSIONS)) == ()
+    assert compiled_again(GROWS, None) == ()

@@ -30,7 +30,8 @@ def ring_of(name: str, directory: Path) -> Path:
     environment = {**os.environ, "PHASESCOPE_DIR": str(directory), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", str(SCRIPT), name]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CEILING_S, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    own = [] if name.startswith("tensorflow") else done.stderr.splitlines()  # TensorFlow tells the time, and of tracing
+    assert (done.returncode, own) == (0, []), done.stderr
     (ring,) = directory.glob("*.ring")
     return ring
 
@@ -155,3 +156,38 @@ def test_arrays_in_a_global_account_for_the_growth(tmp_path: Path) -> None:
         answer = reader.explain()
     assert f"kept by list `ARRAYS` in {SCRIPT.name}:{line_with('ARRAYS.append(np.ones')}" in str(answer)
     assert "numpy arrays of float64[1, 131072]" in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("library", "noun", "function", "done"),
+    [
+        ("jax", "JAX arrays", "JAX function", "compiled"),
+        ("tensorflow", "tensors", "tf.function", "traced"),
+    ],
+)
+def test_arrays_of_other_libraries_and_what_they_compile_again_are_named_with_their_lines(
+    library: str, noun: str, function: str, done: str, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed here")
+    ring = ring_of(f"{library}_keeps", tmp_path)
+    (found,) = [grown for grown in censuses(ring)[-1]["grown"] if grown["kind"] == "versions"]
+    assert found["library"] == library
+    assert found["per_step"] == pytest.approx(1, rel=0.1)
+    with attach(ring) as reader:
+        answer = reader.explain()
+    text = str(answer)
+    assert f"{noun} of float32[256, 256]" in text
+    assert f"kept by list `kept` in {SCRIPT.name}:{line_with(f'# of {library}')}" in text
+    made = [at for at, line in enumerate(SCRIPT.read_text().splitlines(), 1) if "def scaled" in line]
+    at = f"{SCRIPT.name}:{made[library == 'tensorflow']}"
+    assert f"versions of {function} `scaled` in {at}, which is {done} again at each step" in text
+    assert any(line.startswith(f"{at}: ") and "`scaled`" in line for line in answer.advice)
+    assert "outside of Python's objects" not in text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed here")
+def test_a_function_that_was_compiled_for_a_few_shapes_is_not_called_growing(tmp_path: Path) -> None:
+    taken = censuses(ring_of("compiles_at_first", tmp_path))
+    assert taken[-1]["step"] == 128
+    assert [grown for census in taken for grown in census["grown"] if grown["kind"] == "versions"] == []

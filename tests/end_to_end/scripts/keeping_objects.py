@@ -197,5 +197,50 @@ def arrays_alone() -> None:
             ARRAYS.append(np.ones((1, 1 << 17)))
 
 
+def jax_keeps() -> None:
+    """Outputs in a list, and a function that is compiled for each number that it is given."""
+    import jax
+    import jax.numpy as jnp
+
+    kept = []
+
+    def scaled(x: Any, number: int) -> Any:
+        return jnp.sin(x) * number
+
+    train = jax.jit(scaled, static_argnums=1)
+    for step in range(150):
+        with phasescope.phase("step"):
+            kept.append(train(jnp.ones((256, 256)), step))  # of jax
+
+
+def tensorflow_keeps() -> None:
+    """Outputs in a list, and a function that is traced for each number that it is given."""
+    import tensorflow as tf
+
+    kept = []
+
+    def scaled(x: Any, number: float) -> Any:
+        return tf.sin(x) * number
+
+    train = tf.function(scaled)
+    for step in range(150):
+        with phasescope.phase("step"):
+            kept.append(train(tf.ones((256, 256)), float(step)))  # of tensorflow
+
+
+def compiles_at_first() -> None:
+    """Some shapes that come again: no function is compiled at each step."""
+    import jax
+    import numpy as np
+
+    def total(x: Any) -> Any:
+        return (x * x).sum()
+
+    train = jax.jit(total)
+    for step in range(150):
+        with phasescope.phase("step"):
+            train(np.ones(step % 12 + 1, "float32"))
+
+
 with phasescope.start(census=True):
     globals()[sys.argv[1]]()

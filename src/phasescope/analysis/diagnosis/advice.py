@@ -25,7 +25,7 @@ from .cause import (
     UNKNOWN,
     WORKERS_GROW,
 )
-from .census import behind, is_explained, seen_anyway, small_ones
+from .census import behind, compiled_again, is_explained, seen_anyway, small_ones
 from .census_text import remedies
 from .exhausted_limits import (
     MAPPINGS,
@@ -71,13 +71,14 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
     growth = cause.growth
     if growth is None:
         return []
-    kept = (*behind(growth, evidence.census), *small_ones(growth, evidence.census))
+    again = compiled_again(growth, evidence.census)
+    kept = (*behind(growth, evidence.census), *again, *small_ones(growth, evidence.census))
     known = [line for grown in kept for line in remedies(grown)]
     if is_in_pieces(growth, evidence.heap):
         known += _in_pieces(evidence)
-    lines = (
-        known if is_explained(growth, evidence.census) else [*known, *keepers(growth, evidence.seen, evidence.rises)]
-    )
+    is_whole = is_explained(growth, evidence.census)
+    others = [] if is_whole else keepers(growth, evidence.seen, evidence.rises, is_compiling_told=bool(again))
+    lines = [*known, *others]
     if growth.hours_until_full is not None and not evidence.ending.is_over:
         full = f"at this rate it is full in {hours_text(growth.hours_until_full)}: save a checkpoint before"
         lines.insert(_MOST - 1, full)

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from .growth import Growth
 
-TENSORS, ITEMS, GRAPH, LARGER = "tensors", "items", "graph", "larger"
+TENSORS, ITEMS, GRAPH, LARGER, VERSIONS = "tensors", "items", "graph", "larger", "versions"
 TRACEBACK = "traceback"
 VIEW = "view"
 SAVED = "graph"
+_KINDS = (TENSORS, ITEMS, GRAPH, LARGER, VERSIONS)
 _MOST = 16
 _LONGEST = 120
 _WORTH_NAMING = 0.05  # of the growth
@@ -26,6 +27,9 @@ _COVERS = 0.5  # of the steps: an earlier census knows nothing of what grew sinc
 _EVERY_OTHER_STEP, _EVERY_THIRD_STEP = 0.5, 0.34
 _MOST_NAMED = 3
 _MUCH_BYTES = 16 << 20
+_LARGEST_VERSION = 64 << 20
+"""With more bytes than these for each version of a function it is something else that grows."""
+
 _FEWEST_CENSUSES = 4
 _HOST_DEVICES = ("cpu", "cpu:0", "host", "")
 
@@ -52,9 +56,9 @@ class Keeper:
 @dataclass(frozen=True)
 class Grown:
     """Objects that became more with the steps. `kind` is `tensors`, `items` of a container, or `graph`: one tensor's,
-    of which `count` are the operations; or `larger`: one object, whose `bytes` became more, `per_step` of them. `kept`
-    of them are the keeper's. `bytes` are those of all of them, and `graph_saved_bytes` what the graph of each keeps for
-    the backward pass besides."""
+    of which `count` are the operations; `larger`: one object, whose `bytes` became more, `per_step` of them; or
+    `versions` of a function that was compiled or traced again. `kept` of them are the keeper's. `bytes` are those of
+    all of them, and `graph_saved_bytes` what the graph of each keeps for the backward pass besides."""
 
     kind: str
     library: str
@@ -169,6 +173,17 @@ def small_ones(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
     return _named([each for each in often if _is_on(each, "host") and each.keeper not in said])
 
 
+def compiled_again(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
+    """Return the functions that are compiled or traced again and again while the host's memory grows, the one most
+    often first. How much each version takes is not known: what is compiled lies outside of Python."""
+    if census is None or not growth.grows or growth.device != "host" or growth.per is None or growth.rare:
+        return ()
+    least = growth.bytes_per_step / _LARGEST_VERSION
+    often = [each for each in census.grown if each.kind == VERSIONS and each.per_step >= least]
+    often.sort(key=lambda each: (each.keeper is None or each.keeper.line is None, -each.per_step))
+    return tuple(often[:_MOST_NAMED])
+
+
 def is_explained(growth: Growth, census: Census | None) -> bool:
     """Return whether what is known to be kept accounts for most of a growth."""
     rate = sum(grown.bytes_per_step for grown in behind(growth, census))
@@ -193,7 +208,7 @@ def is_outside_python(growth: Growth, census: Census | None) -> bool:
         return False
     if growth.per is None or growth.rare or census.step < _COVERS * growth.steps:  # it is of other steps
         return False
-    if small_ones(growth, census) or any(each.kind == GRAPH for each in census.grown):
+    if small_ones(growth, census) or compiled_again(growth, census) or any(each.kind == GRAPH for each in census.grown):
         return False
     rates = sum(each.bytes_per_step for each in census.grown if _is_on(each, "host"))
     return rates < _EXPLAINS * growth.bytes_per_step
@@ -220,7 +235,7 @@ def _named(grown: Sequence[Grown]) -> tuple[Grown, ...]:
 def _is_on(grown: Grown, device: str) -> bool:
     if grown.kind == GRAPH:
         return True
-    if grown.kind == ITEMS or grown.device in _HOST_DEVICES:
+    if grown.kind in (ITEMS, VERSIONS) or grown.device in _HOST_DEVICES:
         return device == "host"
     kind, _, number = grown.device.partition(":")
     kinds = (kind, grown.library, "rocm" if kind == "cuda" else kind)
@@ -235,7 +250,7 @@ def tensors_of(entries: object, most: int) -> Iterator[Grown]:
 
 def _grown(entries: object, most: int = _MOST) -> Iterator[Grown]:
     for entry in entries[:most] if isinstance(entries, (list, tuple)) else ():
-        if not isinstance(entry, dict) or entry.get("kind") not in (TENSORS, ITEMS, GRAPH, LARGER):
+        if not isinstance(entry, dict) or entry.get("kind") not in _KINDS:
             continue
         count = size_or_none(entry.get("count")) or 0
         keeper = _keeper(entry.get("keeper"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from phasescope.analysis.formatting import count_text, plural, printable, size_text
 
-from .census import GRAPH, LARGER, SAVED, TRACEBACK, VIEW
+from .census import GRAPH, LARGER, SAVED, TRACEBACK, VERSIONS, VIEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ def grown_text(grown: Grown) -> str:
     """Return what grew and who keeps it: `400 tensors of float32[32, 1000] that carry their graph (48.8 MiB), kept by
     list losses in train.py:41`."""
     keeper = grown.keeper
+    if grown.kind == VERSIONS:
+        return versions_text(grown)
     if grown.kind == GRAPH:
         saved = f", {size_text(grown.bytes)} of them kept for the backward pass" if grown.bytes else ""
         name = "" if keeper is None else f" of {keeper_text(keeper)}"
@@ -49,6 +51,15 @@ def grown_text(grown: Grown) -> str:
     return text
 
 
+def versions_text(grown: Grown) -> str:
+    """Return which function was compiled or traced again: ``250 versions of JAX function `f` in train.py:12, which is
+    compiled again 1.0 times a step``."""
+    done = "traced" if grown.library == "tensorflow" else "compiled"
+    often = "at each step" if 0.9 <= grown.per_step < 1.1 else f"about {grown.per_step:.1f} times a step"
+    of = "" if grown.keeper is None else f" of {keeper_text(grown.keeper)}"
+    return f"{plural(grown.count, 'version')}{of}, which is {done} again {often}, and each is kept"
+
+
 def keeper_text(keeper: Keeper, *, name_alone: bool = False) -> str:
     """Return who keeps: ``list `losses` in train.py:41``; or, if what it is was said already, without its type."""
     name = f"`{printable(keeper.expression)}`"
@@ -71,7 +82,9 @@ def remedies(grown: Grown) -> Iterator[str]:
     if keeper is None:
         return
     where = place_text(keeper)
-    if grown.kind == GRAPH:
+    if grown.kind == VERSIONS:
+        yield _against_versions(grown, keeper)
+    elif grown.kind == GRAPH:
         if keeper.expression.endswith(".grad"):
             yield (
                 "gradients that carry a graph themselves (create_graph=True) must go after each step: "
@@ -103,6 +116,20 @@ def remedies(grown: Grown) -> Iterator[str]:
         yield f"{where}: keep numbers (`.item()`), or `.detach()` what is kept: each carries its whole graph"
     else:
         yield f"{where}: empty `{printable(keeper.expression)}` from time to time, or keep sums instead"
+
+
+def _against_versions(grown: Grown, keeper: Keeper) -> str:
+    """Return what keeps a function from being compiled or traced again."""
+    name, where = printable(keeper.expression), "" if keeper.line is None else f"{place_text(keeper)}: "
+    if grown.library == "tensorflow":
+        return (
+            f"{where}give `{name}` tensors in place of Python numbers, of a few shapes (reduce_retracing=True, or an "
+            "input_signature): each new one is traced, and kept as long as the function"
+        )
+    return (
+        f"{where}call `{name}` with a few shapes (inputs padded), and with static arguments that do not change: each "
+        "new one is compiled and kept; JAX_LOG_COMPILES=1 says why, jax.clear_caches() lets go"
+    )
 
 
 def what_text(grown: Grown) -> str:

@@ -23,7 +23,15 @@ from .advice import advice
 from .asked_by import asked_by
 from .cause import ALLOCATOR_CACHE, FRAGMENTATION, HOST_FULL, LIMIT, OTHERS, OUTSIDE_ALLOCATOR, TOO_LARGE
 from .causes import cause, why_not_known
-from .census import behind, is_outside_python, is_seldom, seen_anyway, small_ones, without_keeper
+from .census import (
+    behind,
+    compiled_again,
+    is_outside_python,
+    is_seldom,
+    seen_anyway,
+    small_ones,
+    without_keeper,
+)
 from .census_text import grown_text
 from .device_findings import of_retries, of_stray_contexts
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
@@ -195,6 +203,8 @@ def _grown(evidence: Evidence) -> Iterator[str]:
         )
     for grown in dict.fromkeys(large for growth in growing for large in without_keeper(growth, evidence.census)):
         yield f"{_grew(grown, evidence)}; who keeps them was not found"
+    for grown in dict.fromkeys(again for growth in growing for again in compiled_again(growth, evidence.census)):
+        yield f"{_grew(grown, evidence)}: it lies outside of Python, so how much of the growth it is cannot be told"
     lines = evidence.lines
     for line in dict.fromkeys(line for growth in growing for line in lines_behind(growth, lines)):
         yield line_text(line, 0 if lines is None else lines.step)

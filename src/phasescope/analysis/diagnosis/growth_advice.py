@@ -34,8 +34,9 @@ _PREDICT = "predict"
 _TENSORS = ("torch", "tensorflow", "keras", "jax")
 
 
-def keepers(growth: Growth, seen: Seen, rises: Sequence[Rise] = ()) -> list[str]:
-    """Return lines of advice, the likeliest first. `rises` are of phases that are open, or were at the end."""
+def keepers(growth: Growth, seen: Seen, rises: Sequence[Rise] = (), *, is_compiling_told: bool = False) -> list[str]:
+    """Return lines of advice, the likeliest first. `rises` are of phases that are open, or were at the end;
+    `is_compiling_told`: it is said already which function is compiled again and again."""
     seen_keepers, where = list(_seen(seen)), suspects(growth)
     if seen_keepers:
         return [*seen_keepers, f"look for where that comes from in {where.rstrip(',')}"]
@@ -63,7 +64,7 @@ def keepers(growth: Growth, seen: Seen, rises: Sequence[Rise] = ()) -> list[str]
     if others or seen.libraries is None or growth.device != _HOST:
         is_torch = seen.has("torch") or not others
         lines.append(_NUMBERS_OF_TORCH if is_torch else "keep numbers, not tensors: `float(loss)`")
-    if growth.device == _HOST and "jax" in (seen.libraries or ()):
+    if growth.device == _HOST and "jax" in (seen.libraries or ()) and not is_compiling_told:
         lines.append(
             "JAX compiles again for each shape and keeps it all: JAX_LOG_COMPILES=1 shows it; inputs padded to a few "
             "shapes, or jax.clear_caches() now and then"

@@ -16,9 +16,10 @@ from phasescope.capture.census.graphs import MOST_NODES, Graphs
 from phasescope.capture.census.groups import Kinds, of_any_shape
 from phasescope.capture.census.histories import MOST_LOOKS, Histories, in_proportion
 from phasescope.capture.census.larger import Sizes, listed_types
-from phasescope.capture.census.report import Grown, of_container, of_graph, of_group, of_larger, told
+from phasescope.capture.census.report import Grown, of_container, of_graph, of_group, of_larger, of_versions, told
 from phasescope.capture.census.sources import Sources
 from phasescope.capture.census.steps import StepFinder
+from phasescope.capture.census.versions import Versions
 from phasescope.capture.exception_info import is_from_signal_handler
 
 if TYPE_CHECKING:
@@ -181,7 +182,11 @@ class Census:
             groups = self._kinds.group(found)
             shapes = of_any_shape(groups)
             larger = self._sizes.larger(held, self._step, sources, self._kinds)
-            grown = [*self._grown(groups, shapes), *map(of_larger, larger), *self._longer(longer, plain)]
+            versions = Versions()
+            versions.read(found)
+            longer = [each for each in longer if id(each[0]) not in versions.containers]
+            again, tensors = self._grown(groups, shapes, versions)
+            grown = [*again, *tensors, *map(of_larger, larger), *self._longer(longer, plain)]
             self._look_into(grown, sources)
             self._taken += 1
             event = told(self._taken, self._step, total, types, groups, grown)
@@ -206,8 +211,11 @@ class Census:
             self._last_step = self._step
             self._budget.end()
 
-    def _grown(self, groups: dict[Key, Group], shapes: dict[Key, Group]) -> list[Grown]:
-        """Return the tensors that became more with the steps, what has most bytes first, and before them a graph."""
+    def _grown(
+        self, groups: dict[Key, Group], shapes: dict[Key, Group], versions: Versions
+    ) -> tuple[list[Grown], list[Grown]]:
+        """Return the functions compiled again, and the tensors that became more with the steps, what has most bytes
+        first, and before them a graph."""
         graphs = Graphs()
         longest = _longest(graphs, groups)
         counts: dict[Hashable, int] = {key: group.count for key, group in {**groups, **shapes}.items()}
@@ -215,7 +223,7 @@ class Census:
             counts["graph"] = longest.nodes
             if longest.nodes >= MOST_NODES and self._longest_grew:
                 counts["graph"] = self._longest_grew * self._step // max(1, self._last_step)  # longer than was looked
-        self._histories.add(self._step, counts)
+        self._histories.add(self._step, counts | versions.counts)
         grown: list[Grown] = []
         for key, group in groups.items():
             risen = self._histories.risen(key)
@@ -231,7 +239,9 @@ class Census:
         self._longest_grew = counts["graph"] if risen is not None else 0
         if longest is not None and risen is not None:
             grown.insert(0, of_graph(longest, risen, graphs, _carrying(groups)))
-        return grown
+        compiled = ((each, count, self._histories.risen(each)) for each, count in versions.counts.items())
+        again = [of_versions(each, count, risen) for each, count, risen in compiled if risen is not None]
+        return sorted(again, key=lambda each: -each.rise), grown
 
     def _longer(self, longer: list[Any], plain: list[Any]) -> list[Grown]:
         """Return the containers that became longer with the steps, those with most items first."""
@@ -255,12 +265,12 @@ class Census:
 
     def _look_into(self, grown: list[Grown], sources: Sources) -> None:
         """Find out who keeps what grew, as far as the time allows."""
-        if not grown:
+        looked = [each for each in grown if not each.is_kept][:_MOST_INVESTIGATED]
+        if not looked:
             return
         from phasescope.capture.census import shared_memory
         from phasescope.capture.census.keepers import Keepers
 
-        looked = grown[:_MOST_INVESTIGATED]
         keepers = Keepers(sources)
         samples: list[Any] = []
         try:

@@ -6,6 +6,8 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phasescope.capture.census import versions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
@@ -53,7 +55,7 @@ class Kinds:
 
     def update(self) -> None:
         """Learn of libraries that were loaded meanwhile. None is imported."""
-        modules = ("torch", "tensorflow.python.framework.ops", "jaxlib._jax")
+        modules = ("torch", "tensorflow.python.framework.ops", *versions.MODULES)
         loaded = tuple(name in sys.modules for name in modules)
         if loaded == self._loaded:
             return
@@ -73,11 +75,11 @@ class Kinds:
         if eager is not None:
             tracked.append(eager)
             self._readers[id(eager)] = self._of_tensorflow
-        jax = _attribute("jaxlib._jax", "ArrayImpl")
+        jax = _attribute("jaxlib._jax", "ArrayImpl") or _attribute("jaxlib.xla_extension", "ArrayImpl")
         if jax is not None:
             tracked.append(jax)
             self._readers[id(jax)] = self._of_jax
-        self.all = tuple(tracked)
+        self.all = (*tracked, *versions.classes())
 
     def group(self, objects: list[Any]) -> dict[Key, Group]:
         """Return the groups of these objects. Of classes that are not the libraries' own, nothing is asked."""

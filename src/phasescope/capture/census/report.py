@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from phasescope.capture.census.histories import Risen
     from phasescope.capture.census.keepers import Keepers
     from phasescope.capture.census.larger import Larger
+    from phasescope.capture.census.versions import Compiled
 
 _MOST_GROUPS = 8
 _MOST_GROWN = 10
@@ -199,6 +200,14 @@ def of_larger(larger: Larger) -> Grown:
         return grown.holds(**fields_of(larger.key))
     if grown._fields["of"] == "ndarray":
         grown.holds(library="numpy", dtype=str(larger.target.dtype)[:40], shape=list(larger.target.shape))
+    return grown
+
+
+def of_versions(compiled: Compiled, count: int, risen: Risen) -> Grown:
+    """Return a function that was compiled or traced again and again; it keeps what came of that."""
+    grown = Grown("versions", count, None, risen).holds(library=compiled.library)
+    grown._keeper = compiled.told(count)
+    grown.keeper_id = -1 - abs(hash(compiled))  # no object's
     return grown
 
 

@@ -70,6 +70,7 @@ ENVIRONMENTS = {
         ("10.0.0.1:1234", 3, 1, 4),
     ),
     "flux run": ("FLUX_TASK_RANK=3 FLUX_TASK_LOCAL_ID=1 FLUX_JOB_SIZE=4 FLUX_JOB_ID=f9", ("f9", 3, 1, 4)),
+    "a script that will start its ranks itself": ("MASTER_ADDR=n1 MASTER_PORT=29500", (None, 0, 0, 1)),
     "an indexed Job's pod": ("JOB_COMPLETION_INDEX=3 HOSTNAME=job-3", (None, 0, 0, 1)),
 }
 

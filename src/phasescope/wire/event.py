@@ -207,7 +207,7 @@ def resolve_identity(
         local_rank = own if local is None or local >= size else local
     elif local_rank >= size:
         raise ValueError(f"local_rank={local_rank} must be less than world_size, {size}; pass world_size as well")
-    return Identity(launchers.job_id(environ, told) if job_id is None else job_id, own, local_rank, size)
+    return Identity(launchers.job_id(environ, told, size) if job_id is None else job_id, own, local_rank, size)
 
 
 def _check_arguments(job_id: object, rank: object, local_rank: object, world_size: object) -> None:

@@ -63,7 +63,7 @@ def launched(environ: Mapping[str, str]) -> Launched | None:
     return None if told is None else told[0]
 
 
-def job_id(environ: Mapping[str, str], told: Launched | None) -> str | None:
+def job_id(environ: Mapping[str, str], told: Launched | None, world_size: int) -> str | None:
     """Return the name that all ranks of a job have in common, by what one of them is told; None if there is none."""
     run_id = _first(environ, ("TORCHELASTIC_RUN_ID",))
     if run_id is not None and run_id != _NO_RUN_ID:
@@ -74,7 +74,8 @@ def job_id(environ: Mapping[str, str], told: Launched | None) -> str | None:
         # steps may be in one for each node, and have the number of a daemon that Slurm started.
         step = _step_number(environ) if told is not None and told.by_slurm else None
         return f"{slurm_job}.{step}" if step else slurm_job
-    return _first(environ, _OTHER_JOBS) or _address(environ) or run_id
+    address = _address(environ) if world_size > 1 else None  # one process alone meets nobody
+    return _first(environ, _OTHER_JOBS) or address or run_id
 
 
 def _first(environ: Mapping[str, str], names: tuple[str, ...] | list[str]) -> str | None:

@@ -141,7 +141,7 @@ class Loop:
             self._step.batches = batches
 
     def _is_amid_a_step(self, batches: Batches) -> bool:
-        """Return whether the data began anew in the middle of a step, which does not notice: their epoch is delayed."""
+        """Return whether the data began again amid a step, which does not notice: their epoch is delayed."""
         step = self._step
         if step is None or step.is_fresh or self._is_over_at_a_fetch(step):
             return False

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 import phasescope
+from support.commands import python
 from support.scenarios import phases_in
-from support.waiting import CEILING_S
+
+if TYPE_CHECKING:
+    import subprocess
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +55,6 @@ BY_THEMSELVES = {"out_of_memory", "plain_torch"}
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        **os.environ,
         "PHASESCOPE_DIR": str(folder / "rings"),
         "KERAS_BACKEND": "jax",
         "KERAS_HOME": str(folder),
@@ -62,15 +62,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    return subprocess.run(
-        [sys.executable, *command],
-        capture_output=True,
-        text=True,
-        timeout=CEILING_S,
-        check=False,
-        cwd=folder,
-        env=environment,
-    )
+    return python(folder, *command, **environment)
 
 
 def test_every_example_is_run_here() -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 import phasescope
 from phasescope.cli import main
+from support import commands
 from support.scenarios import SCRIPTS, folded, made_of, phases_in
-from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,17 +37,7 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
-def python(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=CEILING_S,
-        check=False,
-        cwd=work,
-        env=environment,
-    )
+python = functools.partial(commands.python, OMP_NUM_THREADS="1", PYTHONHASHSEED="0")
 
 
 def without_summary(stderr: str) -> str:

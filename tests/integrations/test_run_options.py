@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,11 @@ from phasescope.analysis.diagnosis.evidence import evidence
 from phasescope.analysis.diagnosis.explanation import explain
 from phasescope.capture.sent_run import OPTIONS, Run
 from phasescope.cli import run as run_command
+from support.commands import python
 from support.recordings import steps
-from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -34,20 +34,8 @@ def work(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-def python(work: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=CEILING_S,
-        check=False,
-        cwd=work,
-        env={**os.environ, **(environment or {})},
-    )
-
-
-def under_run(work: Path, *arguments: str, **more: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return python(work, "-m", "phasescope", "run", *arguments, **more)
+def under_run(work: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return python(work, "-m", "phasescope", "run", *arguments, **environment)
 
 
 def rings(work: Path) -> list[Path]:
@@ -171,7 +159,7 @@ def test_the_command_at_the_end_shows_the_session_again(work: Path, options: lis
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("options", [[], ["--record", "run.jsonl"]], ids=" ".join)
 def test_where_no_file_can_hold_the_session_only_what_works_is_said(work: Path, options: list[str]) -> None:
-    done = under_run(work, *options, "script.py", environment={"PHASESCOPE_DIR": "/proc/nowhere"})
+    done = under_run(work, *options, "script.py", PHASESCOPE_DIR="/proc/nowhere")
     assert "name another directory (PHASESCOPE_DIR, or run --dir)" in done.stderr
     command = again(done.stderr)
     if not options:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phasescope import cli
+from support.obedient_process import ObedientProcess
 from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
@@ -47,31 +48,12 @@ with phasescope.start(directory=sys.argv[1], interval_ms=10, backends=["cpu"], r
 """
 
 
-class Training:
+class Training(ObedientProcess):
     """A training in a process of its own, inside the phase epoch/validation, that obeys the test."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TRAINING, str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._expect("ready")
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def _tell(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def _expect(self, line: str) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == line + "\n"
+        super().__init__(TRAINING, str(directory))
 
     def do(self, phase_name: str) -> None:
         """Run one phase; returns when it has ended."""
@@ -82,15 +64,18 @@ class Training:
         self._tell("stop")
         assert self.process.wait(CEILING_S) == 0
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(CEILING_S)
 
-    def close(self) -> None:
-        self.kill()
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
-            stream.close()
+def python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder to its end, with these variables besides."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=CEILING_S,
+        check=False,
+        cwd=folder,
+        env={**os.environ, **environment},
+    )
 
 
 def second_process(*arguments: str, **options: Any) -> subprocess.Popen[str]:

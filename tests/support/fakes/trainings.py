@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from support.obedient_process import ObedientProcess
 from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
@@ -41,24 +40,11 @@ with phasescope.start(
 """
 
 
-class Training:
+class Training(ObedientProcess):
     """A training in a process of its own that obeys the test, phase by phase."""
 
     def __init__(self, directory: Path, rank: int = 0, world_size: int = 1) -> None:
-        command = [sys.executable, "-c", TRAINING, str(directory), str(rank), str(world_size)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self._expect("ready")
-
-    def _tell(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def _expect(self, line: str) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == line + "\n"
+        super().__init__(TRAINING, str(directory), str(rank), str(world_size))
 
     def enter(self, name: str, allocated: int | None = None) -> None:
         """Enter this phase, and return once it is in it."""
@@ -75,13 +61,6 @@ class Training:
         else:
             self._tell(how)
         self.process.wait(CEILING_S)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait(CEILING_S)
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
-            stream.close()
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class Held:
 
 
 def _cut(ended: Sequence[EndsOfPath], count: int) -> tuple[list[EndsOfPath], list[EndsOfPath]]:
-    """Return the first so many of these ends, in the order of all, and the others."""
+    """Return the first `count` of these ends, in the order of all, and the others."""
     last = sorted(end[0] for _, ends in ended for end in ends)[count - 1]
     first: list[EndsOfPath] = []
     rest: list[EndsOfPath] = []

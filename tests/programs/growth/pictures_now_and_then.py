@@ -20,10 +20,10 @@ model = nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, 1))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 pictures = []
 for number in range(1500):
-    loss = model(torch.randn(256, 64)).square().mean()
+    loss = model(torch.randn(64, 64)).square().mean()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     if number % 100 == 99:
-        pictures.append(torch.randn(8, 3, 512, 512))
+        pictures.append(torch.ones(8, 3, 512, 512))
 print(len(pictures), loss.item().hex())

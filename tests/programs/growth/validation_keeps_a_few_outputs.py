@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(64, 512), nn.Tanh(), nn.Linear(512, 2560))
+model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 2560))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 training = DataLoader(TensorDataset(torch.randn(20 * 32, 64)), batch_size=32)
 validation = DataLoader(TensorDataset(torch.randn(4096, 64)), batch_size=4096)

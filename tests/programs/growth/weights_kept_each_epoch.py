@@ -24,7 +24,7 @@ torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(64, 8192), nn.Tanh(), nn.Linear(8192, 256), nn.Linear(256, 16))
 model[:3].requires_grad_(False)  # gradients come and go at each step: they are to be small beside a copy
 optimizer = torch.optim.SGD(model[3].parameters(), lr=0.01)
-loader = DataLoader(TensorDataset(torch.randn(15 * 16, 64)), batch_size=16)
+loader = DataLoader(TensorDataset(torch.randn(15 * 4, 64)), batch_size=4)
 best = []
 for _ in range(20):
     for (batch,) in loader:

@@ -139,6 +139,8 @@ def never_detached() -> None:
 
     for _ in range(70):
         state = forward(state)
+        cost = state.square().mean()
+    cost.detach()
 
 
 def create_graph() -> None:

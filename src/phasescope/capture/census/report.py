@@ -111,13 +111,19 @@ class Grown:
                 self.bytes = saved
 
     def _choose_named(self, keepers: Keepers) -> None:
-        """Take another tensor whose graph is nearly as long, if that has a name and this one has none."""
-        if self._graphs is None or keepers.knows(self._members[0]):
+        """Take another tensor whose graph is nearly as long, if that has a name and this one has none, or is made of
+        itself and this one is not: a loss comes of the state that is never detached."""
+        if self._graphs is None or _has_line(keepers.of_one(self._members[0], remade=True)):
             return
+        is_known = keepers.knows(self._members[0])
         for other in self._others:
-            if keepers.knows(other) and len(self._graphs.nodes(other)) >= _NEARLY * self.count:
+            if not keepers.knows(other) or len(self._graphs.nodes(other)) < _NEARLY * self.count:
+                continue
+            if _has_line(keepers.of_one(other, remade=True)):
                 self._members[0] = other
                 return
+            if not is_known:
+                self._members[0], is_known = other, True
 
     def keep_through(self, other: Grown, by: str, members: int) -> None:
         """Note that what keeps another keeps that many of these, by its views or its graphs."""
@@ -158,6 +164,10 @@ class Grown:
         if self._keeper is not None:
             told["keeper"] = self._keeper
         return told
+
+
+def _has_line(told: dict[str, Any] | None) -> bool:
+    return told is not None and "line" in told
 
 
 def members_spread(members: list[Any]) -> list[Any]:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from phasescope.recordings.session_pass import Reading
     from phasescope.recordings.source import JsonlSource
 
+    _LineRow = tuple[Row, Row, Row, bytes, bool]
+    """The values of `COMMON`, `REPEATED` and `FIGURES`, the metadata, and whether the numbers fit in 64 bits."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -53,7 +56,9 @@ class _Batches:
         self._prefix = text_of(f"{session_id}:")[1:-1]
         self._texts = LineTexts(unpack)
         self._kinds: dict[bytes, tuple[dict[bytes, int], dict[bytes, int]]] = {}
-        self._kept: tuple[Row, Row, Row, bytes] | None = None  # a row that is to begin the next ones
+        self._decoded: dict[bytes, Any] = {}
+        self._is_common_fit = True
+        self._kept: _LineRow | None = None  # a row that is to begin the next ones
 
     @property
     def is_full(self) -> bool:
@@ -68,6 +73,9 @@ class _Batches:
     def add(self, lines: Lines) -> Iterator[PackedRows]:
         """Take the next lines. Yields rows whose `common` is not theirs."""
         start, data = 0, lines.data
+        # The core leaves lines with escapes to Python. Where there are many, they are decoded together.
+        has_many = data.count(b"\\") > len(lines)
+        self._decoded = dict(zip(lines, self._unpack.boundaries(lines), strict=True)) if has_many else {}
         while start <= len(data):
             if len(self._kinds) >= MAX_KNOWN:  # the driver's figures are in the device, and change with every sample
                 self._kinds.clear()
@@ -85,26 +93,29 @@ class _Batches:
         found, self._kept = self._kept or self._row_of(line), None
         if found is None:
             return None
-        common, repeated, figures, metadata = found
+        common, repeated, figures, metadata, is_fit = found
         rows = self.rows
         if not (rows.count or rows.unfit or rows.repeated):
-            rows.common = common
+            rows.common, self._is_common_fit = common, fits(common)
         elif common != rows.common:
             self._kept = found
             return False
-        if not (fits(repeated) and fits(figures) and fits(common)):
+        if not (is_fit and self._is_common_fit):
             rows.unfit += 1
             return None
         return (rows.place(repeated), *figures, metadata)
 
-    def _row_of(self, line: bytes) -> tuple[Row, Row, Row, bytes] | None:
-        found = next(iter(self._unpack.boundaries([line])))
+    def _row_of(self, line: bytes) -> _LineRow | None:
+        is_decoded = line in self._decoded
+        found = self._decoded[line] if is_decoded else next(iter(self._unpack.boundaries([line])))
         texts, packed = self._texts.of(line, found)
         if found is not None and texts is not None:
             boundary, phase, _ = found
-            figures = row_of_packed(boundary, phase, self._session_id)
-            return common_of_line(boundary), repeated_of_line(boundary, phase, texts), figures, metadata_of_line(line)
+            figures = row_of_packed(boundary, phase, self._session_id)  # they all fit, or it would be no boundary
+            repeated = repeated_of_line(boundary, phase, texts)
+            return common_of_line(boundary), repeated, figures, metadata_of_line(line), True
         event = self._texts.event(line, packed)
-        return (
-            None if event is None else (common_of(event), repeated_of(event), row_of(event), _encode(event["metadata"]))
-        )
+        if event is None:
+            return None
+        repeated, figures = repeated_of(event), row_of(event)
+        return common_of(event), repeated, figures, _encode(event["metadata"]), fits(repeated) and fits(figures)

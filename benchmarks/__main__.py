@@ -16,6 +16,7 @@ ROUNDS = {
     "backends": 7,
     "training_step": 40,
     "integrations": 10,
+    "made_of": 5,
     "envelope": 9,
     "sampler": 4,
     "startup": 30,

@@ -38,7 +38,7 @@ def know_model(model: Any) -> None:
 def look_if_due(backend: str, moment: str) -> None:
     """Note what the known models' memory is made of, if it is time to: at a step's end, or before any (`forward`)."""
     session = phasescope.current()
-    if session is None or not _busy.acquire(blocking=False):
+    if session is None or _times.is_soon(session.session_id) or not _busy.acquire(blocking=False):
         return
     try:
         _times.begin(session.session_id)

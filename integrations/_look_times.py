@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ONE_PART_IN = 1000
-"""The looks of a session take this part of its time."""
+_ONE_PART_IN = 2000
+"""The looks of a session take this part of its time: what asking costs at each step comes on top."""
 
 _AT_LEAST_NS = 1_000_000_000
 _COMPARE_NS = 50_000_000
@@ -36,6 +36,10 @@ class LookTimes:
         self._asked_again_ns = self._look_began_ns = 0
         self._seen: object = None
         self.looks = self.spent_ns = 0
+
+    def is_soon(self, session_id: str) -> bool:
+        """Return whether it is too early to ask anything of this session, in less than a microsecond."""
+        return session_id == self._session_id and self._now_ns() < self._asked_again_ns
 
     def is_due(self, outline: Callable[[], object]) -> bool:
         """Return whether to look now. `outline` returns what differs once the set does, as far as that is quick."""

@@ -78,7 +78,7 @@ def note_pytrees(
     What is not given is not known, and is shown as no figure rather than as 0. Without a session it does nothing.
     """
     session = phasescope.current()
-    if session is None or not _looks.busy.acquire(blocking=False):
+    if session is None or _looks.times.is_soon(session.session_id) or not _looks.busy.acquire(blocking=False):
         return
     try:
         given = {

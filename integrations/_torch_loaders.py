@@ -49,6 +49,7 @@ class Loaders:
         # whether it trains, in which mode of the model.
         self._uses: dict[int, tuple[bool, bool | None]] = {}
         self._by_site: dict[object, tuple[bool, bool | None] | None] = {}
+        self._trained_on: set[int] = set()
         self._unproven: list[Batches] = []  # fetched from since the purpose was last plain
 
     def of(self, iterator: Any) -> Batches:
@@ -85,6 +86,9 @@ class Loaders:
         use = uses.get(batches.loader) or uses.get(batches.dataset) or self._by_site.get(batches.site)
         if use is not None and (use[1] == mode or batches.goes_on_after(self.last)):
             return use[0]
+        # The mode is that of the model called last, which may not be the one that comes: folds that take turns.
+        if mode is False and batches.dataset in self._trained_on and self._by_site.get(batches.site) == (True, True):
+            return True
         # Where others are known to be for training, one that is not may be for anything.
         return None if mode and use is None and any(trains for trains, _ in self._uses.values()) else mode
 
@@ -97,6 +101,8 @@ class Loaders:
         """Note that the batches fetched lately were for this."""
         for batches in self._unproven:
             batches.trains = trains
+            if trains:
+                self._trained_on.add(batches.dataset)
             if trains or not batches.is_without_gradients:
                 use = trains, mode
                 self._uses[batches.loader] = self._uses[batches.dataset] = use

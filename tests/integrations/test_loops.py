@@ -155,6 +155,13 @@ PUBLIC = {
     ),
     "an_actor_that_is_trained_in_every_second_turn": " ".join([f"step[{CRITIC}] step[{CRITIC} {ACTOR} {ACTOR}]"] * 2),
     "tensors_without_a_model_or_an_optimizer": "step[backward] x 3",
+    "folds_that_take_turns": " ".join(
+        [
+            f"epoch[step[data {model} backward optimizer] {END} evaluate[data {model} data]]"
+            for model in ("forward (Generator)", "forward (Generator 2)")
+        ]
+        * 2
+    ),
 }
 
 

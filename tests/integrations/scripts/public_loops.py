@@ -460,6 +460,32 @@ def an_actor_that_is_trained_in_every_second_turn() -> None:
 
 
 @loop
+def folds_that_take_turns() -> None:
+    """All models and optimizers are made before, and parts of one data set are for either."""
+    rows = torch.randn(4, 4)
+    folds = [trained(Generator()) for _ in range(2)]
+
+    def part(numbers):
+        return DataLoader(rows, batch_size=2, sampler=torch.utils.data.SubsetRandomSampler(numbers))
+
+    def train(model, optimizer, loader):
+        model.train()
+        for inputs in loader:
+            step(model, optimizer, inputs)
+
+    def validate(model, loader):
+        model.eval()
+        with torch.no_grad():
+            for inputs in loader:
+                model(inputs)
+
+    for _ in range(2):
+        for number, (model, optimizer) in enumerate(folds):
+            train(model, optimizer, part(range(2 * number, 2 * number + 2)))
+            validate(model, part(range(2 - 2 * number, 4 - 2 * number)))
+
+
+@loop
 def tensors_without_a_model_or_an_optimizer() -> None:
     weights = torch.randn(4, 1, requires_grad=True)
     for _ in range(3):

@@ -2,7 +2,6 @@
 
 needs: torch
 verdict: workers_grow
-says: by what they keep themselves
 tree:
   ...
 """

@@ -39,7 +39,7 @@ WINDOW_S = 5.0
 
 STEP_S = 0.005
 _A_LOOK = 5
-"""A step that costs so many times the usual has a look in it."""
+"""With more than this multiple of the usual cost there was a look in the step."""
 
 MUST_CATEGORIES = 0.1
 MUST_CENSUS = 0.2

@@ -1,5 +1,6 @@
 """Have the own live ring cut off by somebody, and train on.
 
+stderr: a sample that falls in between says where the session goes on
 tree:
   first ×1, 1 left open
     step ×1000

@@ -33,7 +33,7 @@ from .growth import WORKERS, GrowthFold
 from .heap import HeapFold
 from .library_counts import Seen, SeenFold
 from .lines import LinesFold
-from .not_judged import why_not_judged
+from .not_judged import SampledHost, why_not_judged
 from .open_phase_rise import RiseFold
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class EvidenceFold:
         self._census = CensusFold()
         self._lines = LinesFold()
         self._heap = HeapFold()
+        self._host = SampledHost()
         self._last: Mapping[str, Any] | None = None
         self._shortages = 0
         self.raised = self._ending.raised
@@ -149,6 +150,7 @@ class EvidenceFold:
         self._census.take(event)
         self._lines.take(event)
         self._heap.take(event)
+        self._host.take(event)
         if event.get("event_type") == "error" and _says_out_of_memory(event):
             self._last, self._shortages = event, self._shortages + 1
 
@@ -175,7 +177,10 @@ class EvidenceFold:
         summary = fold.summary(*missed)
         growth = tuple(self._growth.result(is_over=ending.is_over))
         is_judged = any(each.device != WORKERS for each in growth)
-        why_not = None if is_judged else why_not_judged(summary.rows, self._growth.waiting, is_over=ending.is_over)
+        why_not = None
+        if not is_judged:
+            waiting = self._growth.waiting
+            why_not = why_not_judged(summary.rows, waiting, is_over=ending.is_over, host=self._host)
         return Evidence(
             ending=ending,
             summary=summary,

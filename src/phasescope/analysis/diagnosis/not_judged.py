@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.formatting import count_text, path_text
+from phasescope.analysis.event_fields import device_of, is_host, size_or_none, unavailable
+from phasescope.analysis.formatting import count_text, path_text, size_text
 from phasescope.analysis.statistics.trend import MIN_STEPS
 from phasescope.analysis.steps import Entries, step_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from phasescope.analysis.summary.phase_tree import Row
+
+
+_COUNTER = "allocator_allocated_bytes"
+_LEAST_BYTES = 64 << 20
+_LEAST_SHARE = 0.5  # of what it was at first
+
+
+class SampledHost:
+    """This process's resident set by the first and the newest sample: all that is known of a run without phases."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._newest = 0
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take the next event."""
+        if event.get("event_type") != "sample" or not is_host(*(device_of(event) or ("", -1))):
+            return
+        size = size_or_none(event.get(_COUNTER))
+        if size is not None and _COUNTER not in unavailable(event):
+            self._first = size if self._first is None else self._first
+            self._newest = size
+
+    def rise_text(self) -> str:
+        """Return how far it rose, as a part of a sentence; empty if that is little."""
+        if self._first is None or self._newest - self._first < max(_LEAST_BYTES, _LEAST_SHARE * self._first):
+            return ""
+        rise = f"from {size_text(self._first)} to {size_text(self._newest)}"
+        return f"while its memory rose {rise} (loading does that too)"
 
 
 @dataclass
@@ -25,10 +55,11 @@ class _Ended:
         """Unknown: a summary does not have it."""
 
 
-def why_not_judged(rows: Iterable[Row], waiting: int, *, is_over: bool) -> str:
+def why_not_judged(rows: Iterable[Row], waiting: int, *, is_over: bool, host: SampledHost | None = None) -> str:
     """Return the end of a sentence, for a session in which no device can be judged: the reason, and what would help.
 
     `waiting` ends of phases came after the last sample that says how much of the host's figures is mapped from files.
+    `host` is what the samples say.
     """
     rows = tuple(rows)
     entries: dict[tuple[str, ...], Entries] = {
@@ -36,7 +67,8 @@ def why_not_judged(rows: Iterable[Row], waiting: int, *, is_over: bool) -> str:
     }
     step = step_of(entries) or step_of(entries, 2) or step_of(entries, 1)
     if step is None:
-        return _without_entries(is_open=any(row.open for row in rows), is_over=is_over)
+        rise = "" if host is None else host.rise_text()
+        return _without_entries(rise, is_open=any(row.open for row in rows), is_over=is_over)
     times = f"{path_text(step)} ended {_times(entries[step].count)}{'' if is_over else ' so far'}"
     if entries[step].count < MIN_STEPS:
         return f"too few steps to tell ({times}, and {MIN_STEPS} are needed){'; train for longer' if is_over else ''}"
@@ -51,8 +83,8 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count_text(count)} times"
 
 
-def _without_entries(*, is_open: bool, is_over: bool) -> str:
+def _without_entries(rise: str, *, is_open: bool, is_over: bool) -> str:
     if is_open and not is_over:
         return "no phase has ended so far"
-    what = "no phase has ended" if is_open else "no phase was entered"
+    what = " ".join(part for part in ("no phase has ended" if is_open else "no phase was entered", rise) if part)
     return f'{what}; put one around each step (`with phase("step"):`)'

@@ -210,7 +210,7 @@ def _web(directory: str, cores: set[int]) -> Iterator[list[int]]:
             os.sched_setaffinity(server.pid, cores)
             assert server.stdout is not None
             address = urlsplit(server.stdout.readline().strip())
-            token = parse_qs(address.query)["token"][0]
+            token = parse_qs(address.fragment)["token"][0]
             with _processes(cores, ["-c", _PAGE, f"http://127.0.0.1:{address.port}/api/events", token]) as looking:
                 yield [server.pid, *looking]
         finally:

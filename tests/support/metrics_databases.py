@@ -6,11 +6,12 @@ import contextlib
 import json
 import socket
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from support.waiting import CEILING_S
+from support.waiting import CEILING_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,24 @@ def victoria_metrics(folder: Path) -> Iterator[str]:
     options = (f"-storageDataPath={folder}", "-search.latencyOffset=0s", "-retentionPeriod=1d")
     with _listening("victoria-metrics", "-httpListenAddr", *options) as address:
         yield address
+
+
+def takes_otlp(address: str) -> bool:
+    """Return whether this VictoriaMetrics knows OpenTelemetry's path: Debian 12's 1.79 calls it unsupported."""
+    until(lambda: _answers(f"{address}/health"), CEILING_S, pause_s=0.05)
+    try:
+        with urllib.request.urlopen(f"{address}/opentelemetry/v1/metrics", data=b"", timeout=CEILING_S):
+            return True
+    except urllib.error.HTTPError as error:
+        return b"unsupported path" not in error.read()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=CEILING_S):
+            return True
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -16,7 +16,12 @@ from phasescope.capture.exception_info import (
     shortage_in,
     whose_memory,
 )
-from support import out_of_memory_texts, posted_out_of_memory_texts, rarer_out_of_memory_texts
+from support import (
+    out_of_memory_texts,
+    posted_out_of_memory_texts,
+    rarer_out_of_memory_texts,
+    recent_out_of_memory_texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 
     from support.out_of_memory_texts import Text
 
-TABLES = (out_of_memory_texts, rarer_out_of_memory_texts, posted_out_of_memory_texts)
+TABLES = (out_of_memory_texts, rarer_out_of_memory_texts, posted_out_of_memory_texts, recent_out_of_memory_texts)
 OUT_OF_MEMORY: list[Text] = [text for table in TABLES for text in table.OUT_OF_MEMORY]
 SOMETHING_ELSE: list[Text] = [text for table in TABLES for text in table.SOMETHING_ELSE]
 
@@ -34,8 +39,8 @@ def named(text: Text) -> str:
 
 
 def test_the_table_is_of_some_size() -> None:
-    assert len(OUT_OF_MEMORY) >= 190
-    assert len(SOMETHING_ELSE) >= 110
+    assert len(OUT_OF_MEMORY) >= 250
+    assert len(SOMETHING_ELSE) >= 150
     assert len({(text.kind, text.text) for text in [*OUT_OF_MEMORY, *SOMETHING_ELSE]}) == len(OUT_OF_MEMORY) + len(
         SOMETHING_ELSE
     )

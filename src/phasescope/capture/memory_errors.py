@@ -50,7 +50,14 @@ _SPEAKING = frozenset(
 """Beside RuntimeError the classes whose text is read. Others may speak of memory for all kinds of reasons."""
 
 _SPEAKING_IN = frozenset(
-    {("error", "cv2"), ("Fail", "onnxruntime"), ("MemoryError", "lmdb"), ("MemoryError", "pyopencl")}
+    {
+        ("error", "cv2"),
+        ("Fail", "onnxruntime"),
+        ("EPFail", "onnxruntime"),
+        ("CUDAError", "cuda"),
+        ("MemoryError", "lmdb"),
+        ("MemoryError", "pyopencl"),
+    }
 )
 """The same, of names that other packages have too."""
 
@@ -71,6 +78,7 @@ _SIGNS = re.compile(
             r"Dst tensor is not initialized",  # TensorFlow: there was no room for a copy
             r"Invalid buffer size: [\d.]+ ?[KMGTP]i?B",  # MPS
             r"kIOGPUCommandBufferCallbackErrorOutOfMemory|\[metal::malloc\] Attempting to allocate",  # MLX
+            r"Command buffer execution failed: Insufficient Memory",  # MLX
             r"\[malloc(?:_or_wait)?\] Unable to allocate \d+ bytes",  # MLX
             r"PT_DEVMEM Allocation failed|SYNHELPER workspace Allocation of size",  # Gaudi
             r"EL0004: [^\n]{0,40}Failed to allocate memory",  # Ascend
@@ -95,6 +103,9 @@ _SIGNS = re.compile(
             r"\(os error 12\)|Os \{ code: 12, kind: OutOfMemory",
             r"No or negligible GPU memory available",  # Unsloth
             r"Out of CUDA pre-allocated memory",  # Taichi
+            r"insufficient GPU memory|Insufficient VRAM for",  # TensorRT-LLM, ExLlama, of torch's error caught within
+            r"Exceeded max size of memory (?:object )?allocation",  # OpenVINO
+            r"Can't allocate \d+ bytes on (?:device \d|host)",  # DALI
         )
     ),
     re.MULTILINE,
@@ -102,7 +113,13 @@ _SIGNS = re.compile(
 _ON_THE_CHIP = re.compile(r"^out of resource: ")
 """A kernel needs more of a core's own memory than that has: Inductor says so by torch's own OutOfMemoryError."""
 
+_OF_A_PART = re.compile(r"[Oo]ut of memory\. Try to lower your batch size|\d B L1 buffer across")
+"""A server's pool of tokens is of a fixed size, and a core's own memory is small: both run out on an empty device."""
+
 _EXHAUSTED = re.compile(r"RESOURCE_EXHAUSTED|[Rr]esource exhausted")
+_STATUS = re.compile(r"RESOURCE_EXHAUSTED: ")
+"""What XLA's words begin with, whichever class JAX raises them as."""
+
 _OF_MEMORY = re.compile(r"memory|alloc|\bOOM\b|Oom\b|\bhbm\b", re.IGNORECASE)
 _OF_SOMETHING_ELSE = re.compile(
     r"[Nn]o space left|[Qq]uota|[Tt]oo many open files|larger than max|[Mm]essage size|[Ss]hared memory"
@@ -138,7 +155,7 @@ _ON_DEVICE = re.compile(
     r"|Invalid buffer size|for new constant|size larger than 4GB|RMM failure|get_temporary_buffer|SYNHELPER|EL0004"
     r"|of device memory|MEM_OBJECT|on worker \d|on device 'cuda|OutOfMemory \(Requested"
     r"|a memory region of|cuda device|Device\(id:\d|out of memory\. Tried to allocate"
-    r"|at the bottom of memory|\bnrt_"
+    r"|at the bottom of memory|\bnrt_|OUT_OF_DEVICE_MEMORY|\bVRAM\b|bytes on device \d|\d B DRAM buffer"
 )
 
 
@@ -166,7 +183,9 @@ def is_out_of_memory(exc_type: type[BaseException], exc: BaseException | None) -
         return _NO_MAPPING.search(text_of(exc)) is not None
     speaks = RuntimeError in classes or bool(names & _SPEAKING)
     speaks = speaks or (name_of(exc_type), package_of(exc_type)) in _SPEAKING_IN
-    return speaks and _says_so(names, text_of(exc))
+    text = text_of(exc)
+    speaks = speaks or (ValueError in classes and _STATUS.match(text) is not None)
+    return speaks and _says_so(names, text)
 
 
 _errno_of = OSError.__dict__["errno"].__get__
@@ -180,6 +199,8 @@ def _is_errno_of_memory(exc: BaseException | None) -> bool:
 
 
 def _says_so(names: set[str], text: str) -> bool:
+    if _OF_A_PART.search(text):
+        return False
     if _SIGNS.search(text):
         return True
     if "ResourceExhaustedError" not in names and not _EXHAUSTED.search(text):

@@ -55,6 +55,8 @@ _REQUESTS = tuple(
         r"\bAllocating ",  # XLA, in a list of what it tried
         r"alloc failed, [^\n]{0,120}alloc size: ",  # MindSpore
         r"Requested memory: {1,20}",  # XGBoost
+        r"memory (?:object )?allocation: (?:[Rr]equested|Required) ",  # OpenVINO
+        r"space to allocate ",  # TT-NN
     )
 ) + tuple(
     re.compile(rf"{before}(?P<size>\d{{1,20}})\b(?P<unit>)")
@@ -69,7 +71,8 @@ _REQUESTS = tuple(
         r"Failed to allocate a memory region of ",  # Kaldi
         r"cuda device memory for size ",  # Jittor
         r"Fail to alloc memory of ",  # Paddle
-        r"(?:Failed to allocate|failed to alloc) (?=\d{1,20} bytes on (?:device|host))",  # Warp, TensorFlow
+        r"(?:Failed to allocate|failed to alloc|Can't allocate) (?=\d{1,20} bytes on (?:device|host))",  # Warp, DALI
+        r"failed to allocate buffer of length ",  # IREE
     )
 )
 """The words in which libraries state the size of a request, the last ones in plain bytes."""

@@ -69,11 +69,13 @@ def note_pytrees(
     each array counts once, with its own bytes on each of this process's devices, in the first category that has it;
     one that was donated or deleted does not. Nothing is kept alive, waited for or computed.
 
-    parameters: a pytree, or any object that has arrays in its attributes, such as a module of equinox or flax's nnx.
-    buffers: what is neither trained nor of the optimizer, such as flax's `batch_stats`.
-    gradients: those that are still there when the step ends. Of a step that is compiled as a whole there are none.
-    optimizer_state: what `optimizer.init` and `update` of optax return.
-    inputs: the batch. Numpy's arrays count on the host.
+    Args:
+        parameters: a pytree, or any object that has arrays in its attributes, such as a module of equinox or flax's
+            nnx.
+        buffers: what is neither trained nor of the optimizer, such as flax's `batch_stats`.
+        gradients: those that are still there when the step ends. Of a step that is compiled as a whole there are none.
+        optimizer_state: what `optimizer.init` and `update` of optax return.
+        inputs: the batch. Numpy's arrays count on the host.
 
     What is not given is not known, and is shown as no figure rather than as 0. Without a session it does nothing.
     """

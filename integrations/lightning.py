@@ -40,9 +40,10 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
     It writes to the running session. If there is none, it starts one for the duration of the call and stops it
     afterwards. `session` is that session, also after the call: `print(callback.session.summary())`.
 
-    log_every_n_batches: pass a few figures to the trainer's loggers, once in this number of training batches:
-        `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>` for data, forward, backward,
-        optimizer and batch. None (the default): never.
+    Args:
+        log_every_n_batches: pass a few figures to the trainer's loggers, once in this number of training batches:
+            `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>` for data, forward, backward,
+            optimizer and batch. None (the default): never.
 
     Raises TypeError or ValueError naming the argument.
     """

@@ -50,16 +50,17 @@ def instrument(
 
     It starts no session: phases are written while one runs (`phasescope.start()`), and cost next to nothing otherwise.
 
-    model: its calls are `forward`, and each backward pass is `backward`. Only a weak reference to it is kept, and
-        nothing is attached to it: copies and saved models have the same bytes as without. With `torch.compile`, give
-        the compiled model.
-    optimizer: its steps are `optimizer`. Several may be given.
-    loader: iterate over `.loader` of the returned object, and each fetch is `data`.
-    depth: the number of levels of submodules that are phases too, inside of `forward`, named by their attribute:
-        with 2, `forward/encoder/attention`. What memory is made of is broken down by those, too.
-    activations: count exactly what autograd saves for the backward pass, by its hooks, in the few steps that are
-        looked at for what memory is made of; else activations are a difference of what is allocated, and not known on
-        the host. docs/made-of.md has what it changes and costs.
+    Args:
+        model: its calls are `forward`, and each backward pass is `backward`. Only a weak reference to it is kept, and
+            nothing is attached to it: copies and saved models have the same bytes as without. With `torch.compile`,
+            give the compiled model.
+        optimizer: its steps are `optimizer`. Several may be given.
+        loader: iterate over `.loader` of the returned object, and each fetch is `data`.
+        depth: the number of levels of submodules that are phases too, inside of `forward`, named by their attribute:
+            with 2, `forward/encoder/attention`. What memory is made of is broken down by those, too.
+        activations: count exactly what autograd saves for the backward pass, by its hooks, in the few steps that are
+            looked at for what memory is made of; else activations are a difference of what is allocated, and not known
+            on the host. docs/made-of.md has what it changes and costs.
 
     Raises TypeError or ValueError naming the argument, also if the model is instrumented already.
     """

@@ -47,8 +47,9 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
     The Trainer does not report exceptions to its callbacks, nor the begin of an evaluation. So importing this module
     wraps `Trainer.train`, `evaluate` and `predict`; the wrapper calls the trainer's PhaseCallback, if it has one.
 
-    log_figures: add to what the Trainer logs, of the last entry of each phase:
-        `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>`. Off by default.
+    Args:
+        log_figures: add to what the Trainer logs, of the last entry of each phase:
+            `phasescope/peak_allocated_bytes/<phase>` and `phasescope/duration_ms/<phase>`. Off by default.
 
     Raises TypeError naming the argument.
     """

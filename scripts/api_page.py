@@ -1,23 +1,24 @@
-"""Write docs/api.md: every public name with its signature and docstring, read from the sources without running them.
+"""The public names: on the site by mkdocstrings, and in docs/api.md for whoever reads the repository.
 
 python scripts/api_page.py
+
+mkdocs.yml names this file twice: as a hook, which gives the site's page mkdocstrings' directives, and as an extension
+of Griffe, which reads the sources for both pages without running them.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import re
-import textwrap
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import griffe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "phasescope"
 PAGE = ROOT / "docs" / "api.md"
 
 SECTIONS = {
@@ -47,6 +48,7 @@ INTERNAL = {
     "Session": ("degraded", "identity", "irregular", "options"),
     "Reader": ("fold",),
     "Timeline": ("marked", "take"),
+    "DeviceLine": ("categories",),
     "SessionView": ("boundaries", "current", "open_spans", "sequence"),
     "Explanation": ("evidence",),
     "Cause": ("growth", "rise"),
@@ -60,6 +62,7 @@ INTERNAL = {
 """Members that public classes have for this package alone: the page does not promise them."""
 
 _HOOK = re.compile(r"on_\w+|setup|teardown|set_\w+")
+_LITERAL = re.compile(r"[-\d'\"]|(None|True|False)$")
 _WIDTH = 110
 _PREAMBLE = """\
 # The public names
@@ -74,189 +77,152 @@ Times end in `_ns` (a duration, or the wall clock in ns since the epoch), sizes 
 """
 
 
-@dataclass
-class Entry:
-    """A public name: a function, class or constant, or a member of a class. `fields` are those of a class."""
-
-    name: str
-    signature: str
-    doc: str
-    node: ast.AST
-    fields: list[Entry] = field(default_factory=list)
-    members: list[Entry] = field(default_factory=list)
-
-
-@dataclass
-class Section:
-    """A heading of the page with what stands below it."""
+class Section(NamedTuple):
+    """A heading of the page, with the module that it is of and the public names below it."""
 
     heading: str
-    doc: str
-    entries: list[Entry]
+    module: str
+    names: tuple[str, ...]
 
 
-def sections() -> Iterator[Section]:
-    """Read the whole public surface."""
-    homes = _literal(_tree("phasescope"), "_HOMES")
-    for heading, names in SECTIONS.items():
-        yield Section(heading, "", [_entry(_tree(f"phasescope.{homes[name]}"), name) for name in names])
-    for module in MODULES:
-        tree = _tree(module)
-        yield Section(f"`{module}`", ast.get_docstring(tree) or "", [_entry(tree, name) for name in _public(tree)])
+class Public(griffe.Extension):  # type: ignore[misc]
+    """Leave of the package what it promises, with the integrations in their place."""
+
+    def on_package(self, *, pkg: griffe.Module, loader: griffe.GriffeLoader, **_: Any) -> None:
+        if pkg.name == "phasescope":
+            pkg.set_member("integrations", loader.load("integrations"))
+
+    def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
+        for name, member in list(cls.members.items()):
+            if not _is_promised(cls, member):
+                del cls.members[name]
+            elif member.is_attribute and not _LITERAL.match(str(member.value)):
+                member.value = None  # made for each object
 
 
-def exported() -> list[str]:
-    """Return the names of `phasescope` but for its version."""
-    return [name for name in _literal(_tree("phasescope"), "__all__") if name != "__version__"]
-
-
-def page() -> str:
-    """Render the page."""
-    parts = [_PREAMBLE]
-    for section in sections():
-        parts += [f"## {section.heading}\n", *_markdown(section.doc, ())]
-        for entry in section.entries:
-            parts += _rendered(entry)
-    return "\n".join(parts)
-
-
-# --- reading the sources ---------------------------------------------------------------------------------------------
+def _is_promised(cls: griffe.Class, member: griffe.Object | griffe.Alias) -> bool:
+    if member.name == "__init__":
+        return cls.name in CONSTRUCTED
+    if member.name.startswith("_") or member.name in INTERNAL.get(cls.name, ()):
+        return False
+    if member.is_attribute and member.labels == {"instance-attribute"}:  # set in `__init__`, and nothing is said of it
+        return member.annotation is not None
+    return not (cls.name == "PhaseCallback" and _HOOK.fullmatch(member.name))  # the framework calls it, and no user
 
 
 @functools.cache
-def _tree(module: str) -> ast.Module:
-    parts = module.split(".")[1:]
-    path = (ROOT if parts[:1] == ["integrations"] else PACKAGE).joinpath(*parts)
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def _literal(tree: ast.Module, name: str) -> Any:
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
-            return ast.literal_eval(statement.value)
-    return None
-
-
-def _public(tree: ast.Module) -> list[str]:
-    """Return the names that a module gives out, as they stand in it; a plugin without `__all__` is not for
-    importing."""
-    named = _literal(tree, "__all__")
-    defined = [name for name, _, _ in _statements(tree.body) if not name.startswith("_")]
-    if named is None and any(isinstance(statement, ast.FunctionDef) for statement in tree.body):
-        return []
-    return [name for name in defined if named is None or name in named]
-
-
-def _statements(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.stmt, str]]:
-    """Iterate over each name that is defined here, with its statement and docstring: a variable's is the text right
-    after it."""
-    for statement, following in zip(body, [*body[1:], ast.Pass()], strict=True):
-        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-            yield statement.name, statement, ast.get_docstring(statement) or ""
-        elif isinstance(statement, (ast.AnnAssign, ast.Assign)):
-            target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
-            if isinstance(target, ast.Name):
-                yield target.id, statement, _text(following)
-
-
-def _text(statement: ast.stmt) -> str:
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-        return str(statement.value.value)
-    return ""
-
-
-def _entry(tree: ast.Module, name: str) -> Entry:
-    for defined, statement, doc in _statements(tree.body):
-        if defined == name:
-            if isinstance(statement, ast.ClassDef):
-                return _class(statement, doc)
-            return Entry(name, _signature(statement), doc, statement)
-    raise LookupError(f"{name} is not defined where phasescope says it is")
-
-
-def _class(node: ast.ClassDef, doc: str) -> Entry:
-    entry = Entry(node.name, _class_signature(node), doc, node)
-    for name, statement, text in _statements(node.body):
-        if name.startswith("_") or name in INTERNAL.get(node.name, ()) or _is_hook(node, name):
-            continue
-        member = Entry(name, _signature(statement), text, statement)
-        is_field = isinstance(statement, (ast.AnnAssign, ast.Assign)) or _is_property(statement)
-        (entry.fields if is_field else entry.members).append(member)
-    return entry
-
-
-def _is_hook(node: ast.ClassDef, name: str) -> bool:
-    """Return whether the framework calls it, and no user: of a callback."""
-    return node.name == "PhaseCallback" and bool(_HOOK.fullmatch(name))
-
-
-def _is_property(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.FunctionDef) and any(
-        ast.unparse(decorator) == "property" for decorator in statement.decorator_list
+def package() -> griffe.Module:
+    """Read the sources."""
+    loader = griffe.GriffeLoader(
+        extensions=griffe.load_extensions(Public()), search_paths=[ROOT / "src", ROOT], docstring_parser="google"
     )
+    loaded = loader.load("phasescope")
+    loader.resolve_aliases()
+    assert isinstance(loaded, griffe.Module)
+    return loaded
 
 
-def _class_signature(node: ast.ClassDef) -> str:
-    init = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
-    if node.name in CONSTRUCTED and init is not None:
-        return f"class {node.name}{_parameters(init)}"
-    bases = [ast.unparse(base) for base in node.bases]
-    shown = [base for base in bases if base not in ("NamedTuple", "ABC", "_Fields")]
-    return f"class {node.name}" + (f"({', '.join(shown)})" if shown else "")
+def sections() -> Iterator[Section]:
+    """Iterate over the whole public surface."""
+    for heading, names in SECTIONS.items():
+        yield Section(heading, "phasescope", names)
+    for path in MODULES:
+        yield Section(f"`{path}`", path, tuple(_public(package()[path.removeprefix("phasescope.")])))
 
 
-def _signature(statement: ast.stmt) -> str:
-    if isinstance(statement, ast.FunctionDef):
-        returns = "" if statement.returns is None else ast.unparse(statement.returns)
-        if _is_property(statement):
-            return f"{statement.name}: {returns}"
-        return f"{statement.name}{_parameters(statement)} -> {returns}"
-    if isinstance(statement, ast.AnnAssign) and not isinstance(statement.value, ast.Constant):
-        statement.value = None  # made for each object
-    if isinstance(statement, ast.Assign) and isinstance(statement.value, (ast.Name, ast.Attribute)):
-        return ast.unparse(statement.targets[0])
-    return ast.unparse(statement)
+def _public(module: griffe.Module) -> Iterator[str]:
+    """Iterate over the names that a module gives out, as they stand in it; a plugin without `__all__` is not for
+    importing."""
+    if module.exports is None and module.functions:
+        return
+    for name, member in module.members.items():
+        if not member.is_alias and (name in module.exports if module.exports else not name.startswith("_")):
+            yield name
 
 
-def _parameters(function: ast.FunctionDef) -> str:
-    """Return the parameters as they are written in the source, without `self`."""
-    arguments = function.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = [*[None] * (len(positional) - len(arguments.defaults)), *arguments.defaults]
-    shown = [_parameter(*pair) for pair in zip(positional, defaults, strict=True)]
-    if arguments.posonlyargs:
-        shown.insert(len(arguments.posonlyargs), "/")
-    if positional and positional[0].arg == "self":
-        shown = shown[1:]
-    if arguments.vararg is not None or arguments.kwonlyargs:
-        shown.append("*" if arguments.vararg is None else f"*{_parameter(arguments.vararg)}")
-    shown += [_parameter(*pair) for pair in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
-    if arguments.kwarg is not None:
-        shown.append(f"**{_parameter(arguments.kwarg)}")
-    return f"({', '.join(shown).removeprefix('/, ')})"
+def entries(section: Section) -> Iterator[griffe.Object]:
+    """Iterate over what stands below a heading."""
+    for name in section.names:
+        entry = package()[f"{section.module}.{name}".removeprefix("phasescope.")]
+        yield entry.final_target if entry.is_alias else entry
 
 
-def _parameter(argument: ast.arg, default: ast.expr | None = None) -> str:
-    annotation = "" if argument.annotation is None else f": {ast.unparse(argument.annotation)}"
-    return f"{argument.arg}{annotation}" + ("" if default is None else f" = {ast.unparse(default)}")
+def fields(entry: griffe.Object) -> list[Any]:
+    """Return a class's fields and properties."""
+    return [member for member in entry.members.values() if member.is_attribute]
 
 
-# --- writing Markdown ------------------------------------------------------------------------------------------------
+def methods(entry: griffe.Object) -> list[Any]:
+    """Return a class's methods, and classes within it."""
+    return [member for member in entry.members.values() if not member.is_attribute and member.name != "__init__"]
 
 
-def _rendered(entry: Entry) -> Iterator[str]:
+def doc(entry: griffe.Object) -> str:
+    """Return a docstring, or nothing."""
+    return "" if entry.docstring is None else entry.docstring.value
+
+
+# --- the site --------------------------------------------------------------------------------------------------------
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Give mkdocstrings the public names, in place of the page of the repository."""
+    return directives() if page.file.src_uri == PAGE.name else markdown
+
+
+def directives() -> str:
+    """Return the page with a directive for each name, below the anchor that the repository's page has for it."""
+    parts, anchors = [_PREAMBLE], set()
+    for section in sections():
+        parts += [f"## {section.heading}\n", _module_doc(section)]
+        for name in section.names:
+            anchor = "" if name.lower() in anchors else f'<a id="{name.lower()}"></a>\n\n'
+            anchors.add(name.lower())
+            parts.append(f"{anchor}::: {section.module}.{name}\n")
+    return "\n".join(parts)
+
+
+def _module_doc(section: Section) -> str:
+    return "" if section.module == "phasescope" else doc(package()[section.module.removeprefix("phasescope.")]) + "\n"
+
+
+# --- the repository --------------------------------------------------------------------------------------------------
+
+
+def page() -> str:
+    """Render the repository's page."""
+    parts = [_PREAMBLE]
+    for section in sections():
+        parts += [f"## {section.heading}\n", _module_doc(section)]
+        for entry in entries(section):
+            parts += _rendered(entry)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts))
+
+
+def _rendered(entry: griffe.Object) -> Iterator[str]:
     yield f"### {entry.name}\n"
-    fields = [each.signature for each in entry.fields if not each.doc]
-    lines = [_wrapped(entry.signature) + (":" if fields else ""), *(f"    {each}" for each in fields)]
+    bare = [_signature(each) for each in fields(entry) if not doc(each)]
+    lines = [_wrapped(_signature(entry)) + (":" if bare else ""), *(f"    {each}" for each in bare)]
     yield "\n".join(["```python", *lines, "```\n"])
-    yield from _markdown(entry.doc, _names(entry.node))
-    described = [each for each in entry.fields if each.doc]
-    if described:
-        yield "\n".join(f"- `{each.signature}`: {_joined(each.doc)}" for each in described) + "\n"
-    for member in entry.members:
-        yield f"**`{member.signature}`**\n"
-        yield from _markdown(member.doc, _names(member.node))
+    yield from _markdown(entry)
+    yield "".join(f"- `{_signature(each)}`: {' '.join(doc(each).split())}\n" for each in fields(entry) if doc(each))
+    for method in methods(entry):
+        yield f"**`{_signature(method)}`**\n"
+        yield from _markdown(method)
+
+
+def _signature(entry: griffe.Object) -> str:
+    if isinstance(entry, griffe.Function):
+        return str(entry.signature(return_type=True))
+    if isinstance(entry, griffe.Class):
+        if "__init__" in entry.members:
+            return f"class {entry.signature()}"
+        shown = [base for base in map(str, entry.bases) if base not in ("NamedTuple", "ABC", "_Fields")]
+        return f"class {entry.name}" + (f"({', '.join(shown)})" if shown else "")
+    assert isinstance(entry, griffe.Attribute)
+    annotation = "" if entry.annotation is None else f": {entry.annotation}"
+    value = "" if entry.value is None else f" = {entry.value}"
+    return f"{entry.name}{annotation}{value}"
 
 
 def _wrapped(signature: str) -> str:
@@ -269,43 +235,13 @@ def _wrapped(signature: str) -> str:
     return "\n".join([f"{head}(", *(f"    {part}," for part in parts), f"){returns}"])
 
 
-def _names(node: ast.AST) -> tuple[str, ...]:
-    """Return the parameters that a docstring may explain one by one."""
-    functions = [node] if isinstance(node, ast.FunctionDef) else getattr(node, "body", [])
-    found: list[str] = []
-    for function in functions:
-        if isinstance(function, ast.FunctionDef) and (function is node or function.name == "__init__"):
-            every = function.args
-            found += [argument.arg for argument in (*every.posonlyargs, *every.args, *every.kwonlyargs)]
-    return tuple(found)
-
-
-def _markdown(doc: str, parameters: Sequence[str]) -> Iterator[str]:
-    """Iterate over a docstring's paragraphs: code where they are indented, a list where they explain parameters."""
-    for paragraph in re.split(r"\n\s*\n(?=\S)", doc):
-        if not paragraph:
-            continue
-        first = re.match(r"([\w, ]+): ", paragraph)
-        if first and set(first[1].split(", ")) <= set(parameters):
-            yield _list(paragraph) + "\n"
-            continue
-        before, _, code = paragraph.partition("\n\n    ")
-        yield before + "\n"
-        if code:
-            yield f"```text\n{textwrap.dedent('    ' + code)}\n```\n"
-
-
-def _list(paragraph: str) -> str:
-    entries = re.sub(r"\n\s+", " ", paragraph).splitlines()
-    return "\n".join(re.sub(r"^([\w, ]+): ", lambda m: f"- {_code(m[1])}: ", line) for line in entries)
-
-
-def _code(names: str) -> str:
-    return ", ".join(f"`{name}`" for name in names.split(", "))
-
-
-def _joined(text: str) -> str:
-    return " ".join(text.split())
+def _markdown(entry: griffe.Object) -> Iterator[str]:
+    """Iterate over the parts of a docstring: a list where it explains parameters."""
+    for section in [] if entry.docstring is None else entry.docstring.parse("google"):
+        if isinstance(section, griffe.DocstringSectionParameters):
+            yield "".join(f"- `{each.name}`: {' '.join(each.description.split())}\n" for each in section.value)
+        else:
+            yield f"{section.value}\n"
 
 
 if __name__ == "__main__":

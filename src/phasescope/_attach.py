@@ -25,10 +25,12 @@ def attach(
 ) -> Reader:
     """Open one session for reading.
 
-    target: a pid, the path of a ring file or of a recording, a session id or its beginning, if no other begins so, or a
-        dataset (`fleet`, `fleet#r=3`, `s3://bucket/fleet#job=4711/r=3`), of which the newest such session is taken. If
-        several sessions have the pid, or if it is None, the session that was started last is opened; live ones first.
-    directory: look for rings there only. By default `$PHASESCOPE_DIR` or the usual places are searched.
+    Args:
+        target: a pid, the path of a ring file or of a recording, a session id or its beginning, if no other begins so,
+            or a dataset (`fleet`, `fleet#r=3`, `s3://bucket/fleet#job=4711/r=3`), of which the newest such session is
+            taken. If several sessions have the pid, or if it is None, the session that was started last is opened;
+            live ones first.
+        directory: look for rings there only. By default `$PHASESCOPE_DIR` or the usual places are searched.
 
     Raises SessionNotFoundError if there is no such session, or if several ids begin so, TypeError if `target` is of
     another type, and for a path OSError or RingError.

@@ -52,10 +52,16 @@ def _size_text(size: int) -> str:
 class FakeBackend:
     """A `Backend` whose counters a test sets. Named "cpu" (the default) it stands in for the host, else for a device.
 
-    allocated, reserved, active, inactive: the allocator's counters in bytes, the same on each device. By default
-        `reserved` equals `allocated`; None means: not known.
-    used, free, total: the figures of the whole device in bytes.
-    devices: the device indices; by default the host's, or 0.
+    Args:
+        allocated: what the allocator's live objects hold, in bytes, the same on each device. None, in what follows,
+            means: not known.
+        reserved: what the allocator holds, in bytes; by default as much as `allocated`.
+        active: the allocator's blocks in use, in bytes.
+        inactive: the free parts of blocks that it has split, in bytes.
+        used: what is in use of the whole device, by all processes, in bytes.
+        free: what is free of it, in bytes.
+        total: its size, in bytes.
+        devices: the device indices; by default the host's, or 0.
 
     Set `fail_with` to an exception that every reading raises from then on, or to None to let it answer again. Set
     `is_ready` to False to act as a framework that is not in use yet.

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_it_builds_without_a_warning(tmp_path: Path) -> None:
-    pytest.importorskip("material", reason="the documentation's requirements are not installed")
+    pytest.importorskip("mkdocstrings_handlers.python", reason="the documentation's requirements are not installed")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
         cwd=ROOT,
@@ -35,6 +36,8 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     built = {page.parent.name for page in (tmp_path / "site").rglob("index.html")}
     assert {page.stem for page in PAGES} - {"index"} <= built
+    names = zlib.decompress((tmp_path / "site" / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
+    assert "\nphasescope.start py:function" in names, "mkdocstrings did not make the page of the public names"
     page = (tmp_path / "site" / "guides" / "growing" / "index.html").read_text(encoding="utf-8")
     assert not re.search(r'(?:src|href)="https?://(?:fonts|unpkg|cdn)', page), "it asks other servers for something"
 

@@ -55,44 +55,51 @@ def start(
 
     If a session is running already, that one is returned, with a warning if its options differ from these.
 
-    backends: "auto", or a list of names (`cpu`, `cuda`, `rocm`, …) and `Backend` objects. Phases measure the first
-        one that the process uses; the host is always sampled beside it. "auto" skips silently those that cannot work
-        here.
-    devices: the device indices to measure; by default all that this process uses. A phase measures the calling
-        thread's current device, if it is among them.
-    interval_ms: the sampler's period.
-    capacity_bytes: the size of the ring (64 KiB to 64 GiB). When it is full the oldest events are overwritten; the
-        default holds about 100,000.
-    directory: the place of the ring file, instead of `$PHASESCOPE_DIR` or a tmpfs. If no file can be made there is a
-        warning, and the ring stays in memory, readable by this process alone.
-    job_id, rank, local_rank, world_size: by default from the environment that the launcher made.
-    report_exceptions: exception classes that are also written as an `error` event when they leave a phase. Out of
-        memory always is.
-    peaks: measure exact peaks per phase, which nest, if the backend can reset its allocator's peak at boundaries. Off
-        by default, because it changes the result of `torch.cuda.max_memory_allocated()` and its like.
-    device_time: measure how long the device worked on each phase (CUDA and ROCm), by events on the current stream
-        that are read later, without synchronising.
-    warning_share, critical_share: write a `warning` or `critical` event when a device's memory in use passes this
-        share of its total, from 0 to 1; once per crossing. None: never.
-    warning_bytes, critical_bytes: the same as sizes. If both are given, the lower one counts.
-    oom_snapshot: a directory for torch's own memory snapshots (CUDA and ROCm), written when memory runs out, with the
-        phases as labels: at most 3 files. For this torch records its allocations, at a small cost for each.
-    record: also write all events to this file (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`), from a thread. An existing
-        recording is continued. Each of several ranks adds its number to the name (`run.rank3.jsonl`); in a directory
-        each process gets a file of its own.
-    record_bytes: the limit of the recording on disk, all parts together (1 MiB or more). Beyond it the oldest part is
-        removed.
-    export: also send, serve or log the session's figures, from threads of this process: `{"otlp": URL}`,
-        `{"prometheus": "[HOST]:PORT"}`, `{"tensorboard": DIR}`, `{"mlflow": URI}`, `{"wandb": PROJECT}` or several,
-        with `interval_s`, `token_file` and `every_steps` as for `phasescope export`. Of several ranks each adds its
-        local rank to the port. What is away, slow or full is not noticed by the training.
-    census: count the live objects at the ends of steps 8, 16, 32, 64, … and find out who keeps those that become more
-        with the steps. It takes at most 0.2 % of the run, or of two minutes. Needs the compiled core.
-    requests: answer `phasescope snapshot` from another process of this user.
-    sites: find out which lines allocate what grows: torch records it for its devices (CUDA, ROCm), and `tracemalloc`
-        runs for the host, which makes Python code slower, up to several times. Turns on the census. What was on before
-        stays as it was.
-    clock: for tests (`phasescope.testing.FakeClock`).
+    Args:
+        backends: "auto", or a list of names (`cpu`, `cuda`, `rocm`, …) and `Backend` objects. Phases measure the first
+            one that the process uses; the host is always sampled beside it. "auto" skips silently those that cannot
+            work here.
+        devices: the device indices to measure; by default all that this process uses. A phase measures the calling
+            thread's current device, if it is among them.
+        interval_ms: the sampler's period.
+        capacity_bytes: the size of the ring (64 KiB to 64 GiB). When it is full the oldest events are overwritten; the
+            default holds about 100,000.
+        directory: the place of the ring file, instead of `$PHASESCOPE_DIR` or a tmpfs. If no file can be made there is
+            a warning, and the ring stays in memory, readable by this process alone.
+        job_id: the job that this process is part of. By default it, `rank`, `local_rank` and `world_size` are those of
+            the environment that the launcher made.
+        rank: the number of this process in the job, from 0.
+        local_rank: its number on this machine, from 0.
+        world_size: the number of processes in the job.
+        report_exceptions: exception classes that are also written as an `error` event when they leave a phase. Out of
+            memory always is.
+        peaks: measure exact peaks per phase, which nest, if the backend can reset its allocator's peak at boundaries.
+            Off by default, because it changes the result of `torch.cuda.max_memory_allocated()` and its like.
+        device_time: measure how long the device worked on each phase (CUDA and ROCm), by events on the current stream
+            that are read later, without synchronising.
+        warning_share: write a `warning` event when a device's memory in use passes this share of its total, from 0 to
+            1; once per crossing. None: never.
+        critical_share: the same for a `critical` event.
+        warning_bytes: the same as `warning_share`, as a size. If both are given, the lower one counts.
+        critical_bytes: the same as `critical_share`, as a size.
+        oom_snapshot: a directory for torch's own memory snapshots (CUDA and ROCm), written when memory runs out, with
+            the phases as labels: at most 3 files. For this torch records its allocations, at a small cost for each.
+        record: also write all events to this file (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`), from a thread. An existing
+            recording is continued. Each of several ranks adds its number to the name (`run.rank3.jsonl`); in a
+            directory each process gets a file of its own.
+        record_bytes: the limit of the recording on disk, all parts together (1 MiB or more). Beyond it the oldest part
+            is removed.
+        export: also send, serve or log the session's figures, from threads of this process: `{"otlp": URL}`,
+            `{"prometheus": "[HOST]:PORT"}`, `{"tensorboard": DIR}`, `{"mlflow": URI}`, `{"wandb": PROJECT}` or
+            several, with `interval_s`, `token_file` and `every_steps` as for `phasescope export`. Of several ranks
+            each adds its local rank to the port. What is away, slow or full is not noticed by the training.
+        census: count the live objects at the ends of steps 8, 16, 32, 64, … and find out who keeps those that become
+            more with the steps. It takes at most 0.2 % of the run, or of two minutes. Needs the compiled core.
+        requests: answer `phasescope snapshot` from another process of this user.
+        sites: find out which lines allocate what grows: torch records it for its devices (CUDA, ROCm), and
+            `tracemalloc` runs for the host, which makes Python code slower, up to several times. Turns on the census.
+            What was on before stays as it was.
+        clock: for tests (`phasescope.testing.FakeClock`).
 
     Raises ValueError or TypeError, naming the argument; BackendUnavailableError (a ValueError) if a backend that was
     asked for by name cannot work here; OSError if the recording cannot be written; ImportError, with the pip line, if

@@ -322,18 +322,22 @@ class Session:
     ) -> None:
         """Note what live memory is made of, as integrations do.
 
-        found: the bytes of each category by device (`cuda:0`, `cpu`). The categories are `parameters`, `buffers`,
-            `gradients`, `optimizer_state` and `inputs`, counted at this moment, and `activations`, what the forward of
-            this step left behind. One that is not known is left out; `other`, the rest of what is allocated, is added.
-            `parameters_float32`, `gradients_float32` and so on say how much of one is of that type, if that is known.
-        moment: "step" at the end of a step, "forward" at the beginning of a forward, "failure" after memory ran out.
-        activations_are_exact: whether they were counted themselves, rather than found as a difference.
-        looks: the number of times that they were counted so far.
-        looks_ns: the time that those took.
-        batch_size: the number of samples that a forward of this step was given, None if that is not sure. `phasescope
-            fit` goes by it.
-        batch_elements: the elements of all its tensors together: with them it shows whether samples differ in size.
-        modules: the bytes of each category by device and part of the model; only the event itself has them.
+        Args:
+            found: the bytes of each category by device (`cuda:0`, `cpu`). The categories are `parameters`, `buffers`,
+                `gradients`, `optimizer_state` and `inputs`, counted at this moment, and `activations`, what the
+                forward of this step left behind. One that is not known is left out; `other`, the rest of what is
+                allocated, is added. `parameters_float32`, `gradients_float32` and so on say how much of one is of that
+                type, if that is known.
+            moment: "step" at the end of a step, "forward" at the beginning of a forward, "failure" after memory ran
+                out.
+            activations_are_exact: whether they were counted themselves, rather than found as a difference.
+            looks: the number of times that they were counted so far.
+            looks_ns: the time that those took.
+            batch_size: the number of samples that a forward of this step was given, None if that is not sure.
+                `phasescope fit` goes by it.
+            batch_elements: the elements of all its tensors together: with them it shows whether samples differ in
+                size.
+            modules: the bytes of each category by device and part of the model; only the event itself has them.
         """
         if self._writer.closed or os.getpid() != self.pid:
             return

@@ -54,6 +54,23 @@ def test_a_session_is_one_resource_over_what_the_environment_says(monkeypatch: p
     assert "s3cret" not in str(told.attributes)
 
 
+def test_where_a_session_runs_is_what_it_said_and_not_where_its_exporter_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"k8s.pod.name": "agent-x", "k8s.pod.uid": "1", "k8s.node.name": "n7", "k8s.cluster.name": "c", "team": "a"}
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", ",".join(f"{key}={value}" for key, value in own.items()))
+    said = {"k8s.pod.name": "train-0", "slurm.job.id": "71", "service.name": "mine", "k8s.x": 7}
+    told = resource_of({"session_id": "a", "host": "node-7", "resource": said}).attributes
+    assert {key: told[key] for key in told if key.startswith(("k8s.", "slurm.", "team"))} == {
+        "k8s.pod.name": "train-0",
+        "slurm.job.id": "71",
+        "k8s.node.name": "n7",
+        "k8s.cluster.name": "c",
+        "team": "a",
+    }
+    assert told["service.name"] == "phasescope"
+    for hostile in (None, [], "k8s.pod.name", {7: "x"}, {"k8s.pod.name": ["x"]}):
+        assert resource_of({"session_id": "a", "resource": hostile}).attributes["k8s.pod.name"] == "agent-x"
+
+
 def test_ids_are_the_same_everywhere_and_fit() -> None:
     assert span_id("a:1") == span_id("a:1") != span_id("a:2")
     assert 0 < span_id("a:1") < 1 << 64 < trace_id("a:1") < 1 << 128

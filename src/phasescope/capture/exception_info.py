@@ -9,6 +9,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from phasescope._secrets import without_secrets
 from phasescope.capture import own_frames
 from phasescope.capture.exception_class import (
     bases,
@@ -111,8 +112,9 @@ def _exit_code(exc: BaseException | None) -> int:
 
 
 def one_line(exc_type: type[BaseException], exc: BaseException | None) -> str:
-    """Return class and text on one line, for a person."""
-    text = " ".join(_essence(text_of(exc)).split())[:_MAX_TEXT].encode("utf-8", "replace").decode()
+    """Return class and text on one line, for a person, without what looks like a secret."""
+    whole = " ".join(_essence(text_of(exc)).split())[:_MAX_READ]
+    text = without_secrets(whole)[:_MAX_TEXT].encode("utf-8", "replace").decode()
     return f"{class_name(exc_type)}: {text}" if text else class_name(exc_type)
 
 

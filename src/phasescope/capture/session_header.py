@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from phasescope import _native, _os_compat
+from phasescope._secrets import words_without_secrets
 from phasescope._version import VERSION
+from phasescope.capture.whereabouts import whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +32,9 @@ def session_constants(
             "pid": pid,
             "process_start_ticks": _os_compat.process_start_ticks(),
             "started_ns": started_ns,
-            "command": [argument[:MAX_ARGUMENT] for argument in _os_compat.command_line()[:MAX_ARGUMENTS]],
+            "command": [
+                word[:MAX_ARGUMENT] for word in words_without_secrets(_os_compat.command_line()[:MAX_ARGUMENTS])
+            ],
             "python": sys.version.partition(" ")[0],
             "version": VERSION,
             "core": _native.name,
@@ -38,6 +43,7 @@ def session_constants(
             "backends": list(backends),
             "capacity_bytes": options.capacity_bytes,
             "requests": options.requests,
+            "resource": whereabouts(os.environ),
             **_kernel_kills(),
         }
     )
@@ -49,6 +55,8 @@ def _text_of(constants: dict[str, Any]) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, list):
             return [plain(each) for each in value]
+        if isinstance(value, dict):
+            return {plain(key): plain(each) for key, each in value.items()}
         return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
     return {key: plain(value) for key, value in constants.items()}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SCOPE = InstrumentationScope("phasescope", VERSION)
 
+_PLACES = ("k8s.", "slurm.")
+_SHARED_PLACES = ("k8s.cluster.", "k8s.node.", "slurm.cluster.", "slurm.node.")
 _INT64 = 1 << 63
 _LONGEST_TEXT = 4096
 _MOST_MEMBERS = 128
@@ -27,9 +29,12 @@ _DEEPEST = 6
 def resource_of(constants: Mapping[str, Any]) -> Resource:
     """Return the session's resource: what it said when it began, over `OTEL_RESOURCE_ATTRIBUTES`.
 
+    Of the pod and the step that the exporter itself runs in nothing is taken, if the session has said where it runs.
     The command line is not in it, since it may hold secrets.
     """
+    place = _place(constants.get("resource"))
     said = {
+        **place,
         "service.name": os.environ.get("OTEL_SERVICE_NAME") or "phasescope",
         "service.instance.id": constants.get("session_id"),
         "host.name": constants.get("host"),
@@ -39,7 +44,25 @@ def resource_of(constants: Mapping[str, Any]) -> Resource:
         "phasescope.local_rank": constants.get("local_rank"),
         "phasescope.world_size": constants.get("world_size"),
     }
-    return Resource.create(cleaned(said))
+    made = Resource.create(cleaned(said))
+    if not place:
+        return made
+    return Resource({key: value for key, value in made.attributes.items() if key in said or _is_shared(key)})
+
+
+def _place(told: object) -> dict[str, str]:
+    """Return where the session runs, if its constants are what they should be: a ring may be from elsewhere."""
+    pairs = list(told.items())[:_MOST_MEMBERS] if isinstance(told, Mapping) else []
+    return {
+        key: value
+        for key, value in pairs
+        if isinstance(key, str) and isinstance(value, str) and key.startswith(_PLACES)
+    }
+
+
+def _is_shared(key: str) -> bool:
+    """Return whether an attribute of the exporter's environment holds for the sessions of its machine too."""
+    return not key.startswith(_PLACES) or key.startswith(_SHARED_PLACES)
 
 
 def own_resource() -> Resource:

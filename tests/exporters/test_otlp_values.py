@@ -67,6 +67,7 @@ def test_where_a_session_runs_is_what_it_said_and_not_where_its_exporter_does(mo
         "team": "a",
     }
     assert told["service.name"] == "phasescope"
+    hostile: Any
     for hostile in (None, [], "k8s.pod.name", {7: "x"}, {"k8s.pod.name": ["x"]}):
         assert resource_of({"session_id": "a", "resource": hostile}).attributes["k8s.pod.name"] == "agent-x"
 

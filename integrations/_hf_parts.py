@@ -101,27 +101,26 @@ class _Before:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         method = self._method if self._own is not None else self._method.__get__(self._thing())
-        is_part = self._scopes.innermost in ("step", "forward") and self._scopes.innermost != self._phase
+        scopes, name = self._scopes, self._phase
+        inside = scopes.innermost
+        is_part = inside == "step" or (inside == "forward" and name != "forward")
         if is_part:
-            self._begin(args, kwargs)
+            scopes.leave_inside("step")
+            if looks.is_watching:
+                looks.forward_begins((args, kwargs)) if name == "forward" else looks.backward_begins()
+            scopes.enter(name)
         try:
             result = method(*args, **kwargs)
         except BaseException as error:
             if is_part:
-                self._scopes.leave(self._phase, error)
+                scopes.leave(name, error)
             step_out(error)
             raise
         if is_part:
-            self._scopes.leave(self._phase)
-            if looks.is_watching and self._phase == "forward":
+            scopes.leave(name)
+            if looks.is_watching and name == "forward":
                 looks.forward_ended()
         return result
-
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._scopes.leave_inside("step")
-        if looks.is_watching:
-            looks.forward_begins((args, kwargs)) if self._phase == "forward" else looks.backward_begins()
-        self._scopes.enter(self._phase)
 
     def give_way(self) -> None:
         thing = self._thing()

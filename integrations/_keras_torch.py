@@ -33,12 +33,12 @@ class ModelSteps:
             self._optimizer = getattr(model, "optimizer", None)
             if self._optimizer is not None:
                 looks.know_optimizer(self._optimizer)
-            _surround(self._optimizer, "apply", self._stepping)
+            _surround(self._optimizer, "apply", self._marked_step)
 
     def mark_batches(self) -> None:
         """Mark the batches of a loop that begins: by now the model has the functions that it calls for each."""
         for name in _STEPS:
-            _surround(self._model, name, self._batch)
+            _surround(self._model, name, self._marked_batch)
 
     def undo(self, error: BaseException | None) -> None:
         """Take everything away. Phases that are still open end; with an error, as ended by it."""
@@ -48,45 +48,46 @@ class ModelSteps:
         for name in _STEPS:
             _free(self._model, name)
 
-    def _batch(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            result = step(*args, **kwargs)
-        except BaseException as error:
-            step_out(error)
-            raise
-        self._step_ended()
-        return result
+    def _marked_batch(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        ended = self._step_ended
 
-    def _stepping(self, apply: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        scope = phase("optimizer")
-        scope.__enter__()
-        try:
-            result = apply(*args, **kwargs)
-        except BaseException as error:
-            leave(scope, error)
-            step_out(error)
-            raise
-        leave(scope, None)
-        looks.step_ended(id(self))
-        return result
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                result = step(*args, **kwargs)
+            except BaseException as error:
+                step_out(error)
+                raise
+            ended()
+            return result
+
+        return call
+
+    def _marked_step(self, apply: Callable[..., Any]) -> Callable[..., Any]:
+        key = id(self)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            scope = phase("optimizer")
+            scope.__enter__()
+            try:
+                result = apply(*args, **kwargs)
+            except BaseException as error:
+                leave(scope, error)
+                step_out(error)
+                raise
+            scope.__exit__(None, None, None)
+            looks.step_ended(key)
+            return result
+
+        return call
 
 
-def _surround(owner: Any, name: str, around: Callable[..., Any]) -> None:
-    """Have the object's own attribute call `around(original, ...)`, until `_free`. Once is enough."""
+def _surround(owner: Any, name: str, marked: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put what `marked` makes of the object's own attribute in its place, until `_free`. Once is enough."""
     original = getattr(owner, name, None)
-    if not callable(original) or hasattr(original, "phasescope_original"):
-        return
-
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return around(original, *args, **kwargs)
-        except BaseException as error:
-            step_out(error)
-            raise
-
-    call.phasescope_original = original  # type: ignore[attr-defined]
-    setattr(owner, name, call)
+    if callable(original) and not hasattr(original, "phasescope_original"):
+        call = functools.wraps(original)(marked(original))
+        call.phasescope_original = original  # type: ignore[attr-defined]
+        setattr(owner, name, call)
 
 
 def _free(owner: Any, name: str) -> None:

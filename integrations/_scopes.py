@@ -25,7 +25,10 @@ class Scopes:
         self._open: list[tuple[str, phase]] = []
 
     def __contains__(self, name: str) -> bool:
-        return any(opened == name for opened, _ in self._open)
+        for opened, _ in self._open:  # noqa: SIM110 - asked several times a step: a generator takes twice the time
+            if opened == name:
+                return True
+        return False
 
     def __bool__(self) -> bool:
         return bool(self._open)
@@ -45,23 +48,28 @@ class Scopes:
         """The phases and their names, the innermost first."""
         return self._open[::-1]
 
-    def enter(self, name: str, **attributes: object) -> phase:
-        """Open a phase inside the innermost one."""
-        scope = phase(name, **attributes)
+    def enter(self, name: str, n: int | None = None) -> phase:
+        """Open a phase inside the innermost one; `n` is its attribute of that name."""
+        scope = phase(name) if n is None else phase(name, n=n)
         scope.__enter__()
         self._open.append((name, scope))
         return scope
 
     def leave(self, name: str, error: BaseException | None = None) -> None:
         """Close the innermost phase of that name, and those inside it. Does nothing if none is open."""
-        if name in self:
+        opened = self._open
+        if opened and opened[-1][0] == name and error is None:  # nearly always
+            opened.pop()[1].__exit__(None, None, None)
+        elif name in self:
             while self._leave_one(error) != name:
                 pass
 
     def leave_inside(self, name: str, error: BaseException | None = None) -> None:
         """Close all that is open inside the innermost phase of that name."""
-        while name in self and self._open[-1][0] != name:
-            self._leave_one(error)
+        opened = self._open
+        if opened and opened[-1][0] != name and name in self:
+            while opened[-1][0] != name:
+                self._leave_one(error)
 
     def leave_all(self, error: BaseException | None = None) -> None:
         """Close every phase; with an error, as one that it ended."""

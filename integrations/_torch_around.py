@@ -24,9 +24,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*arguments)
         except Exception as error:
-            if not _is_ours(error):
-                raise  # from a signal handler of the training's
-            logger.debug("not marked (%s: %s)", type(error).__name__, error)
+            if not is_failure_of_ours(error):
+                raise
             return None
 
     leave_uncompiled(call, and_what_it_calls=True)
@@ -41,6 +40,15 @@ def guarded_method(function: Callable[..., Any]) -> Callable[..., Any]:
         return call(self, *arguments)
 
     return method
+
+
+def is_failure_of_ours(error: BaseException) -> bool:
+    """Return whether an exception is this package's own, and note it; else a signal handler of the training's raised
+    it, and it must go on."""
+    if not _is_ours(error):
+        return False
+    logger.debug("not marked (%s: %s)", type(error).__name__, error)
+    return True
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from ._torch_around import around, guarded
+from ._torch_around import around, guarded, is_failure_of_ours
 from ._torch_here import here, is_below_autograd, is_pass_of_a_function
 from ._torch_module_call import chosen, outermost
 
@@ -88,10 +88,17 @@ def _place(placed: dict[str, tuple[Any, Any]], owner: Any, name: str, made: Call
 def _pass_for(marker: Marker | None, hides: Callable[[tuple[Any, ...], dict[str, Any]], bool]) -> Callable[[Any], Any]:
     if marker is None:
         return lambda theirs: theirs
-    begins, ends = guarded(marker.backward_begins), guarded(marker.backward_ends)
+    begins, ends = marker.backward_begins, guarded(marker.backward_ends)
 
     def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return None if hides(args, kwargs) else begins()
+        if hides(args, kwargs):
+            return None
+        try:
+            return begins()
+        except Exception as error:
+            if not is_failure_of_ours(error):
+                raise
+            return None
 
     return lambda theirs: around(theirs, begun, ends)
 

@@ -16,7 +16,8 @@ _SYMBOLIC = ("KerasTensor", "FakeTensor")
 
 # Functions that not every version has are looked up once.
 is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", bool)
-_tracing_state: Callable[[], Any] = getattr(torch._C, "_get_tracing_state", bool)
+_tracing_state: Callable[[], Any] = getattr(torch._C, "_get_tracing_state", lambda: None)
+_is_a_mode_on: Callable[[], bool] = getattr(torch._C, "_is_torch_function_mode_enabled", lambda: True)
 _transforms: Callable[[], Any] = getattr(getattr(torch._C, "_functorch", None), "get_interpreter_stack", lambda: None)
 _pass_of_this_thread: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
@@ -48,14 +49,18 @@ def settle() -> None:
 
 
 def is_traced() -> bool:
-    """Return whether a graph is recorded from the code that runs here."""
-    return is_compiling() or bool(_tracing_state())
+    """Return whether a graph is recorded from the code that runs here, other than by `torch.compile`."""
+    return _tracing_state() is not None
 
 
 def is_for_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Return whether a call computes nothing but the shapes of its results: Keras building a model, say."""
     for given in (*args, *kwargs.values()):
-        if any(_has_no_data(one) for one in (given if type(given) in (list, tuple) else (given,))):
+        if type(given) is list or type(given) is tuple:
+            for one in given:
+                if _has_no_data(one):
+                    return True
+        elif _has_no_data(given):
             return True
     return False
 
@@ -63,6 +68,8 @@ def is_for_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 def _has_no_data(given: Any) -> bool:
     if type(given) is not torch.Tensor:
         return type(given).__name__ in _SYMBOLIC
+    if not _is_a_mode_on():
+        return bool(given.is_meta)
     with torch._C.DisableTorchFunction():  # a mode is code of the training's
         return bool(given.is_meta)
 

@@ -151,7 +151,7 @@ class Loop:
         self._leave_step()
         self._scopes.leave("epoch")
         self.ends.epoch_begins()
-        self._scopes.enter("epoch", n=self._epochs)
+        self._scopes.enter("epoch", self._epochs)
         self._epochs += 1
         self._of_epoch = batches
 

@@ -98,13 +98,14 @@ class Forwards:
         if the_module() is not module or is_traced() or is_for_shapes(args, kwargs):
             return None
         opened = self._threads.opened
-        if not name:
+        is_looked_at, saved = False, None
+        if name:
+            scope = phase(_name_below(opened[-1][0] if opened else None, name))
+        else:
             self._before()
-        is_looked_at = looks.is_watching and not (name or here.busy or here.in_backward)
-        saved = None
-        if is_looked_at:
-            saved = looks.forward_begins((args, kwargs), self._counts_saved, lambda: opened[-1][0] if opened else "")
-        scope = phase(_name_below(opened[-1][0] if opened else None, name))
+            if looks.is_watching and not (here.busy or here.in_backward):
+                is_looked_at, saved = True, self._look_at(args, kwargs)
+            scope = phase("forward")
         scope.__enter__()
         was_busy, here.busy = here.busy, True
         opened.append((name, scope))
@@ -115,13 +116,20 @@ class Forwards:
         scope, here.busy, is_looked_at, saved = begun
         opened = self._threads.opened
         try:
-            while any(scope is each for _, each in opened):
-                leave(opened.pop()[1], ended_with(error))
+            if error is None and opened and opened[-1][1] is scope:  # nearly always
+                opened.pop()[1].__exit__(None, None, None)
+            else:
+                while any(scope is each for _, each in opened):
+                    leave(opened.pop()[1], ended_with(error))
         finally:
             if is_looked_at:
                 looks.forward_ended(saved, error)
         if error is not None:
             looks.failed(error)
+
+    def _look_at(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        opened = self._threads.opened
+        return looks.forward_begins((args, kwargs), self._counts_saved, lambda: opened[-1][0] if opened else "")
 
     def backward_begins(self) -> Any:
         """Open the phase of a backward pass."""
@@ -136,9 +144,11 @@ class Forwards:
     def backward_ends(self, scope: Any, error: BaseException | None) -> None:
         """Close it."""
         here.in_backward = False
+        if error is None:
+            scope.__exit__(None, None, None)
+            return
         leave(scope, error)
-        if error is not None:
-            looks.failed(error)
+        looks.failed(error)
 
 
 def is_instrumented(model: torch.nn.Module) -> bool:
@@ -153,7 +163,9 @@ class OptimizerSteps:
     _of: ClassVar[weakref.WeakKeyDictionary[torch.optim.Optimizer, OptimizerSteps]] = weakref.WeakKeyDictionary()
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self._scope: phase | None = None
+        self.scope: phase | None = None
+        """The step that has begun, until it ends."""
+
         self._users = 0
         self._key = id(optimizer)
         looks.know_optimizer(optimizer)
@@ -185,23 +197,26 @@ class OptimizerSteps:
 
     def end_unless_running(self) -> None:
         """End a step that an exception left: no hook is called then. A closure's forward is inside of one that runs."""
-        if self._scope is not None and not is_below("torch.optim.optimizer"):
+        if self.scope is not None and not is_below("torch.optim.optimizer"):
             self._leave(UnseenError())
 
     def _begin(self, *_arguments: Any) -> None:
         if is_compiling() or here.in_backward:  # a step of one parameter, when its gradient is there
             return
-        self._leave(UnseenError())
-        self._scope = phase("optimizer")
-        self._scope.__enter__()
+        if self.scope is not None:
+            self._leave(UnseenError())
+        self.scope = phase("optimizer")
+        self.scope.__enter__()
 
     def _end(self, *_arguments: Any) -> None:
-        if self._scope is not None and not is_compiling():
-            self._leave(None)
+        scope = self.scope
+        if scope is not None and not is_compiling():
+            self.scope = None
+            scope.__exit__(None, None, None)
             looks.step_ended(self._key)
 
-    def _leave(self, error: BaseException | None) -> None:
-        scope, self._scope = self._scope, None
+    def _leave(self, error: BaseException) -> None:
+        scope, self.scope = self.scope, None
         if scope is not None:
             leave(scope, error)
 
@@ -218,6 +233,4 @@ def is_below(module: str) -> bool:
 
 def _name_below(outer: str | None, name: str) -> str:
     """Name a submodule's phase by its path from the module around it that has a phase."""
-    if not name:
-        return "forward"
     return name[len(outer) + 1 :] if outer and name.startswith(f"{outer}.") else name

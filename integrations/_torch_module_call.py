@@ -11,7 +11,7 @@ import dis
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._torch_around import around, guarded, unseen_by_compilers
+from ._torch_around import around, guarded, is_failure_of_ours, leave_uncompiled, unseen_by_compilers
 from ._torch_here import here, is_compiling
 
 if TYPE_CHECKING:
@@ -49,15 +49,25 @@ def chosen(theirs: Callable[..., Any], marks: dict[int, Marker]) -> Callable[...
     """Return a `Module.__call__` that asks the marker of this very module, by its id, if there is one."""
     ask = marks.get
 
-    @guarded
+    # Guarded here, and not by a function around each: a step pays for every call.
     def begins(marker: Marker, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        scope = marker.call_begins(module, args, kwargs)
+        try:
+            scope = marker.call_begins(module, args, kwargs)
+        except Exception as error:
+            if not is_failure_of_ours(error):
+                raise
+            return None
         return None if scope is None else (marker, scope)
 
-    @guarded
     def ends(begun: tuple[Marker, Any], error: BaseException | None) -> None:
-        begun[0].call_ends(begun[1], error)
+        try:
+            begun[0].call_ends(begun[1], error)
+        except Exception as failure:
+            if not is_failure_of_ours(failure):
+                raise
 
+    for each in (begins, ends):
+        leave_uncompiled(each, and_what_it_calls=True)
     own = _with_questions(theirs, _ALL_CHOSEN, ask=ask, begins=begins, ends=ends)
     return own or around(
         theirs, lambda args, given: (m := ask(id(args[0]))) and begins(m, args[0], args[1:], given), ends

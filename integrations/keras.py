@@ -138,8 +138,9 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if _BACKEND in _WITHOUT_STEPS:
             look_if_due(_BACKEND, "step" if loop == "epoch" and self._has_trained else "forward")
             self._has_trained = self._has_trained or loop == "epoch"
-        self._scopes.enter("batch", n=int(number))
-        self._batches_begun = int(number) + 1
+        number = int(number)
+        self._scopes.enter("batch", number)
+        self._batches_begun = number + 1
 
     # The hooks of Keras
 
@@ -149,7 +150,7 @@ class PhaseCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._scopes.leave_inside("fit")
-        self._scopes.enter("epoch", n=int(epoch))
+        self._scopes.enter("epoch", int(epoch))
         self._loop_begins()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

@@ -10,6 +10,7 @@ Tested with lightning 2.6.6 and pytorch-lightning 2.6.6 on the CPU.
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ._figures import figures
@@ -53,7 +54,7 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
         self._log_every = checked_interval("log_every_n_batches", log_every_n_batches)
         self._scopes = Scopes()
         self._fit = FitSession()
-        self._step_handle: Any = None
+        self._step = _Step(self._scopes)
 
     @property
     def session(self) -> phasescope.Session | None:
@@ -76,7 +77,7 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
         self._end_all(trainer, exception)
 
     def _end_all(self, trainer: Any, error: BaseException | None) -> None:
-        self._forget_step()
+        self._step.forget()
         self._scopes.leave_all(error)
         _unwrap_save_checkpoint(trainer)
         self._fit.end_all()
@@ -89,15 +90,16 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._scopes.leave("epoch")
-        self._scopes.enter("epoch", n=trainer.current_epoch)
+        self._scopes.enter("epoch", trainer.current_epoch)
         self._scopes.enter("data")
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self._scopes.leave("data")
-        self._scopes.enter("batch", n=batch_idx)
+        scopes = self._scopes
+        scopes.leave("data")
+        scopes.enter("batch", batch_idx)
         if looks.is_watching:
             looks.forward_begins((batch,))
-        self._scopes.enter("forward")
+        scopes.enter("forward")
 
     def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         self._leave_forward()
@@ -112,23 +114,13 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
         self._scopes.leave("backward")
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        self._scopes.leave_inside("batch")
-        self._scopes.enter("optimizer")
-        self._forget_step()
-        goes_on_forward, key = not pl_module.automatic_optimization, id(optimizer)
-
-        def ended(*_arguments: Any) -> None:
-            self._forget_step()
-            self._scopes.leave("optimizer")
-            looks.step_ended(key)
-            if goes_on_forward and self._scopes.innermost == "batch":
-                self._scopes.enter("forward")
-
-        # No hook of Lightning's says when the step is done.
-        self._step_handle = optimizer.register_step_post_hook(ended)
+        scopes = self._scopes
+        scopes.leave_inside("batch")
+        scopes.enter("optimizer")
+        self._step.begins(optimizer, not pl_module.automatic_optimization)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._forget_step()
+        self._step.is_running = False
         self._scopes.leave("batch")
         if self._log_every is not None and (batch_idx + 1) % self._log_every == 0:
             self._log(trainer)
@@ -142,11 +134,6 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
         if looks.is_watching and self._scopes.innermost == "forward":
             looks.forward_ended()
         self._scopes.leave_inside("batch")
-
-    def _forget_step(self) -> None:
-        handle, self._step_handle = self._step_handle, None
-        if handle is not None:
-            handle.remove()
 
     def _log(self, trainer: Any) -> None:
         values = figures(self.session, _LOGGED)
@@ -234,6 +221,45 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
         self._scopes.leave("forward")
         if dataloader_idx + 1 < len(counts) or batch_idx + 1 < counts[dataloader_idx]:
             self._scopes.enter("data")
+
+
+class _Step:
+    """The end of an optimizer's step, for which Lightning has no hook: the optimizer's own stays for the whole fit."""
+
+    def __init__(self, scopes: Scopes) -> None:
+        self._scopes = scopes
+        self._optimizer: weakref.ref[Any] | None = None  # of several that take turns, the one that stepped last
+        self._handle: Any = None
+        self._goes_on_forward = False
+        self.is_running = False
+
+    def begins(self, optimizer: Any, goes_on_forward: bool) -> None:
+        """Note that Lightning is about to step; afterwards the forward may go on in the same batch."""
+        if self._optimizer is None or self._optimizer() is not optimizer:
+            self.forget()
+            self._handle = optimizer.register_step_post_hook(self._ended)
+            self._optimizer = weakref.ref(optimizer)
+        self._goes_on_forward = goes_on_forward
+        self.is_running = True
+
+    def _ended(self, optimizer: Any, *_arguments: Any) -> None:
+        if not self.is_running:  # a step that Lightning did not announce
+            return
+        self.is_running = False
+        self._scopes.leave("optimizer")
+        looks.step_ended(id(optimizer))
+        if self._goes_on_forward and self._scopes.innermost == "batch":
+            self._scopes.enter("forward")
+
+    def forget(self) -> None:
+        """Take the hook away."""
+        handle, self._handle, self._optimizer = self._handle, None, None
+        self.is_running = False
+        if handle is not None:
+            handle.remove()
+
+    def __reduce__(self) -> tuple[type[_Step], tuple[Scopes]]:
+        return (_Step, (self._scopes,))
 
 
 def _know(trainer: Any, pl_module: Any) -> None:

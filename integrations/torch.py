@@ -101,7 +101,8 @@ class Instrumented:
         def before() -> None:
             """Begin something new: a forward, a backward or a fetch. A step that was left open ends now."""
             for each in steps:
-                each.end_unless_running()
+                if each.scope is not None:
+                    each.end_unless_running()
 
         self._forwards = Forwards(model, depth, before, activations)
         self._over = False

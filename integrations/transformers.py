@@ -100,12 +100,12 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave("epoch")
-        self._scopes.enter("epoch", n=int(state.epoch or 0))
+        self._scopes.enter("epoch", int(state.epoch or 0))
         self._scopes.enter("data")
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave("data")
-        self._scopes.enter("step", n=state.global_step)
+        self._scopes.enter("step", state.global_step)
         self._parts.batch()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

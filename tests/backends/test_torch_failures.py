@@ -71,6 +71,50 @@ def test_a_failure_that_an_operator_caught_is_not_taken_for_the_one_that_ends_it
     assert error["allocator_allocated_bytes"] == 65 * GIB
 
 
+def test_a_request_that_no_observer_sees_is_not_given_the_figures_of_an_earlier_one(cuda: FakeCuda) -> None:
+    """torch 2.13 refuses requests for a limit without a word to observers; an operator had caught one of that size."""
+    with phasescope.start(backends=["cuda", "cpu"], interval_ms=3_600_000) as session:
+        cuda.use(0, 60 * GIB, 61 * GIB, 60 * GIB)
+        cuda.run_out(0, 2 * GIB, free=7 * GIB, caught=True)
+        cuda.use(0, 17 * GIB, 18 * GIB, 17 * GIB)
+        with pytest.raises(OutOfMemoryError), phase("step"):
+            cuda.reject(0, 2 * GIB)
+        (error,) = [event for event in session.events() if event["event_type"] == "error"]
+    assert "allocated_bytes" not in error["metadata"].get("told", {})
+    assert "free_bytes" not in error["metadata"].get("told", {})
+    assert error["allocator_allocated_bytes"] == 17 * GIB
+
+
+def test_figures_that_contradict_the_message_are_of_an_earlier_failure(cuda: FakeCuda) -> None:
+    with phasescope.start(backends=["cuda", "cpu"], interval_ms=3_600_000) as session:
+        cuda.use(0, 60 * GIB, 61 * GIB, 60 * GIB)
+        cuda.run_out(0, 2 * GIB, free=7 * GIB, caught=True)
+        observers, cuda.observers = cuda.observers, []  # as where another library has put its own allocator in place
+        cuda.use(0, 75 * GIB + 5, 76 * GIB, 75 * GIB)
+        with pytest.raises(OutOfMemoryError), phase("step"):
+            cuda.run_out(0, 2 * GIB, free=GIB)
+        cuda.observers = observers
+        (error,) = [event for event in session.events() if event["event_type"] == "error"]
+    assert error["metadata"]["told"]["allocated_bytes"] == 75 * GIB
+    assert error["metadata"]["told"]["free_bytes"] == GIB
+
+
+def test_a_request_refused_for_a_fraction_in_the_settings_names_the_limit(
+    cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "per_process_memory_fraction:0.25,throw_on_cudamalloc_oom:True")
+    cuda.use(0, 18 * GIB, 19 * GIB, 18 * GIB)
+    with phasescope.start(backends=["cuda", "cpu"], interval_ms=3_600_000) as session:
+        with pytest.raises(OutOfMemoryError), phase("step"):
+            cuda.reject(0, 2 * GIB)
+    with session.reader() as reader:
+        answer = reader.explain()
+    assert answer.cause.kind == "limit_of_device", str(answer)
+    assert answer.cause.figures["allowed_bytes"] == 20 * GIB
+    assert "this process's limit on it: 20.0 GiB" in answer.held
+    assert answer.advice[0].startswith("raise or drop the limit")
+
+
 def test_sessions_one_after_the_other_attach_it_once_and_it_outlives_them(cuda: FakeCuda) -> None:
     for _ in range(3):
         with phasescope.start(backends=["cuda", "cpu"], interval_ms=3_600_000):

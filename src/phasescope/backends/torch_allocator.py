@@ -205,7 +205,9 @@ class CachingAllocator:
 
     def failure(self, device: int, requested_bytes: int) -> dict[str, Any]:
         """Return the counters at the last failure to allocate so much, in bytes; nothing if none was seen."""
-        return torch_failures.found(device, requested_bytes, self._properties(device).total_memory)
+        stats = {} if allocates_by_python() else self._initialised().memory_stats(device)
+        rejected = torch_failures.rejections(stats) if stats else None
+        return torch_failures.found(device, requested_bytes, self._properties(device).total_memory, rejected)
 
     def _bind(self) -> Functions | None:
         """Return torch's functions, once it is fully imported and of the right kind."""

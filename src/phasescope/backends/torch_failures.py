@@ -27,7 +27,8 @@ _recorder: Callable[[], str | None] | None = None
 
 
 class Failure(NamedTuple):
-    """One allocation that failed. Bytes. `limit_bytes` is the device's total, or what this process may have of it."""
+    """One allocation that failed. Bytes. `limit_bytes` is the device's total, or what this process may have of it;
+    `rejections` is how many the allocator had refused by then without a call here."""
 
     device: int
     requested_bytes: int
@@ -35,6 +36,7 @@ class Failure(NamedTuple):
     free_bytes: int
     figures: dict[str, int]
     snapshot: str | None
+    rejections: int = 0
 
 
 def watch(core: Any, name: str, memory_stats: Callable[[int], dict[Any, Any]], knows_inactive: bool) -> bool:
@@ -51,10 +53,12 @@ def watch(core: Any, name: str, memory_stats: Callable[[int], dict[Any, Any]], k
 
     def observe(device: int, requested_bytes: int, limit_bytes: int, free_bytes: int) -> None:
         figures: dict[str, int] = {}
-        snapshot = None
+        snapshot, rejected = None, 0
         if not allocates_by_python():  # both wait for torch's lock, which such an allocator may hold in another thread
             try:
-                figures = _read(memory_stats(device), knows_inactive)
+                stats = memory_stats(device)
+                rejected = rejections(stats)
+                figures = _read(stats, knows_inactive)
             except Exception:  # what is raised here would take the place of torch's own error
                 figures = {}
             if _recorder is not None:
@@ -62,7 +66,7 @@ def watch(core: Any, name: str, memory_stats: Callable[[int], dict[Any, Any]], k
                     snapshot = _recorder()
                 except Exception:
                     snapshot = None
-        _failures.append(Failure(device, requested_bytes, limit_bytes, free_bytes, figures, snapshot))
+        _failures.append(Failure(device, requested_bytes, limit_bytes, free_bytes, figures, snapshot, rejected))
 
     try:
         attach(observe)
@@ -78,12 +82,23 @@ def record_with(recorder: Callable[[], str | None] | None) -> None:
     _recorder = recorder
 
 
-def found(device: int, requested_bytes: int, total_bytes: int | None) -> dict[str, Any]:
+def rejections(stats: dict[Any, Any]) -> int:
+    """Return how many requests the allocator has refused for its limit, before it asked the driver (torch 2.13). No
+    observer is called for those."""
+    return int(stats.get("num_oom_rejections", 0))
+
+
+def found(device: int, requested_bytes: int, total_bytes: int | None, rejected: int | None = None) -> dict[str, Any]:
     """Return the figures at the last failure to allocate that much on the device, as in `told` of an error event,
-    and `snapshot`, a path, where one was written; nothing if none was seen."""
+    and `snapshot`, a path, where one was written; nothing if none was seen, or if requests were refused since.
+
+    `rejected` is how many that are by now, None if that is not known.
+    """
     for failure in reversed(_failures):
         if failure.device != device:
             continue
+        if rejected is not None and failure.figures and failure.rejections < rejected:
+            return {}
         if abs(failure.requested_bytes - requested_bytes) > _TEXT_ROUNDING * failure.requested_bytes:
             continue
         seen: dict[str, Any] = {**failure.figures, "free_bytes": failure.free_bytes}

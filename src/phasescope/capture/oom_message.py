@@ -31,6 +31,7 @@ _LONGEST_SETTING = 200
 _PAGE_BYTES = 4096
 _ATTEMPTS = 4
 _MOST = 1 << 63
+_DECIMALS = 0.006
 _NEARLY = 0.93  # the driver keeps some for itself
 _LIMITS = {"RLIMIT_AS": "address_space_limit_bytes", "RLIMIT_DATA": "data_limit_bytes"}
 
@@ -254,6 +255,12 @@ def _size_or_none(match: re.Match[str], prefix: str = "") -> int | None:
     digits = match[f"{prefix}size"].rstrip(".,").replace(",", "")
     size = float(digits) * _UNITS[match[f"{prefix}unit"]] if digits.count(".") <= 1 else _MOST
     return int(size) if size < _MOST else None
+
+
+def is_rounded(stated: int, exact: int) -> bool:
+    """Return whether torch states this exact size so: with two decimals of the largest unit that it fills."""
+    unit = next((1 << bits for bits in (30, 20, 10) if exact >> bits), 1)
+    return abs(stated - exact) <= _DECIMALS * unit
 
 
 def requested_by_numpy(error: BaseException | None) -> int | None:

@@ -61,7 +61,7 @@ def at_shortage(
     requested_bytes = oom_message.requested_bytes(text) or oom_message.requested_by_numpy(error)
     if requested_bytes is not None:
         details["requested_bytes"] = requested_bytes
-    seen = {} if measured is None or requested_bytes is None else _seen(device, requested_bytes)
+    seen = {} if measured is None or requested_bytes is None else _seen(device, requested_bytes, stated)
     path = seen.pop("snapshot", None)
     exact = ("free_bytes",) if "private_pools_bytes" in stated else _EXACT
     stated |= {name: size for name, size in seen.items() if name not in stated or name in exact}
@@ -102,13 +102,19 @@ def _whose(
     return device, counters
 
 
-def _seen(device: DeviceState, requested_bytes: int) -> dict[str, Any]:
-    """Return the framework's own figures of this failure, taken when it happened."""
+def _seen(device: DeviceState, requested_bytes: int, stated: dict[str, str | int]) -> dict[str, Any]:
+    """Return the framework's own figures of this failure, taken when it happened.
+
+    Nothing if what was free then is not what the error states: they are of an earlier one, which was caught.
+    """
     failure = getattr(device.collector.backend, "failure", None)
     if failure is None or device.device_id == HOST_DEVICE:
         return {}
     try:
-        return dict(failure(device.device_id, requested_bytes))
+        seen = dict(failure(device.device_id, requested_bytes))
+        free, told = seen.get("free_bytes"), stated.get("free_bytes")
+        is_another = isinstance(free, int) and isinstance(told, int) and not oom_message.is_rounded(told, free)
+        return {} if is_another else seen
     except Exception as error:
         if is_from_signal_handler(error):
             raise

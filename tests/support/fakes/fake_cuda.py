@@ -227,6 +227,12 @@ class FakeCuda:
             "unallocated. If reserved but unallocated memory is large try setting PYTORCH_ALLOC_CONF=..."
         )
 
+    def reject(self, device: int, asked: int) -> None:
+        """Refuse a request for its limit before the driver is asked (torch 2.13, `throw_on_cudamalloc_oom`): that is
+        counted apart, and no observer of failures is called."""
+        self.stats[device]["num_oom_rejections"] += 1
+        raise OutOfMemoryError(f"CUDA out of memory. Tried to allocate {_size(asked)}, which was rejected.")
+
     def _initialise(self) -> None:
         if not self._is_initialized():
             self.initialisations += 1

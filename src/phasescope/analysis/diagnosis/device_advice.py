@@ -95,8 +95,16 @@ def outside_allocator(cause: Cause, evidence: Evidence) -> list[str]:
 
 
 def unknown(cause: Cause, evidence: Evidence) -> list[str]:
-    """Advise if it is not known who holds the device."""
+    """Advise if it is not known who holds the device, or if it had room."""
     shortage = evidence.shortage
+    if "free_afterwards_bytes" in cause.figures:
+        is_limited = shortage is not None and shortage.allowed_bytes is not None
+        return [
+            *(limit_of_device(cause, evidence)[:1] if is_limited else ()),
+            "page-locked memory is the host's, and CUDA's error is the same: try without pin_memory, and offloading "
+            "without pinning",
+            *refused(cause, evidence),
+        ]
     where = "" if shortage is None or not shortage.path else f" before {path_text(shortage.path)}"
     snapshot = asked_by("oom_snapshot", evidence)
     return [

@@ -116,7 +116,7 @@ def on_device(shortage: LastShortage) -> Cause:
         brief = f"one request is for more than {moment.label} has"
         text = f"{sentence(brief)}: {moment.wanted} are more than its {size_text(moment.total)}."
         return Cause(TOO_LARGE, text, figures=moment.figures, brief=brief)
-    limited = _limited(moment) or _refused(moment)
+    limited = _limited(moment) or _refused(moment) or _not_full_afterwards(moment)
     if limited is not None:
         return limited
     holder = max(_holders(moment), key=lambda holder: holder.size_bytes, default=None)
@@ -148,8 +148,7 @@ def _refused(moment: _Moment) -> Cause | None:
     Free memory is known of the failure itself, or not at all.
     """
     free, asked, total = moment.free_then, moment.asked, moment.total
-    ample = _AMPLE_BYTES if not total else min(max(_AMPLE_SHARE * total, _LEAST_AMPLE_BYTES), _AMPLE_BYTES)
-    if free is None or asked is None or free - asked < ample:
+    if free is None or asked is None or free - asked < _ample(total):
         return None
     of_total = f" of {size_text(total)}" if total else ""
     text = (
@@ -157,6 +156,26 @@ def _refused(moment: _Moment) -> Cause | None:
         "for want of memory, but by a limit, the driver, or a system in between."
     )
     return Cause(REFUSED, text, figures=moment.figures, brief=f"refused although {size_text(free)} were free")
+
+
+def _ample(total: int | None) -> float:
+    return _AMPLE_BYTES if not total else min(max(_AMPLE_SHARE * total, _LEAST_AMPLE_BYTES), _AMPLE_BYTES)
+
+
+def _not_full_afterwards(moment: _Moment) -> Cause | None:
+    """Return the cause if nothing is known of the failure itself, and the device had ample room when it was measured.
+
+    What the training frees on its way out stays reserved by its allocator, so a full device is still full then.
+    """
+    free, total = moment.free, moment.total
+    if free is None or not total or moment.free_then is not None:
+        return None
+    if free < _HELD_SHARE * total if moment.asked is None else free - moment.asked < _ample(total):
+        return None
+    brief = f"{size_text(free)} of {size_text(total)} were free a moment later"
+    fits = "how much was asked for is not known" if moment.asked is None else f"{moment.wanted} would have fitted"
+    text = f"Memory ran out on {moment.label}{'' if moment.asked else moment.where}, yet {brief}, and {fits}."
+    return Cause(UNKNOWN, text, figures={**moment.figures, "free_afterwards_bytes": free}, brief=brief)
 
 
 def _holders(moment: _Moment) -> Iterator[_Holder]:

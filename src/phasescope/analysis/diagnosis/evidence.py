@@ -25,6 +25,7 @@ from .error_messages import (
     is_by_allocator,
     is_of_host,
     label_of,
+    limit_by_settings,
     stated_figures,
     with_stated_figures,
     with_stated_figures_only,
@@ -279,7 +280,9 @@ def _shortage(event: Mapping[str, Any], devices: Iterable[DeviceRow]) -> LastSho
         settings=_settings(metadata),
         snapshot=snapshot if isinstance(snapshot, str) else None,
         free_bytes=stated.get("free_bytes"),
-        allowed_bytes=stated.get("allowed_bytes") or size_or_none(metadata.get("allocator_limit_bytes")),
+        allowed_bytes=stated.get("allowed_bytes")
+        or size_or_none(metadata.get("allocator_limit_bytes"))
+        or limit_by_settings(_settings(metadata), row.total_bytes),
         private_pools_bytes=stated.get("private_pools_bytes") or size_or_none(metadata.get("private_pools_bytes")),
         by_allocator=is_by_allocator(event, stated),
         is_measured_afterwards=not on_host and "allocated_bytes" not in stated,

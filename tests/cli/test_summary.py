@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import phasescope
 from phasescope import cli
+from phasescope.testing import FakeBackend, FakeClock
 from support.commands import Training, needs_files
 from support.recordings import steps, write
 
@@ -76,3 +77,35 @@ def test_a_recording_that_breaks_off_is_not_said_to_run(tmp_path: Path, capsys: 
     said = capsys.readouterr().out
     assert "how the session ended is not in it" in said
     assert "running" not in said
+
+
+def test_a_summary_shows_the_phases_that_were_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    backend, clock = FakeBackend(), FakeClock()
+    path = tmp_path / "run.jsonl"
+    with phasescope.start(backends=[backend], clock=clock, record=path):
+        for _ in range(2):
+            with phasescope.phase("step"):
+                for block, mib in (("small", 1), ("large", 300)):
+                    with phasescope.phase(block), phasescope.phase("attention"):
+                        backend.allocate(mib * 2**20)
+                        clock.advance(ms=5)
+                    backend.allocate(-mib * 2**20)
+
+    def table(*options: str) -> tuple[list[str], str]:
+        assert cli.main(["summary", str(path), *options]) == 0
+        said = capsys.readouterr().out
+        lines = said.partition("phase ")[2].splitlines()[1:]
+        return [line.partition("  ")[0] if line[0] != " " else line.split()[0] for line in lines if "ms" in line], said
+
+    names, said = table()
+    assert names == ["step", "small", "attention", "large", "attention"]
+    assert "phases shown" not in said
+    assert table("--depth", "2")[0] == ["step", "small", "large"]
+    names, said = table("--sort", "peak", "--limit", "3")
+    assert set(names) == {"step", "step/large", "step/large/attention"}
+    assert "3 of 5 phases shown" in said
+    assert cli.main(["summary", str(path), "--json", "--limit", "1"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["phases"]) == 5
+    for wrong in (["--depth", "0"], ["--limit", "x"], ["--sort", "name"]):
+        assert cli.main(["summary", str(path), *wrong]) == 2
+    assert "'0' is not a whole number from 1" in capsys.readouterr().err

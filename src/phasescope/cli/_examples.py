@@ -19,7 +19,7 @@ EXAMPLES = {
     ),
     "summary": (
         ("phasescope summary", "the newest session"),
-        ("phasescope summary run.jsonl --json > before.json", "to compare it later"),
+        ("phasescope summary --sort peak --limit 3", "the highest peaks first"),
     ),
     "record": (
         ("phasescope record 14001 -o run.jsonl.gz", "until it ends"),

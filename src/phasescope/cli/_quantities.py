@@ -48,3 +48,14 @@ def seconds(*, most_s: float = threading.TIMEOUT_MAX, zero: bool = True) -> Call
         return number
 
     return parse
+
+
+def whole(most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from 1 to `most`, for argparse."""
+
+    def parse(text: str) -> int:
+        if text.isascii() and text.isdigit() and 1 <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most:,}")
+
+    return parse

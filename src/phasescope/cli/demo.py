@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope.analysis.formatting import elide, printable
 from phasescope.cli import MISSING_DEPENDENCY, OK, CommandError
 from phasescope.cli._output import Terminal
+from phasescope.cli._quantities import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _SECONDS = 6.0
 _STEPS_PER_EPOCH = 100
 _BATCH = 256
+_MOST_STEPS = 10**9
 _MOST_KEPT = 2000  # a GiB
 _THRESHOLD, _THRESHOLD_BYTES, _M_MMAP_THRESHOLD = "MALLOC_MMAP_THRESHOLD_", 65536, -3
 _WATCH_AT = 0.3  # of the run
@@ -65,7 +67,9 @@ _COMMANDS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=_positive_int, metavar="N", help="end after N steps, however long they take")
+    parser.add_argument(
+        "--steps", type=whole(_MOST_STEPS), metavar="N", help="end after N steps, however long they take"
+    )
     parser.add_argument("--seconds", type=_positive, metavar="S", help=f"end after S seconds (default {_SECONDS:g})")
     parser.add_argument(
         "--leak", action="store_true", help="keep the activations of each step, and say what explain says"
@@ -243,12 +247,5 @@ class _WatchingProcess:
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value

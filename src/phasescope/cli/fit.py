@@ -8,18 +8,17 @@ sample does, and 5 if too little is known: then one line says what is missing.
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from phasescope._json import json_text
 from phasescope.analysis.formatting import elide, printable
 from phasescope.cli import NOT_COMPARABLE, OK, PROBLEM, WRONG_USAGE, CommandError
 from phasescope.cli._output import Terminal, verdict_stands
-from phasescope.cli._quantities import size_between
+from phasescope.cli._quantities import size_between, whole
 from phasescope.cli._session_args import LIVE_FIRST, add_directory, command_line, number, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
     from phasescope.analysis.fit.usage import Usage
     from phasescope.readers.reader import Reader
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch-size",
-        type=_whole(_MOST_SAMPLES),
+        type=whole(_MOST_SAMPLES),
         action="append",
         default=[],
         metavar="N",
@@ -53,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="NAME", help="such as cuda:1; default: the one with the most memory in use")
     parser.add_argument(
-        "--ranks", type=_whole(_MOST_RANKS), metavar="N", help="count sharding over this many ranks; default: 8"
+        "--ranks", type=whole(_MOST_RANKS), metavar="N", help="count sharding over this many ranks; default: 8"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     add_directory(parser)
@@ -121,12 +120,3 @@ def _usage(reader: Reader, device: str | None) -> Usage:
 def _name(reader: Reader) -> str:
     command = elide(command_line(reader.constants), _LONGEST_COMMAND)
     return printable(f"pid {number(reader.constants.get('pid'))}: {command}")
-
-
-def _whole(most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if text.isascii() and text.isdigit() and 1 <= int(text) <= most:
-            return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-
-    return parse

@@ -20,8 +20,11 @@ from phasescope.analysis.formatting import (
 )
 from phasescope.analysis.liveness import disappeared_text, silent_text
 from phasescope.analysis.text.job_text import job_report
+from phasescope.analysis.text.shown_phases import FIGURES, ShownPhases
+from phasescope.analysis.text.summary_text import report
 from phasescope.cli import OK
 from phasescope.cli._output import Terminal
+from phasescope.cli._quantities import whole
 from phasescope.cli._session_args import (
     add_directories,
     add_session,
@@ -44,13 +47,17 @@ if TYPE_CHECKING:
 
 _LONGEST_COMMAND = 120
 _MOST_PROBLEMS = 10
+_MOST = 10_000  # phases, or depth: beyond what a summary keeps
 _TABLE_TITLES = ("phase ", "device ", "rank ")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session(parser)
     add_directories(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    parser.add_argument("--depth", type=whole(_MOST), metavar="N", help="show no phases further inside than N")
+    parser.add_argument("--sort", choices=FIGURES, metavar="FIGURE", help=f"the largest first: {', '.join(FIGURES)}")
+    parser.add_argument("--limit", type=whole(_MOST), metavar="N", help="show the first N phases")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table, with all phases")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             Terminal().line(json_text(_data(looked), indent=2))
         else:
-            _show(looked)
+            _show(looked, ShownPhases(arguments.depth, arguments.sort, arguments.limit))
     return OK
 
 
@@ -115,7 +122,7 @@ def _data(looked: _Looked) -> dict[str, Any]:
     }
 
 
-def _show(looked: _Looked) -> None:
+def _show(looked: _Looked, chosen: ShownPhases) -> None:
     out, reader = Terminal(), looked.reader
     command = command_line(reader.constants)
     if command:  # other tools' recordings do not say
@@ -125,7 +132,7 @@ def _show(looked: _Looked) -> None:
     out.line(looked.verdict.text, "green" if looked.verdict.is_good else "red")
     if reader.dropped:
         out.line(f"{plural(reader.dropped, 'event')} could not be written", "yellow")
-    tables = looked.summed.table(out.width, looked.missing)
+    tables = report(looked.summed, out.width, looked.missing, chosen)
     if looked.job is not None:
         tables += "\n\n" + job_report(looked.job, out.width)
     for line in tables.splitlines():

@@ -29,7 +29,7 @@ _NOT_KNOWN = (None, None, None, None)
 class Row:
     """All entries of one phase, by its path. Times in ns, memory in bytes; None means: not known.
 
-    `depth` is 0 for an outermost phase. `count` entries have ended, in any way; total, mean, percentiles and deltas
+    `depth` is 1 for an outermost phase. `count` entries have ended, in any way; total, mean, percentiles and deltas
     are over those. `errors` of them ended with an exception, and `abandoned` were open when the session stopped.
     Fetches that only found the end of a tracked iterable count in `exhausted` and nowhere else. `total_ns` adds up
     over threads, so `share`, the part of the observed wall-clock time including entries that are open now, can exceed

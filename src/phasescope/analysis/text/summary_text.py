@@ -24,6 +24,7 @@ from phasescope.analysis.missing_phases import missing_phases
 from phasescope.analysis.summary.allocator_remarks import allocator_remarks
 
 from . import allocator_table
+from .shown_phases import ALL_PHASES, ShownPhases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -76,27 +77,32 @@ class SummaryParts(NamedTuple):
     devices: list[list[str]]
 
 
-def parts(summary: Summary) -> SummaryParts:
-    """Return a report's contents, cell by cell. A phase's name is indented by its depth."""
+def parts(summary: Summary, chosen: ShownPhases = ALL_PHASES) -> SummaryParts:
+    """Return a report's contents, cell by cell. A phase's name is indented by its depth; if sorted, it has its path."""
     timed = any(row.device_time_ns is not None for row in summary.rows)
     columns = (*_PHASES, _ON_DEVICE) if timed else _PHASES
     return SummaryParts(
         list(_header(summary)),
         columns,
-        [_phase_cells(row)[: len(columns)] for row in summary.rows],
-        [*_remarks(summary.rows), *allocator_remarks(summary.rows)],
+        [_phase_cells(row, _title(row, chosen))[: len(columns)] for row in chosen.of(summary.rows)],
+        [*_remarks(summary.rows, chosen), *allocator_remarks(summary.rows)],
         allocator_table.cells(summary.rows),
         _DEVICES,
         [_device_cells(device) for device in summary.devices],
     )
 
 
-def report(summary: Summary, width: int | None, missing: Sequence[str] | None = None) -> str:
+def report(
+    summary: Summary,
+    width: int | None,
+    missing: Sequence[str] | None = None,
+    chosen: ShownPhases = ALL_PHASES,
+) -> str:
     """Return the whole summary; lines stay within `width` columns if possible.
 
-    `missing` are the remarks on missing phases; by default the summary's own.
+    `missing` are the remarks on missing phases, by default the summary's own, and `chosen` the phases that are shown.
     """
-    shown = parts(summary)
+    shown = parts(summary, chosen)
     missing = missing_from(summary) if missing is None else missing
     lines = [*_fitted(shown.header, width), ""]
     if shown.phases:
@@ -159,7 +165,9 @@ def _whereabouts(summary: Summary) -> Iterator[str]:
     yield plural(summary.events, "event")
 
 
-def _remarks(rows: Sequence[Row]) -> Iterator[str]:
+def _remarks(rows: Sequence[Row], chosen: ShownPhases) -> Iterator[str]:
+    if shown := chosen.remark(rows):
+        yield shown
     if any(row.peak_allocated_bytes is not None and not row.peak_is_exact for row in rows):
         yield "≥ lower bound: may be higher between samples"
     for title, named in (
@@ -184,11 +192,18 @@ def _name(row: Row) -> str:
     return elide(path_text(row.path), _LONGEST_NAME) or _MORE_PHASES
 
 
-def _phase_cells(row: Row) -> list[str]:
+def _title(row: Row, chosen: ShownPhases) -> str:
+    if not row.path:
+        return _MORE_PHASES
+    if chosen.figure is not None:
+        return elide(path_text(row.path), _LONGEST_CELL)
+    return " " * min(2 * (row.depth - 1), _MAX_INDENT) + elide(printable(row.path[-1]), _LONGEST_CELL)
+
+
+def _phase_cells(row: Row, title: str) -> list[str]:
     mark = "" if row.peak_is_exact or row.peak_allocated_bytes is None else "≥"
-    name = elide(printable(row.path[-1]), _LONGEST_CELL) if row.path else _MORE_PHASES
     return [
-        " " * min(2 * max(0, row.depth - 1), _MAX_INDENT) + name,
+        title,
         count_text(row.count),
         duration_text(row.total_ns),
         duration_text(row.mean_ns),

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -340,6 +340,50 @@ def test_the_last_figures_of_a_session_that_is_let_go_of_are_sent(
     assert collector.metrics("a")["phasescope.session.running", frozenset()].as_int == 0
     assert len(collector.messages("metrics")) == 3
     assert len(collector.messages("metrics")[2].resource_metrics) == 1  # only the exporter's own
+
+
+def test_where_it_is_preferred_counters_are_what_was_added_since_the_last_delivery(
+    rings: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(otlp, "TIMEOUT_S", 1.0)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Delta")
+    exporting = Exporting(rings, collector.url)
+    collector.start()
+    with made_ring(rings, session_id="a") as ring:
+        ring.run(["step"], 3)
+        exporting.go()
+        collector.kill()
+        ring.run(["step"], 4)
+        exporting.go()  # nobody is there: it is in the next one
+        collector.start()
+        ring.run(["step"], 5)
+        exporting.go()
+        exporting.go()
+        with phasescope.attach(ring.path) as reader:
+            row, events = reader.summary().rows[0], len(list(reader.events()))
+    exporting.delivery.hurry()
+    exporting.sessions.close()
+    durations = [metric for metric in sent_metrics(collector) if metric.name == "phasescope.phase.duration"]
+    assert {metric.histogram.aggregation_temporality for metric in durations} == {1}  # delta
+    points = [metric.histogram.data_points[0] for metric in durations]
+    assert [(point.count, sum(point.bucket_counts)) for point in points] == [(1, 1), (2, 2), (0, 0)]
+    assert sum(point.sum for point in points) == pytest.approx((row.total_ns or 0) / 1e9, rel=1e-12)
+    assert [point.start_time_unix_nano for point in points[1:]] == [point.time_unix_nano for point in points[:-1]]
+    assert [point.HasField("min") for point in points] == [True, False, False]  # since then: not known
+    sums = [metric for metric in sent_metrics(collector) if metric.name == "phasescope.session.events"]
+    assert sum(point.as_int for metric in sums for point in metric.sum.data_points) == events
+    usage = [metric for metric in sent_metrics(collector) if metric.name == "process.memory.usage"]
+    assert {metric.sum.aggregation_temporality for metric in usage} <= {2}  # what goes up and down stays as it is
+
+
+def sent_metrics(collector: Collector) -> list[Any]:
+    return [
+        metric
+        for message in collector.messages("metrics")
+        for each in message.resource_metrics
+        for scope in each.scope_metrics
+        for metric in scope.metrics
+    ]
 
 
 def test_a_queue_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:

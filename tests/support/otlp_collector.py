@@ -9,6 +9,7 @@ import gzip
 import http.server
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ class Collector:
     """`url` stays the same over `kill` and `start`. `status` is its answer, after `delay_s`.
 
     It answers 400 to a request that holds the text `poison`, and says of others that it left out `rejected` items.
+    `more` may hold `remark`, the words that go with that; `headers` of each answer; `page`, a text in place of the
+    answer; and `certificate`, the file with key and certificate by which it speaks TLS.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,9 +35,12 @@ class Collector:
         self._file.touch()
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, status: int = 200, delay_s: float = 0.0, poison: str = "", rejected: int = 0) -> None:
+    def start(
+        self, status: int = 200, delay_s: float = 0.0, poison: str = "", rejected: int = 0, **more: object
+    ) -> None:
         """Begin to listen; returns when it does."""
-        arguments = [str(self.port), str(self._file), str(status), str(delay_s), poison, str(rejected)]
+        numbers = [str(status), str(delay_s), poison, str(rejected)]
+        arguments = [str(self.port), str(self._file), *numbers, json.dumps(more)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.otlp_collector", *arguments],
             stdout=subprocess.PIPE,
@@ -123,13 +129,13 @@ def plain(value: Any) -> Any:
     return attributes(held.values) if kind == "kvlist_value" else held
 
 
-def partly_taken(path: str, rejected: int) -> bytes:
+def partly_taken(path: str, rejected: int, remark: str = "") -> bytes:
     """Return the answer that `rejected` items were left out."""
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-    if not rejected:
+    if not rejected and not remark:
         return b""
     answer: Any
     if path == "/v1/logs":
@@ -141,11 +147,13 @@ def partly_taken(path: str, rejected: int) -> bytes:
     else:
         answer = ExportMetricsServiceResponse()
         answer.partial_success.rejected_data_points = rejected
+    answer.partial_success.error_message = remark
     return bytes(answer.SerializeToString())
 
 
-def serve(port: int, file: Path, always: int, delay_s: float, poison: str, rejected: int) -> None:
+def serve(port: int, file: Path, always: int, delay_s: float, poison: str, rejected: int, more: dict[str, Any]) -> None:
     """Keep every request in the file, before it is answered."""
+    page = more.get("page", "").encode()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -154,7 +162,7 @@ def serve(port: int, file: Path, always: int, delay_s: float, poison: str, rejec
                 body = gzip.decompress(body)
             time.sleep(delay_s)
             status = 400 if poison and poison.encode() in body else always
-            answer = partly_taken(self.path, rejected)
+            answer = page or partly_taken(self.path, rejected, more.get("remark", ""))
             got = {
                 "path": self.path,
                 "headers": {name.lower(): text for name, text in self.headers.items()},
@@ -165,6 +173,8 @@ def serve(port: int, file: Path, always: int, delay_s: float, poison: str, rejec
                 kept.write(json.dumps(got) + "\n")
             self.send_response(status)
             self.send_header("content-length", str(len(answer)))
+            for name, text in more.get("headers", {}).items():
+                self.send_header(name, text)
             if status // 100 == 3:
                 self.send_header("location", f"http://127.0.0.1:{port}/elsewhere")
             self.end_headers()
@@ -174,9 +184,14 @@ def serve(port: int, file: Path, always: int, delay_s: float, poison: str, rejec
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    if "certificate" in more:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(more["certificate"])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     print("ready", flush=True)
     server.serve_forever()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5], int(sys.argv[6]))
+    PORT, FILE, STATUS, DELAY_S, POISON, REJECTED, MORE = sys.argv[1:]
+    serve(int(PORT), Path(FILE), int(STATUS), float(DELAY_S), POISON, int(REJECTED), json.loads(MORE))

@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections import deque
@@ -15,6 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from phasescope.exporters.addresses import endpoint_of
+from phasescope.exporters.retry_after import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +35,11 @@ _AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class TryAgainError(Exception):
-    """It may succeed later; the text says why, without what may be secret."""
+    """It may succeed later, not before `rest_s`; the text says why, without what may be secret."""
+
+    def __init__(self, text: str, rest_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.rest_s = rest_s
 
 
 class RefusedError(Exception):
@@ -99,7 +105,7 @@ class Webhook:
             error.close()
             text = f"{self.shown} answers {error.code}"
             if error.code in _AGAIN or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise TryAgainError(text) from None
+                raise TryAgainError(text, seconds_of(error.headers.get("Retry-After"), time.time())) from None
             raise RefusedError(text) from None
         except (OSError, http.client.HTTPException) as error:
             raise TryAgainError(f"{self.shown} does not answer ({type(error).__name__})") from None
@@ -121,6 +127,7 @@ class Sender:
         self._changed = threading.Condition()
         self._ended = False
         self._failing = False
+        self._rest_s = 0.0
         self._thread = threading.Thread(target=self._run, name="phasescope-alerts", daemon=True)
 
     def start(self) -> None:
@@ -159,7 +166,7 @@ class Sender:
                 self._waiting.appendleft(body)
                 if self._ended:
                     return
-                self._changed.wait_for(lambda: self._ended, pause_s)
+                self._changed.wait_for(lambda: self._ended, max(pause_s, self._rest_s))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _is_sent(self, body: str) -> bool:
@@ -169,7 +176,7 @@ class Sender:
         except TryAgainError as error:
             if not self._failing:
                 self._speak(f"{error}; alerts wait, and are sent again")
-            self._failing = True
+            self._failing, self._rest_s = True, error.rest_s
             return False
         except RefusedError as error:
             self._speak(f"an alert was not taken: {error}")

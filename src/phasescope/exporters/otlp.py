@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics
 
 from phasescope.analysis.formatting import plural
 from phasescope.exporters.otlp_answers import LOGS, METRICS, TRACES, Answers
+from phasescope.exporters.otlp_deltas import Deltas, are_preferred
 from phasescope.exporters.otlp_logs import log_record
 from phasescope.exporters.otlp_metrics import SessionMetrics, exporter_metrics
 from phasescope.exporters.otlp_spans import PhaseSpans
@@ -134,6 +135,8 @@ class Delivery:
         self._refused: Counter[str] = Counter()
         self._taken: set[str] = set()
         self._failing: set[str] = set()
+        self._remarked: set[str] = set()
+        self._deltas = Deltas() if are_preferred() else None
         self._failures: Counter[str] = Counter(dict.fromkeys(self._exporters, 0))
         self._resource = own_resource()
         self._began_ns = time.time_ns()
@@ -189,14 +192,21 @@ class Delivery:
             batch.append(self._own_metrics())
         for first in range(0, len(batch), _SESSIONS_A_REQUEST):
             some = batch[first : first + _SESSIONS_A_REQUEST]
-            if not self._sent(METRICS, MetricsData(some)):
+            if not self._sent(METRICS, MetricsData(some if self._deltas is None else self._deltas.of(some))):
                 break
+            if self._deltas is not None:
+                self._deltas.note(some)
             with self._lock:
                 for metrics in ended[first : first + len(some)]:
-                    if metrics in self._ended_sessions:
-                        self._ended_sessions.remove(metrics)
+                    self._forget_ended(metrics)
         for signal, queue in self._queues.items():
             self._empty(signal, queue)
+
+    def _forget_ended(self, metrics: ResourceMetrics) -> None:
+        if metrics in self._ended_sessions:
+            self._ended_sessions.remove(metrics)
+        if self._deltas is not None:
+            self._deltas.forget(metrics)
 
     def _empty(self, signal: str, queue: Queue) -> None:
         """Send what waits. What the collector refuses as wrong or too large is sent in halves, until the one item is
@@ -231,16 +241,22 @@ class Delivery:
 
     def _sent(self, signal: str, batch: Any) -> bool:
         answers = self._answers[signal]
+        if answers.rests:
+            return False
         answers.forget()
         done = self._exporters[signal].export(batch)
-        if done.name == "SUCCESS" and not answers.is_redirection:
+        if done.name == "SUCCESS" and not answers.is_elsewhere:
             if signal in self._failing:
                 self._failing.discard(signal)
                 self._say(f"{self._shown} takes {signal} again")
+            if answers.remark is not None and signal not in self._remarked:
+                self._remarked.add(signal)
+                self._say(f"{self._shown} takes {signal}, but {answers.remark}")
             return True
         self._failures[signal] += 1
         if signal not in self._failing and not self._ended.is_set():
-            self._say(f"{self._shown} does not take {signal}; the exporter tries again every {self._interval_s:g} s")
+            again = f"the exporter tries again every {self._interval_s:g} s"
+            self._say(f"{self._shown} does not take {signal}; {again} ({answers.reason})")
         self._failing.add(signal)
         return False
 
@@ -264,5 +280,5 @@ class Delivery:
         self._not_sampled += exported.spans.sampling.left_out
         self._ended_sessions.append(exported.metrics.metrics())
         while len(self._ended_sessions) > _MOST_ENDED:
-            self._ended_sessions.popleft()
+            self._forget_ended(self._ended_sessions[0])
             self._ended_dropped += 1

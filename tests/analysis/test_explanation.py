@@ -112,8 +112,10 @@ def test_memory_in_pieces_is_told_from_memory_that_is_not_there() -> None:
 def test_advice_knows_what_is_set_already(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True,max_split_size_mb:512")
     advice = fragmented().advice
-    assert advice[0].startswith("expandable_segments is on already")
+    assert advice[0].startswith("expandable_segments is on already (but torch 2.9 reads it from PYTORCH_CUDA_ALLOC_")
     assert not any("max_split_size_mb" in line for line in advice)
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    assert fragmented().advice[0].startswith("expandable_segments is on already; the rest is in pools")
 
 
 def test_another_process_is_named_as_the_cause() -> None:

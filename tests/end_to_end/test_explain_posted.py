@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import phasescope
 from phasescope import phase
-from phasescope.backends.protocol import DeviceCounters
 from phasescope.testing import FakeBackend
 from support.explained import check_cause, check_held, explained
+from support.posted_situations import Case, Driver, Gpu
 from support.torch_messages import GIB, MIB, OutOfMemoryError, older, oldest, this, torch
 
 pytestmark = pytest.mark.neutral
@@ -26,28 +26,6 @@ ASYNC = (
     "PyTorch limit (set by user-supplied memory fraction)\n                        : {limit}"
 )
 REFUSED, BATCH, WHO = "look for a limit outside", "a smaller batch", "see who holds the device"
-
-
-class Driver(NamedTuple):
-    """What the allocator and the driver say afterwards, in bytes."""
-
-    allocated: int
-    reserved: int
-    free: int
-    total: int
-    own: int
-    others: int
-
-
-class Case(NamedTuple):
-    """What was raised, the cause that the thread found, what the headline names, and the first words of advice."""
-
-    message: str
-    kind: str
-    names: str
-    advice: str
-    backend: str = "cuda"
-    driver: Driver | None = None
 
 
 CASES = {
@@ -125,26 +103,9 @@ CASES = {
 }  # fmt: skip
 
 
-class Gpu(FakeBackend):
-    """A device with the driver's figures of it."""
-
-    def __init__(self, name: str, driver: Driver | None) -> None:
-        super().__init__(name, allocated=GIB, reserved=60 * GIB)
-        self._driver = driver
-        if driver is not None:
-            self.set(driver.allocated, driver.reserved)
-            self.figures = DeviceCounters(driver.total - driver.free, driver.free, driver.total)
-
-    def extra(self, device: int) -> dict[str, int]:
-        held = {} if self._driver is None else {
-            "process_used_bytes": self._driver.own, "other_processes_bytes": self._driver.others,
-        }  # fmt: skip
-        return {**super().extra(device), **held}
-
-
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_situation_ends_in_what_its_thread_found(case: Case) -> None:
-    answer = explained(case.message, Gpu(case.backend, case.driver))
+    answer = explained(case.message, Gpu.of(case))
     check_cause(answer, case.kind, case.names, case.advice)
     check_held(answer)
     if case.driver is None:

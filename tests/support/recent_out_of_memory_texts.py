@@ -544,4 +544,11 @@ SOMETHING_ELSE = [
         "[ONNXRuntimeError] : 11 : EP_FAIL : TensorRT EP failed to create engine from network for fused node",
         base=Exception,
     ),
+    Text("WSL, the display's watchdog", "RuntimeError", "CUDA driver error: device not ready"),
+    Text(
+        "torch, memory shared between processes",
+        "RuntimeError",
+        '!handles_.at(i) INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDACachingAllocator.cpp":431, please report a bug '
+        "to PyTorch.",
+    ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phasescope.analysis.formatting import path_text, size_text
 
@@ -40,9 +40,10 @@ from .growth_causes import hours_text
 from .heap import is_in_pieces
 from .host_limits import exceeds_all, own_limit
 from .left_behind import leaving_most
+from .torch_settings import allocator_settings, expandable_already, expandable_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from .cause import Cause
     from .evidence import Evidence, LastShortage
@@ -124,12 +125,8 @@ def _fragmentation(cause: Cause, evidence: Evidence) -> list[str]:
     if evidence.shortage is not None and evidence.shortage.device.backend == "npu":
         lines.append("PYTORCH_NPU_ALLOC_CONF=expandable_segments:True")
     if _is_torch(evidence):
-        conf = _allocator_settings(evidence.settings)
-        if "expandable_segments:true" not in conf.lower():
-            lines.append("PYTORCH_ALLOC_CONF=expandable_segments:True (before torch 2.9 PYTORCH_CUDA_ALLOC_CONF)")
-        else:
-            lines.append("expandable_segments is on already; the rest is in pools of their own (CUDA graphs, NCCL)")
-        if "max_split_size_mb" not in conf:
+        lines.append(expandable_segments(evidence.settings) or expandable_already(evidence.settings))
+        if "max_split_size_mb" not in allocator_settings(evidence.settings):
             lines.append("or max_split_size_mb in the same variable, a little above the size of your large tensors")
     lines.append("pad inputs to a few fixed lengths: sizes that change at every step are what breaks the memory up")
     if evidence.shortage is not None and evidence.shortage.snapshot:
@@ -307,8 +304,3 @@ _FOR = {
 
 def _is_torch(evidence: Evidence) -> bool:
     return evidence.shortage is not None and evidence.shortage.device.backend in _TORCH
-
-
-def _allocator_settings(settings: Mapping[str, Any]) -> str:
-    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
-    return ",".join(str(settings[name]) for name in names if name in settings)

@@ -8,6 +8,7 @@ from phasescope.analysis.formatting import path_text, size_text
 
 from .asked_by import asked_by
 from .cause import OTHERS, TOO_LARGE, UNKNOWN
+from .torch_settings import expandable_segments
 
 if TYPE_CHECKING:
     from .cause import Cause
@@ -73,13 +74,14 @@ def allocator_cache(cause: Cause, evidence: Evidence) -> list[str]:
     shortage = evidence.shortage
     where = "the call that failed" if shortage is None or not shortage.path else path_text(shortage.path)
     module = "torch.xpu" if shortage is not None and shortage.device.backend == "xpu" else "torch.cuda"
-    return [
+    expandable = expandable_segments(evidence.settings)
+    lines = [
         f"{module}.empty_cache() before {where}: it gives back what is not in use",
         f"leave room for what is beside the allocator: {module}.set_per_process_memory_fraction(0.9), which makes it "
         "give back its cache instead of growing",
         "let libraries take theirs first: a collective, a matrix product and a convolution before the first large step",
-        "PYTORCH_ALLOC_CONF=expandable_segments:True keeps less, if sizes change at every step",
     ]
+    return lines if expandable is None else [*lines, f"{expandable}, if sizes change at every step: it keeps less"]
 
 
 def outside_allocator(cause: Cause, evidence: Evidence) -> list[str]:

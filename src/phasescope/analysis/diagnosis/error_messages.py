@@ -34,9 +34,6 @@ _ASKED_BY_ALLOCATOR = re.compile(
 """torch's allocator says so itself; all other words are of what calls the driver beside it. CuPy's class has the same
 name."""
 
-_FRACTION = re.compile(r"per_process_memory_fraction\s*:\s*(0?\.\d{1,9})")
-_ALLOCATOR_SETTINGS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
-
 A_DEVICE = "a device"
 _ANY_SIZE = 1 << 63
 
@@ -45,15 +42,6 @@ def is_of_host(event: Mapping[str, Any]) -> bool:
     """Return whether an `error` event about memory that ran out is about the host's."""
     memory = event["metadata"].get("memory")
     return bool(memory == "host" or (memory != "device" and event.get("device_id") == _HOST))
-
-
-def limit_by_settings(settings: Mapping[str, Any], total_bytes: int | None) -> int | None:
-    """Return how much of a device of this size torch's settings let a process have; None if they set no limit.
-
-    torch 2.13 can refuse a request for that before it asks the driver; its words then have no figures.
-    """
-    found = _FRACTION.search(",".join(str(settings.get(name, "")) for name in _ALLOCATOR_SETTINGS))
-    return None if found is None or not total_bytes else int(float(found[1]) * total_bytes) or None
 
 
 def has_stated_figures_only(event: Mapping[str, Any]) -> bool:

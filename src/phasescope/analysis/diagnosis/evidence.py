@@ -25,7 +25,6 @@ from .error_messages import (
     is_by_allocator,
     is_of_host,
     label_of,
-    limit_by_settings,
     stated_figures,
     with_stated_figures,
     with_stated_figures_only,
@@ -36,6 +35,7 @@ from .library_counts import Seen, SeenFold
 from .lines import LinesFold
 from .not_judged import SampledHost, why_not_judged
 from .open_phase_rise import RiseFold
+from .torch_settings import limit_by_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -23,7 +23,7 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the 
 FORK = """
 import os, subprocess, sys, threading, warnings
 import phasescope
-from phasescope import _forks
+from phasescope import _fork_warning, _forks
 from phasescope.testing import FakeBackend
 
 def fork():
@@ -43,7 +43,7 @@ def begin():
     "Begin a session that never finds time to tidy up by itself."
     return phasescope.start(backends=[FakeBackend()], interval_ms=3_600_000)
 
-_forks._WARNS = True
+_fork_warning._WARNS = True
 """
 WARNING = "is multi-threaded, use of fork() may lead to deadlocks in the child."
 
@@ -153,7 +153,7 @@ def test_a_fork_that_python_does_not_warn_of_leaves_nothing_for_long() -> None:
     said_by(
         """
 import pickle
-_forks._FORKS_WITHIN_S = 0.0
+_fork_warning._WITHIN_S = 0.0
 session = begin()
 filters = warnings.filters[:]
 for _ in range(3):

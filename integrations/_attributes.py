@@ -8,10 +8,10 @@ from typing import Any
 def attributes_of(thing: Any) -> dict[str, Any]:
     """Return the attributes of an instance, past whatever its class makes of that."""
     try:
-        found = object.__getattribute__(thing, "__dict__")
+        attributes = object.__getattribute__(thing, "__dict__")
     except AttributeError:
         return {}
-    return found if type(found) is dict else {}
+    return attributes if type(attributes) is dict else {}
 
 
 def slots_of(thing: Any, base: type = object) -> list[Any]:

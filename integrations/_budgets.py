@@ -15,7 +15,7 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
-class Budget(NamedTuple):
+class MemoryBudget(NamedTuple):
     """A budget, as the mark states it. `phase` is a name, or the end of a path such as `epoch/forward`."""
 
     limit: int | str
@@ -27,7 +27,7 @@ class Budget(NamedTuple):
     @classmethod
     def of(
         cls, limit: int | str, *, phase: str | None = None, device: str | None = None, above_start: bool = False
-    ) -> Budget:
+    ) -> MemoryBudget:
         """Return the budget. Raises TypeError or ValueError naming the argument."""
         for name, value in (("phase", phase), ("device", device)):
             if value is not None and (not isinstance(value, str) or not value.strip("/ ")):
@@ -94,7 +94,7 @@ def _is_enter(event: Event, scope_id: str) -> bool:
     return (scope.get("action"), scope.get("scope_id")) == ("enter", scope_id)
 
 
-def judged(budget: Budget, test: OfTest, whole: str) -> str | None:
+def judged(budget: MemoryBudget, test: OfTest, whole: str) -> str | None:
     """Say what is wrong, on one line; None if the budget is kept. `whole` is the phase of the test itself."""
     if not test.is_whole:
         return f"{budget}: not judged: the ring does not hold the whole test, or the test ended its session"
@@ -111,7 +111,7 @@ def judged(budget: Budget, test: OfTest, whole: str) -> str | None:
     return "\n".join(over) or None
 
 
-def _over(budget: Budget, name: str, peaks: PhasePeaks, device: str) -> str | None:
+def _over(budget: MemoryBudget, name: str, peaks: PhasePeaks, device: str) -> str | None:
     peak_bytes, is_exact = peaks.peak(device)
     start_bytes = peaks.start[device] if budget.above_start else 0
     if peak_bytes - start_bytes <= budget.limit_bytes:

@@ -38,9 +38,9 @@ _known: dict[int, tuple[CodeType, tuple[CodeLoop, ...]]] = {}
 
 def loops_of(code: CodeType) -> tuple[CodeLoop, ...]:
     """Return the loops in a code object, the inner before those around them."""
-    known = _known.get(id(code))
-    if known is not None:  # the code is kept with them, so that its id stays its own
-        return known[1]
+    entry = _known.get(id(code))
+    if entry is not None:  # the code is kept with them, so that its id stays its own
+        return entry[1]
     while len(_known) >= _MAX_KNOWN:
         _known.pop(next(iter(_known)), None)
     loops = _loops_in(code) if len(code.co_code) <= _MOST_BYTES else ()
@@ -101,14 +101,14 @@ def _text_of(body: set[int], starts: tuple[int, ...], places: dict[int, tuple[in
 
 def _reached(begin: Iterable[int], ways: dict[int, set[int]], *, but: int) -> set[int]:
     """Return the blocks that are reached from these, themselves included, on ways around one of them."""
-    found: set[int] = set()
+    reached: set[int] = set()
     left = [start for start in begin if start != but]
     while left:
         start = left.pop()
-        if start not in found:
-            found.add(start)
+        if start not in reached:
+            reached.add(start)
             left += [other for other in ways[start] if other != but]
-    return found
+    return reached
 
 
 def _blocks(code: CodeType, instructions: Sequence[dis.Instruction]) -> dict[int, set[int]]:

@@ -46,10 +46,10 @@ def figures(session: phasescope.Session | None, names: Iterable[str]) -> dict[st
     return by_name
 
 
-def _use_exact_peak(found: dict[str, float], name: str, end: Event) -> None:
+def _use_exact_peak(figures: dict[str, float], name: str, end: Event) -> None:
     exact = end["metadata"]["phase_scope"].get("peak_allocated_bytes")
     if exact is not None:
-        found[f"phasescope/peak_allocated_bytes/{name}"] = exact
+        figures[f"phasescope/peak_allocated_bytes/{name}"] = exact
 
 
 def _device(event: Event) -> tuple[str, int] | None:

@@ -9,8 +9,8 @@ from typing import Any
 def hold(held: dict[int, weakref.ref[Any]], thing: Any) -> bool:
     """Hold a thing weakly, by its identity. Return whether it is a new one."""
     ident = id(thing)
-    known = held.get(ident)
-    if known is not None and known() is thing:
+    ref = held.get(ident)
+    if ref is not None and ref() is thing:
         return False
 
     def gone(reference: Any) -> None:

@@ -17,7 +17,7 @@ from ._sizes import HOST
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._sizes import Sizes
+    from ._sizes import CategorySizes
 
 _PLAIN = frozenset(map(id, (int, float, complex, bool, str, bytes, type(None))))
 """By address: a class may have a way of its own to be equal to others."""
@@ -38,7 +38,7 @@ class JaxArrays:
         self._array: Any = getattr(jaxlib, "ArrayImpl", None)
         self._numpy: Any = getattr(_modules.get("numpy"), "ndarray", None)
 
-    def add_tree(self, sizes: Sizes, category: str, tree: Any) -> None:
+    def add_tree(self, sizes: CategorySizes, category: str, tree: Any) -> None:
         """Count the arrays of a tree: in dicts, lists and tuples, and in attributes, as flax, optax and equinox nest
         them. No function that a class registered for JAX is called. Raises ValueError if the tree has no end."""
         sizes.begin(category)
@@ -62,14 +62,14 @@ class JaxArrays:
             level = below
         raise ValueError(f"more than {_MOST:,} objects, or {_MOST_DEPTH} levels")
 
-    def add(self, sizes: Sizes, category: str, array: Any) -> None:
+    def add(self, sizes: CategorySizes, category: str, array: Any) -> None:
         """Count an array, by where it lies."""
         if type(array) is self._numpy:
             self._add_numpy(sizes, category, array)
         elif type(array) is self._array and not array.is_deleted():
             self._add_jax(sizes, category, array)
 
-    def _add_jax(self, sizes: Sizes, category: str, array: Any) -> None:
+    def _add_jax(self, sizes: CategorySizes, category: str, array: Any) -> None:
         sharding, aval = array.sharding, array.aval
         dtype = aval.dtype
         devices = sharding.addressable_devices
@@ -88,7 +88,7 @@ class JaxArrays:
             name = HOST if on_host or device.platform == "cpu" else f"jax:{device.id}"
             sizes.add(category, name, size, dtype == "float32")
 
-    def _add_numpy(self, sizes: Sizes, category: str, array: Any) -> None:
+    def _add_numpy(self, sizes: CategorySizes, category: str, array: Any) -> None:
         owner = array
         while type(owner.base) is self._numpy:  # a view keeps all that it is a view of
             owner = owner.base

@@ -15,7 +15,7 @@ from ._attributes import attributes_of
 from ._held import hold, there
 from ._look_times import LookTimes
 from ._scopes import logger
-from ._sizes import Sizes
+from ._sizes import CategorySizes
 
 if TYPE_CHECKING:
     import weakref
@@ -53,20 +53,20 @@ def look_if_due(backend: str, moment: str) -> None:
 def _look(session: phasescope.Session, backend: str, moment: str) -> None:
     _times.look_begins()
     try:
-        found = _count(there(_models), backend)
-        session.note_categories(found, moment=moment, looks=_times.looks, looks_ns=_times.spent_ns)
+        sizes = _count(there(_models), backend)
+        session.note_categories(sizes, moment=moment, looks=_times.looks, looks_ns=_times.spent_ns)
     finally:
         _times.look_ended(_outline())
 
 
 def _count(models: list[Any], backend: str) -> dict[str, dict[str, int]]:
-    sizes = Sizes()
+    sizes = CategorySizes()
     is_trained = any(attributes_of(model).get("optimizer") is not None for model in models)
     for category in _ORDER[: 3 if is_trained else 2]:
         sizes.begin(category)
     values = [value for model in models for value in _values_of(model)]
     values.sort(key=lambda each: _ORDER.index(each[0]))  # what two of them have counts in the first
-    add: Callable[[Sizes, str, Any], None]
+    add: Callable[[CategorySizes, str, Any], None]
     if backend == "jax":
         from ._jax_arrays import JaxArrays
 
@@ -100,10 +100,10 @@ def _variables_of(model: Any) -> Iterator[tuple[str, Any]]:
         own = attributes_of(layer)
         # What is no weight for training is a weight all the same once it is quantised.
         kept = "parameters" if own.get("_is_quantized") is True else "buffers"
-        found = [("parameters", variable) for variable in _items(own.get("_trainable_variables"))]
-        found += [(kept, variable) for variable in _items(own.get("_non_trainable_variables"))]
-        found += [("buffers", attributes_of(one).get("state")) for one in _items(own.get("_seed_generators"))]
-        for category, variable in found:
+        variables = [("parameters", variable) for variable in _items(own.get("_trainable_variables"))]
+        variables += [(kept, variable) for variable in _items(own.get("_non_trainable_variables"))]
+        variables += [("buffers", attributes_of(one).get("state")) for one in _items(own.get("_seed_generators"))]
+        for category, variable in variables:
             if id(variable) not in seen:
                 seen.add(id(variable))
                 yield category, variable
@@ -145,5 +145,5 @@ def _items(held: Any) -> list[Any]:
     """Return what is in a list, be it one that TensorFlow has wrapped."""
     if not issubclass(type(held), list):
         return list(held) if type(held) is tuple else []
-    found = list(list.__iter__(held))
-    return found or _items(attributes_of(held).get("_storage"))
+    items = list(list.__iter__(held))
+    return items or _items(attributes_of(held).get("_storage"))

@@ -33,7 +33,7 @@ class Spot(NamedTuple):
     offset: int
 
 
-class Place(NamedTuple):
+class LoopPlace(NamedTuple):
     """A loop in a frame that runs."""
 
     frame: int
@@ -141,10 +141,10 @@ def has_turned(was: Sequence[Spot], now: Sequence[Spot]) -> bool | None:
     return True if is_in_a_loop else None
 
 
-def loops_around(one: Sequence[Spot], other: Sequence[Spot]) -> list[Place]:
+def loops_around(one: Sequence[Spot], other: Sequence[Spot]) -> list[LoopPlace]:
     """Return the loops in which both of these stacks lie, the innermost first."""
     return [
-        Place(spot.frame, spot.code, loop)
+        LoopPlace(spot.frame, spot.code, loop)
         for spot, there in reversed(list(_common(one, other)))
         if not spot.code.co_flags & _CAN_BE_LEFT
         for loop in loops_of(spot.code)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 HOST = "cpu"
 
 
-class Sizes:
+class CategorySizes:
     """What was found so far. Each counts once, in the category that it was found for first."""
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class Sizes:
 
     def is_new(self, *keys: Hashable) -> bool:
         """Return whether none of the keys was seen before: each tells the memory of one array from others."""
-        known = not self._seen.isdisjoint(keys)
+        is_known = not self._seen.isdisjoint(keys)
         self._seen.update(keys)
-        return not known
+        return not is_known
 
     def add(self, category: str, device: str, size_bytes: int, is_float32: bool) -> None:
         """Count one on a device."""
@@ -40,9 +40,9 @@ class Sizes:
 
     def found(self) -> dict[str, dict[str, int]]:
         """Return them as `Session.note_categories` takes them."""
-        told: dict[str, dict[str, int]] = {}
+        by_device: dict[str, dict[str, int]] = {}
         for device, sizes in self._sizes.items():
             floats = self._float32.get(device, {})
-            told[device] = {category: sizes.get(category, 0) for category in self._categories}
-            told[device] |= {f"{category}_float32": floats.get(category, 0) for category in self._categories}
-        return told
+            by_device[device] = {category: sizes.get(category, 0) for category in self._categories}
+            by_device[device] |= {f"{category}_float32": floats.get(category, 0) for category in self._categories}
+        return by_device

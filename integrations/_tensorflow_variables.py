@@ -9,13 +9,13 @@ from ._attributes import attributes_of
 from ._sizes import HOST
 
 if TYPE_CHECKING:
-    from ._sizes import Sizes
+    from ._sizes import CategorySizes
 
 _DEVICE = re.compile(r"device:(\w+):(\d+)")
 _NO_NUMBERS = ("string", "resource", "variant")
 
 
-def add_variable(sizes: Sizes, category: str, variable: Any) -> None:
+def add_variable(sizes: CategorySizes, category: str, variable: Any) -> None:
     """Count a `tf.Variable`; of one that a strategy has on several devices, each copy. One without a shape has not
     been initialised, and has no memory."""
     own = attributes_of(variable)
@@ -35,8 +35,8 @@ def add_variable(sizes: Sizes, category: str, variable: Any) -> None:
 
 def _device(handle: Any) -> str | None:
     """Return where a variable lies; None if that is not measured."""
-    found = _DEVICE.search(str(getattr(handle, "device", "")))
-    if found is None:
+    match = _DEVICE.search(str(getattr(handle, "device", "")))
+    if match is None:
         return None
-    kind, number = found.groups()
+    kind, number = match.groups()
     return HOST if kind == "CPU" else f"tensorflow:{number}" if kind == "GPU" else None

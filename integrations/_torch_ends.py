@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
     from phasescope import Session, phase
 
-    from ._places import Place
+    from ._places import LoopPlace
     from ._scopes import Scopes
     from ._torch_loaders import Batches
 
     StacksOf = Callable[[set[int]], dict[int, tuple[list[Any], list[Any]]]]
 
 
-_all: weakref.WeakValueDictionary[int, Ends] = weakref.WeakValueDictionary()
+_all: weakref.WeakValueDictionary[int, LoopEnds] = weakref.WeakValueDictionary()
 
 
-class Ends:
+class LoopEnds:
     """The open phases around a thread's loop, and their places.
 
     The sampler's thread asks too: what is about a phase is set before it begins. It holds this, and not the loop, which
@@ -43,8 +43,8 @@ class Ends:
         self.seen: list[phase] = []
         """The phases that the sampler has found to be over, and ends, since the loop was told."""
 
-        self._of_steps: Place | None = None
-        self._of_epoch: Place | None = None
+        self._of_steps: LoopPlace | None = None
+        self._of_epoch: LoopPlace | None = None
         self._looked_at: list[Spot] = []
 
     def step_begins(self, batches: Batches | None) -> Step:
@@ -78,8 +78,8 @@ class Ends:
     def has_left(self, name: str) -> bool:
         """Return whether the calling thread has left what this phase is about."""
         if name == "evaluate":
-            at = self._looked_at
-            return bool(at) and not is_here(at[-1]) and is_gone(at, stack_here())
+            places = self._looked_at
+            return bool(places) and not is_here(places[-1]) and is_gone(places, stack_here())
         place = self._place_of(name)
         return place is not None and not place.holds_caller()
 
@@ -102,7 +102,7 @@ class Ends:
             self.seen.append(scope)
             yield scope, "UnseenError" if name == "step" and step is not None and step.was_cut else None
 
-    def _place_of(self, name: str) -> Place | None:
+    def _place_of(self, name: str) -> LoopPlace | None:
         step = self.step
         if name == "step":
             return None if step is None else step.place

@@ -57,7 +57,7 @@ class Loaders:
         ident = id(iterator)
         batches = self._iterators.get(ident)
         if batches is None or batches.is_of() is not iterator:
-            for gone in [each for each, known in self._iterators.items() if known.is_of() is None]:
+            for gone in [each for each, its_batches in self._iterators.items() if its_batches.is_of() is None]:
                 del self._iterators[gone]
             batches = self._iterators[ident] = Batches(iterator)
         return batches
@@ -107,7 +107,7 @@ class Loaders:
                 use = trains, mode
                 self._uses[batches.loader] = self._uses[batches.dataset] = use
                 # One call may serve both, a function that trains or evaluates by an argument: then it tells nothing.
-                known = self._by_site.get(batches.site, use)
-                is_same = known is not None and (known == use or known[1] != mode)
+                earlier = self._by_site.get(batches.site, use)
+                is_same = earlier is not None and (earlier == use or earlier[1] != mode)
                 self._by_site[batches.site] = use if is_same else None
         self._unproven.clear()

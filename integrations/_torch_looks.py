@@ -255,25 +255,25 @@ class Looks:
             self._due_ns = max(now_ns + _AT_LEAST_NS, self._has_time_ns)
 
     def _count(self) -> dict[str, dict[str, int]]:
-        found = Storages()
+        storages = Storages()
         with torch._C.DisableTorchFunction():
             models, optimizers = there(self._models), there(self._optimizers)
             parameters = [one for model in models for one in parameters_of(model)]
             parameters += [one for optimizer in optimizers for one in given_to(optimizer)]
-            found.add("parameters", parameters)
+            storages.add("parameters", parameters)
             if models:
-                found.add("buffers", (one for model in models for one in buffers_of(model)))
-            found.add("gradients", gradients_of(parameters))
+                storages.add("buffers", (one for model in models for one in buffers_of(model)))
+            storages.add("gradients", gradients_of(parameters))
             if optimizers:
-                found.add("optimizer_state", (one for optimizer in optimizers for one in state_of(optimizer)))
+                storages.add("optimizer_state", (one for optimizer in optimizers for one in state_of(optimizer)))
             if self._inputs:
-                found.add("inputs", (one for ref in self._inputs if (one := ref()) is not None))
-        for device, sizes in found.sizes.items():
-            floats = found.float32.get(device, {})
+                storages.add("inputs", (one for ref in self._inputs if (one := ref()) is not None))
+        for device, sizes in storages.sizes.items():
+            floats = storages.float32.get(device, {})
             sizes |= {f"{category}_float32": floats.get(category, 0) for category in sizes}
         for device, left in self._kept.items():
-            found.sizes.setdefault(device, {})["activations"] = left
-        return found.sizes
+            storages.sizes.setdefault(device, {})["activations"] = left
+        return storages.sizes
 
     def _batch(self) -> tuple[int | None, int | None]:
         """Return the size of the step's batches and the elements of the largest, None where that is not sure."""

@@ -21,7 +21,7 @@ from ._places import stack_in
 from ._scopes import Scopes, UnseenError
 from ._thread_ends import when_thread_fails
 from ._torch_code import says_backward, says_no_gradients
-from ._torch_ends import Ends
+from ._torch_ends import LoopEnds
 from ._torch_loaders import Loaders
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Loop:
         self.owner = object()  # stands for this loop, which it does not keep
         self._optimizers = optimizers
         self._scopes = Scopes()
-        self.ends = Ends(self._scopes)
+        self.ends = LoopEnds(self._scopes)
         self._step: Step | None = None
         self._epochs = 0
         self._of_epoch: Batches | None = None

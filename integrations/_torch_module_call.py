@@ -88,7 +88,7 @@ def _with_questions(theirs: Any, is_unmarked: str, **asked: Any) -> Callable[...
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "compiled":
             _put(node, places[_COMPILED])
         elif isinstance(node, ast.FunctionDef):
-            _put_one(node, _Place(code.co_firstlineno, code.co_firstlineno, 0, 0))
+            _put_one(node, _FilePosition(code.co_firstlineno, code.co_firstlineno, 0, 0))
     names = {"here": here, "is_compiling": is_compiling, "__name__": theirs.__module__, **asked}
     exec(compile(tree, code.co_filename, "exec"), names)
     call: Any = names[code.co_name]
@@ -97,7 +97,7 @@ def _with_questions(theirs: Any, is_unmarked: str, **asked: Any) -> Callable[...
     return unseen_by_compilers(functools.update_wrapper(call, theirs), theirs)
 
 
-class _Place(NamedTuple):
+class _FilePosition(NamedTuple):
     """In a file: lines from 1, columns from 0."""
 
     lineno: int
@@ -106,9 +106,9 @@ class _Place(NamedTuple):
     end_col_offset: int
 
 
-def _places_of_calls(code: CodeType) -> dict[str, _Place]:
+def _places_of_calls(code: CodeType) -> dict[str, _FilePosition]:
     """Return the place of each call of a method of `self`."""
-    places: dict[str, _Place] = {}
+    places: dict[str, _FilePosition] = {}
     asked, line = "", code.co_firstlineno
     for instruction in dis.get_instructions(code):
         line = _line_of(instruction) or line
@@ -126,19 +126,19 @@ def _line_of(instruction: Any) -> int | None:
     return line
 
 
-def _place_of(instruction: Any, line: int) -> _Place:
+def _place_of(instruction: Any, line: int) -> _FilePosition:
     positions = getattr(instruction, "positions", None)
     if positions is None or None in positions:
-        return _Place(line, line, 0, 0)
-    return _Place(positions.lineno, positions.end_lineno, positions.col_offset, positions.end_col_offset)
+        return _FilePosition(line, line, 0, 0)
+    return _FilePosition(positions.lineno, positions.end_lineno, positions.col_offset, positions.end_col_offset)
 
 
-def _put(tree: ast.AST, place: _Place) -> None:
+def _put(tree: ast.AST, place: _FilePosition) -> None:
     for node in ast.walk(tree):
         _put_one(node, place)
 
 
-def _put_one(node: ast.AST, place: _Place) -> None:
+def _put_one(node: ast.AST, place: _FilePosition) -> None:
     if "lineno" in node._attributes:
         for name, value in place._asdict().items():
             setattr(node, name, value)

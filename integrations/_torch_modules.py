@@ -23,7 +23,7 @@ _BETWEEN = ":"  # what no category has in its name
 def smallest(names: Iterable[str]) -> set[str]:
     """Return the names of modules that have no other one of them inside, without the model itself."""
     all_of_them = set(names)
-    around = {name[:at] for name in all_of_them for at in range(len(name)) if name[at] == "."}
+    around = {name[:index] for name in all_of_them for index in range(len(name)) if name[index] == "."}
     return all_of_them - around - {""}
 
 
@@ -76,15 +76,15 @@ def by_module(
     returned, and no more than a few dozen.
     """
     states = _states(optimizers)
-    found = Storages()
+    storages = Storages()
     for name, module in parts:
         parameters = list(parameters_of(module))
         of_parameters = [kept for each in parameters for kept in states.get(id(each), ())]
-        found.add(f"{name}{_BETWEEN}parameters", parameters)
-        found.add(f"{name}{_BETWEEN}gradients", gradients_of(parameters))
-        found.add(f"{name}{_BETWEEN}optimizer_state", [one for state in of_parameters for one in tensors_in(state)])
+        storages.add(f"{name}{_BETWEEN}parameters", parameters)
+        storages.add(f"{name}{_BETWEEN}gradients", gradients_of(parameters))
+        storages.add(f"{name}{_BETWEEN}optimizer_state", [one for state in of_parameters for one in tensors_in(state)])
     modules: ByModule = {}
-    for device, sizes in found.sizes.items():
+    for device, sizes in storages.sizes.items():
         for both, size in sizes.items():
             name, _, category = both.rpartition(_BETWEEN)
             if size:

@@ -54,11 +54,11 @@ class Saved:
 
     def sizes(self, but: Iterable[Any]) -> dict[str, int]:
         """Return the bytes of the storages that are kept, by device; those of the tensors in `but` left out."""
-        found = Storages()
+        storages = Storages()
         with torch._C.DisableTorchFunction():
-            found.add("others", but)
-            found.add("saved", (tensor for each in self._tensors if (tensor := each()) is not None))
-        return {device: sizes.get("saved", 0) for device, sizes in found.sizes.items()}
+            storages.add("others", but)
+            storages.add("saved", (tensor for each in self._tensors if (tensor := each()) is not None))
+        return {device: sizes.get("saved", 0) for device, sizes in storages.sizes.items()}
 
     def sizes_by_module(self, but: Iterable[Any]) -> dict[tuple[str, str], int]:
         """Return the same by device and module, each storage in the first one that saved it."""
@@ -69,14 +69,14 @@ class Saved:
             tensor = each()
             if tensor is not None:
                 of.setdefault(module, []).append(tensor)
-        found = Storages()
+        storages = Storages()
         with torch._C.DisableTorchFunction():
-            found.add("", but)
+            storages.add("", but)
             for module, tensors in of.items():
-                found.add(f":{module}", tensors)
+                storages.add(f":{module}", tensors)
         return {
             (device, name[1:]): size
-            for device, sizes in found.sizes.items()
+            for device, sizes in storages.sizes.items()
             for name, size in sizes.items()
             if name and size
         }

@@ -9,14 +9,14 @@ from ._places import has_turned, loops_around, stack_here
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from ._places import Place, Spot
+    from ._places import LoopPlace, Spot
     from ._torch_loaders import Batches
 
 
 class Step:
     """The events of a step so far."""
 
-    def __init__(self, batches: Batches | None, place: Place | None) -> None:
+    def __init__(self, batches: Batches | None, place: LoopPlace | None) -> None:
         self.batches = batches
         self.place = place  # the loop whose turns are the steps
         self._began_at: list[Spot] = [] if place is not None else stack_here()
@@ -79,7 +79,7 @@ class Step:
         now = stack_here()
         return any(has_turned(call, now) for call in self._calls.values())
 
-    def found_around(self) -> list[Place]:
+    def found_around(self) -> list[LoopPlace]:
         """Return the loops around this step, the innermost first: its first call and the present one lie in them.
 
         Nothing if they are known, or if there are none.

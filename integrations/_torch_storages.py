@@ -77,20 +77,20 @@ class Storages:
 
 def tensors_in(value: Any, depth: int = _MAX_DEPTH) -> list[Any]:
     """Return the tensors in plain containers of any depth, as an optimizer's state or a batch has them."""
-    found: list[Any] = []
+    tensors: list[Any] = []
     level = [value]
     for _ in range(depth + 1):
         inside: list[Any] = []
         for each in level:
             kind = type(each)
             if is_tensor_class(kind):
-                found.append(each)
+                tensors.append(each)
             elif kind not in _PLAIN:
                 inside += _contents(each, kind)
         if not inside:
             break
         level = inside
-    return found
+    return tensors
 
 
 def _contents(value: Any, kind: type) -> Iterable[Any]:

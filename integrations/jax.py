@@ -22,7 +22,7 @@ import phasescope
 from ._frameworks import framework
 from ._look_times import LookTimes
 from ._scopes import logger
-from ._sizes import Sizes
+from ._sizes import CategorySizes
 
 framework("jax", "jax", pip="jax")
 
@@ -43,7 +43,7 @@ class _Looks:
         times = self.times
         times.look_begins()
         try:
-            sizes, arrays = Sizes(), JaxArrays()
+            sizes, arrays = CategorySizes(), JaxArrays()
             for category, tree in trees.items():
                 arrays.add_tree(sizes, category, tree)
             session.note_categories(sizes.found(), looks=times.looks, looks_ns=times.spent_ns)

@@ -19,7 +19,7 @@ import pytest
 
 from phasescope import current, phase, start
 
-from ._budgets import Budget, OfTest, judged
+from ._budgets import MemoryBudget, OfTest, judged
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -120,14 +120,14 @@ class _Tables:
             terminalreporter.write_line(table)
 
 
-def _budgets(item: pytest.Item) -> list[Budget]:
+def _budgets(item: pytest.Item) -> list[MemoryBudget]:
     try:
         return [_budget(*mark.args, **mark.kwargs) for mark in item.iter_markers(_MARK)]
     except (TypeError, ValueError) as error:
         raise pytest.UsageError(f"{item.nodeid}: {_MARK}: {error}") from None
 
 
-def _budget(*limits: Any, **options: Any) -> Budget:
+def _budget(*limits: Any, **options: Any) -> MemoryBudget:
     """Return the budget of a mark. Raises TypeError or ValueError, in the words of the mark."""
     wrong = sorted(options.keys() - {"phase", "device", "above_start"})
     if wrong:
@@ -136,4 +136,4 @@ def _budget(*limits: Any, **options: Any) -> Budget:
         raise TypeError(
             f'it takes one limit such as "200 MiB", not {len(limits)}; all else by name, as phase="forward"'
         )
-    return Budget.of(limits[0], **options)
+    return MemoryBudget.of(limits[0], **options)

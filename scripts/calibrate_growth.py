@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from phasescope.analysis.diagnosis.few_looks import Looks  # noqa: E402
+from phasescope.analysis.diagnosis.few_looks import CrewLooks  # noqa: E402
 from phasescope.analysis.statistics.trend import trend  # noqa: E402
 from support.series import HEALTHY, LEAKING  # noqa: E402
 
@@ -51,8 +51,8 @@ def workers_share(make: Make, looks: int, runs: int) -> float:
     return sum(_seen(make(random.Random(seed), looks)).rates() is not None for seed in range(runs)) / runs
 
 
-def _seen(sizes: Sequence[int]) -> Looks:
-    looks = Looks()
+def _seen(sizes: Sequence[int]) -> CrewLooks:
+    looks = CrewLooks()
     for second, size in enumerate(sizes):
         looks.take({1: size}, second * 1_000_000_000)
     return looks

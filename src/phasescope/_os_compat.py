@@ -93,14 +93,14 @@ def _oom_counters() -> list[str]:
             lines = file.read().splitlines()
     except OSError:
         return []
-    found = []
+    counters = []
     for line in lines:
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         own, here = path.strip("/"), ("memory/", "memory.oom_control") if controllers else ("", "memory.events")
         if controllers in ("", "memory"):
             # In a container its own group is the root, whatever its path is outside.
-            found += [f"{_CGROUPS}{here[0]}{part}{here[1]}" for part in (f"{own}/" if own else "", "")]
-    return found
+            counters += [f"{_CGROUPS}{here[0]}{part}{here[1]}" for part in (f"{own}/" if own else "", "")]
+    return counters
 
 
 def create_file(path: str) -> int:

@@ -17,7 +17,7 @@ from support.events import MIB, MadeSession
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from phasescope.analysis.diagnosis.child_processes import Grown
+    from phasescope.analysis.diagnosis.child_processes import GrownChildren
     from phasescope.analysis.diagnosis.growth import Growth
 
 SAMPLES = 120
@@ -42,7 +42,7 @@ def session_of(
     return session
 
 
-def found(children: Callable[[int], Each], *, are_data_workers: bool = True) -> Grown | None:
+def found(children: Callable[[int], Each], *, are_data_workers: bool = True) -> GrownChildren | None:
     crews = Crews()
     for event in session_of(children, are_data_workers=are_data_workers).events:
         if event["event_type"] == "sample":

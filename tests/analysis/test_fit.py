@@ -10,7 +10,7 @@ import pytest
 import phasescope
 from phasescope import phase
 from phasescope.analysis.fit.forecast import FitError, Forecast, fit
-from phasescope.analysis.fit.lines import Growth, Line, through
+from phasescope.analysis.fit.lines import LineBounds, PeakLine, through
 from phasescope.analysis.fit.room import RoomError
 from phasescope.analysis.fit.usage import Usage, UsageFold
 from phasescope.analysis.text.fit_text import fit_lines
@@ -235,10 +235,10 @@ def test_a_run_that_ran_out_later_says_so() -> None:
 
 
 def test_lines() -> None:
-    assert through([(8, 100), (16, 180)]) == (Line(20.0, 10.0), 0.0)
+    assert through([(8, 100), (16, 180)]) == (PeakLine(20.0, 10.0), 0.0)
     line, error = through([(8, 100), (16, 180), (24, 263)])
     assert (round(line.per_sample, 2), round(error, 2)) == (10.19, 1.0)
-    growth = Growth(Line(20, 10), Line(20, 10), floor_bytes=500, error_bytes=5)
+    growth = LineBounds(PeakLine(20, 10), PeakLine(20, 10), floor_bytes=500, error_bytes=5)
     assert growth.needs(4) == (500, 500)
     assert growth.needs(100) == (1015, 1025)
     assert growth.largest(499) == (0, 0)

@@ -206,7 +206,7 @@ def test_a_census_that_would_be_too_dear_is_put_off(tmp_path: Path, monkeypatch:
             with phase("step"):
                 pass
         assert censuses(session) == []
-    spent = budget.Budget()
+    spent = budget.CensusBudget()
     spent._began_ns = time.monotonic_ns() - 10**13
     assert spent.allows()
     spent.spent_ns = 10**13 // 500

@@ -124,10 +124,10 @@ def held_by(label: str, held: Breakdown | None) -> str:
     return f"{elide(printable(label), _LONGEST_LABEL)}{total}{pool}: {', '.join(parts)}"
 
 
-def _part_texts(found: Breakdown) -> Iterator[str]:
-    for part in found.parts:
+def _part_texts(whole: Breakdown) -> Iterator[str]:
+    for part in whole.parts:
         if part.size_bytes:
-            pieces = f" ({size_text(found.fragmented_bytes)} of it fragmented)" if found.fragmented_bytes else ""
+            pieces = f" ({size_text(whole.fragmented_bytes)} of it fragmented)" if whole.fragmented_bytes else ""
             yield f"{part.label} {size_text(part.size_bytes)}{pieces if part.name == 'slack' else ''}"
 
 

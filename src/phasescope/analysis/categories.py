@@ -168,9 +168,9 @@ def _modules_in(sizes_by_module: object) -> Iterator[ModulePart]:
         return
     for name, sizes in list(sizes_by_module.items())[:_MOST_MODULES]:
         if isinstance(name, str) and isinstance(sizes, dict):
-            known = {key: size for key in LABELS if (size := size_or_none(sizes.get(key)))}
-            if known:
-                yield ModulePart(name, known)
+            known_sizes = {key: size for key in LABELS if (size := size_or_none(sizes.get(key)))}
+            if known_sizes:
+                yield ModulePart(name, known_sizes)
 
 
 def compared(now: Categories | None, before: Categories | None) -> Categories | None:
@@ -189,27 +189,27 @@ def has_categories(metadata: Mapping[str, Any]) -> bool:
 def made_of(devices: Iterable[DeviceRow]) -> Iterator[str]:
     """Yield `cuda:0 at the end of a step: parameters 6.0 GiB, …; within a step also activations 20.1 GiB` of each."""
     rows = [(row, row.categories) for row in devices if row.categories is not None]
-    sizes = [sum(part.size_bytes for part in found.parts) for _, found in rows]
-    for (row, found), size in zip(rows, sizes, strict=True):
+    sizes = [sum(part.size_bytes for part in look.parts) for _, look in rows]
+    for (row, look), size in zip(rows, sizes, strict=True):
         if size * _WORTH_NAMING >= max(sizes):
-            yield _line(row, found)
-            if found.modules:
-                yield _by_module(row, found.modules)
+            yield _line(row, look)
+            if look.modules:
+                yield _by_module(row, look.modules)
 
 
-def in_short(found: Categories) -> str:
+def in_short(look: Categories) -> str:
     """Return `optimizer state 10.0 GiB, parameters 5.02 GiB, …`: the largest first, for where there is little room."""
-    return _listed(sorted(found.parts, key=lambda part: part.size_bytes, reverse=True))
+    return _listed(sorted(look.parts, key=lambda part: part.size_bytes, reverse=True))
 
 
-def _line(row: DeviceRow, found: Categories) -> str:
+def _line(row: DeviceRow, look: Categories) -> str:
     is_of_host = is_host(row.backend, row.device_id)
     whose = "the training's tensors on the host" if is_of_host else elide(printable(row.label), _LONGEST_LABEL)
-    passing = _listed(found.passing)
+    passing = _listed(look.passing)
     more = f"; within a step also {passing}" if passing else ""
-    if found.since_step_bytes:
-        more = f", {size_text(found.since_step_bytes)} of it since the last step"
-    return f"{whose} {MOMENTS[found.moment]}: {_listed(found.standing) or 'nothing'}{more}"
+    if look.since_step_bytes:
+        more = f", {size_text(look.since_step_bytes)} of it since the last step"
+    return f"{whose} {MOMENTS[look.moment]}: {_listed(look.standing) or 'nothing'}{more}"
 
 
 def _by_module(row: DeviceRow, modules: Sequence[ModulePart]) -> str:

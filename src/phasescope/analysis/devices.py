@@ -134,12 +134,12 @@ class Devices:
     def _categories_of(self, key: tuple[str, int]) -> Categories | None:
         return compared(*self._categories.get(key, (None, None)))
 
-    def _note_categories(self, key: tuple[str, int], found: Categories | None) -> None:
+    def _note_categories(self, key: tuple[str, int], look: Categories | None) -> None:
         """Keep the newest look, and the newest one that was not at a failure."""
         last, before = self._categories.get(key, (None, None))
-        if found is not None and last is not None and not found.modules:  # samples repeat a look without them
-            found = replace(found, modules=last.modules)
-        self._categories[key] = found, found if found is not None and found.moment != "failure" else before
+        if look is not None and last is not None and not look.modules:  # samples repeat a look without them
+            look = replace(look, modules=last.modules)
+        self._categories[key] = look, look if look is not None and look.moment != "failure" else before
 
     def _breakdown(self, key: tuple[str, int]) -> Breakdown | None:
         sample, rare = self._samples.get(key), self._rare.get(key)
@@ -152,8 +152,8 @@ class Devices:
                 sample = rare
         if key not in self._in_hosts_memory:
             return breakdown(sample)
-        found = breakdown(self._in_pool(key, sample))
-        return None if found is None else replace(found, is_hosts_memory=True)
+        whole = breakdown(self._in_pool(key, sample))
+        return None if whole is None else replace(whole, is_hosts_memory=True)
 
 
 def _has_moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -39,7 +39,7 @@ class JudgedView(SessionView):
     ) -> Explanation:
         """Return what is known now; the arguments are those of `EvidenceFold.evidence`. Dear beside an event: not for
         every picture."""
-        found = self._evidence.evidence(
+        evidence = self._evidence.evidence(
             self._summary,
             state,
             heartbeat_ns=heartbeat_ns,
@@ -48,4 +48,4 @@ class JudgedView(SessionView):
             missed=missed,
             constants=constants,
         )
-        return explain(found)
+        return explain(evidence)

@@ -195,8 +195,8 @@ def _paths(membership: Path) -> dict[str, str]:
     paths: dict[str, str] = {}
     for line in lines:
         _, _, rest = line.partition(":")
-        controllers, found, path = rest.partition(":")
-        if found:
+        controllers, separator, path = rest.partition(":")
+        if separator:
             paths.update((name, path) for name in controllers.split(",") if name in ("", "memory"))
     return paths
 
@@ -214,14 +214,14 @@ def _chain(base: Path, path: str, names: _InterfaceNames) -> list[_CgroupLevel]:
         group = group.parent
 
 
-def _is_still(fd: int, found: os.stat_result) -> bool:
+def _is_still(fd: int, opened: os.stat_result) -> bool:
     try:
-        return os.path.samestat(os.fstat(fd), found)
+        return os.path.samestat(os.fstat(fd), opened)
     except OSError:
         return False
 
 
-def _close(fd: int, found: os.stat_result) -> None:
-    if _is_still(fd, found):
+def _close(fd: int, opened: os.stat_result) -> None:
+    if _is_still(fd, opened):
         with contextlib.suppress(OSError):
             os.close(fd)

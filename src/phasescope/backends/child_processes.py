@@ -57,29 +57,29 @@ def descendants(proc: str | Path = PROC) -> list[int]:
     """
     own = os.getpid()
     try:
-        found = _children(Path(proc), own)
+        pids = _children(Path(proc), own)
     except OSError:
         import psutil
 
         return [child.pid for child in psutil.Process().children(recursive=True)]
-    for pid in found:  # it grows while it is walked
+    for pid in pids:  # it grows while it is walked
         try:
-            found += _children(Path(proc), pid)
+            pids += _children(Path(proc), pid)
         except OSError:  # it has ended
             continue
-    return found
+    return pids
 
 
 def _children(proc: Path, pid: int) -> list[int]:
     tasks = proc / str(pid) / "task"
-    found: list[int] = []
+    pids: list[int] = []
     missing: OSError | None = None
     for thread in os.listdir(tasks):  # noqa: PTH208 - a Path for each of hundreds of threads is not needed
         try:
             with open(f"{tasks}/{thread}/children", "rb") as file:  # noqa: PTH123 - the same
-                found += map(int, file.read().split())
+                pids += map(int, file.read().split())
         except OSError as error:  # the thread has ended, or the kernel keeps no such list at all
             missing = error if thread == str(pid) else missing
     if missing is not None:
         raise missing
-    return found
+    return pids

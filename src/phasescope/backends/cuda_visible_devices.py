@@ -31,15 +31,15 @@ def chosen(entries: Sequence[str], uuids: Sequence[str], is_device: Callable[[st
     UUID of a MIG slice, which `is_device` knows. As CUDA does it, an entry that names nothing ends the list, and a
     device that is named twice makes it empty.
     """
-    found: list[str] = []
+    selected: list[str] = []
     for entry in entries:
         uuid = _named(entry, uuids, is_device)
         if uuid is None:
             break
-        if uuid in found:
+        if uuid in selected:
             return []
-        found.append(uuid)
-    return found
+        selected.append(uuid)
+    return selected
 
 
 def _named(entry: str, uuids: Sequence[str], is_device: Callable[[str], bool]) -> str | None:

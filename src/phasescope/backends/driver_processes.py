@@ -33,9 +33,9 @@ def shares(listed: Mapping[int, int | None], *, in_use: bool, proc: Path = PROC)
     if used is not None:
         figures["process_used_bytes"] = used
     others = [size for number, size in listed.items() if number != own]
-    known = [size for size in others if size is not None]
-    if len(known) == len(others):
-        figures["other_processes_bytes"] = sum(known)
+    known_sizes = [size for size in others if size is not None]
+    if len(known_sizes) == len(others):
+        figures["other_processes_bytes"] = sum(known_sizes)
     return figures
 
 

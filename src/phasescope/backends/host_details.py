@@ -130,13 +130,13 @@ class HostExtra:
             pids = descendants(self._proc)
         except Exception:  # psutil's errors, where psutil had to be asked
             return None
-        found = {pid: sizes for pid in pids if (sizes := self._sizes(pid))[0] > 0}  # a zombie holds nothing
-        extra["children"] = len(found)
-        extra["children_resident_bytes"] = sum(resident for resident, _ in found.values())
-        names = self._names.of(list(found))
+        children = {pid: sizes for pid in pids if (sizes := self._sizes(pid))[0] > 0}  # a zombie holds nothing
+        extra["children"] = len(children)
+        extra["children_resident_bytes"] = sum(resident for resident, _ in children.values())
+        names = self._names.of(list(children))
         if names:
             extra["children_named"] = names
-        return {pid: unshared for pid, (_, unshared) in found.items()}
+        return {pid: unshared for pid, (_, unshared) in children.items()}
 
     def _shared_bytes(self) -> int:
         return int(self._own("statm").split()[2]) * self._page_bytes

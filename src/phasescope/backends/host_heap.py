@@ -36,10 +36,14 @@ def heap() -> dict[str, int]:
     ask = _mallinfo2()
     if ask is None:
         return {}
-    found = ask()
-    if found.arena + found.hblkhd < _ANOTHER_ALLOCATOR:
+    arenas = ask()
+    if arenas.arena + arenas.hblkhd < _ANOTHER_ALLOCATOR:
         return {}
-    return {"heap_used_bytes": found.uordblks, "heap_free_bytes": found.fordblks, "heap_mapped_bytes": found.hblkhd}
+    return {
+        "heap_used_bytes": arenas.uordblks,
+        "heap_free_bytes": arenas.fordblks,
+        "heap_mapped_bytes": arenas.hblkhd,
+    }
 
 
 def pages() -> dict[str, int]:

@@ -49,8 +49,8 @@ class PrivateSets:
         alive = set(pids)
         self.latest = {pid: sets for pid, sets in self.latest.items() if pid in alive}
         self._turn = [pid for pid in self._turn if pid in alive]
-        known = set(self._turn)
-        self._turn = [pid for pid in pids if pid not in known] + self._turn
+        in_turn = set(self._turn)
+        self._turn = [pid for pid in pids if pid not in in_turn] + self._turn
         return [pid for pid in self._in_turn() if pid in self.latest]
 
     def _refill(self, earned_ns: int) -> None:

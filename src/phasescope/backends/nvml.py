@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from phasescope.backends import nvml_queries
 from phasescope.backends.nvml_activity import Activity
-from phasescope.backends.nvml_details import Details
+from phasescope.backends.nvml_details import NvmlDetails
 from phasescope.backends.protocol import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from phasescope.backends.nvml_queries import Found
+    from phasescope.backends.nvml_queries import NvmlDevice
     from phasescope.backends.protocol import DeviceCounters, DeviceIdentity, Present
 
     T = TypeVar("T")
@@ -34,12 +34,12 @@ class Nvml:
     def __init__(self, *, in_use: bool = True, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._in_use = in_use
         self._monotonic_ns = monotonic_ns
-        self._details: dict[DeviceIdentity, Details] = {}
+        self._details: dict[DeviceIdentity, NvmlDetails] = {}
         self._activity: dict[DeviceIdentity, Activity] = {}
         self._used: dict[DeviceIdentity, int | None] = {}
         self._nvml: Any = None
         self._lock = threading.Lock()
-        self._found: dict[DeviceIdentity, Found | None] = {}
+        self._found: dict[DeviceIdentity, NvmlDevice | None] = {}
 
     def why_not(self) -> Unavailable | None:
         """Return why NVML does not answer here, and what would change that, or None if it does."""
@@ -70,10 +70,10 @@ class Nvml:
         Each is left out if it is not known, or was not asked for now: processes are listed every few seconds, or when
         what `device` found in use has moved. Raises as `device` does.
         """
-        details = self._details.setdefault(identity, Details(self._monotonic_ns, in_use=self._in_use))
+        details = self._details.setdefault(identity, NvmlDetails(self._monotonic_ns, in_use=self._in_use))
 
-        def ask(nvml: Any, found: Found) -> dict[str, int]:
-            return {} if found.in_slices else details.ask(nvml, found.handle, self._used.get(identity))
+        def ask(nvml: Any, device: NvmlDevice) -> dict[str, int]:
+            return {} if device.in_slices else details.ask(nvml, device.handle, self._used.get(identity))
 
         return self._ask(identity, ask) or {}
 
@@ -84,8 +84,8 @@ class Nvml:
         """
         activity = self._activity.setdefault(identity, Activity())
 
-        def ask(nvml: Any, found: Found) -> dict[str, int]:
-            return {} if found.in_slices else activity.ask(nvml, found.handle)
+        def ask(nvml: Any, device: NvmlDevice) -> dict[str, int]:
+            return {} if device.in_slices else activity.ask(nvml, device.handle)
 
         return self._ask(identity, ask) or {}
 
@@ -109,7 +109,7 @@ class Nvml:
             self._nvml = None
             raise
 
-    def _ask(self, identity: DeviceIdentity, question: Callable[[Any, Found], T]) -> T | None:
+    def _ask(self, identity: DeviceIdentity, question: Callable[[Any, NvmlDevice], T]) -> T | None:
         """Return the answer to a question about one device; None if NVML knows no such device."""
         if identity not in self._found and nvml_queries.is_anothers(identity):
             self._found[identity] = None
@@ -117,12 +117,12 @@ class Nvml:
             return None
         return self._guarded(lambda nvml: self._ask_driver(nvml, identity, question))
 
-    def _ask_driver(self, nvml: Any, identity: DeviceIdentity, question: Callable[[Any, Found], T]) -> T | None:
+    def _ask_driver(self, nvml: Any, identity: DeviceIdentity, question: Callable[[Any, NvmlDevice], T]) -> T | None:
         try:
             if identity not in self._found:
                 self._found[identity] = nvml_queries.find(nvml, identity)
-            found = self._found[identity]
-            return None if found is None else question(nvml, found)
+            device = self._found[identity]
+            return None if device is None else question(nvml, device)
         except nvml.NVMLError:  # a lost device's handle never works again
             self._found.pop(identity, None)
             self._details.pop(identity, None)

@@ -18,7 +18,7 @@ _AT_MOST_NS = 900_000_000  # however much moves
 _OTHER_LISTS = ("nvmlDeviceGetGraphicsRunningProcesses", "nvmlDeviceGetMPSComputeRunningProcesses")
 
 
-class Details:
+class NvmlDetails:
     """One device. What was not asked for now is not in the answer, so that it is never of another moment."""
 
     def __init__(self, monotonic_ns: Callable[[], int], *, in_use: bool) -> None:
@@ -60,8 +60,8 @@ class Details:
 
     def _add_others(self, nvml: Any, handle: Any, listed: dict[int, int | None]) -> None:
         asked = self._other_lists
-        found = {name: nvml_queries.listed_by(nvml, handle, name) for name in asked}
-        self._other_lists = tuple(name for name in asked if found[name])
-        for processes in found.values():
+        lists = {name: nvml_queries.listed_by(nvml, handle, name) for name in asked}
+        self._other_lists = tuple(name for name in asked if lists[name])
+        for processes in lists.values():
             for pid, used in processes.items():
                 listed.setdefault(pid, used)  # the same figure where it is in both lists

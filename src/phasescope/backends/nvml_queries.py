@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class Found(NamedTuple):
+class NvmlDevice(NamedTuple):
     """A device by NVML's handle. `in_slices`: it is cut into MIG slices, and which one is meant is not known."""
 
     handle: Any
@@ -28,7 +28,7 @@ def is_anothers(identity: DeviceIdentity) -> bool:
     return pci.vendor(identity.pci_bus_id) not in (None, pci.NVIDIA)
 
 
-def find(nvml: Any, identity: DeviceIdentity) -> Found | None:
+def find(nvml: Any, identity: DeviceIdentity) -> NvmlDevice | None:
     """Return the device by UUID, a MIG slice's too, else by PCI bus id.
 
     Raises `pynvml.NVMLError` but for "no such device".
@@ -41,9 +41,9 @@ def find(nvml: Any, identity: DeviceIdentity) -> Found | None:
         if handle is None:
             continue
         if (key is not None and key.startswith("MIG-")) or not _is_sliced(nvml, handle):
-            return Found(handle)
+            return NvmlDevice(handle)
         slices = list(_slices(nvml, handle))
-        return Found(slices[0]) if len(slices) == 1 else Found(handle, in_slices=True)
+        return NvmlDevice(slices[0]) if len(slices) == 1 else NvmlDevice(handle, in_slices=True)
     return None
 
 
@@ -76,12 +76,12 @@ def _slices(nvml: Any, handle: Any) -> Iterator[Any]:
             continue
 
 
-def memory(nvml: Any, found: Found) -> DeviceCounters:
+def memory(nvml: Any, device: NvmlDevice) -> DeviceCounters:
     """Return used, free and total; every figure None if the device has none of its own, or a slice's are not these."""
-    if found.in_slices:
+    if device.in_slices:
         return DeviceCounters()
     try:
-        figures = nvml.nvmlDeviceGetMemoryInfo(found.handle)
+        figures = nvml.nvmlDeviceGetMemoryInfo(device.handle)
     except nvml.NVMLError_NotSupported:
         return DeviceCounters()
     return DeviceCounters(figures.total - figures.free, figures.free, figures.total)
@@ -122,9 +122,9 @@ def unanswered(nvml: Any) -> tuple[type[Exception], ...]:
     """Return what NVML raises where this one question has no answer here: device, driver or user are not made for
     it."""
     names = ("NotSupported", "FunctionNotFound", "NoPermission", "ArgumentVersionMismatch")
-    found = [getattr(nvml, f"NVMLError_{name}", None) for name in names]
-    found.append(getattr(nvml, "NVMLLibraryMismatchError", None))
-    return (AttributeError, *(error for error in found if error is not None))
+    errors = [getattr(nvml, f"NVMLError_{name}", None) for name in names]
+    errors.append(getattr(nvml, "NVMLLibraryMismatchError", None))
+    return (AttributeError, *(error for error in errors if error is not None))
 
 
 def present(nvml: Any) -> list[Present]:

@@ -25,14 +25,14 @@ def read(memory_snapshot: Callable[..., Any]) -> list[dict[str, Any]]:
 
 def summed_up(segments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the segments of the allocator summed up, a device each."""
-    devices: dict[int, _Device] = {}
+    devices: dict[int, _DeviceBlocks] = {}
     for segment in segments:
         index = int(segment.get("device", 0))
-        devices.setdefault(index, _Device()).take(segment)
+        devices.setdefault(index, _DeviceBlocks()).take(segment)
     return [{"index": index, **devices[index].figures()} for index in sorted(devices)]
 
 
-class _Device:
+class _DeviceBlocks:
     def __init__(self) -> None:
         self._segments = self._reserved = self._live_bytes = self._live = self._largest_free = self._known = 0
         self._lines: dict[tuple[str, int, str], list[int]] = {}
@@ -50,9 +50,9 @@ class _Device:
             line = _line_of(block.get("frames") or _frames_of_history(block))
             if line is not None:
                 self._known += size
-                found = self._lines.setdefault(line, [0, 0])
-                found[0] += size
-                found[1] += 1
+                line_sums = self._lines.setdefault(line, [0, 0])
+                line_sums[0] += size
+                line_sums[1] += 1
 
     def figures(self) -> dict[str, Any]:
         largest = sorted(self._lines.items(), key=lambda each: -each[1][0])[:MOST_LINES]
@@ -83,9 +83,9 @@ def _line_of(frames: Any) -> tuple[str, int, str] | None:
         file, line = str(frame.get("filename", "")), int(frame.get("line") or 0)
         if not file.endswith(".py") and not file.startswith("<"):
             continue  # of C++
-        found = file, line, str(frame.get("name", ""))
-        innermost = innermost or found
+        of_frame = file, line, str(frame.get("name", ""))
+        innermost = innermost or of_frame
         parts = file.replace("\\", "/").split("/")
         if not any(name in parts for name in _OWN_LAST) or "site-packages" not in file:
-            return found
+            return of_frame
     return innermost

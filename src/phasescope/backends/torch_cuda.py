@@ -191,9 +191,9 @@ class Rocm(Cuda):
         """Return the PCI bus id; None for a part of a divided device (MI300), which no driver's figures are known to be
         about. Raises as `device` does."""
         if device not in self._identities:
-            found = super().identity(device)
-            is_part = found is not None and found.pci_bus_id is not None and pci.is_divided(found.pci_bus_id)
-            self._identities[device] = None if is_part else found
+            identity = super().identity(device)
+            is_part = identity is not None and identity.pci_bus_id is not None and pci.is_divided(identity.pci_bus_id)
+            self._identities[device] = None if is_part else identity
         return self._identities[device]
 
     def _uuid(self, properties: Any) -> str | None:

@@ -46,10 +46,10 @@ def _is_pluggable_made() -> bool:
     cls = getattr(_modules.get("torch.cuda.memory"), _CLASS, None)
     if not isinstance(cls, type) or not getattr(sys, "_is_gil_enabled", _yes)():
         return False  # without the interpreter's lock nobody waits for it
-    known = sum(getattr(_modules.get(name), "__dict__", {}).get(_CLASS) is cls for name in _HOLDERS)
-    known += sum(cell.cell_contents is cls for cell in _cells(cls))
+    accounted_for = sum(getattr(_modules.get(name), "__dict__", {}).get(_CLASS) is cls for name in _HOLDERS)
+    accounted_for += sum(cell.cell_contents is cls for cell in _cells(cls))
     unused: type = _Unused  # held by a local name as the other is
-    return _references(cls) - known > _references(unused) - 1
+    return _references(cls) - accounted_for > _references(unused) - 1
 
 
 def _is_python_wrapped() -> bool:

@@ -45,7 +45,7 @@ def allocated_bytes(collectors: Collectors, device: str) -> int | None:
 def note(
     writer: EventWriter,
     collectors: Collectors,
-    found: Mapping[str, Mapping[str, int]],
+    sizes_by_device: Mapping[str, Mapping[str, int]],
     about: Mapping[str, int | str],
     modules: Mapping[str, Mapping[str, Mapping[str, int]]],
 ) -> None:
@@ -53,7 +53,7 @@ def note(
 
     `about` is what else there is to say of the look, and `modules` which parts of the model have how much of it.
     """
-    for device, sizes in found.items():
+    for device, sizes in sizes_by_device.items():
         state = device_state(collectors, device)
         if state is None:
             continue
@@ -65,9 +65,9 @@ def note(
         floats = ((name, sizes.get(f"{name}_float32")) for name in STANDING if name in sizes)
         figures |= {f"{_FLOAT32}{name}_bytes": size for name, size in floats if size is not None}
         allocated = _allocated(state, counters[0])
-        known = sum(sizes.get(name, 0) for name in STANDING)
-        if allocated is not None and known <= allocated:  # else some of it came from elsewhere than this allocator
-            figures[f"{_PREFIX}other_bytes"] = allocated - known
+        standing = sum(sizes.get(name, 0) for name in STANDING)
+        if allocated is not None and standing <= allocated:  # else some of it came from elsewhere than this allocator
+            figures[f"{_PREFIX}other_bytes"] = allocated - standing
         temporary = None if state.measures is None else state.measures.take_temporary()
         if temporary is not None:
             figures[f"{_PREFIX}temporary_bytes"] = temporary

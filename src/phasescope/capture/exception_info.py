@@ -66,12 +66,12 @@ def shortage_in(exc_type: type[BaseException], exc: BaseException | None, is_end
     Of several it is the outermost, unless only one behind it says how much was asked for: frameworks raise their own
     advice from torch's error.
     """
-    found = [Shortage(exc_type, exc)] if is_out_of_memory(exc_type, exc) else []
-    if found and requested_bytes(text_of(exc)) is not None:
-        return found[0]
-    found += [Shortage(type(each), each) for _, each in linked(exc, is_end) if is_out_of_memory(type(each), each)]
-    with_size = (each for each in found if requested_bytes(text_of(each.exc)) is not None)
-    return next(with_size, found[0] if found else None)
+    shortages = [Shortage(exc_type, exc)] if is_out_of_memory(exc_type, exc) else []
+    if shortages and requested_bytes(text_of(exc)) is not None:
+        return shortages[0]
+    shortages += [Shortage(type(each), each) for _, each in linked(exc, is_end) if is_out_of_memory(type(each), each)]
+    with_size = (each for each in shortages if requested_bytes(text_of(each.exc)) is not None)
+    return next(with_size, shortages[0] if shortages else None)
 
 
 def told_at_exit(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING or not _native.has_phases:
 
-    class _Slots:
+    class _ScopeSlots:
         __slots__ = (
             "allocated_on_entry",
             "device_state",
@@ -39,10 +39,10 @@ if TYPE_CHECKING or not _native.has_phases:
         """A slot of such an entry; None here, so that no other need set it."""
 
 else:
-    _Slots = _native.core.PhaseSlots
+    _ScopeSlots = _native.core.PhaseSlots
 
 
-class PhaseScope(_Slots):
+class PhaseScope(_ScopeSlots):
     """The parts of a phase, and its figures at entry; whoever writes, samples or closes phases reads it here.
 
     Its slots are public within capture. Users derive from `phase`, which derives from this, and keep attributes of

@@ -98,15 +98,15 @@ class Sites:
         self._seen, step = census.taken, census.steps_so_far()
         try:
             began_ns = time.thread_time_ns()
-            found, why_not = self._lines(collectors)
+            by_line, why_not = self._lines(collectors)
             self._spent_ns += time.thread_time_ns() - began_ns
-            self._histories.add(step, {key: size for key, (size, _) in found.items()})
+            self._histories.add(step, {key: size for key, (size, _) in by_line.items()})
             figures: dict[str, Any] = {
                 "number": self._seen,
                 "step": step,
-                "lines": len(found),
-                "bytes": sum(size for size, _ in found.values()),
-                "grown": self._grown(found),
+                "lines": len(by_line),
+                "bytes": sum(size for size, _ in by_line.values()),
+                "grown": self._grown(by_line),
                 "spent_ns": self._spent_ns,
             }
             if why_not:
@@ -120,7 +120,7 @@ class Sites:
 
     def _lines(self, collectors: Collectors) -> tuple[dict[Hashable, tuple[int, int]], str]:
         """Return bytes and blocks by device, file and line, and what keeps some of it from being known."""
-        found: dict[Hashable, tuple[int, int]] = {}
+        by_line: dict[Hashable, tuple[int, int]] = {}
         why_not = ""
         if not traced.is_tracing():
             why_not = "tracemalloc was stopped"
@@ -128,7 +128,7 @@ class Sites:
             try:
                 for (file, line), sizes in traced.lines().items():
                     if not _is_ours(file):
-                        found[_HOST, file, line] = sizes
+                        by_line[_HOST, file, line] = sizes
             except traced.TooManyTracesError:
                 why_not = "too many allocations are traced to list them without holding up the training"
         for collector in collectors.admitted:
@@ -138,15 +138,15 @@ class Sites:
                     label = f"{collector.name}:{device['index']}"
                     for entry in device["lines"]:
                         key = label, entry["file"], entry["line"]
-                        size, count = found.get(key, (0, 0))
-                        found[key] = size + entry["bytes"], count + entry["count"]
-        return found, why_not
+                        size, count = by_line.get(key, (0, 0))
+                        by_line[key] = size + entry["bytes"], count + entry["count"]
+        return by_line, why_not
 
-    def _grown(self, found: dict[Hashable, tuple[int, int]]) -> list[dict[str, Any]]:
-        risen = [(key, self._histories.risen(key)) for key in found]
-        grown = [(key, rise) for key, rise in risen if rise is not None and found[key][0] - rise.before >= _LEAST_BYTES]
+    def _grown(self, lines: dict[Hashable, tuple[int, int]]) -> list[dict[str, Any]]:
+        risen = [(key, self._histories.risen(key)) for key in lines]
+        grown = [(key, rise) for key, rise in risen if rise is not None and lines[key][0] - rise.before >= _LEAST_BYTES]
         grown.sort(key=lambda each: -each[1].per_step)
-        return [_told(key, found[key], rise) for key, rise in grown[:_MOST_GROWN]]
+        return [_told(key, lines[key], rise) for key, rise in grown[:_MOST_GROWN]]
 
 
 def _told(key: Any, sizes: tuple[int, int], risen: Risen) -> dict[str, Any]:

@@ -60,10 +60,10 @@ def _described(path: Path) -> dict[str, Any]:
 
 def _size_bytes(path: Path) -> int | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_blocks * 512  # what it takes: the room that a ring never came to is none
+    return status.st_blocks * 512  # what it takes: the room that a ring never came to is none
 
 
 def _show(out: Terminal, files: Sequence[dict[str, Any]], done: str) -> None:

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             usages.append(_usage(reader, arguments.device))
             names.append(_name(reader))
     try:
-        found = fit(
+        forecast = fit(
             usages,
             batch_sizes=arguments.batch_size,
             device_memory_bytes=arguments.device_memory,
@@ -83,15 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     out = Terminal()
     with verdict_stands():
         if arguments.json:
-            out.line(json_text({"sessions": names, **found.to_dict()}, indent=2))
+            out.line(json_text({"sessions": names, **forecast.to_dict()}, indent=2))
         else:
             for name in names:
                 out.line(name, "dim")
-            first, *rest = fit_lines(found)
-            out.line(first, "red" if found.largest_maybe == 0 else "green")
+            first, *rest = fit_lines(forecast)
+            out.line(first, "red" if forecast.largest_maybe == 0 else "green")
             for line in rest:
                 out.line(line)
-    return PROBLEM if found.largest_maybe == 0 else OK
+    return PROBLEM if forecast.largest_maybe == 0 else OK
 
 
 def _usage(reader: Reader, device: str | None) -> Usage:
@@ -113,8 +113,8 @@ def _usage(reader: Reader, device: str | None) -> Usage:
     for usage in usages:
         if usage.label == device:
             return usage
-    known = ", ".join(usage.label for usage in usages)
-    raise CommandError(f"--device {device}: what it holds is known of {known} only", NOT_COMPARABLE)
+    labels = ", ".join(usage.label for usage in usages)
+    raise CommandError(f"--device {device}: what it holds is known of {labels} only", NOT_COMPARABLE)
 
 
 def _name(reader: Reader) -> str:

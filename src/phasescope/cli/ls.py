@@ -97,7 +97,7 @@ def _by_job(sessions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     readable = [session for session in sessions if "error" not in session]
     runs = group(session["constants"] for session in readable)
     return [
-        *(readable[at] for run in runs for at in run),
+        *(readable[index] for run in runs for index in run),
         *(session for session in sessions if "error" in session),
     ]
 

@@ -84,11 +84,11 @@ def _in_datasets(places: Sequence[str], wanted: str | None) -> _Read:
     from phasescope.recordings.dataset import sessions_in
 
     try:
-        found = [session for place in places for session in sessions_in(place)]
+        sessions = [session for place in places for session in sessions_in(place)]
         if wanted is not None:  # where a folder says it, the others are not looked into
-            found = [each for each in found if each.folders.get("job", "").startswith(wanted)] or found
+            sessions = [each for each in sessions if each.folders.get("job", "").startswith(wanted)] or sessions
         with engine() as asked:
-            jobs = [job for job in jobs_of(asked, found) if len(job) > 1 and _is_named(job, wanted)]
+            jobs = [job for job in jobs_of(asked, sessions) if len(job) > 1 and _is_named(job, wanted)]
             return (members_of(asked, jobs[0]) if jobs else []), jobs[1:]
     except ImportError as error:
         raise CommandError(str(error), MISSING_DEPENDENCY) from error

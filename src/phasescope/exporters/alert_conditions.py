@@ -64,10 +64,10 @@ def condition_of(text: str) -> Condition:
     word = text.strip()
     if word in KINDS:
         return Condition(word, word)
-    found = _THRESHOLD.fullmatch(word)
-    if found is None:
+    match = _THRESHOLD.fullmatch(word)
+    if match is None:
         raise ValueError(f"{text!r:.80} is none of {', '.join(KINDS)}, or a threshold such as used>90% or free<2GiB")
-    figure, sign, number, unit = found.groups()
+    figure, sign, number, unit = match.groups()
     share = float(number) / 100 if unit == "%" else None
     if share is not None and share > 1:
         raise ValueError(f"{text!r:.80}: a share is at most 100%")

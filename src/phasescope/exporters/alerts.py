@@ -50,7 +50,7 @@ class Alert:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the alert as JSON types."""
-        at = datetime.fromtimestamp(self.timestamp_ns / 1e9, tz=timezone.utc)
+        time = datetime.fromtimestamp(self.timestamp_ns / 1e9, tz=timezone.utc)
         named = f"{self.constants.get('session_id')} {self.condition} {self.device} {self.timestamp_ns}"
         names = ("session_id", "host", "pid", "job_id", "rank", "world_size")
         return {
@@ -58,7 +58,7 @@ class Alert:
             "alert_id": hashlib.sha256(named.encode("utf-8", "replace")).hexdigest()[:32],
             "condition": self.condition,
             "text": self.text,
-            "time": at.isoformat(timespec="milliseconds"),
+            "time": time.isoformat(timespec="milliseconds"),
             "timestamp_ns": self.timestamp_ns,
             "session": {name: _plain(self.constants.get(name)) for name in names},
             "device": self.device,
@@ -110,8 +110,8 @@ class _Watched:
             if self._view is not None and (now_s >= self._judge_again_s or self.session.state != "running"):
                 self._judge_again_s = now_s + JUDGE_AGAIN_S
                 self._judge(self._view)
-        found, self._found = self._found, []
-        return found
+        alerts, self._found = self._found, []
+        return alerts
 
     def _compare(self, device: str, event: Mapping[str, Any], scope: Scope | None) -> None:
         unknown = unavailable(event)
@@ -211,10 +211,10 @@ class Watching:
 
     def due(self) -> list[Alert]:
         """Return the alerts since the last time, in the order of their times. Call it after each poll."""
-        found, self._last = self._last, []
+        alerts, self._last = self._last, []
         for watched in self._watched.values():
-            found += watched.due(self._now_s())
-        return sorted(found, key=lambda alert: alert.timestamp_ns)
+            alerts += watched.due(self._now_s())
+        return sorted(alerts, key=lambda alert: alert.timestamp_ns)
 
     @property
     def is_over(self) -> bool:

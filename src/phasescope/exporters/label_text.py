@@ -39,9 +39,9 @@ class PhaseLabels:
 
     def label(self, path: tuple[str, ...]) -> str:
         """Return the path's label value, the same at every call."""
-        known = self._known.get(path)
-        if known is not None:
-            return known
+        value = self._known.get(path)
+        if value is not None:
+            return value
         if not path or len(path) > MAX_DEPTH or len(self._known) >= self._most:
             return OTHER
         label = self._known[path] = path_label(path)

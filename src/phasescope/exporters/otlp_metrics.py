@@ -64,7 +64,7 @@ _CUMULATIVE = AggregationTemporality.CUMULATIVE
 _BOUNDS_S = [bound / 1e9 for bound in BOUNDS_NS]
 
 
-class Batch:
+class MetricBatch:
     """The metrics of one resource at one time. `start_ns` is when its counters began."""
 
     def __init__(self, start_ns: int, now_ns: int) -> None:
@@ -117,7 +117,7 @@ class SessionMetrics:
         session = self._session
         figures = session.summed()
         now_ns = time.time_ns()
-        batch = Batch(self._began_ns(figures, now_ns), now_ns)
+        batch = MetricBatch(self._began_ns(figures, now_ns), now_ns)
         self._add_session(batch, figures)
         for row in figures.summary.devices:
             _add_device(batch, row)
@@ -135,7 +135,7 @@ class SessionMetrics:
             self._start_ns = min(started_ns, now_ns) if is_whole and type(started_ns) is int else now_ns
         return self._start_ns
 
-    def _add_session(self, batch: Batch, figures: Figures) -> None:
+    def _add_session(self, batch: MetricBatch, figures: Figures) -> None:
         batch.number("phasescope.session.running", int(self._session.state == "running"))
         for event_type, count in figures.summary.events_by_type.items():
             batch.number("phasescope.session.events", count, phasescope__event_type=text_label(event_type))
@@ -148,14 +148,14 @@ def exporter_metrics(
     resource: Resource, start_ns: int, dropped: Mapping[str, int], failures: Mapping[str, int]
 ) -> ResourceMetrics:
     """Return the exporter's own counts, by signal."""
-    batch = Batch(start_ns, time.time_ns())
+    batch = MetricBatch(start_ns, time.time_ns())
     for name, counts in (("dropped", dropped), ("failures", failures)):
         for signal, count in counts.items():
             batch.number(f"phasescope.exporter.{name}", count, phasescope__signal=signal)
     return batch.metrics(resource)
 
 
-def _add_device(batch: Batch, row: DeviceRow) -> None:
+def _add_device(batch: MetricBatch, row: DeviceRow) -> None:
     device = text_label(row.label)
     own = {"phasescope__device": device}
     if is_host(row.backend, row.device_id):
@@ -171,7 +171,7 @@ def _add_device(batch: Batch, row: DeviceRow) -> None:
     batch.number("phasescope.device.memory.free", row.free_bytes, **own)
 
 
-def _add_phases(batch: Batch, session: LiveSession, figures: Figures) -> None:
+def _add_phases(batch: MetricBatch, session: LiveSession, figures: Figures) -> None:
     for phase, durations in session.figures.durations.items():
         range_ns = (durations.least_ns, durations.most_ns)
         batch.histogram("phasescope.phase.duration", [*durations.counts], durations.total_ns, range_ns, phase)

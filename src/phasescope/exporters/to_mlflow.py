@@ -15,7 +15,7 @@ from phasescope.exporters.tracker_log import QUEUE_LIMIT, about, now_ms, title_o
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from phasescope.exporters.tracker_points import Point
+    from phasescope.exporters.tracker_points import TrackerPoint
 
 DEFAULT_EXPERIMENT = "phasescope"
 
@@ -53,7 +53,7 @@ class MlflowRun:
         self._run_id = run_id
         self._is_own = is_own
 
-    def log(self, points: list[Point]) -> None:
+    def log(self, points: list[TrackerPoint]) -> None:
         """Send the points, many at a time."""
         metrics = [
             Metric(key, value, point.timestamp_ns // 1_000_000, point.step)

@@ -19,7 +19,7 @@ from phasescope.exporters.tracker_points import PREFIX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from phasescope.exporters.tracker_points import Point
+    from phasescope.exporters.tracker_points import TrackerPoint
 
 DEFAULT_DIRECTORY = "runs"
 
@@ -51,7 +51,7 @@ class TensorBoardRun:
         self._step = 0
         self._write(Event(wall_time=now_ms() / 1000, file_version="brain.Event:2"))
 
-    def log(self, points: list[Point]) -> None:
+    def log(self, points: list[TrackerPoint]) -> None:
         """Write the points as scalars."""
         for point in points:
             values = [Summary.Value(tag=key, simple_value=value) for key, value in point.values.items()]

@@ -16,7 +16,7 @@ from phasescope.exporters.tracker_points import PREFIX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from phasescope.exporters.tracker_points import Point
+    from phasescope.exporters.tracker_points import TrackerPoint
 
 DEFAULT_PROJECT = "phasescope"
 STEP = f"{PREFIX}/step"
@@ -67,7 +67,7 @@ class WandbRun:
         self.at_once = QUEUE_LIMIT if is_own else 1  # a second one would take the first one's place in the line
         run.define_metric(f"{PREFIX}/*", step_metric=STEP)
 
-    def log(self, points: list[Point]) -> None:
+    def log(self, points: list[TrackerPoint]) -> None:
         """Log the points."""
         for point in points:
             self._run.log({STEP: point.step, **point.values}, commit=self._is_own)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from phasescope.analysis.event_fields import Scope
     from phasescope.analysis.spans import Span
     from phasescope.exporters.live_sessions import LiveSession, LiveSessions
-    from phasescope.exporters.tracker_points import Point
+    from phasescope.exporters.tracker_points import TrackerPoint
     from phasescope.readers.reader import Reader
 
 QUEUE_LIMIT = 1000
@@ -40,7 +40,7 @@ class TrackerRun(Protocol):
 
     at_once: int
 
-    def log(self, points: list[Point]) -> None:
+    def log(self, points: list[TrackerPoint]) -> None:
         """Take the next points, oldest first."""
 
     def finish(self, summary: str, report: str) -> None:
@@ -66,7 +66,7 @@ class _Tracked:
 
     def __init__(self, session: LiveSession, every_steps: int) -> None:
         self.session = session
-        self.points: deque[Point] = deque()
+        self.points: deque[TrackerPoint] = deque()
         self.dropped = 0
         self.is_over = False
         self.tries = 0
@@ -83,7 +83,7 @@ class _Tracked:
             self.is_over = True
             self._put(self._made.last())
 
-    def _put(self, point: Point | None) -> None:
+    def _put(self, point: TrackerPoint | None) -> None:
         if point is None:
             return
         self.points.append(point)

@@ -35,7 +35,7 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _LOOK_AGAIN = 64
 
 
-class Point(NamedTuple):
+class TrackerPoint(NamedTuple):
     """The values of one moment, by key. `step` counts the entries of the phase that is the training's step."""
 
     step: int
@@ -93,7 +93,7 @@ class Points:
         self._last_ns: int | None = None
         self._newest_ns = 0
 
-    def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> Point | None:
+    def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> TrackerPoint | None:
         """Take the next event. Return a point if one is due."""
         device, allocated = self._see_device(event)
         time_ns = event.get("timestamp_ns")
@@ -114,7 +114,7 @@ class Points:
             return None
         return self._point()
 
-    def last(self) -> Point | None:
+    def last(self) -> TrackerPoint | None:
         """Return what came since the last point; None if nothing did."""
         return self._point() if self._phases or self._last_ns is None else None
 
@@ -122,12 +122,12 @@ class Points:
         entries = None if self._step_path is None else self._ended.entries.get(self._step_path)
         return 0 if entries is None else entries.count
 
-    def _point(self) -> Point:
+    def _point(self) -> TrackerPoint:
         self._last_step = max(self._last_step, self._step())  # trackers want steps that never go back
         self._last_ns = self._newest_ns
         values = dict(self._values())
         self._phases.clear()
-        return Point(self._last_step, self._newest_ns, values)
+        return TrackerPoint(self._last_step, self._newest_ns, values)
 
     def _values(self) -> Iterator[tuple[str, float]]:
         for key, phase in self._phases.items():

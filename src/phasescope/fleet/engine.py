@@ -67,9 +67,9 @@ class Engine:
 
     def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         """Return the rows that a query gives. Raises UnreadableError."""
-        found = self._do(query, values)
-        names = [each[0] for each in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        cursor = self._do(query, values)
+        names = [each[0] for each in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def events(self, query: str) -> list[Row]:
         """Return whole events, as rows of their keys, and the `place` of each."""
@@ -79,10 +79,10 @@ class Engine:
         """Return what recorders said in files, by their paths: only the files' own metadata are read."""
         by_name = {_bare(file): file for file in files}
         names = ", ".join(map(_quoted, by_name.values()))
-        found = self._do(
+        cursor = self._do(
             f"SELECT file_name, value FROM parquet_kv_metadata([{names}]) WHERE CAST(key AS VARCHAR) = 'phasescope'"
         )
-        values = ((by_name.get(_bare(str(name))), bytes(value)) for name, value in found.fetchall())
+        values = ((by_name.get(_bare(str(name))), bytes(value)) for name, value in cursor.fetchall())
         return [(file, value) for file, value in values if file is not None]
 
     def take(self, name: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:

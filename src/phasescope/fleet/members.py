@@ -16,7 +16,7 @@ from phasescope.analysis.spans import SpanBuilder
 from phasescope.analysis.statistics.quantiles import EXACT_LIMIT, SCALE, KnownQuantiles, Quantiles
 from phasescope.fleet import queries
 from phasescope.fleet.engine import UnreadableError
-from phasescope.fleet.sums import SHARES, Sums
+from phasescope.fleet.sums import SHARES, SessionSums
 from phasescope.readers.reader import SessionNotFoundError
 from phasescope.recordings.dataset_reader import reader_of
 from phasescope.recordings.event_parser import upgraded
@@ -37,7 +37,7 @@ _MOST_BOUNDARIES = 4096
 _decode = msgspec.json.Decoder().decode
 
 
-class Found(NamedTuple):
+class DatasetSession(NamedTuple):
     """A session of a dataset: its files, the recorder's word about it, and what it said of itself."""
 
     files: SessionFiles
@@ -45,77 +45,79 @@ class Found(NamedTuple):
     constants: Mapping[str, Any]
 
 
-def jobs_of(engine: Engine, sessions: Sequence[SessionFiles]) -> list[list[Found]]:
+def jobs_of(engine: Engine, sessions: Sequence[SessionFiles]) -> list[list[DatasetSession]]:
     """Return the sessions by job, as those of rings are: the newest job first, each by rank."""
     notes = _notes(engine, sessions)
-    found = []
+    members = []
     for session in sessions:
         note = notes.get(session.files[-1].path)
         constants = note.session if note is not None else _constants(session)
         if constants is not None:
-            found.append(Found(session, note, constants))
-    return [[found[index] for index in run] for run in group(each.constants for each in found)]
+            members.append(DatasetSession(session, note, constants))
+    return [[members[index] for index in run] for run in group(each.constants for each in members)]
 
 
-def members_of(engine: Engine, job: Sequence[Found]) -> list[Member]:
+def members_of(engine: Engine, job: Sequence[DatasetSession]) -> list[Member]:
     """Return the ranks of one job, as a comparison takes them. Raises OSError for a store that cannot be read."""
     members: list[Member] = []
-    clocks: dict[str, tuple[Found, Sums]] = {}
+    clocks: dict[str, tuple[DatasetSession, SessionSums]] = {}
     for batch in _batches(job):
-        for found, member, sums in _of_batch(engine, batch):
+        for session, member, sums in _of_batch(engine, batch):
             members.append(member)
             if sums is not None:
-                clocks.setdefault(str(found.constants.get("host")), (found, sums))
-    if len({str(found.constants.get("host")) for found in job}) > 1:
+                clocks.setdefault(str(session.constants.get("host")), (session, sums))
+    if len({str(session.constants.get("host")) for session in job}) > 1:
         _take_boundaries(engine, list(clocks.values()))
     return members
 
 
-def _batches(job: Sequence[Found]) -> Iterator[list[Found]]:
+def _batches(job: Sequence[DatasetSession]) -> Iterator[list[DatasetSession]]:
     """Yield batches that the engine has room for: time grows with the number of ranks, and no faster."""
-    batch: list[Found] = []
+    batch: list[DatasetSession] = []
     size = 0
-    for found in job:
-        if batch and size + found.files.size > _BATCH_BYTES:
+    for session in job:
+        if batch and size + session.files.size > _BATCH_BYTES:
             yield batch
             batch, size = [], 0
-        batch.append(found)
-        size += found.files.size
+        batch.append(session)
+        size += session.files.size
     if batch:
         yield batch
 
 
-def _of_batch(engine: Engine, batch: Sequence[Found]) -> Iterator[tuple[Found, Member, Sums | None]]:
+def _of_batch(
+    engine: Engine, batch: Sequence[DatasetSession]
+) -> Iterator[tuple[DatasetSession, Member, SessionSums | None]]:
     try:
-        engine.look_at(found.files for found in batch)
+        engine.look_at(session.files for session in batch)
         sums = _sums(engine)
         quantiles = _quantiles(engine)
         endings = _endings(engine, batch, sums)
     except UnreadableError:  # one of them: each by itself, then
         sums, quantiles, endings = {}, {}, {}
-    for found in batch:
-        session_id = str(found.constants.get("session_id"))
+    for session in batch:
+        session_id = str(session.constants.get("session_id"))
         summed = sums.get(session_id)
         if summed is None or not summed.is_regular:
-            member = _read(found)
+            member = _read(session)
             if member is not None:
-                yield found, member, None
+                yield session, member, None
             continue
-        note = found.note
-        known = {summed.path_of(names): each for names, each in quantiles.get(session_id, {}).items()}
-        summary = summed.summary(known, 0 if note is None else note.missed, 0 if note is None else note.damaged)
-        state = _state(found, summed)
+        note = session.note
+        percentiles = {summed.path_of(names): each for names, each in quantiles.get(session_id, {}).items()}
+        summary = summed.summary(percentiles, 0 if note is None else note.missed, 0 if note is None else note.damaged)
+        state = _state(session, summed)
         heartbeat_ns = max(0 if note is None else note.heartbeat_ns, summed.last_event_ns)
         ending = endings[session_id].ending(
             state, summed.open_spans(), heartbeat_ns=heartbeat_ns, now_ns=time.time_ns()
         )
-        yield found, Member(found.constants, summed, summary, ending), summed
+        yield session, Member(session.constants, summed, summary, ending), summed
 
 
-def _read(found: Found) -> Member | None:
+def _read(session: DatasetSession) -> Member | None:
     """Return a session read event by event; None if it is not there any more, or holds no event."""
     try:
-        with reader_of(found.files) as reader:
+        with reader_of(session.files) as reader:
             view = SessionView()
             view.feed(reader.iter_events())
             ending = view.ending(reader.state, heartbeat_ns=reader.heartbeat_ns or None, now_ns=time.time_ns())
@@ -151,25 +153,25 @@ def _notes(engine: Engine, sessions: Sequence[SessionFiles]) -> dict[str, Note]:
     return notes
 
 
-def _sums(engine: Engine) -> dict[str, Sums]:
+def _sums(engine: Engine) -> dict[str, SessionSums]:
     rows: dict[str, list[Row]] = {}
     for row in engine.rows(queries.FIGURES):
         rows.setdefault(row["session_id"], []).append(row)
-    return {session_id: Sums(found) for session_id, found in rows.items()}
+    return {session_id: SessionSums(its_rows) for session_id, its_rows in rows.items()}
 
 
 def _quantiles(engine: Engine) -> dict[str, dict[str, KnownQuantiles]]:
     """Return the percentiles of each phase: of many entries by the same buckets as elsewhere."""
-    found: dict[str, dict[str, KnownQuantiles]] = {}
+    by_session: dict[str, dict[str, KnownQuantiles]] = {}
     many = []
     for row in engine.rows(queries.PERCENTILES):
         if row["phase_names"] is None:
             continue
         if row["entries"] > EXACT_LIMIT:
             many.append((row["session_id"], row["phase_names"]))
-        known = dict(zip(SHARES, row["durations_ns"], strict=True))
-        phases = found.setdefault(row["session_id"], {})
-        phases[row["phase_names"]] = KnownQuantiles(row["entries"], known, is_exact=True)
+        percentiles = dict(zip(SHARES, row["durations_ns"], strict=True))
+        phases = by_session.setdefault(row["session_id"], {})
+        phases[row["phase_names"]] = KnownQuantiles(row["entries"], percentiles, is_exact=True)
     if many:
         engine.take("many", {"session_id": "VARCHAR", "phase_names": "VARCHAR"}, many)
         buckets: dict[tuple[str, str], dict[int, int]] = {}
@@ -177,16 +179,16 @@ def _quantiles(engine: Engine) -> dict[str, dict[str, KnownQuantiles]]:
             buckets.setdefault((row["session_id"], row["phase_names"]), {})[row["bucket"]] = row["entries"]
         for (session_id, names), counted in buckets.items():
             quantiles = Quantiles.in_buckets(counted)
-            known = dict(zip(SHARES, quantiles.at(*SHARES), strict=True))
-            found[session_id][names] = KnownQuantiles(quantiles.count, known, is_exact=False)
-    return found
+            percentiles = dict(zip(SHARES, quantiles.at(*SHARES), strict=True))
+            by_session[session_id][names] = KnownQuantiles(quantiles.count, percentiles, is_exact=False)
+    return by_session
 
 
-def _state(found: Found, sums: Sums) -> str:
-    return state_by(found.note, lambda: False, is_stopped=sums.last_type == "stop")
+def _state(session: DatasetSession, sums: SessionSums) -> str:
+    return state_by(session.note, lambda: False, is_stopped=sums.last_type == "stop")
 
 
-def _endings(engine: Engine, batch: Sequence[Found], sums: Mapping[str, Sums]) -> dict[str, EndingFold]:
+def _endings(engine: Engine, batch: Sequence[DatasetSession], sums: Mapping[str, SessionSums]) -> dict[str, EndingFold]:
     """Return what shows how each session ended: the rare events, and the last ones."""
     rows = engine.events(queries.RARE)
     tails = [
@@ -197,7 +199,7 @@ def _endings(engine: Engine, batch: Sequence[Found], sums: Mapping[str, Sums]) -
     if tails:
         engine.take("tails", {"session_id": "VARCHAR", "phase_thread_id": "BIGINT", "since": "BIGINT"}, tails)
         rows += engine.events(queries.TAILS)
-    by_id = {str(found.constants.get("session_id")): found for found in batch}
+    by_id = {str(session.constants.get("session_id")): session for session in batch}
     dead = [
         (session_id,)
         for session_id, each in sums.items()
@@ -233,17 +235,17 @@ def _in_order(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
             continue
 
 
-def _take_boundaries(engine: Engine, clocks: Sequence[tuple[Found, Sums]]) -> None:
+def _take_boundaries(engine: Engine, clocks: Sequence[tuple[DatasetSession, SessionSums]]) -> None:
     """Give one rank of each host the times of some of its boundaries: the clocks of hosts are compared by them."""
-    by_id = {str(found.constants.get("session_id")): (found, sums) for found, sums in clocks}
+    by_id = {str(session.constants.get("session_id")): (session, sums) for session, sums in clocks}
     strides = []
     for session_id, (_, sums) in by_id.items():
         stride = 1
         while (sums.sequence or 0) // stride > _MOST_BOUNDARIES:
             stride *= 2
         strides.append((session_id, stride))
-    for batch in _batches([found for found, _ in clocks]):
-        engine.look_at(found.files for found in batch)
+    for batch in _batches([session for session, _ in clocks]):
+        engine.look_at(session.files for session in batch)
         engine.take("clocks", {"session_id": "VARCHAR", "stride": "BIGINT"}, strides)
         for row in engine.rows(queries.BOUNDARIES):
             scope = {"action": row["phase_action"], "sequence": row["phase_sequence"]}

@@ -1,6 +1,6 @@
 """What an engine is asked about the rows of `fleet`, a view of the files that a question is about.
 
-`place` is the place of a row in its session. What these sum up is what reading the events gives: see `Sums`.
+`place` is the place of a row in its session. What these sum up is what reading the events gives: see `SessionSums`.
 """
 
 from __future__ import annotations

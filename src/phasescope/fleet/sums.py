@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder(list[str]).decode
 Path = tuple[str, ...]
 
 
-class Sums:
+class SessionSums:
     """The sums of one session, by phase, thread and device. Is a `MemberView`."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -122,10 +122,10 @@ class Sums:
 
     def open_spans(self) -> list[Span]:
         """Return the phases entered and not ended, in the order of their entries."""
-        found = [(row["last_sequence"], row) for entries, row, _ in self._left_open() if entries]
+        left_open = [(row["last_sequence"], row) for entries, row, _ in self._left_open() if entries]
         return [
             _open(self._paths[row["phase_names"]], f"{row['session_id']}:{number}", int(row["newest_ns"]))
-            for number, row in sorted(found, key=lambda each: each[0])
+            for number, row in sorted(left_open, key=lambda each: each[0])
         ]
 
     def current(self) -> list[Span]:

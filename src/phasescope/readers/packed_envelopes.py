@@ -33,11 +33,11 @@ class PackedEnvelopes:
         append, unpack = envelopes.append, self._decoder.event
         device: bytes | None = None
         thread: object = None
-        for payload, found in zip(payloads, self._decoder.boundaries(payloads), strict=True):
-            if found is None or found[0].context is not None:
+        for payload, decoded in zip(payloads, self._decoder.boundaries(payloads), strict=True):
+            if decoded is None or decoded[0].context is not None:
                 self._project(payload, envelopes)
                 continue
-            boundary, _, packed = found
+            boundary, _, packed = decoded
             if packed is not device or boundary.thread != thread:
                 device, thread = packed, boundary.thread
                 entered, ended = self._kinds_of(boundary, device)

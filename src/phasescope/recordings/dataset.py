@@ -83,7 +83,7 @@ def sessions_in(place: str, wanted: Mapping[str, str] | None = None) -> list[Ses
     into. Raises OSError, MissingDependencyError."""
     values = {key: _value(value) for key, value in (wanted or {}).items()}
     files = _on_store(place) if is_url(place) else _here(Path(place), values)
-    found: dict[tuple[str, str], list[tuple[int, DataFile, Mapping[str, str]]]] = {}
+    by_session: dict[tuple[str, str], list[tuple[int, DataFile, Mapping[str, str]]]] = {}
     for file in files:
         folder, _, name = file.path.replace(os.sep, "/").rpartition("/")
         match = _FILE.fullmatch(name)
@@ -91,9 +91,9 @@ def sessions_in(place: str, wanted: Mapping[str, str] | None = None) -> list[Ses
         if match is None or name.startswith(".") or any(folders.get(key) != value for key, value in values.items()):
             continue
         part = int(match["part"]) if match["part"] else 0
-        found.setdefault((folder, match["session"]), []).append((part, file, folders))
+        by_session.setdefault((folder, match["session"]), []).append((part, file, folders))
     sessions = []
-    for (folder, name), parts in sorted(found.items()):
+    for (folder, name), parts in sorted(by_session.items()):
         recorded = sorted((part for part in parts if part[0]), key=lambda part: part[0])
         taken = recorded or parts  # both are there if it was converted as well
         readable = {key: unquote(value) for key, value in taken[0][2].items()}

@@ -20,11 +20,11 @@ def open_session(target: str) -> RecordingReader:
     OSError, MissingDependencyError."""
     place, _, named = target.partition("#")
     wanted, session = _named(named)
-    found = [each for each in sessions_in(place, wanted) if each.name.startswith(session)]
+    sessions = [each for each in sessions_in(place, wanted) if each.name.startswith(session)]
     called = shown(place) if is_url(place) else place
-    if not found:
+    if not sessions:
         raise SessionNotFoundError(f"no session{f' of {named}' if named else ''} in the dataset {called}")
-    newest = max(found, key=_started) if len(found) > 1 else found[0]
+    newest = max(sessions, key=_started) if len(sessions) > 1 else sessions[0]
     return reader_of(newest)
 
 

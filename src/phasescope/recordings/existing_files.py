@@ -75,12 +75,12 @@ def _first_line(file: Any) -> bytes | None:
 
 
 def _end_of_last_line(file: Any, size: int) -> int:
-    at = size
-    while at > 0:
-        start = max(0, at - (1 << 16))
+    end = size
+    while end > 0:
+        start = max(0, end - (1 << 16))
         file.seek(start)
-        found = file.read(at - start).rfind(b"\n")
-        if found >= 0:
-            return int(start + found + 1)
-        at = start
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return int(start + newline + 1)
+        end = start
     return 0

@@ -97,8 +97,8 @@ def format_of(path: str | os.PathLike[str]) -> str:
     name = Path(path).name.lower()
     ending = next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if name.endswith(ending)), None)
     if ending is None:
-        known = ", ".join(ending for ending, kind in ENDINGS.items() if kind != RING)
-        raise UnknownFormatError(f"{path}: unknown file extension; use one of {known}")
+        endings = ", ".join(ending for ending, kind in ENDINGS.items() if kind != RING)
+        raise UnknownFormatError(f"{path}: unknown file extension; use one of {endings}")
     return ENDINGS[ending]
 
 
@@ -150,11 +150,11 @@ def parts(path: Path) -> list[Path]:
 
 def find(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the recordings in a folder, each once however many parts it has, in the order of their names."""
-    found = set()
+    recordings = set()
     for entry in Path(folder).iterdir():
         if not entry.is_file() or not entry.name.lower().endswith((".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")):
             continue
         match = _PART.fullmatch(entry.name)
         whole = entry.with_name(match["stem"] + match["ending"]) if match is not None else entry
-        found.add(whole if match is None or whole.exists() else entry)
-    return sorted(found)
+        recordings.add(whole if match is None or whole.exists() else entry)
+    return sorted(recordings)

@@ -55,25 +55,25 @@ class Lines:
             self._count = _native.core.line_ends(self.data)
         if self._count is None:
             data, count, are_objects = self.data, 1, True
-            at = data.find(b"\n")
-            while at >= 0:  # `count` looks at each byte by itself, which takes longer
-                if are_objects and data[at - 1 : at + 2] != b"}\n{":
+            end = data.find(b"\n")
+            while end >= 0:  # `count` looks at each byte by itself, which takes longer
+                if are_objects and data[end - 1 : end + 2] != b"}\n{":
                     are_objects = False
-                at, count = data.find(b"\n", at + 1), count + 1
+                end, count = data.find(b"\n", end + 1), count + 1
             self._count = count, are_objects
         return self._count
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._split())
 
-    def __getitem__(self, at: int) -> bytes:
-        from_end = len(self) - at if self._lines is None else 0
+    def __getitem__(self, index: int) -> bytes:
+        from_end = len(self) - index if self._lines is None else 0
         if 0 < from_end <= _NEAR_THE_END:
             start = end = len(self.data) + 1
             for _ in range(from_end):  # each ends where the one before begins; `rsplit` copies all that is before
                 start, end = self.data.rfind(b"\n", 0, start - 1) + 1, start
             return self.data[start : end - 1]
-        return self._split()[at]
+        return self._split()[index]
 
     def index(self, line: bytes, start: int = 0) -> int:
         """Return the place of the next line like this one. Raises ValueError."""
@@ -217,11 +217,11 @@ def _resynchronised(chunks: Iterable[bytes], magic: bytes) -> Iterator[tuple[_Ch
             seeking, kept, data = True, b"", chunk.rest[1:]
         data = kept + data
         while seeking:
-            at = data.find(magic)
-            if at < 0:
+            start = data.find(magic)
+            if start < 0:
                 kept = data[-len(magic) + 1 :]
                 break
-            chunk = _Chunk(data[at:])
+            chunk = _Chunk(data[start:])
             yield chunk, True
             seeking = chunk.rest is not None
             data = chunk.rest[1:] if chunk.rest is not None else b""

@@ -91,9 +91,9 @@ def note_in(event: Mapping[str, Any]) -> Note | None:
             return None
         counts[name] = count
     state = fields.get("state")
-    known = {name: event.get(name) for name in ("session_id", "pid", "host", "sampling_interval_ms")}
+    constants = {name: event.get(name) for name in ("session_id", "pid", "host", "sampling_interval_ms")}
     return Note(
-        {**fields["session"], **known},
+        {**fields["session"], **constants},
         events=counts["events"],
         missed=counts["missed"],
         damaged=counts["damaged"],

@@ -91,10 +91,10 @@ class Store:
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield the path and the size of each Parquet file. Raises StoreError."""
-        found: dict[str, Any] = self.asked(self.filesystem.find, self._folder, detail=True)
-        if not found:
+        files: dict[str, Any] = self.asked(self.filesystem.find, self._folder, detail=True)
+        if not files:
             raise FileNotFoundError(errno.ENOENT, "nothing there", self.url)
-        for path, facts in found.items():
+        for path, facts in files.items():
             if path.endswith(".parquet"):
                 yield path, int(facts.get("size") or 0)
 

@@ -36,7 +36,7 @@ _encode = msgspec.json.Encoder().encode
 def of_lines(source: JsonlSource, reading: Reading) -> Iterator[PackedRows]:
     """Yield the rows of a session's lines."""
     unpack = LineUnpack(reading)
-    batches = _Batches(unpack, reading.session_id)
+    batches = _LineBatches(unpack, reading.session_id)
     for lines in batches_of(source, reading, unpack):
         yield from batches.add(lines)
         if batches.is_full:
@@ -46,7 +46,7 @@ def of_lines(source: JsonlSource, reading: Reading) -> Iterator[PackedRows]:
         yield batches.rows
 
 
-class _Batches:
+class _LineBatches:
     """Rows in the making."""
 
     def __init__(self, unpack: LineUnpack, session_id: str) -> None:
@@ -90,15 +90,15 @@ class _Batches:
 
     def _add_line(self, line: bytes) -> tuple[Any, ...] | bool | None:
         """Return the row of any line, None if it has none, and False if it belongs to other rows."""
-        found, self._kept = self._kept or self._row_of(line), None
-        if found is None:
+        row, self._kept = self._kept or self._row_of(line), None
+        if row is None:
             return None
-        common, repeated, figures, metadata, is_fit = found
+        common, repeated, figures, metadata, is_fit = row
         rows = self.rows
         if not (rows.count or rows.unfit or rows.repeated):
             rows.common, self._is_common_fit = common, fits(common)
         elif common != rows.common:
-            self._kept = found
+            self._kept = row
             return False
         if not (is_fit and self._is_common_fit):
             rows.unfit += 1
@@ -107,10 +107,10 @@ class _Batches:
 
     def _row_of(self, line: bytes) -> _LineRow | None:
         is_decoded = line in self._decoded
-        found = self._decoded[line] if is_decoded else next(iter(self._unpack.boundaries([line])))
-        texts, packed = self._texts.of(line, found)
-        if found is not None and texts is not None:
-            boundary, phase, _ = found
+        decoded = self._decoded[line] if is_decoded else next(iter(self._unpack.boundaries([line])))
+        texts, packed = self._texts.of(line, decoded)
+        if decoded is not None and texts is not None:
+            boundary, phase, _ = decoded
             figures = row_of_packed(boundary, phase, self._session_id)  # they all fit, or it would be no boundary
             repeated = repeated_of_line(boundary, phase, texts)
             return common_of_line(boundary), repeated, figures, metadata_of_line(line), True

@@ -75,7 +75,7 @@ class _Learnt(NamedTuple):
 
 def of_ring(reader: RingReader) -> Iterator[PackedRows]:
     """Yield the rows of a ring's events."""
-    batches = _Batches(reader)
+    batches = _PackedBatches(reader)
     for payloads in reader.iter_payloads():
         batches.add(payloads)
         if batches.rows.is_full:
@@ -86,7 +86,7 @@ def of_ring(reader: RingReader) -> Iterator[PackedRows]:
         yield batches.rows
 
 
-class _Batches:
+class _PackedBatches:
     """Rows in the making."""
 
     def __init__(self, reader: RingReader) -> None:
@@ -130,10 +130,10 @@ class _Batches:
             return None
         return (self.rows.place(repeated), *(text.encode() for text in learnt.template))
 
-    def _add_event(self, at: int, thread: bytes | None = None, path: bytes = b"") -> tuple[Any, ...] | None:
+    def _add_event(self, index: int, thread: bytes | None = None, path: bytes = b"") -> tuple[Any, ...] | None:
         """Return the row of any event, and if it is a boundary of a new kind, learn that."""
         try:
-            event = self._decoder.event(self._payloads[at])
+            event = self._decoder.event(self._payloads[index])
         except PayloadError:
             self.damaged += 1
             return None
@@ -144,7 +144,7 @@ class _Batches:
             self.rows.unfit += 1
             return None
         if thread is not None:
-            mask = self._decoder.wire(self._payloads[at]).device.unavailable
+            mask = self._decoder.wire(self._payloads[index]).device.unavailable
             is_exit = int(event["event_type"] == "phase_exit")
             key = (event["metadata"]["backend"], event["device_id"], mask, thread, path, is_exit)
             self._learnt[key] = _Learnt(Template.of(event, self._prefix), repeated)

@@ -183,8 +183,8 @@ def _alike(pyarrow: Any, schema: Any, rows: Rows | PackedRows, places: Any) -> d
     alike = pyarrow.repeat(pyarrow.scalar(0, pyarrow.int32()), len(rows))
     of_rows = zip(columns.REPEATED, zip(*rows.repeated, strict=True), strict=True)
     of_all = zip(columns.COMMON, ((value,) for value in rows.common), strict=True)
-    for where, found in ((alike, of_all), (places, of_rows)):
-        for column, values in found:
+    for where, pairs in ((alike, of_all), (places, of_rows)):
+        for column, values in pairs:
             if isinstance(schema.field(column).type, pyarrow.DictionaryType):
                 arrays[column] = _repeated(pyarrow, values, where)
             else:
@@ -216,11 +216,11 @@ class ParquetSource:
         for columns_read in self.columns(report, notes.append):
             yield from notes
             notes.clear()
-            for at in range(columns_read.size):
+            for index in range(columns_read.size):
                 try:
-                    yield event_in(columns_read, at)
+                    yield event_in(columns_read, index)
                 except (InvalidEventError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    self.complain(report, columns_read.first + at, str(error))
+                    self.complain(report, columns_read.first + index, str(error))
         yield from notes
 
     def columns(
@@ -293,7 +293,7 @@ class ParquetSource:
         return self._tail[1]
 
     def _read_tail(self, rows: int) -> Tail:
-        found: list[Any] = []
+        tables: list[Any] = []
         notes: list[dict[str, Any]] = []
         missing = rows
         with self._files[-1].open("rb") as opened, self._parquet.ParquetFile(opened) as file:
@@ -303,15 +303,15 @@ class ParquetSource:
             while group and missing > 0:
                 group -= 1
                 table = file.read_row_group(group, columns=names)
-                found.append(table.slice(max(0, len(table) - missing)))
+                tables.append(table.slice(max(0, len(table) - missing)))
                 missing -= len(table)
         events = []
-        for table in reversed(found):
+        for table in reversed(tables):
             for batch in table.to_batches(max_chunksize=columns.ROWS):
                 for part in self._of_batch(batch, 1, _ignored):
-                    for at in range(part.size):
+                    for index in range(part.size):
                         with contextlib.suppress(InvalidEventError, *_UNREADABLE, msgspec.DecodeError):
-                            events.append(event_in(part, at))
+                            events.append(event_in(part, index))
         is_whole = not group and missing >= 0 and len(self._files) == 1
         return Tail([*events, *notes], is_whole)
 

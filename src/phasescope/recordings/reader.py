@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from phasescope.recordings.columns import Rows
     from phasescope.recordings.notes import Note
     from phasescope.recordings.packed_rows import PackedRows
-    from phasescope.recordings.source import Source
+    from phasescope.recordings.source import RecordingSource
 
 _TAIL_BYTES = 1 << 18
 _MAX_TAIL_BYTES = 1 << 26
@@ -69,11 +69,11 @@ class RecordingReader(Reader):
     counts the events of the file's other sessions, by their id.
     """
 
-    def __init__(self, source: Source, path: Path | None, session: str | None = None) -> None:
+    def __init__(self, source: RecordingSource, path: Path | None, session: str | None = None) -> None:
         """Find the session. Raises SessionNotFoundError if the file holds no event, or none of `session` (an id or its
         beginning)."""
         super().__init__(path)
-        self._source: Source | None = source
+        self._source: RecordingSource | None = source
         self._counted: int | None = None
         self._given = False
         self.session_id, self._first, self._first_note = self._find(session)
@@ -128,17 +128,17 @@ class RecordingReader(Reader):
     @property
     def sessions(self) -> list[SessionInFile]:
         """The sessions of the file, in the order in which they begin; of very many the first."""
-        found: dict[str, SessionInFile] = {}
+        by_id: dict[str, SessionInFile] = {}
         for event in self._open_source().events(lambda _: None):
-            if not is_note(event) and (event["session_id"] in found or len(found) < _MAX_SESSIONS):
+            if not is_note(event) and (event["session_id"] in by_id or len(by_id) < _MAX_SESSIONS):
                 session_id, time_ns = event["session_id"], event["timestamp_ns"]
-                session = found.get(session_id)
-                found[session_id] = (
+                session = by_id.get(session_id)
+                by_id[session_id] = (
                     SessionInFile(session_id, event["pid"], event["host"], event.get("rank", 0), 1, time_ns, time_ns)
                     if session is None
                     else session._replace(events=session.events + 1, last_timestamp_ns=time_ns)
                 )
-        return list(found.values())
+        return list(by_id.values())
 
     def iter_events(self) -> Iterator[dict[str, Any]]:
         """Iterate over the events of the session, in the order of the file, as TelemetryEvent v3 dicts."""
@@ -214,7 +214,7 @@ class RecordingReader(Reader):
             size *= 8
         return list(deque(self.iter_events(), maxlen=max(count, 0)))
 
-    def _open_source(self) -> Source:
+    def _open_source(self) -> RecordingSource:
         if self._source is None:
             raise ValueError("this reader is closed")
         return self._source
@@ -257,7 +257,7 @@ class RecordingReader(Reader):
         raise SessionNotFoundError(f"{what} in {self.path}" + (f" ({problems[0]})" if problems else ""))
 
     @staticmethod
-    def _newest(source: Source, report: Callable[[Problem], object]) -> str | None:
+    def _newest(source: RecordingSource, report: Callable[[Problem], object]) -> str | None:
         """Return the session whose events come last. One that is named only once there may be a damaged line."""
         tail = source.tail(_TAIL_BYTES)
         events = tail.events if tail is not None and tail.events else deque(source.events(report), maxlen=_TAIL_EVENTS)
@@ -304,7 +304,7 @@ def _split_session(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
     return Path(text), None
 
 
-def _source_of(path: Path) -> Source:
+def _source_of(path: Path) -> RecordingSource:
     """Return the reader for the file's content, not its name; a directory holds the segments of another tool's sink."""
     path = Path(os.path.realpath(path))  # the parts of a recording lie beside the file that a link leads to
     if path.is_dir():

@@ -139,11 +139,11 @@ class _RingBatches(RowBatches):
         thread: object = None
         parent: int | None = None
         parent_text = "null"
-        for payload, found in zip(payloads, self._decoder.boundaries(payloads), strict=True):
-            if found is None or not _is_plain(found[0]):
+        for payload, decoded in zip(payloads, self._decoder.boundaries(payloads), strict=True):
+            if decoded is None or not _is_plain(decoded[0]):
                 self._add_payload(payload)
                 continue
-            boundary, _, packed = found
+            boundary, _, packed = decoded
             if packed is not device or boundary.thread != thread:
                 device, thread = packed, boundary.thread
                 entered, ended = self._kinds_of(device, bytes(thread))
@@ -197,21 +197,21 @@ class _RingBatches(RowBatches):
             self._learned += 1
 
 
-def _is_plain(found: Boundary) -> bool:
+def _is_plain(boundary: Boundary) -> bool:
     """Return whether there is nothing in it but what most boundaries have."""
-    if found.attributes is not None or found.context is not None or found.error_type is not None:
+    if boundary.attributes is not None or boundary.context is not None or boundary.error_type is not None:
         return False
-    if found.duration is not None:
-        return found.event_type == "phase_exit" and found.status == "ok"
+    if boundary.duration is not None:
+        return boundary.event_type == "phase_exit" and boundary.status == "ok"
     return (
-        found.event_type == "phase_enter"
-        and found.scope is None
-        and found.allocated_delta is None
-        and found.peak_allocated is None
+        boundary.event_type == "phase_enter"
+        and boundary.scope is None
+        and boundary.allocated_delta is None
+        and boundary.peak_allocated is None
     )
 
 
-_Found = tuple["BoundaryLine", "BoundaryPhase", bytes]
+_Decoded = tuple["BoundaryLine", "BoundaryPhase", bytes]
 
 
 class _Texts(NamedTuple):
@@ -230,14 +230,14 @@ class LineTexts:
         self._unpack = unpack
         self._known: dict[tuple[bytes, bytes], _Texts] = {}
 
-    def of(self, text: bytes, found: _Found | None) -> tuple[_Texts | None, tuple[bytes, bytes] | None]:
+    def of(self, text: bytes, decoded: _Decoded | None) -> tuple[_Texts | None, tuple[bytes, bytes] | None]:
         """Return what the boundary of this line has in common with others, if that is known, and what it is to be known
         by, if it is one that can be."""
-        at = text.find(_METADATA)
+        start = text.find(_METADATA)
         # A line whose only objects are within each other ends with its metadata, if it has these once.
-        if found is None or not text.endswith(b"}}}") or text.rfind(_METADATA) != at:
+        if decoded is None or not text.endswith(b"}}}") or text.rfind(_METADATA) != start:
             return None, None
-        packed = found[2], bytes(found[1].path)
+        packed = decoded[2], bytes(decoded[1].path)
         return self._known.get(packed), packed
 
     def event(self, line: bytes, packed: tuple[bytes, bytes] | None) -> dict[str, Any] | None:
@@ -250,7 +250,7 @@ class LineTexts:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             repeated = repeated_of(event)
-            self._known[packed] = _Texts(*(repeated[at] for at in _TEXTS))
+            self._known[packed] = _Texts(*(repeated[index] for index in _TEXTS))
         return event
 
 
@@ -267,14 +267,14 @@ class _LineBatches(RowBatches):
         self.size_bytes += len(lines.data)
         common: Row = ()
         pid = interval_ms = -2
-        for text, found in zip(lines, self._unpack.boundaries(lines), strict=True):
-            texts, packed = self._texts.of(text, found)
-            if found is None or texts is None:
+        for text, decoded in zip(lines, self._unpack.boundaries(lines), strict=True):
+            texts, packed = self._texts.of(text, decoded)
+            if decoded is None or texts is None:
                 event = self._texts.event(text, packed)
                 if event is not None:
                     self.add(event)
                 continue
-            line, phase, _ = found
+            line, phase, _ = decoded
             if line.pid != pid or line.sampling_interval_ms != interval_ms or self.rows.common is not common:
                 pid, interval_ms = line.pid, line.sampling_interval_ms
                 if self.rows.common != (own := common_of_line(line)):

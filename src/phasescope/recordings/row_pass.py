@@ -39,9 +39,9 @@ class Columns:
         self.size = size
         self.values = values
 
-    def __getitem__(self, at: int) -> tuple[Columns, int]:
+    def __getitem__(self, index: int) -> tuple[Columns, int]:
         """Return what stands for the row: a payload, as a summary of packed events has it."""
-        return self, at
+        return self, index
 
 
 class _RowBoundary(msgspec.Struct, gc=False):
@@ -77,11 +77,11 @@ class _RowUnpack:
         self._reading.is_own(event)
 
     def event(self, payload: Any) -> dict[str, Any]:
-        columns, at = payload
+        columns, index = payload
         try:
-            event = event_in(columns, at)
+            event = event_in(columns, index)
         except (InvalidEventError, *_NOT_DECODED) as error:
-            self._complain(self._reading.report, columns.first + at, str(error))
+            self._complain(self._reading.report, columns.first + index, str(error))
             raise ValueError(str(error)) from error
         if not self._reading.is_own(event):
             raise _NotOwnError
@@ -153,9 +153,9 @@ def _least(values: list[Any]) -> int:
     return min((value for value in {*values} if value is not None), default=0)
 
 
-def event_in(columns: Columns, at: int) -> dict[str, Any]:
+def event_in(columns: Columns, index: int) -> dict[str, Any]:
     """Return the event that a row holds. Raises InvalidEventError, and what a decoder raises."""
-    row = {name: values[at] for name, values in columns.values.items()}
+    row = {name: values[index] for name, values in columns.values.items()}
     if isinstance(row.get("metadata"), str):
         row["metadata"] = _decode_any(row["metadata"])
     return upgraded(row)

@@ -31,8 +31,8 @@ class Template(NamedTuple):
         own = {key: value for key, value in event["metadata"].items() if key not in KEYS}
         text = _encode(own).decode()
         # A quote within a text is escaped: what looks like a key is one, and the first of each is the phase's own.
-        at = text.index(_SCOPE)
-        before, at = text[:at], text.index(_ID, at) + len(_ID)
-        head, at = text[len(before) : at] + prefix, text.index(_THREAD, at)
-        between = text[at : text.index(_SEQUENCE, at) + len(_SEQUENCE)]
+        place = text.index(_SCOPE)
+        before, place = text[:place], text.index(_ID, place) + len(_ID)
+        head, place = text[len(before) : place] + prefix, text.index(_THREAD, place)
+        between = text[place : text.index(_SEQUENCE, place) + len(_SEQUENCE)]
         return cls(before, head, between)

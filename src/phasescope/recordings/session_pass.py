@@ -73,10 +73,10 @@ def batches_of(source: JsonlSource, reading: Reading, unpack: LineUnpack) -> Ite
     next are asked for."""
     for name, batch in source.batches(reading.report):
         yield batch
-        at = -1
+        index = -1
         for line, error in unpack.bad:
-            at = batch.index(line, at + 1)
-            source.complain(reading.report, name, batch, at, error)
+            index = batch.index(line, index + 1)
+            source.complain(reading.report, name, batch, index, error)
         unpack.bad.clear()
 
 
@@ -126,9 +126,9 @@ class LineUnpack:
         Yields None for any other line.
         """
         device_id, backend, unavailable, packed = None, None, None, b""
-        found = (self._together(lines) if self._is_plain else None) or map(self._alone, lines)
+        decoded = (self._together(lines) if self._is_plain else None) or map(self._alone, lines)
         self._is_plain = True
-        for line in found:
+        for line in decoded:
             if line is None:
                 self._is_plain = False
                 yield None
@@ -150,10 +150,10 @@ class LineUnpack:
         if isinstance(lines, list) or lines.torn:
             return None
         try:
-            found = self._decoder.decode_lines(lines.data)
+            decoded = self._decoder.decode_lines(lines.data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        return found if len(found) == len(lines) and lines.are_objects() else None
+        return decoded if len(decoded) == len(lines) and lines.are_objects() else None
 
     def _alone(self, line: bytes) -> BoundaryLine | None:
         try:

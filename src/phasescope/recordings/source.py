@@ -49,7 +49,7 @@ class Tail(NamedTuple):
     whole: bool
 
 
-class Source(Protocol):
+class RecordingSource(Protocol):
     """What a recording is read from."""
 
     def events(self, report: Callable[[Problem], object]) -> Iterator[dict[str, Any]]:
@@ -156,17 +156,17 @@ class JsonSource:
             report(Problem(self._path.name, None, f"over {_MAX_JSON_BYTES} bytes in one JSON text; JSONL has no bound"))
             return []
         try:
-            found = msgspec.json.decode(self._path.read_bytes())
+            content = msgspec.json.decode(self._path.read_bytes())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             report(Problem(self._path.name, None, f"not JSON: {error}"))
             return []
-        if isinstance(found, dict) and "traceEvents" in found:
+        if isinstance(content, dict) and "traceEvents" in content:
             report(Problem(self._path.name, None, "a Chrome trace is for viewers; it cannot be read back"))
             return []
-        if isinstance(found, dict):
-            events = found.get("events")
-            found = events if isinstance(events, list) else [found]
-        return found if isinstance(found, list) else []
+        if isinstance(content, dict):
+            events = content.get("events")
+            content = events if isinstance(events, list) else [content]
+        return content if isinstance(content, list) else []
 
     def tail(self, size_bytes: int) -> Tail | None:
         return None

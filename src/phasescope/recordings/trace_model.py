@@ -179,8 +179,8 @@ class Tracer:
         return lanes[-1]
 
     def _already_open(self, exits: Iterable[Mapping[str, Any]], time_ns: int) -> Iterator[Begin]:
-        found = [scope for event in exits if (scope := scope_of(event)) is not None]
-        for scope in sorted(found, key=lambda scope: len(scope.path)):
+        scopes = [scope for event in exits if (scope := scope_of(event)) is not None]
+        for scope in sorted(scopes, key=lambda scope: len(scope.path)):
             yield self._enter(scope, time_ns)
 
     def _counters(self, row: DeviceRow, time_ns: int) -> Iterator[Counter]:
@@ -188,10 +188,10 @@ class Tracer:
         if row.categories is not None:
             figures += [(f"{part.name}_bytes", part.size_bytes) for part in row.categories.parts]
         for name, value in figures:
-            known = self._figures.get((row.label, name))
-            if known is None and len(self._figures) >= _MAX_FIGURES:
+            last = self._figures.get((row.label, name))
+            if last is None and len(self._figures) >= _MAX_FIGURES:
                 continue
-            if value is not None and known != value:
+            if value is not None and last != value:
                 self._figures[row.label, name] = value
                 yield Counter(self._process, row.label, name, time_ns, value)
 
@@ -211,13 +211,18 @@ def entered_before(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any
             entered.add(scope.scope_id)
         elif scope.action == "exit":
             duration_ns = size_or_none(scope.fields.get("duration_ns"))
-            known = scope.scope_id in entered
+            entered_here = scope.scope_id in entered
             entered.discard(scope.scope_id)
-            if not known and duration_ns is not None and time_ns - duration_ns <= first_ns and len(exits) < _MAX_OPEN:
+            if (
+                not entered_here
+                and duration_ns is not None
+                and time_ns - duration_ns <= first_ns
+                and len(exits) < _MAX_OPEN
+            ):
                 exits.append(event)
     return exits
 
 
 def _outcome(scope: Scope) -> Mapping[str, Any]:
-    known = ("status", "error_type", "duration_ns", "allocated_delta_bytes", "peak_allocated_bytes")
-    return {name: scope.fields[name] for name in known if scope.fields.get(name) is not None}
+    names = ("status", "error_type", "duration_ns", "allocated_delta_bytes", "peak_allocated_bytes")
+    return {name: scope.fields[name] for name in names if scope.fields.get(name) is not None}

@@ -252,16 +252,16 @@ class Decoder:
     def event(self, payload: bytes) -> dict[str, Any]:
         """Return one event, its keys in the order of the specification. Raises PayloadError."""
         wire = self.wire(payload)
-        known, device = self._constants, wire.device
+        constants, device = self._constants, wire.device
         return {
             "schema_version": SCHEMA_VERSION,
-            "session_id": known.session_id,
+            "session_id": constants.session_id,
             "timestamp_ns": wire.timestamp,
             "event_type": wire.event_type,
             "collector": "phasescope." + device.backend,
-            "sampling_interval_ms": known.sampling_interval_ms,
-            "pid": known.pid,
-            "host": known.host,
+            "sampling_interval_ms": constants.sampling_interval_ms,
+            "pid": constants.pid,
+            "host": constants.host,
             "device_id": device.device_id,
             "allocator_allocated_bytes": wire.allocated,
             "allocator_reserved_bytes": wire.reserved,
@@ -272,10 +272,10 @@ class Decoder:
             "device_free_bytes": device.free,
             "device_total_bytes": device.total,
             "context": wire.context,
-            "job_id": known.job_id,
-            "rank": known.rank,
-            "local_rank": known.local_rank,
-            "world_size": known.world_size,
+            "job_id": constants.job_id,
+            "rank": constants.rank,
+            "local_rank": constants.local_rank,
+            "world_size": constants.world_size,
             "metadata": self.metadata(wire),
         }
 

@@ -196,8 +196,8 @@ def resolve_identity(
     argument does: `TypeError` for its type, `ValueError` for a value that does not fit, both naming the argument.
     """
     _check_arguments(job_id, rank, local_rank, world_size)
-    told = launchers.launched(environ)
-    launched = told or launchers.Launched(rank=0, local_rank=None, world_size=1)
+    by_launcher = launchers.launched(environ)
+    launched = by_launcher or launchers.Launched(rank=0, local_rank=None, world_size=1)
     size = launched.world_size if world_size is None else world_size
     own = launched.rank if rank is None else rank
     if own >= size:
@@ -207,7 +207,7 @@ def resolve_identity(
         local_rank = own if local is None or local >= size else local
     elif local_rank >= size:
         raise ValueError(f"local_rank={local_rank} must be less than world_size, {size}; pass world_size as well")
-    return Identity(launchers.job_id(environ, told, size) if job_id is None else job_id, own, local_rank, size)
+    return Identity(launchers.job_id(environ, by_launcher, size) if job_id is None else job_id, own, local_rank, size)
 
 
 def _check_arguments(job_id: object, rank: object, local_rank: object, world_size: object) -> None:

@@ -59,11 +59,11 @@ def launched(environ: Mapping[str, str]) -> Launched | None:
             continue
         sane = local_rank is not None and 0 <= local_rank < world_size
         return Launched(rank, local_rank if sane else None, world_size, by_slurm)
-    told = _cluster(environ)
-    return None if told is None else told[0]
+    cluster = _cluster(environ)
+    return None if cluster is None else cluster[0]
 
 
-def job_id(environ: Mapping[str, str], told: Launched | None, world_size: int) -> str | None:
+def job_id(environ: Mapping[str, str], by_launcher: Launched | None, world_size: int) -> str | None:
     """Return the name that all ranks of a job have in common, by what one of them is told; None if there is none."""
     run_id = _first(environ, ("TORCHELASTIC_RUN_ID",))
     if run_id is not None and run_id != _NO_RUN_ID:
@@ -72,7 +72,7 @@ def job_id(environ: Mapping[str, str], told: Launched | None, world_size: int) -
     if slurm_job is not None:
         # Several steps in one job, even at once, are not the same ranks. But those that another launcher starts within
         # steps may be in one for each node, and have the number of a daemon that Slurm started.
-        step = _step_number(environ) if told is not None and told.by_slurm else None
+        step = _step_number(environ) if by_launcher is not None and by_launcher.by_slurm else None
         return f"{slurm_job}.{step}" if step else slurm_job
     address = _address(environ) if world_size > 1 else None  # one process alone meets nobody
     return _first(environ, _OTHER_JOBS) or address or run_id
@@ -105,8 +105,8 @@ def _address(environ: Mapping[str, str]) -> str | None:
         host, port = (_first(environ, (name,)) for name in names)
         if host is not None and port is not None and not host.startswith(_LOOPBACK):
             return f"{host}:{port}"
-    told = _cluster(environ)
-    return told[1] if told is not None and not told[1].startswith(_LOOPBACK) else None
+    cluster = _cluster(environ)
+    return cluster[1] if cluster is not None and not cluster[1].startswith(_LOOPBACK) else None
 
 
 def _cluster(environ: Mapping[str, str]) -> tuple[Launched, str] | None:

@@ -43,7 +43,7 @@ class SegmentPayloads:
         for start, length in SPAN.iter_unpack(self.spans):
             yield data[start : start + length]
 
-    def __getitem__(self, at: int) -> bytes:
+    def __getitem__(self, index: int) -> bytes:
         """Return the payload of this number, from 0."""
-        start, length = SPAN.unpack_from(self.spans, at * SPAN.size)
+        start, length = SPAN.unpack_from(self.spans, index * SPAN.size)
         return self.data[start : start + length]

@@ -93,7 +93,7 @@ STORE_DIRECTLY, STORE_CHECKED, STORE_BY_KERNEL = 1, 2, 3
 
 if TYPE_CHECKING or _native.core is None:
 
-    class _Slots:
+    class _AppendSlots:
         """The fields that an append needs. Without the compiled core, only `RingWriter.append` appends."""
 
         __slots__ = ("_at", "_base", "_limit", "sequence")
@@ -110,10 +110,10 @@ if TYPE_CHECKING or _native.core is None:
             pass
 
 else:
-    _Slots = _native.core.RingSlots
+    _AppendSlots = _native.core.RingSlots
 
 
-class RingWriter(_Slots):
+class RingWriter(_AppendSlots):
     """Writes records into a zeroed buffer of `layout.size` bytes. One thread at a time: the caller holds a lock.
 
     The compiled core appends to it too, between two calls of Python's, as long as a record fits the segment.

@@ -24,7 +24,7 @@ class DirectoryError(OSError):
     """The directory cannot hold live files; the text says why and what to do."""
 
 
-class Place(NamedTuple):
+class RingDirectory(NamedTuple):
     """A directory where rings may lie, and whether it can hold one now."""
 
     path: str
@@ -104,7 +104,7 @@ def _is_own_directory(path: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and _os_compat.user_id() in (-1, status.st_uid)
 
 
-def describe_directory(directory: str | os.PathLike[str] | None = None) -> list[Place]:
+def describe_directory(directory: str | os.PathLike[str] | None = None) -> list[RingDirectory]:
     """Return each place with whether it could hold a ring, for a person. Creates nothing."""
     described = []
     for path in places(directory):
@@ -114,9 +114,9 @@ def describe_directory(directory: str | os.PathLike[str] | None = None) -> list[
             existing = next(parent for parent in (Path(path), *Path(path).parents) if os.path.lexists(parent))
             if not os.access(existing, os.W_OK | os.X_OK):
                 raise DirectoryError(f"{path}: no right to write in {existing}; {ELSEWHERE}")
-            described.append(Place(path, True, ""))
+            described.append(RingDirectory(path, True, ""))
         except OSError as error:
-            described.append(Place(path, False, str(error)))
+            described.append(RingDirectory(path, False, str(error)))
     return described
 
 

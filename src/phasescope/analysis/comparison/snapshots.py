@@ -13,7 +13,7 @@ from phasescope.analysis.formatting import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from phasescope.analysis.diagnosis.census import Grown
+    from phasescope.analysis.diagnosis.census import GrownObjects
 
 SNAPSHOT = "snapshot"
 SCHEMA_VERSION = 1
@@ -57,7 +57,7 @@ class Difference:
         return _less(self.bytes_after, self.bytes_before)
 
 
-Found = dict[str, tuple[int | None, int | None]]
+Amounts = dict[str, tuple[int | None, int | None]]
 """Counts and bytes by name."""
 
 
@@ -75,7 +75,7 @@ def compare_snapshots(before: Mapping[str, Any], after: Mapping[str, Any]) -> li
             continue
         nothing = None if part == MEMORY or len(old) >= _FULL[part] or len(new) >= _FULL[part] else 0
         names = list(dict.fromkeys([*new, *old]))
-        found = [
+        of_part = [
             Difference(part, name, old_count, new_count, old_bytes, new_bytes)
             for name in names
             for (old_count, old_bytes), (new_count, new_bytes) in [
@@ -83,7 +83,7 @@ def compare_snapshots(before: Mapping[str, Any], after: Mapping[str, Any]) -> li
             ]
             if (old_count, old_bytes) != (new_count, new_bytes)
         ]
-        differences += sorted(found, key=lambda each: -each.more)[:_MOST]
+        differences += sorted(of_part, key=lambda each: -each.more)[:_MOST]
     keepers = _keepers(after)
     return [replace(each, kept_by=keepers.get(each.name)) if each.part == TENSORS else each for each in differences]
 
@@ -111,19 +111,19 @@ def to_dict(differences: list[Difference], missing: list[str]) -> dict[str, Any]
     return {"schema_version": SCHEMA_VERSION, "kind": "snapshots", "changes": changes, "not_comparable": missing}
 
 
-def _tensors(snapshot: Mapping[str, Any]) -> Found | None:
+def _tensors(snapshot: Mapping[str, Any]) -> Amounts | None:
     tensors = snapshot.get("tensors")
     if not isinstance(tensors, dict) or "largest" not in tensors:
         return None
-    found: Found = {}
+    by_name: Amounts = {}
     for group in tensors_of(tensors["largest"], _FULL[TENSORS]):
         name = _name_of(group)
-        count, size = found.get(name, (0, 0))
-        found[name] = (count or 0) + group.count, (size or 0) + group.bytes
-    return found
+        count, size = by_name.get(name, (0, 0))
+        by_name[name] = (count or 0) + group.count, (size or 0) + group.bytes
+    return by_name
 
 
-def _name_of(group: Grown) -> str:
+def _name_of(group: GrownObjects) -> str:
     device = "" if group.device in ("cpu", "") else f"{printable(group.device)}: "
     return f"{device}{kind_text(group)}"
 
@@ -136,22 +136,22 @@ def _keepers(snapshot: Mapping[str, Any]) -> dict[str, str]:
     return {_name_of(group): keeper_text(group.keeper) for group in ordered if group.keeper is not None}
 
 
-def _lines(snapshot: Mapping[str, Any]) -> Found | None:
-    found: Found = {}
+def _lines(snapshot: Mapping[str, Any]) -> Amounts | None:
+    by_name: Amounts = {}
     parts = [("", snapshot.get("traced"))]
     devices = snapshot.get("devices")
     parts += [(f"{each.get('device')}: ", each) for each in _dicts(devices, 64) if each.get("lines")]
-    known = False
+    is_known = False
     for where, part in parts:
         lines = part.get("lines") if isinstance(part, dict) else None
-        known = known or isinstance(lines, list)
+        is_known = is_known or isinstance(lines, list)
         for entry in _dicts(lines, _FULL[LINES]):
             name = printable(f"{where}{entry.get('file')}:{entry.get('line')}")[-_LONGEST:]
-            found[name] = size_or_none(entry.get("count")), size_or_none(entry.get("bytes"))
-    return found if known else None
+            by_name[name] = size_or_none(entry.get("count")), size_or_none(entry.get("bytes"))
+    return by_name if is_known else None
 
 
-def _objects(snapshot: Mapping[str, Any]) -> Found | None:
+def _objects(snapshot: Mapping[str, Any]) -> Amounts | None:
     objects = snapshot.get("objects")
     types = objects.get("types") if isinstance(objects, dict) else None
     if not isinstance(types, list):
@@ -160,18 +160,18 @@ def _objects(snapshot: Mapping[str, Any]) -> Found | None:
     return {printable(str(name))[:_LONGEST]: (size_or_none(count), None) for name, count in pairs}
 
 
-def _memory(snapshot: Mapping[str, Any]) -> Found | None:
-    found: Found = {}
+def _memory(snapshot: Mapping[str, Any]) -> Amounts | None:
+    by_name: Amounts = {}
     host = snapshot.get("host")
     if isinstance(host, dict):
         for key, name in _OF_HOST.items():
             if key in host:
-                found[name] = None, size_or_none(host[key])
+                by_name[name] = None, size_or_none(host[key])
     for device in _dicts(snapshot.get("devices"), 64):
         for key in _OF_DEVICE:
             if key in device:
-                found[f"{printable(device.get('device'))}: {key.partition('_')[0]}"] = None, size_or_none(device[key])
-    return found
+                by_name[f"{printable(device.get('device'))}: {key.partition('_')[0]}"] = None, size_or_none(device[key])
+    return by_name
 
 
 def _dicts(entries: object, most: int) -> Iterator[dict[str, Any]]:

@@ -74,12 +74,12 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
         return []
     again = compiled_again(growth, evidence.census)
     kept = (*behind(growth, evidence.census), *again, *small_ones(growth, evidence.census))
-    known = [line for grown in kept for line in remedies(grown)]
+    of_keepers = [line for grown in kept for line in remedies(grown)]
     if is_in_pieces(growth, evidence.heap):
-        known += _in_pieces(evidence)
+        of_keepers += _in_pieces(evidence)
     is_whole = is_explained(growth, evidence.census)
     others = [] if is_whole else keepers(growth, evidence.seen, evidence.rises, is_compiling_told=bool(again))
-    lines = [*known, *others]
+    lines = [*of_keepers, *others]
     if growth.hours_until_full is not None and not evidence.ending.is_over:
         full = f"at this rate it is full in {hours_text(growth.hours_until_full)}: save a checkpoint before"
         lines.insert(_MOST - 1, full)
@@ -99,8 +99,8 @@ def _in_pieces(evidence: Evidence) -> Iterator[str]:
 
 
 def _rises(cause: Cause, evidence: Evidence) -> list[str]:
-    known = [line for grown in seen_anyway(evidence.census) for line in remedies(grown)]
-    return known if cause.rise is None else [*known, *gatherers(cause.rise, evidence.seen)]
+    of_keepers = [line for grown in seen_anyway(evidence.census) for line in remedies(grown)]
+    return of_keepers if cause.rise is None else [*of_keepers, *gatherers(cause.rise, evidence.seen)]
 
 
 def _workers(cause: Cause, evidence: Evidence) -> list[str]:

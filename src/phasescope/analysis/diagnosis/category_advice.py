@@ -28,11 +28,11 @@ _REMEDIES = {
 _TAKE = {"temporary": "temporary memory takes", "other": "it takes", "optimizer_state": "optimizer state takes"}
 
 
-def by_category(shortage: LastShortage | None, found: Categories | None) -> list[str]:
+def by_category(shortage: LastShortage | None, look: Categories | None) -> list[str]:
     """Return a line for each category that takes much of the device, the largest first."""
-    if shortage is None or found is None:
+    if shortage is None or look is None:
         return []
-    sizes = found.at_its_fullest
+    sizes = look.at_its_fullest
     total = sum(sizes.values())
     largest = sorted((size, name) for name, size in sizes.items() if size >= _WORTH_A_LINE * total > 0)[::-1]
     return [_line(name, size, total) for size, name in largest[:_MOST]]

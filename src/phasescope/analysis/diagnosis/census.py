@@ -54,7 +54,7 @@ class Keeper:
 
 
 @dataclass(frozen=True)
-class Grown:
+class GrownObjects:
     """Objects that became more with the steps. `kind` is `tensors`, `items` of a container, or `graph`: one tensor's,
     of which `count` are the operations; `larger`: one object, whose `bytes` became more, `per_step` of them; or
     `versions` of a function that was compiled or traced again. `kept` of them are the keeper's. `bytes` are those of
@@ -93,12 +93,12 @@ class Grown:
 
 
 @dataclass(frozen=True)
-class Census:
+class NewestCensus:
     """The newest census: the number of it, the step at the end of which it was taken, and what grew until then."""
 
     number: int
     step: int
-    grown: tuple[Grown, ...]
+    grown: tuple[GrownObjects, ...]
 
 
 class CensusFold:
@@ -108,7 +108,7 @@ class CensusFold:
     """
 
     def __init__(self) -> None:
-        self._newest: Census | None = None
+        self._newest: NewestCensus | None = None
         self._keepers: dict[tuple[object, ...], Keeper] = {}
 
     def take(self, event: Mapping[str, Any]) -> None:
@@ -119,9 +119,9 @@ class CensusFold:
         fields = metadata.get("census") if isinstance(metadata, dict) else None
         if isinstance(fields, dict):
             number, step = size_or_none(fields.get("number")) or 0, size_or_none(fields.get("step")) or 0
-            self._newest = Census(number, step, tuple(map(self._with_keeper, _grown(fields.get("grown")))))
+            self._newest = NewestCensus(number, step, tuple(map(self._with_keeper, _grown(fields.get("grown")))))
 
-    def _with_keeper(self, grown: Grown) -> Grown:
+    def _with_keeper(self, grown: GrownObjects) -> GrownObjects:
         kind: tuple[object, ...] = (grown.kind, grown.library, grown.device, grown.dtype, grown.graph, grown.of)
         kind += (grown.since_step, grown.before) if grown.kind == LARGER else (grown.shape,)
         if grown.keeper is None:
@@ -130,12 +130,12 @@ class CensusFold:
             self._keepers[kind] = grown.keeper
         return grown
 
-    def result(self) -> Census | None:
+    def result(self) -> NewestCensus | None:
         """Return the newest census; None if none was taken."""
         return self._newest
 
 
-def behind(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
+def behind(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, ...]:
     """Return what accounts for a growth, of which it is known who keeps it, the largest first."""
     if census is None or not growth.grows or growth.children is not None:
         return ()
@@ -144,7 +144,7 @@ def behind(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
     return _named(there)
 
 
-def without_keeper(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
+def without_keeper(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, ...]:
     """Return what accounts for a growth, of which it was not found who keeps it, the largest first.
 
     If what is known to be kept accounts for most of it, nothing: the others may be what that keeps.
@@ -159,7 +159,7 @@ def without_keeper(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
     return tuple(large[:_MOST_NAMED])
 
 
-def small_ones(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
+def small_ones(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, ...]:
     """Return the tensors kept from step to step, and graphs that become longer, that account for little of a growth of
     the host's by their own bytes.
 
@@ -173,7 +173,7 @@ def small_ones(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
     return _named([each for each in often if _is_on(each, "host") and each.keeper not in said])
 
 
-def compiled_again(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
+def compiled_again(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, ...]:
     """Return the functions that are compiled or traced again and again while the host's memory grows, the one most
     often first. How much each version takes is not known: what is compiled lies outside of Python."""
     if census is None or not growth.grows or growth.device != "host" or growth.per is None or growth.rare:
@@ -184,13 +184,13 @@ def compiled_again(growth: Growth, census: Census | None) -> tuple[Grown, ...]:
     return tuple(often[:_MOST_NAMED])
 
 
-def is_explained(growth: Growth, census: Census | None) -> bool:
+def is_explained(growth: Growth, census: NewestCensus | None) -> bool:
     """Return whether what is known to be kept accounts for most of a growth."""
     rate = sum(grown.bytes_per_step for grown in behind(growth, census))
     return growth.per is not None and rate >= _MOST_OF_IT * growth.bytes_per_step
 
 
-def seen_anyway(census: Census | None) -> tuple[Grown, ...]:
+def seen_anyway(census: NewestCensus | None) -> tuple[GrownObjects, ...]:
     """Return what grew by much, in several censuses, if growth cannot be judged by the memory."""
     if census is None:
         return ()
@@ -202,7 +202,7 @@ def seen_anyway(census: Census | None) -> tuple[Grown, ...]:
     return _named([each for each in much if each.keeper is not None and each.keeper.bound is None])
 
 
-def is_outside_python(growth: Growth, census: Census | None) -> bool:
+def is_outside_python(growth: Growth, census: NewestCensus | None) -> bool:
     """Return whether next to nothing of a growth of the host's memory is of objects that the censuses count."""
     if census is None or census.number < _FEWEST_CENSUSES or not growth.grows or growth.device != "host":
         return False
@@ -214,7 +214,7 @@ def is_outside_python(growth: Growth, census: Census | None) -> bool:
     return rates < _EXPLAINS * growth.bytes_per_step
 
 
-def is_seldom(grown: Grown) -> bool:
+def is_seldom(grown: GrownObjects) -> bool:
     """Return whether one comes with every third step at the most: with each epoch or evaluation, say."""
     return grown.kind in (TENSORS, ITEMS) and 0 < grown.per_step <= _EVERY_THIRD_STEP
 
@@ -223,16 +223,16 @@ def _bytes_per_census_step(growth: Growth) -> float:
     return growth.bytes_per_step if growth.per is not None else 0.0
 
 
-def _named(grown: Sequence[Grown]) -> tuple[Grown, ...]:
+def _named(grown: Sequence[GrownObjects]) -> tuple[GrownObjects, ...]:
     """Return those of which the keeper is known, each keeper once."""
-    named: dict[tuple[str, str], Grown] = {}
+    named: dict[tuple[str, str], GrownObjects] = {}
     for each in sorted(grown, key=lambda each: (-each.bytes_per_step, each.shape is None)):
         if each.keeper is not None:
             named.setdefault((each.keeper.expression, each.keeper.file), each)
     return tuple(named.values())[:_MOST_NAMED]
 
 
-def _is_on(grown: Grown, device: str) -> bool:
+def _is_on(grown: GrownObjects, device: str) -> bool:
     if grown.kind == GRAPH:
         return True
     if grown.kind in (ITEMS, VERSIONS) or grown.device in _HOST_DEVICES:
@@ -242,13 +242,13 @@ def _is_on(grown: Grown, device: str) -> bool:
     return device in {f"{each}:{number or 0}" for each in kinds}
 
 
-def tensors_of(entries: object, most: int) -> Iterator[Grown]:
+def tensors_of(entries: object, most: int) -> Iterator[GrownObjects]:
     """Yield groups of tensors as a snapshot lists them: how many there are, not what they became more by."""
     listed = entries[:most] if isinstance(entries, (list, tuple)) else ()
     yield from _grown([{**entry, "kind": TENSORS} for entry in listed if isinstance(entry, dict)], most)
 
 
-def _grown(entries: object, most: int = _MOST) -> Iterator[Grown]:
+def _grown(entries: object, most: int = _MOST) -> Iterator[GrownObjects]:
     for entry in entries[:most] if isinstance(entries, (list, tuple)) else ():
         if not isinstance(entry, dict) or entry.get("kind") not in _KINDS:
             continue
@@ -256,7 +256,7 @@ def _grown(entries: object, most: int = _MOST) -> Iterator[Grown]:
         keeper = _keeper(entry.get("keeper"))
         kept = size_or_none(entry["keeper"].get("kept")) if keeper is not None else None
         per_step = entry.get("per_step")
-        yield Grown(
+        yield GrownObjects(
             kind=entry["kind"],
             library=_text(entry.get("library")),
             device=_text(entry.get("device")),

@@ -11,14 +11,14 @@ from .census import GRAPH, LARGER, SAVED, TRACEBACK, VERSIONS, VIEW
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .census import Grown, Keeper
+    from .census import GrownObjects, Keeper
 
 _LEAST_SAVED = 1024
 _HOOKS = ("_hooks", "_hooks_with_kwargs")
 _BY = {VIEW: "parts of them, each of which keeps the whole", SAVED: "graphs that saved them for a backward pass"}
 
 
-def grown_text(grown: Grown) -> str:
+def grown_text(grown: GrownObjects) -> str:
     """Return what grew and who keeps it: `400 tensors of float32[32, 1000] that carry their graph (48.8 MiB), kept by
     list losses in train.py:41`."""
     keeper = grown.keeper
@@ -51,7 +51,7 @@ def grown_text(grown: Grown) -> str:
     return text
 
 
-def versions_text(grown: Grown) -> str:
+def versions_text(grown: GrownObjects) -> str:
     """Return which function was compiled or traced again: ``250 versions of JAX function `f` in train.py:12, which is
     compiled again 1.0 times a step``."""
     done = "traced" if grown.library == "tensorflow" else "compiled"
@@ -76,7 +76,7 @@ def place_text(keeper: Keeper) -> str:
     return f"{printable(keeper.function)}() of {file}" if keeper.scope == "local" and keeper.function else file
 
 
-def remedies(grown: Grown) -> Iterator[str]:
+def remedies(grown: GrownObjects) -> Iterator[str]:
     """Yield what to do about it."""
     keeper = grown.keeper
     if keeper is None:
@@ -118,7 +118,7 @@ def remedies(grown: Grown) -> Iterator[str]:
         yield f"{where}: empty `{printable(keeper.expression)}` from time to time, or keep sums instead"
 
 
-def _against_versions(grown: Grown, keeper: Keeper) -> str:
+def _against_versions(grown: GrownObjects, keeper: Keeper) -> str:
     """Return what keeps a function from being compiled or traced again."""
     name, where = printable(keeper.expression), "" if keeper.line is None else f"{place_text(keeper)}: "
     if grown.library == "tensorflow":
@@ -132,25 +132,25 @@ def _against_versions(grown: Grown, keeper: Keeper) -> str:
     )
 
 
-def what_text(grown: Grown) -> str:
+def what_text(grown: GrownObjects) -> str:
     """Return what it is: `400 tensors of float32[32, 1000] that carry their graph`."""
     noun, of = _noun_and_rest(grown)
     return f"{plural(grown.kept, noun)}{of}" if noun else f"{count_text(grown.kept)}{of}"
 
 
-def _one_text(grown: Grown) -> str:
+def _one_text(grown: GrownObjects) -> str:
     """Return what a single object is: `tensor of float32[12800, 4096]`, `BytesIO`."""
     noun, of = _noun_and_rest(grown)
     return f"{noun}{of}" if grown.dtype else printable(grown.of) or "object"
 
 
-def kind_text(grown: Grown) -> str:
+def kind_text(grown: GrownObjects) -> str:
     """Return what it is, however many there are: `tensors of float32[32, 1000] that carry their graph`."""
     noun, of = _noun_and_rest(grown)
     return f"{noun}s{of}" if noun else of.strip()
 
 
-def _noun_and_rest(grown: Grown) -> tuple[str, str]:
+def _noun_and_rest(grown: GrownObjects) -> tuple[str, str]:
     shape = "" if grown.shape is None else f"[{', '.join(map(str, grown.shape))}]"
     carrying = " that carry their graph" if grown.graph else ""
     if grown.dtype:

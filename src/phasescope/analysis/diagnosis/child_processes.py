@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from phasescope.analysis.event_fields import int_or_none, size_or_none
 from phasescope.analysis.statistics.trend import Trend
 
-from .few_looks import Looks, Unjudged
+from .few_looks import CrewLooks, Unjudged
 from .phase_ends import Timed
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Worker(NamedTuple):
     is_data_worker: bool
 
 
-class Grown(NamedTuple):
+class GrownChildren(NamedTuple):
     """The children's growth. `trend` is that of those that grow most, or of all if there are many crews, none of which
     ended; `timed` its series. `alive` and `crews` are how many there are and how often some were started. `copy_pages`:
     the growth is copies of pages that they shared, since their resident sets do not. `new_memory`: it is memory that
@@ -59,7 +59,7 @@ class _Crew:
         self.first = {worker.pid: worker.size for worker in workers}
         self.latest = {worker.pid: worker for worker in workers}
         self.timed = Timed()
-        self.looks = Looks()
+        self.looks = CrewLooks()
         self._resident: list[int] = []  # of all children, at the first sample and the last
         self._is_alone = True  # these are all the children that there are
 
@@ -121,7 +121,7 @@ class Crews:
     def __init__(self) -> None:
         self._crews: list[_Crew] = []
         self._ended: list[_Crew] = []  # since some were started last
-        self._left: Grown | None = None  # the growth of those that ended, when the first of them did
+        self._left: GrownChildren | None = None  # the growth of those that ended, when the first of them did
         self._all = Timed()  # together, since the first of those that are there now
         self._resident = Timed()  # if only the sum of their resident sets is known
         self._count: int | None = None
@@ -186,7 +186,7 @@ class Crews:
         most = max(unjudged, key=lambda crew: crew.risen, default=None)
         return None if most is None else Unjudged(len(most.latest), most.looks.count, most.risen, most.copy_pages)
 
-    def grown(self, *, is_over: bool = False) -> Grown | None:
+    def grown(self, *, is_over: bool = False) -> GrownChildren | None:
         """Return those that grow, else those with the clearest trend; None if there is none.
 
         Once a session is over, no more looks will come: then fewer suffice for a steady rise.
@@ -203,9 +203,9 @@ class Crews:
         pids = crew.growing() if trend.grows else ()
         alive = max(self._alive, len(crew.latest))
         copy, new = trend.grows and crew.copy_pages, trend.grows and crew.new_memory
-        return Grown(trend, crew.timed, alive, len(crews), crew.are_data_workers, pids, False, copy, new)
+        return GrownChildren(trend, crew.timed, alive, len(crews), crew.are_data_workers, pids, False, copy, new)
 
-    def _left_behind(self) -> Grown | None:
+    def _left_behind(self) -> GrownChildren | None:
         left, trend = [crew for crew in self._crews if crew.are_data_workers], self._all.series.trend()
         if len(left) < _LEFT_BEHIND or trend is None:
             return None
@@ -213,11 +213,11 @@ class Crews:
         trend = trend._replace(
             slope=rate, low=min(rate, trend.low), high=max(rate, trend.high), grows=rate > 0, recent_steps=trend.steps
         )
-        return Grown(trend, self._all, sum(len(crew.latest) for crew in left), len(left), True, (), trend.grows)
+        return GrownChildren(trend, self._all, sum(len(crew.latest) for crew in left), len(left), True, (), trend.grows)
 
-    def _by_resident_sets(self) -> Grown | None:
+    def _by_resident_sets(self) -> GrownChildren | None:
         trend = self._resident.series.trend()
-        return None if trend is None else Grown(trend, self._resident, self._alive, 1, False, (), False)
+        return None if trend is None else GrownChildren(trend, self._resident, self._alive, 1, False, (), False)
 
 
 def _still(crew: _Crew, workers: Mapping[int, Worker]) -> _Crew | None:

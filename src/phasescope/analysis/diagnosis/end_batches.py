@@ -19,7 +19,7 @@ EndsOfPath = tuple[tuple[str, ...], "Sequence[EndFigures]"]
 """A phase's path and its ends, the oldest first."""
 
 
-class Batch:
+class EndBatch:
     """The ends of one phase. `inside` are those of the phases in it; `own` and `inner` are what `Ends` had before."""
 
     def __init__(self, ends: Sequence[EndFigures], own: int, inner: int) -> None:
@@ -27,7 +27,7 @@ class Batch:
         places, levels, changes, self.times_ns, self.durations_ns = columns
         self.places: Sequence[int] = places
         self.levels: Sequence[int] = levels
-        self.inside: list[Batch] = []
+        self.inside: list[EndBatch] = []
         self._own = own
         self._inner = inner
         self._changed: list[int] = [0, *accumulate(changes)]

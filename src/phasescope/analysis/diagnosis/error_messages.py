@@ -85,10 +85,10 @@ def with_stated_figures(event: Mapping[str, Any]) -> Mapping[str, Any]:
     unknown = metadata.get("unavailable")
     if isinstance(unknown, list):
         metadata = {**metadata, "unavailable": [name for name in unknown if name not in counters]}
-    known: dict[str, int | None] = {**counters}
+    figures: dict[str, int | None] = {**counters}
     if "allocator_allocated_bytes" in counters:
-        known.setdefault("allocator_reserved_bytes", None)  # the event's is of afterwards
-    return {**event, **known, "metadata": {**metadata, **_processes(stated)}}
+        figures.setdefault("allocator_reserved_bytes", None)  # the event's is of afterwards
+    return {**event, **figures, "metadata": {**metadata, **_processes(stated)}}
 
 
 def stated_figures(event: Mapping[str, Any]) -> dict[str, int]:

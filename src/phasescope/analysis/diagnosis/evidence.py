@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from phasescope.analysis.spans import Span
     from phasescope.analysis.summary.summary import Summary
 
-    from .census import Census
+    from .census import NewestCensus
     from .ending import Ending
     from .few_looks import Unjudged
     from .growth import Growth
@@ -116,7 +116,7 @@ class Evidence:
         label = None if self.shortage is None else self.shortage.label
         return next((device.categories for device in self.summary.devices if device.label == label), None)
 
-    census: Census | None = None
+    census: NewestCensus | None = None
     lines: GrownLines | None = None
     heap: tuple[HeapLook, ...] = ()
 

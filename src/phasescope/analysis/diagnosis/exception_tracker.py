@@ -72,7 +72,7 @@ class _Way(NamedTuple):
     """How far out an exception has come in one thread. `raised` is None if the last phase that ended did so well,
     `ran_out` the last one that said that memory ran out: nothing was entered in this thread since."""
 
-    at: tuple[str, ...]
+    path: tuple[str, ...]
     number: int
     raised: Raised | None
     ran_out: Raised | None
@@ -114,12 +114,12 @@ class Unwinding:
     def _ended_well(self, thread: object, span: Span) -> None:
         way = self._ways.pop(thread, None)
         if way is not None and way.ran_out is not None:
-            self._ways[thread] = way._replace(at=span.path, raised=None)
+            self._ways[thread] = way._replace(path=span.path, raised=None)
 
     def _exit(self, thread: object, span: Span, event: Mapping[str, Any], scope: Scope) -> None:
         details: Mapping[str, Any] = event["metadata"] if isinstance(event.get("metadata"), dict) else {}
         way = self._ways.get(thread)
-        raised = None if way is None or way.at[:-1] != span.path else way.raised
+        raised = None if way is None or way.path[:-1] != span.path else way.raised
         if raised is None or raised.error_type not in (span.error_type, details.get("raised_from")):
             raised = Raised(span.path, span.error_type, None, False, False, None, None)
         words = details.get("error")
@@ -155,10 +155,10 @@ class Unwinding:
         Then the shortage had been handled before that phase began.
         """
         way = self._ways.get(_thread_of(scope))
-        raised = None if way is None or way.at != path else way.raised
+        raised = None if way is None or way.path != path else way.raised
         return raised is not None and len(raised.path) > len(path) and raised.error_type == error_type
 
-    def _keep(self, thread: object, at: tuple[str, ...], raised: Raised, scope: Scope | None) -> None:
+    def _keep(self, thread: object, path: tuple[str, ...], raised: Raised, scope: Scope | None) -> None:
         number = self._next()
         way = self._ways.get(thread)
         if way is None and len(self._ways) >= _MAX_THREADS:
@@ -166,7 +166,7 @@ class Unwinding:
         ran_out, since = (None, 0) if way is None else (way.ran_out, way.ran_out_number)
         if raised.out_of_memory:
             ran_out, since = raised, number
-        self._ways[thread] = _Way(at, number, raised, ran_out, since, _is_main(scope))
+        self._ways[thread] = _Way(path, number, raised, ran_out, since, _is_main(scope))
 
     def _next(self) -> int:
         self._number += 1
@@ -178,7 +178,7 @@ class Unwinding:
         None if there is none.
         """
         ways = [way for way in self._ways.values() if way.raised is not None]
-        left = (way for way in ways if len(way.at) <= 1 or (way.raised is not None and way.raised.out_of_memory))
+        left = (way for way in ways if len(way.path) <= 1 or (way.raised is not None and way.raised.out_of_memory))
         latest = max(left, key=lambda way: way.number, default=None)
         return None if latest is None else latest.raised
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .cause import Cause
-    from .census import Grown
+    from .census import GrownObjects
     from .ending import Ending
     from .evidence import Evidence, LastShortage
     from .growth import Growth
@@ -191,10 +191,10 @@ def _findings(evidence: Evidence) -> Iterator[str]:
 def _grown(evidence: Evidence) -> Iterator[str]:
     """Yield the objects that grew with the steps, and who keeps them."""
     growing = [growth for growth in evidence.growth if growth.grows]
-    found = dict.fromkeys(grown for growth in growing for grown in behind(growth, evidence.census))
+    with_keeper = dict.fromkeys(grown for growth in growing for grown in behind(growth, evidence.census))
     if any(rise.rises for rise in evidence.rises) or (not growing and why_not_known(evidence) is not None):
-        found |= dict.fromkeys(seen_anyway(evidence.census))
-    for grown in found:
+        with_keeper |= dict.fromkeys(seen_anyway(evidence.census))
+    for grown in with_keeper:
         yield _grew(grown, evidence)
     for grown in dict.fromkeys(small for growth in growing for small in small_ones(growth, evidence.census)):
         yield (
@@ -210,20 +210,20 @@ def _grown(evidence: Evidence) -> Iterator[str]:
         yield line_text(line, 0 if lines is None else lines.step)
     pieces = [text for growth in growing if (text := heap_text(growth, evidence.heap)) is not None]
     yield from pieces
-    if not found and not pieces and any(is_outside_python(growth, evidence.census) for growth in growing):
+    if not with_keeper and not pieces and any(is_outside_python(growth, evidence.census) for growth in growing):
         yield (
             "none of the tensors, arrays and containers that the censuses count grew by as much: what grows is outside "
             "of Python's objects (a C library, or its heap in pieces)"
         )
 
 
-def _grew(grown: Grown, evidence: Evidence) -> str:
+def _grew(grown: GrownObjects, evidence: Evidence) -> str:
     until = evidence.census.step if evidence.census is not None else 0
     seldom = _how_seldom(grown, evidence) if is_seldom(grown) else ""
     return f"grew by {grown_text(grown)}, from step {count_text(grown.since_step)} to {count_text(until)}{seldom}"
 
 
-def _how_seldom(grown: Grown, evidence: Evidence) -> str:
+def _how_seldom(grown: GrownObjects, evidence: Evidence) -> str:
     """Say in how many steps one of them comes, and which phase ends about as often."""
     text = f", about one in {count_text(round(1 / grown.per_step))} steps"
     steps = next((growth.steps for growth in evidence.growth if growth.grows and growth.per and not growth.rare), 0)

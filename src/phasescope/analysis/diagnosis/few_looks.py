@@ -41,7 +41,7 @@ class Unjudged(NamedTuple):
     copy_pages: bool = False
 
 
-class Looks:
+class CrewLooks:
     """The looks at a crew that brought something new, in bounded memory: each worker is measured in its turn only."""
 
     def __init__(self) -> None:

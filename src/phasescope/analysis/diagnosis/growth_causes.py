@@ -25,7 +25,7 @@ from .growth import WORKERS
 from .growth_text import called, span, where_it_stays
 
 if TYPE_CHECKING:
-    from .census import Census
+    from .census import NewestCensus
     from .evidence import Evidence, LastShortage
     from .growth import Growth
     from .open_phase_rise import Rise
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 _NS_PER_HOUR = 3.6e12
 
 
-def of_growth(growth: Growth, census: Census | None) -> Cause:
+def of_growth(growth: Growth, census: NewestCensus | None) -> Cause:
     """Return the cause that a growth is, in a sentence: with who keeps it, if that is known, else with the phase."""
     rate = change_text(round(growth.bytes_per_step))
     hour = f", {size_text(round(growth.bytes_per_hour))} an hour" if growth.bytes_per_hour else ""
     subject = called(growth)
-    known = [grown.keeper for grown in behind(growth, census) if grown.keeper is not None]
-    is_known = bool(known) and is_explained(growth, census)
-    where = f". Most of it is kept by {keeper_text(known[0])}" if is_known else where_it_stays(growth)
+    keepers = [grown.keeper for grown in behind(growth, census) if grown.keeper is not None]
+    is_known = bool(keepers) and is_explained(growth, census)
+    where = f". Most of it is kept by {keeper_text(keepers[0])}" if is_known else where_it_stays(growth)
     text = f"{subject[0].upper()}{subject[1:]} grows: {rate} {per(growth)}{hour}, {span(growth)}{where}."
     return Cause(
         WORKERS_GROW if growth.device == WORKERS else GROWTH,

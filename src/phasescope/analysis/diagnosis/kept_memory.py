@@ -34,7 +34,7 @@ class Rates(NamedTuple):
     own: list[float]
 
 
-class Sums(NamedTuple):
+class KeptSums(NamedTuple):
     """What each phase has kept by itself so far, in bytes, and how often it has ended; in the order of their first
     ends."""
 
@@ -62,12 +62,12 @@ class Kept:
 
     def __init__(self) -> None:
         self._levels = array("q")
-        self._sums: list[Sums] = []
+        self._sums: list[KeptSums] = []
         self._stride = 1
         self._waited = 0
-        self._lowest: tuple[int, Sums] | None = None
+        self._lowest: tuple[int, KeptSums] | None = None
 
-    def steps(self, levels: Sequence[int], sums: Callable[[int], Sums]) -> None:
+    def steps(self, levels: Sequence[int], sums: Callable[[int], KeptSums]) -> None:
         """Take the ends of the next steps. `sums` at one of them are only asked for if they are needed."""
         place = 0
         while place < len(levels):
@@ -80,7 +80,7 @@ class Kept:
             if self._waited >= self._stride:
                 self._keep(*self._lowest)
 
-    def _keep(self, level: int, sums: Sums) -> None:
+    def _keep(self, level: int, sums: KeptSums) -> None:
         self._levels.append(level)
         self._sums.append(sums)
         self._waited, self._lowest = 0, None

@@ -20,8 +20,8 @@ def leaving_most(rows: Iterable[Row], shortage: LastShortage) -> list[Row]:
     Only those measured on that device: if nothing measures it, the phases have the host's figures, of other memory.
     """
     least = max(1, _WORTH_NAMING * (shortage.device.allocated_bytes or 0))
-    found = [row for row in rows if row.path and _left(row) >= least and shortage.label in row.devices]
-    return sorted(found, key=lambda row: -_left(row))
+    leaving = [row for row in rows if row.path and _left(row) >= least and shortage.label in row.devices]
+    return sorted(leaving, key=lambda row: -_left(row))
 
 
 def _left(row: Row) -> int:

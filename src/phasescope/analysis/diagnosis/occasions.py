@@ -57,7 +57,7 @@ def few_occasions(moments: Moments) -> list[Occasion]:
     The first entry is left out: it takes what all of them use.
     """
     changes = _changes(moments)
-    found = []
+    few = []
     for phase, flags in _rare(moments):
         rises = [sum(changes[begin:end]) for begin, end in _windows(flags, 0)][1:]
         usual = median(rises)
@@ -67,8 +67,8 @@ def few_occasions(moments: Moments) -> list[Occasion]:
         began = flags.index(True) + 1
         others = sum(change for change, flag in zip(changes[began:], flags[began:], strict=True) if not flag)
         if abs(others) <= _FEW_OTHERS * sum(rises):
-            found.append(Occasion(phase, len(rises), rises))
-    return found
+            few.append(Occasion(phase, len(rises), rises))
+    return few
 
 
 def entries_of(moments: Moments, phase: int) -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from phasescope.analysis.statistics.trend import MIN_STEPS, StepSeries
 from phasescope.analysis.steps import EPOCH, likely_step_of, step_of
 
-from .end_batches import Batch
-from .kept_memory import Kept, Rates, Sums
+from .end_batches import EndBatch
+from .kept_memory import Kept, KeptSums, Rates
 from .occasions import RARE
 
 if TYPE_CHECKING:
@@ -129,12 +129,12 @@ class Phases:
         Returns False, and takes nothing, if one of them may change which phase is the step: then they must be taken one
         by one, in their order.
         """
-        batches: dict[Ends, Batch] = {}
+        batches: dict[Ends, EndBatch] = {}
         for path, path_ends in ended:
             ends = self.ends.get(path)
             if ends is None or not ends.count or _is_a_mark(ends.count, len(path_ends)):
                 return False
-            batches[ends] = Batch(path_ends, ends.own, ends.inner)
+            batches[ends] = EndBatch(path_ends, ends.own, ends.inner)
         for ends, batch in batches.items():
             if ends.parent in batches:
                 batches[ends.parent].inside.append(batch)
@@ -144,20 +144,20 @@ class Phases:
         beat = None if self._beat is None else batches.get(self._beat)
         if beat is not None:
             places = beat.places
-            self._kept.steps(beat.levels, lambda at: self._sums_at(places[at], batches))
+            self._kept.steps(beat.levels, lambda index: self._sums_at(places[index], batches))
         for ends, batch in batches.items():
             ends.own, ends.inner = batch.kept()
             if ends.parent is not None and ends.parent not in batches:
                 ends.parent.inner += batch.changed
         return True
 
-    def _sums_at(self, place: int, batches: Mapping[Ends, Batch]) -> Sums:
+    def _sums_at(self, place: int, batches: Mapping[Ends, EndBatch]) -> KeptSums:
         own, counts = array("q"), array("q")
         for _, ends in self._in_order:
             batch = batches.get(ends)
             own.append(ends.own if batch is None else batch.own_at(place))
             counts.append(ends.count if batch is None else ends.count - batch.count_after(place))
-        return Sums(own, counts)
+        return KeptSums(own, counts)
 
     def _made(self, path: Path) -> Ends | None:
         if len(self.ends) >= _MAX_PATHS:
@@ -196,9 +196,9 @@ class Phases:
             (path for path in around if path[-1] != EPOCH and path in self.ends and self.ends[path].count), step
         )
 
-    def _sums(self) -> Sums:
-        in_order = self._in_order
-        return Sums(array("q", [ends.own for _, ends in in_order]), array("q", [ends.count for _, ends in in_order]))
+    def _sums(self) -> KeptSums:
+        of_paths = [ends for _, ends in self._in_order]
+        return KeptSums(array("q", [ends.own for ends in of_paths]), array("q", [ends.count for ends in of_paths]))
 
     def most(self) -> tuple[Path, Ends] | None:
         """Return the phase whose entries are the steps, or would be if there were enough; None if none has ended."""

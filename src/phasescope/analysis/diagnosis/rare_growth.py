@@ -27,13 +27,13 @@ def by_entries(growth: Growth, phases: Phases) -> Growth:
     if not growth.grows or noted is None or rates is None:
         return growth
     moments = noted.kept.moments(recent=True)
-    found = {noted.paths[each.phase]: each for each in occasions(moments, rates.level)}
-    path = _chosen(found, noted.step, enclosing(growth.phases))
+    by_path = {noted.paths[each.phase]: each for each in occasions(moments, rates.level)}
+    path = _chosen(by_path, noted.step, enclosing(growth.phases))
     if path is None:
         return _by_keeper(growth, phases, noted, moments)
-    rises, entries = sorted(found[path].rises), found[path].entries
+    rises, entries = sorted(by_path[path].rises), by_path[path].entries
     rise = sum(rises) / entries
-    retained = tuple((at, own / entries) for at, own in zip(noted.paths, moments.own, strict=False))
+    retained = tuple((phase, own / entries) for phase, own in zip(noted.paths, moments.own, strict=False))
     return replace(
         growth,
         rare=True,
@@ -71,7 +71,7 @@ def _by_keeper(growth: Growth, phases: Phases, noted: Noted, moments: Moments) -
                 bytes_per_step=growth.bytes_per_step * times,
                 low_bytes_per_step=growth.low_bytes_per_step * times,
                 high_bytes_per_step=growth.high_bytes_per_step * times,
-                retained_bytes=tuple((at, kept * times) for at, kept in growth.retained_bytes),
+                retained_bytes=tuple((phase, kept * times) for phase, kept in growth.retained_bytes),
             )
     return growth
 
@@ -101,13 +101,13 @@ def by_few_entries(growth: Growth, phases: Phases) -> Growth:
     )
 
 
-def _chosen(found: Mapping[Path, Occasion], step: Path, kept_in: Path) -> Path | None:
+def _chosen(by_path: Mapping[Path, Occasion], step: Path, kept_in: Path) -> Path | None:
     """Return the outermost phase that also keeps the memory; else one around the step, which is between the others.
 
     Else the outermost at all: at least it coincides.
     """
-    around = [path for path in found if step[: len(path)] == path]
-    beside = [path for path in found if path not in around]
+    around = [path for path in by_path if step[: len(path)] == path]
+    beside = [path for path in by_path if path not in around]
     keeping = [path for path in beside if kept_in[: len(path)] == path]
     if keeping:
         return min(keeping, key=len)
@@ -119,7 +119,7 @@ def _where(few: Mapping[Path, Occasion], moments: Moments, noted: Noted) -> Path
     for path, occasion in sorted(few.items(), key=lambda entry: len(entry[0])):
         if noted.step[: len(path)] == path:
             continue
-        inside = sum(own for at, own in zip(noted.paths, moments.own, strict=False) if at[: len(path)] == path)
+        inside = sum(own for phase, own in zip(noted.paths, moments.own, strict=False) if phase[: len(path)] == path)
         if inside >= _INSIDE * sum(occasion.rises):
             return path
     return ()

@@ -107,8 +107,8 @@ def _grows(growth: Growth, grows: str, evidence: Evidence) -> str:
     rate = change_text(round(growth.bytes_per_step)).removeprefix("+")
     per = path_text(growth.per[-1:]) if growth.per else "sample"
     article = "an" if per[:1].lower() in "aeiou" else "a"
-    known = behind(growth, evidence.census)
-    by = f", kept by {keeper_text(known[0].keeper)}" if known and known[0].keeper is not None else _kept_by(growth)
+    kept = behind(growth, evidence.census)
+    by = f", kept by {keeper_text(kept[0].keeper)}" if kept and kept[0].keeper is not None else _kept_by(growth)
     return f"{called(growth)} {grows}: {rate} {article} {per}{by}"
 
 

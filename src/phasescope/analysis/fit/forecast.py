@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.formatting import size_text
 
-from .lines import Growth, Line, through
+from .lines import LineBounds, PeakLine, through
 from .room import Room, room_of
 from .savings import Saving, savings
 from .usage import with_batch_size
@@ -54,7 +54,7 @@ class Forecast:
     peak_bytes: int
     peak_is_exact: bool
     is_exact: bool
-    growth: Growth
+    growth: LineBounds
     look: Categories
     room: Room
     largest_batch: int | None
@@ -103,19 +103,19 @@ def fit(
     ranks: the number over which sharding is counted; by default 8.
     """
     given: Sequence[int | None] = batch_sizes or [None] * len(usages)
-    known = [_checked(usage, size) for usage, size in zip(usages, given, strict=True)]
-    _check_same(known)
-    points = [(_batch_of(usage), usage.peak_bytes or 0) for usage in known]
+    checked = [_checked(usage, size) for usage, size in zip(usages, given, strict=True)]
+    _check_same(checked)
+    points = [(_batch_of(usage), usage.peak_bytes or 0) for usage in checked]
     sizes = tuple(sorted({size for size, _ in points}))
-    largest = max(known, key=lambda usage: (_batch_of(usage), usage.peak_bytes or 0))
+    largest = max(checked, key=lambda usage: (_batch_of(usage), usage.peak_bytes or 0))
     look = largest.look
     if look is None:
         raise FitError("no step is known")
-    floor = max((usage.optimizer_peak_bytes or 0 for usage in known), default=0)
+    floor = max((usage.optimizer_peak_bytes or 0 for usage in checked), default=0)
     growth = _by_several(points, floor) if len(sizes) > 1 else _by_one(largest, look, floor)
     room = room_of(largest, device_memory_bytes)
     sure, maybe = growth.largest(room.usable_bytes)
-    is_measured = all(usage.peak_is_exact for usage in known)
+    is_measured = all(usage.peak_is_exact for usage in checked)
     return Forecast(
         largest.label,
         sizes,
@@ -128,7 +128,7 @@ def fit(
         sure if is_measured or not maybe else None,
         maybe,
         tuple(_with_batches(look, growth, room, ranks or _DEFAULT_RANKS, is_measured=is_measured)),
-        tuple(_assumptions(known, is_exact=len(sizes) > 1)),
+        tuple(_assumptions(checked, is_exact=len(sizes) > 1)),
     )
 
 
@@ -180,14 +180,14 @@ def _batch_of(usage: Usage) -> int:
     return usage.batch_sizes[-1]
 
 
-def _by_several(points: Sequence[tuple[int, int]], floor: int) -> Growth:
+def _by_several(points: Sequence[tuple[int, int]], floor: int) -> LineBounds:
     line, error = through(points)
     if line.per_sample <= 0:
         raise FitError("memory did not grow from the smaller batch to the larger: another part decides its peak")
-    return Growth(line, line, floor, error)
+    return LineBounds(line, line, floor, error)
 
 
-def _by_one(usage: Usage, look: Categories, floor: int) -> Growth:
+def _by_one(usage: Usage, look: Categories, floor: int) -> LineBounds:
     """Return the range of lines that agree with one session: all go through its peak."""
     size, peak = _batch_of(usage), usage.peak_bytes or 0
     sizes = {part.name: part.size_bytes for part in look.parts}
@@ -197,11 +197,13 @@ def _by_one(usage: Usage, look: Categories, floor: int) -> Growth:
     if peak <= least:
         raise FitError("the peak of a step was not seen: measure it with start(peaks=True)")
     gentle = max(peak - most, min(kept, peak - least))
-    lines = [Line(peak - growing, growing / size) for growing in (gentle, peak - least)]
-    return Growth(lines[0], lines[1], floor)
+    lines = [PeakLine(peak - growing, growing / size) for growing in (gentle, peak - least)]
+    return LineBounds(lines[0], lines[1], floor)
 
 
-def _with_batches(look: Categories, growth: Growth, room: Room, ranks: int, *, is_measured: bool) -> Iterator[Saving]:
+def _with_batches(
+    look: Categories, growth: LineBounds, room: Room, ranks: int, *, is_measured: bool
+) -> Iterator[Saving]:
     for saving in savings(look, ranks):
         if saving.growing_bytes or not is_measured:  # how much of it stays is not known
             yield saving

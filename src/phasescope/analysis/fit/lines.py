@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Line(NamedTuple):
+class PeakLine(NamedTuple):
     """The peak of a step, in bytes: `fixed` and `per_sample` for each sample."""
 
     fixed: float
@@ -27,15 +27,15 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Growth:
+class LineBounds:
     """The bounds of the line: where it may lie, and a floor that does not depend on the batch.
 
     `gentle` grows least and `steep` most of those that agree with what was measured; with two batch sizes they are the
     same. Either may be off by `error_bytes`, by which the measured points lie beside it.
     """
 
-    gentle: Line
-    steep: Line
+    gentle: PeakLine
+    steep: PeakLine
     floor_bytes: int
     error_bytes: float = 0.0
 
@@ -54,17 +54,17 @@ class Growth:
         maybe = [size for line in lines if (size := line.largest(room + self.error_bytes)) is not None]
         return min(sure, default=None), max(maybe) if len(maybe) == len(lines) else None
 
-    def less(self, fixed: int) -> Growth:
+    def less(self, fixed: int) -> LineBounds:
         """Return the growth with so much less of the fixed part."""
-        gentle, steep = (Line(line.fixed - fixed, line.per_sample) for line in (self.gentle, self.steep))
-        return Growth(gentle, steep, max(0, self.floor_bytes - fixed), self.error_bytes)
+        gentle, steep = (PeakLine(line.fixed - fixed, line.per_sample) for line in (self.gentle, self.steep))
+        return LineBounds(gentle, steep, max(0, self.floor_bytes - fixed), self.error_bytes)
 
 
-def through(points: Sequence[tuple[int, int]]) -> tuple[Line, float]:
+def through(points: Sequence[tuple[int, int]]) -> tuple[PeakLine, float]:
     """Return the line through points (batch size, bytes) of at least two sizes, and how far the farthest lies off."""
     count = len(points)
     mean_x, mean_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
     spread = sum((x - mean_x) ** 2 for x, _ in points)
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
-    line = Line(mean_y - slope * mean_x, slope)
+    line = PeakLine(mean_y - slope * mean_x, slope)
     return line, 0.0 if count == 2 else max(abs(y - line.at(x)) for x, y in points)

@@ -40,8 +40,8 @@ class Saving:
 def savings(look: Categories, ranks: int) -> Iterator[Saving]:
     """Yield what is worth naming, the largest first."""
     total = sum(part.size_bytes for part in look.parts)
-    found = [one for one in _all(look, ranks) if one.fixed_bytes + one.growing_bytes >= max(1, _WORTH_NAMING * total)]
-    yield from sorted(found, key=lambda one: one.fixed_bytes + one.growing_bytes, reverse=True)
+    worthy = [one for one in _all(look, ranks) if one.fixed_bytes + one.growing_bytes >= max(1, _WORTH_NAMING * total)]
+    yield from sorted(worthy, key=lambda one: one.fixed_bytes + one.growing_bytes, reverse=True)
 
 
 def _all(look: Categories, ranks: int) -> Iterator[Saving]:

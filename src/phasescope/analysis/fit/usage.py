@@ -128,7 +128,7 @@ class UsageFold:
     def usages(self) -> list[Usage]:
         """Return the devices of which any category is known, the one with the most first; the host last."""
         rows = {(row.backend, row.device_id): row for row in self._devices.rows()}
-        found = [
+        usages = [
             Usage(
                 key,
                 tuple(of.looks.values()),
@@ -142,7 +142,7 @@ class UsageFold:
             for key, of in self._of.items()
             if key in rows and (rows[key].categories is not None or of.looks or of.failure)
         ]
-        return sorted(found, key=lambda usage: (usage.is_of_host, -_held(usage)))
+        return sorted(usages, key=lambda usage: (usage.is_of_host, -_held(usage)))
 
 
 def with_batch_size(usage: Usage, batch_size: int) -> Usage:
@@ -162,5 +162,5 @@ def _kind_of(path: tuple[str, ...]) -> bool | None:
 
 
 def _held(usage: Usage) -> int:
-    found = usage.look or usage.failure
-    return sum(part.size_bytes for part in found.parts) if found is not None else 0
+    look = usage.look or usage.failure
+    return sum(part.size_bytes for part in look.parts) if look is not None else 0

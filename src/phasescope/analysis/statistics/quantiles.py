@@ -134,10 +134,10 @@ class KnownQuantiles:
 
     __slots__ = ("_known", "count", "is_exact")
 
-    def __init__(self, count: int, known: Mapping[float, int | None], *, is_exact: bool) -> None:
+    def __init__(self, count: int, quantiles: Mapping[float, int | None], *, is_exact: bool) -> None:
         self.count = count
         self.is_exact = is_exact
-        self._known = known
+        self._known = quantiles
 
     def at(self, *shares: float) -> list[int | None]:
         """Return for each share the value, None if it is not known."""

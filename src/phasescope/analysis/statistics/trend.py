@@ -151,7 +151,7 @@ class _Floors:
     def __init__(self, values: Sequence[int]) -> None:
         edges = [round(block * len(values) / _BLOCKS) for block in range(_BLOCKS + 1)]
         stretches = [values[begin:end] for begin, end in pairwise(edges)]
-        self.at = [(begin + end) / 2 for begin, end in pairwise(edges)]
+        self.middles = [(begin + end) / 2 for begin, end in pairwise(edges)]
         ordered = [sorted(stretch) for stretch in stretches]
         self.floors = [stretch[int(len(stretch) * _FLOOR)] for stretch in ordered]
         above = sorted(stretch[len(stretch) // 2] - stretch[int(len(stretch) * _FLOOR)] for stretch in ordered)
@@ -161,14 +161,14 @@ class _Floors:
         """Return Theil and Sen's slope per value, and its bounds."""
         slopes = sorted(
             (later - earlier) / (b - a)
-            for (a, earlier), (b, later) in combinations(zip(self.at, self.floors, strict=True), 2)
+            for (a, earlier), (b, later) in combinations(zip(self.middles, self.floors, strict=True), 2)
         )
         middle = len(slopes) // 2
         return (slopes[middle - 1] + slopes[middle]) / 2, slopes[_OUTER_RANKS - 1], slopes[-_OUTER_RANKS]
 
     def average(self) -> float:
         """Return the slope from the first floor to the last."""
-        return (self.floors[-1] - self.floors[0]) / (self.at[-1] - self.at[0])
+        return (self.floors[-1] - self.floors[0]) / (self.middles[-1] - self.middles[0])
 
     def kendall(self) -> int:
         """Return how many pairs rise, less how many fall."""
@@ -176,7 +176,7 @@ class _Floors:
 
     def scatter(self, slope: float) -> float:
         """Return the median distance of the floors from a line of this slope, in bytes."""
-        rests = sorted(floor - slope * at for at, floor in zip(self.at, self.floors, strict=True))
+        rests = sorted(floor - slope * middle for middle, floor in zip(self.middles, self.floors, strict=True))
         middle = (rests[_BLOCKS // 2 - 1] + rests[_BLOCKS // 2]) / 2
         return sorted(abs(rest - middle) for rest in rests)[_BLOCKS // 2]
 

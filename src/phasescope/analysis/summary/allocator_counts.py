@@ -59,10 +59,10 @@ class AllocatorCounts:
                 self.newest[device] = counts
             return NONE
         risen = []
-        for at, count in enumerate(counts):
-            before = newest[at]
+        for index, count in enumerate(counts):
+            before = newest[index]
             if count is not None and (before is None or count > before):
-                newest[at] = count
+                newest[index] = count
             risen.append(0 if count is None or before is None else max(0, count - before))
         return Counts(*risen)
 

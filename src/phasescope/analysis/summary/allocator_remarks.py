@@ -24,10 +24,10 @@ def allocator_remarks(rows: Sequence[Row]) -> Iterator[str]:
         ("allocator gave back its cache and retried", "alloc_retries"),
         ("allocator had no memory even so", "alloc_failures"),
     ):
-        found = _innermost(rows, name)
-        if found:
-            named = [f"{_name(path)} ({count_text(count)})" for path, count in found[:_MOST_NAMED]]
-            more = f" and {count_text(len(found) - _MOST_NAMED)} more" if len(found) > _MOST_NAMED else ""
+        innermost = _innermost(rows, name)
+        if innermost:
+            named = [f"{_name(path)} ({count_text(count)})" for path, count in innermost[:_MOST_NAMED]]
+            more = f" and {count_text(len(innermost) - _MOST_NAMED)} more" if len(innermost) > _MOST_NAMED else ""
             yield f"{title}: {', '.join(named)}{more}"
     outside = _innermost(rows, "outside_rise_bytes")
     if outside:
@@ -46,4 +46,4 @@ def _innermost(rows: Sequence[Row], name: str) -> list[tuple[tuple[str, ...], in
         around = row.path[:-1]
         if around in own:
             own[around] -= getattr(row, name) or 0
-    return sorted(((path, count) for path, count in own.items() if count > 0), key=lambda found: -found[1])
+    return sorted(((path, count) for path, count in own.items() if count > 0), key=lambda entry: -entry[1])

@@ -21,7 +21,7 @@ _LEAST_BYTES = 128 << 20
 _Path = tuple[str, ...]
 
 
-class Rise(NamedTuple):
+class OutsideRise(NamedTuple):
     """By how much it has risen, and the phase: if samples before and after are of several, the one around them."""
 
     path: _Path
@@ -32,9 +32,9 @@ class OutsideMemory:
     """Takes the samples of a session."""
 
     def __init__(self) -> None:
-        self._devices: dict[str, _Device] = {}
+        self._devices: dict[str, _OutsideLevel] = {}
 
-    def take(self, device: str, event: Mapping[str, Any], scope: Scope | None) -> Rise | None:
+    def take(self, device: str, event: Mapping[str, Any], scope: Scope | None) -> OutsideRise | None:
         """Take a sample of the device; return a rise, once it is known whose it is."""
         metadata = event["metadata"]
         if int_or_none(event.get("device_id")) == HOST_ID or metadata.get("shares_host_memory"):
@@ -46,11 +46,11 @@ class OutsideMemory:
             return None
         own = size_or_none(metadata.get("process_used_bytes"))
         path = () if scope is None else scope.path
-        found = self._devices.setdefault(device, _Device(used - reserved))
+        found = self._devices.setdefault(device, _OutsideLevel(used - reserved))
         return found.take(used - reserved, None if own is None else own - reserved, path)
 
 
-class _Device:
+class _OutsideLevel:
     """Outside of the allocator, in bytes: `_level` of all processes, `_own` of this one, both before a rise."""
 
     def __init__(self, level: int) -> None:
@@ -61,7 +61,7 @@ class _Device:
         self._begun: _Path | None = None  # where a rise was seen that the next sample has yet to confirm
         self._risen: _Path | None = None  # where one was confirmed, and it is not known yet whose it is
 
-    def take(self, level: int, own: int | None, path: _Path) -> Rise | None:
+    def take(self, level: int, own: int | None, path: _Path) -> OutsideRise | None:
         """Take the next figures, and the phase that was open."""
         is_high = level - self._level >= _LEAST_BYTES
         if is_high and self._begun is not None:
@@ -83,12 +83,12 @@ class _Device:
             self._own, self._own_since = self._own if own is None else own, None
         return None
 
-    def _told(self) -> Rise | None:
+    def _told(self) -> OutsideRise | None:
         before, path = self._own, self._risen
         self._own, self._own_since, self._risen = self._own_since, None, None
         if before is None or path is None or self._own is None or self._own - before < _LEAST_BYTES:
             return None
-        return Rise(path, self._own - before)
+        return OutsideRise(path, self._own - before)
 
 
 def _common(one: _Path, other: _Path) -> _Path:

@@ -77,18 +77,18 @@ class PackedPhase(Protocol):
         """As packed bytes."""
 
 
-Found = tuple[PackedBoundary, PackedPhase, bytes]
+DecodedBoundary = tuple[PackedBoundary, PackedPhase, bytes]
 """A boundary, its phase, and its device as packed bytes: the same object as before if these are equal."""
 
 
-Boundaries = Callable[[Any], "Iterable[Found | None]"]
+Boundaries = Callable[[Any], "Iterable[DecodedBoundary | None]"]
 """Unpacks any payloads: one for each, None if it is not a plain boundary."""
 
 
 class Payloads(Protocol):
     """Packed events by their place: bytes, or whatever else `Unpack.event` takes."""
 
-    def __getitem__(self, at: int, /) -> Any: ...
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 @runtime_checkable
@@ -190,7 +190,7 @@ class PackedEnds(Sequence[tuple[int, int, int, "int | None", int]]):
 
     def columns(self) -> tuple[Sequence[int], ...]:
         """Return their places, allocated bytes, deltas, times and durations."""
-        return tuple(self._values[at::5] for at in range(5))
+        return tuple(self._values[first::5] for first in range(5))
 
     def __len__(self) -> int:
         return len(self._values) // 5
@@ -198,8 +198,8 @@ class PackedEnds(Sequence[tuple[int, int, int, "int | None", int]]):
     def __iter__(self) -> Iterator[Any]:
         return zip(*self.columns(), strict=True)
 
-    def __getitem__(self, at: Any) -> Any:
-        return list(self)[at]
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
 
 
 class _Device(NamedTuple):
@@ -228,14 +228,14 @@ class PackedFold(SummaryFold):
         self._newest: dict[str, Any] = {}  # of each device the payload that spoke of it last
         self._newest_at: dict[str, int] = {}  # the same of those that are being added, by their place
 
-    def add_packed(self, payloads: Payloads, boundaries: Iterable[Found | None]) -> int:
+    def add_packed(self, payloads: Payloads, boundaries: Iterable[DecodedBoundary | None]) -> int:
         """Take the next events; return how many of them were ill-formed.
 
         `boundaries` has one for each payload, None if it is not a plain boundary.
 
         One long loop without needless calls: over a million events the time goes here.
         """
-        known, untold, newest_at, spans = self._known, self._untold, self._newest_at, self._spans
+        known_devices, untold, newest_at, spans = self._known, self._untold, self._newest_at, self._spans
         opened = spans.opened
         packed_device: bytes | None = None
         last_parent: int | str | None = None
@@ -254,7 +254,7 @@ class PackedFold(SummaryFold):
                 continue
             if of_device is not packed_device:
                 packed_device = of_device
-                label, knows_allocated, kinds = known.get(of_device, _UNKNOWN)
+                label, knows_allocated, kinds = known_devices.get(of_device, _UNKNOWN)
             kind = kinds.get(bytes(phase.path))
             if kind is None:  # as an event once, then as a boundary
                 damaged += self._add_event(payloads, place, bytes(phase.path), of_device)
@@ -332,11 +332,11 @@ class PackedFold(SummaryFold):
         if core is None or (raised is not None and type(raised) is not dict):
             return self.add_packed(payloads, boundaries(payloads))
 
-        def add(at: int, path: bytes | None, device: bytes | None) -> int:
+        def add(index: int, path: bytes | None, device: bytes | None) -> int:
             if path is not None:
-                return self._add_event(payloads, at, path, device)
+                return self._add_event(payloads, index, path, device)
             self._tell(payloads)
-            return self.add_packed([payloads[at]], boundaries([payloads[at]]))
+            return self.add_packed([payloads[index]], boundaries([payloads[index]]))
 
         wants_ends, spans = watch is not None and watch.ended is not None, self._spans
         entries, exits, damaged, first_ns, last_ns = core.fold(

@@ -24,20 +24,20 @@ def chart_html(timeline: Timeline) -> str:
     its peak in words below; nothing where too little is known for a line."""
     lines = sorted(timeline.devices, key=lambda line: line.label == "host")
     for line in lines:
-        known = [
+        points = [
             (point.timestamp_ns, point.allocated_bytes.max) for point in thinned(line.series.points(), _MOST_POINTS)
         ]
-        if sum(size is not None for _, size in known) > 1:
-            return _drawing(line, known)
+        if sum(size is not None for _, size in points) > 1:
+            return _drawing(line, points)
     return ""
 
 
-def _drawing(line: DeviceLine, known: Sequence[tuple[int, int | None]]) -> str:
-    first_ns, last_ns = known[0][0], known[-1][0]
-    most = max(size for _, size in known if size is not None)
+def _drawing(line: DeviceLine, points: Sequence[tuple[int, int | None]]) -> str:
+    first_ns, last_ns = points[0][0], points[-1][0]
+    most = max(size for _, size in points if size is not None)
     span_ns = max(1, last_ns - first_ns)
     pieces = []
-    for is_known, run in groupby(known, key=lambda point: point[1] is not None):
+    for is_known, run in groupby(points, key=lambda point: point[1] is not None):
         if is_known:  # where it is not known there is a gap
             corners = [
                 f"{(time_ns - first_ns) * _WIDTH / span_ns:.1f},{_HEIGHT * (1 - (size or 0) / max(1, most)):.1f}"

@@ -15,38 +15,38 @@ if TYPE_CHECKING:
     from phasescope.analysis.fit.savings import Saving
 
 
-def fit_lines(found: Forecast) -> Iterator[str]:
+def fit_lines(forecast: Forecast) -> Iterator[str]:
     """Yield the lines: what fits, how memory grows, what would save how much, and what is assumed."""
-    device = printable(found.device)
-    yield f"{device}, {found.room.text}: {_largest(found)}"
+    device = printable(forecast.device)
+    yield f"{device}, {forecast.room.text}: {_largest(forecast)}"
     yield ""
-    exactly = "" if found.peak_is_exact else " at least"
-    yield f"{device} at the peak of a step of batch {found.batch_size}:{exactly} {size_text(found.peak_bytes)}"
-    gentle, steep = found.growth.gentle, found.growth.steep
-    yield f"  fixed       {_range(gentle.fixed, steep.fixed)}{_made_of(found, FIXED)}"
-    yield f"  per sample  {_range(gentle.per_sample, steep.per_sample)}{_made_of(found, GROWING)}"
-    if found.growth.floor_bytes > found.growth.steep.at(1):
-        yield f"  optimizer   {size_text(found.growth.floor_bytes)} whatever the batch, in its step"
-    if found.savings:
+    exactly = "" if forecast.peak_is_exact else " at least"
+    yield f"{device} at the peak of a step of batch {forecast.batch_size}:{exactly} {size_text(forecast.peak_bytes)}"
+    gentle, steep = forecast.growth.gentle, forecast.growth.steep
+    yield f"  fixed       {_range(gentle.fixed, steep.fixed)}{_made_of(forecast, FIXED)}"
+    yield f"  per sample  {_range(gentle.per_sample, steep.per_sample)}{_made_of(forecast, GROWING)}"
+    if forecast.growth.floor_bytes > forecast.growth.steep.at(1):
+        yield f"  optimizer   {size_text(forecast.growth.floor_bytes)} whatever the batch, in its step"
+    if forecast.savings:
         yield ""
-        yield f"what would save memory, at batch {found.batch_size}:"
-        for saving in found.savings:
+        yield f"what would save memory, at batch {forecast.batch_size}:"
+        for saving in forecast.savings:
             yield _saving(saving)
     yield ""
     yield "this assumes:"
-    for line in found.assumes:
+    for line in forecast.assumes:
         yield f"  {line}"
 
 
-def _largest(found: Forecast) -> str:
-    sure, maybe = found.largest_batch, found.largest_maybe
+def _largest(forecast: Forecast) -> str:
+    sure, maybe = forecast.largest_batch, forecast.largest_maybe
     if maybe == 0:
         return "not even a batch of 1 fits"
     if sure is None:
         most = "which batch fits is not known" if maybe is None else f"no batch above {count_text(maybe)} fits"
         return (
             most
-            if found.peak_is_exact
+            if forecast.peak_is_exact
             else f"{most}; phasescope run --peaks, start(peaks=True), tells which fits for sure"
         )
     if sure == maybe:
@@ -67,8 +67,8 @@ def _range(first: float, second: float) -> str:
     return size_text(low) if size_text(low) == size_text(high) else f"{size_text(low)} to {size_text(high)}"
 
 
-def _made_of(found: Forecast, names: Sequence[str]) -> str:
-    sizes = [(name, found.look.size_bytes(name) or 0) for name in names]
+def _made_of(forecast: Forecast, names: Sequence[str]) -> str:
+    sizes = [(name, forecast.look.size_bytes(name) or 0) for name in names]
     parts = ", ".join(f"{LABELS[name]} {size_text(size)}" for name, size in sizes if size)
-    where = f" at batch {found.batch_size}" if names is GROWING else " at the end of a step"
+    where = f" at batch {forecast.batch_size}" if names is GROWING else " at the end of a step"
     return f"   ({parts}{where})" if parts else ""

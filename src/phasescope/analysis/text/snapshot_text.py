@@ -41,12 +41,12 @@ def snapshot_lines(snapshot: Mapping[str, Any]) -> Iterator[str]:
 def _headline(snapshot: Mapping[str, Any]) -> str:
     session = _part(snapshot, "session")
     taken_ns = int_or_none(snapshot.get("taken_ns"))
-    at = ""
+    taken = ""
     if taken_ns is not None and 0 < taken_ns < 1 << 62:
-        at = f", taken at {datetime.fromtimestamp(taken_ns / 1e9, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+        taken = f", taken at {datetime.fromtimestamp(taken_ns / 1e9, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
     command = session.get("command")
     words = " ".join(printable(word) for word in command) if isinstance(command, list) else ""
-    return f"pid {printable(session.get('pid'))}: {words}{at}"
+    return f"pid {printable(session.get('pid'))}: {words}{taken}"
 
 
 def _threads(threads: object) -> Iterator[str]:
@@ -76,8 +76,8 @@ def _tensors(part: Mapping[str, Any]) -> Iterator[str]:
     if "tensors" not in part:
         yield f"tensors: not counted: {printable(part.get('why_not'))}"
         return
-    at = part.get("at")
-    path = path_text([str(name) for name in at]) if isinstance(at, list) else ""
+    phase_names = part.get("at")
+    path = path_text([str(name) for name in phase_names]) if isinstance(phase_names, list) else ""
     size = size_text(size_or_none(part.get("tensor_bytes")))
     moment = f", at the end of {path}" if path else ""
     yield f"tensors: {count_text(size_or_none(part.get('tensors')) or 0)} ({size}){moment}"

@@ -128,7 +128,7 @@ def missing_from(summary: Summary) -> list[str]:
 
 def holders(devices: Iterable[tuple[str, Breakdown | None]], width: int | None) -> Iterator[str]:
     """Yield the holders of each device's memory, a paragraph a device."""
-    yield from wrapped((text for label, found in devices if (text := held_by(label, found))), width)
+    yield from wrapped((text for label, whole in devices if (text := held_by(label, whole))), width)
 
 
 def wrapped(texts: Iterable[str], width: int | None) -> Iterator[str]:

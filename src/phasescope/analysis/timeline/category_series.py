@@ -37,12 +37,12 @@ class CategorySeries:
     def add(self, time_ns: int, event: Mapping[str, Any]) -> None:
         """Take an event that has categories. What came since the last step, when memory ran out, counts as
         activations."""
-        found = compared(categories(event), self._before)
-        if found is None:
+        counted = compared(categories(event), self._before)
+        if counted is None:
             return
-        if found.moment != "failure":
-            self._before = found
-        self._keep(Look(time_ns, found.at_its_fullest))
+        if counted.moment != "failure":
+            self._before = counted
+        self._keep(Look(time_ns, counted.at_its_fullest))
         while len(self._looks) > self._most:
             self._width_ns *= 2
             looks, self._looks = self._looks, {}
@@ -57,9 +57,9 @@ class CategorySeries:
 
     def looks(self, since_ns: int = 0, most: int = MOST_LOOKS) -> list[Look]:
         """Return the looks since a time, by time: of more than `most` every second or less, and the last one."""
-        found = [look for _, look in sorted(self._looks.items()) if look.timestamp_ns >= since_ns]
-        step = -(-len(found) // most) or 1
-        return found[::-step][::-1]
+        looks = [look for _, look in sorted(self._looks.items()) if look.timestamp_ns >= since_ns]
+        step = -(-len(looks) // most) or 1
+        return looks[::-step][::-1]
 
     def columns(self, since_ns: int = 0, most: int = MOST_LOOKS) -> dict[str, list[int | None]]:
         """Return the looks as columns: `timestamp_ns`, and the bytes of each category that is ever known, None where

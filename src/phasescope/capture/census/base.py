@@ -40,11 +40,11 @@ def module_name(kind: type) -> str:
 def attributes_of(owner: object) -> dict[str, Any] | None:
     """Return the dict of an instance's attributes; None if it has none, or it is not the interpreter's own."""
     for kind in mro_of(type(owner)):
-        found = dict.get(_as_dict(namespace_of(kind)), "__dict__")
-        if found is not None:
-            if type(found) is not types.GetSetDescriptorType and type(found) is not types.MemberDescriptorType:
+        getter = dict.get(_as_dict(namespace_of(kind)), "__dict__")
+        if getter is not None:
+            if type(getter) is not types.GetSetDescriptorType and type(getter) is not types.MemberDescriptorType:
                 return None
-            attributes = found.__get__(owner)
+            attributes = getter.__get__(owner)
             return attributes if issubclass(type(attributes), dict) else None
     return None
 

@@ -15,7 +15,7 @@ _NS_PER_BLOCK = 30
 """Of Python's memory, before the first census has told."""
 
 
-class Budget:
+class CensusBudget:
     """The cost of the censuses, in time of the thread that takes them, and its limit."""
 
     def __init__(self, one_part_in: int = _ONE_PART_IN) -> None:

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any
 from phasescope import _native
 from phasescope._log import logger
 from phasescope.backends import host_heap
-from phasescope.capture.census.budget import Budget
+from phasescope.capture.census.budget import CensusBudget
 from phasescope.capture.census.graphs import MOST_NODES, Graphs
 from phasescope.capture.census.groups import Kinds, of_any_shape
 from phasescope.capture.census.histories import MOST_LOOKS, Histories, in_proportion
-from phasescope.capture.census.larger import Sizes, listed_types
-from phasescope.capture.census.report import Grown, of_container, of_graph, of_group, of_larger, of_versions, told
+from phasescope.capture.census.larger import SizeHistories, listed_types
+from phasescope.capture.census.report import (
+    Grown,
+    census_event,
+    of_container,
+    of_graph,
+    of_group,
+    of_larger,
+    of_versions,
+)
 from phasescope.capture.census.sources import Sources
 from phasescope.capture.census.steps import StepFinder
 from phasescope.capture.census.versions import Versions
@@ -56,11 +64,11 @@ class Census:
         """Watch a session. `one_part_in` is the part of the run's time that it may take, if not the usual one."""
         self._writer = writer
         self._pid = os.getpid()
-        self._budget = Budget() if one_part_in is None else Budget(one_part_in)
+        self._budget = CensusBudget() if one_part_in is None else CensusBudget(one_part_in)
         self._kinds = Kinds()
         self._steps: StepFinder | None = StepFinder()
         self._histories = Histories()
-        self._sizes = Sizes()
+        self._sizes = SizeHistories()
         self._containers: dict[int, tuple[type, list[tuple[int, int]]]] = {}
         self._lengths: Any = None
         self._taken = 0
@@ -165,7 +173,7 @@ class Census:
         self._budget.begin()
         self._kinds.update()
         least_more = max(4, (self._step - self._last_step) // 4)
-        total, types, found, longer, lengths = _native.core.census(
+        total, types, objects, longer, lengths = _native.core.census(
             self._kinds.all, deque, self._lengths, _SHORTEST, least_more
         )
         self._budget.counted()
@@ -179,17 +187,17 @@ class Census:
         try:
             plain, held = sources.reachable(_SHORTEST, listed_types())
             self._lengths = lengths
-            groups = self._kinds.group(found)
+            groups = self._kinds.group(objects)
             shapes = of_any_shape(groups)
             larger = self._sizes.larger(held, self._step, sources, self._kinds)
             versions = Versions()
-            versions.read(found)
+            versions.read(objects)
             longer = [each for each in longer if id(each[0]) not in versions.containers]
             again, tensors = self._grown(groups, shapes, versions)
             grown = [*again, *tensors, *map(of_larger, larger), *self._longer(longer, plain)]
             self._look_into(grown, sources)
             self._taken += 1
-            event = told(self._taken, self._step, total, types, groups, grown)
+            event = census_event(self._taken, self._step, total, types, groups, grown)
             heap = host_heap.heap()
             if heap:
                 event["heap"] = heap
@@ -202,7 +210,7 @@ class Census:
                 group.forget()
             for each in grown:
                 each.forget()
-            found.clear()
+            objects.clear()
             longer.clear()
             plain.clear()
             held.clear()
@@ -250,8 +258,8 @@ class Census:
         lengths = [*longer, *((container, None, length) for container, length in plain)]
         for container, before, length in lengths:
             kind = type(container)
-            known = self._containers.get(id(container))
-            looks = known[1] if known is not None and known[0] is kind and before in (None, known[1][-1][1]) else []
+            noted = self._containers.get(id(container))
+            looks = noted[1] if noted is not None and noted[0] is kind and before in (None, noted[1][-1][1]) else []
             if not looks and before is not None:
                 looks = [(self._last_step, before)]
             looks = [*looks, (self._step, length)][-MOST_LOOKS:]

@@ -28,16 +28,16 @@ def contents(container: Any, length: int) -> dict[str, Any]:
     items = _some_items(container, length)
     array: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
     try:
-        told: dict[str, Any] = {"bytes": _bytes_of(items, array) * length // max(1, len(items))}
+        fields: dict[str, Any] = {"bytes": _bytes_of(items, array) * length // max(1, len(items))}
         kind = type(items[0]) if items else None
         if kind is not None and all(type(item) is kind for item in items):
-            told["of"] = base.type_name(kind)
+            fields["of"] = base.type_name(kind)
             if kind is array:
                 arrays = {(str(item.dtype)[:40], item.shape) for item in items}
                 if len(arrays) == 1:
                     dtype, shape = arrays.pop()
-                    told |= {"library": "numpy", "dtype": dtype, "shape": list(shape)}
-        return told
+                    fields |= {"library": "numpy", "dtype": dtype, "shape": list(shape)}
+        return fields
     finally:
         items.clear()
 

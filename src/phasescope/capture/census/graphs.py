@@ -71,23 +71,23 @@ class Graphs:
         if first is None:
             return []
         seen = {id(first)}
-        found = [first]
-        for node in found:  # it grows meanwhile
+        nodes = [first]
+        for node in nodes:  # it grows meanwhile
             for other, _ in self._next(node):
                 if other is not None and id(other) not in seen:
                     seen.add(id(other))
-                    found.append(other)
-            if len(found) >= most:
+                    nodes.append(other)
+            if len(nodes) >= most:
                 break
-        return found
+        return nodes
 
     def _next(self, node: Any) -> Any:
         kind = type(node)
         edges = self._edges.get(id(kind))
         if edges is None:
             of_custom = self._function is not None and issubclass(kind, self._function)
-            found = (self._function if of_custom else kind).__dict__.get("next_functions")
-            edges = self._edges[id(kind)] = found
+            descriptor = (self._function if of_custom else kind).__dict__.get("next_functions")
+            edges = self._edges[id(kind)] = descriptor
         return () if edges is None else edges.__get__(node)
 
     def saved_bytes(self, tensors: list[Any]) -> int | None:

@@ -87,13 +87,13 @@ class Kinds:
         stride = 1 + len(objects) // _MOST
         with self.quiet():
             for item in objects[::stride] if stride > 1 else objects:
-                told = self.read(item)
-                if told is not None:
-                    group = groups.get(told[0])
+                reading = self.read(item)
+                if reading is not None:
+                    group = groups.get(reading[0])
                     if group is None:
-                        group = groups[told[0]] = Group()
+                        group = groups[reading[0]] = Group()
                     group.count += stride
-                    group.bytes += told[1] * stride
+                    group.bytes += reading[1] * stride
                     group.members.append(item)
         return groups
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import _native
 from phasescope.capture.census import base, names
-from phasescope.capture.census.lines import Line, line_that_adds
+from phasescope.capture.census.lines import CodeLine, line_that_adds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,10 @@ _MOST_BELOW = 100_000
 _MOST_COUNTED = 5_000
 
 
-class Kept(NamedTuple):
+class GroupKeeper(NamedTuple):
     """Who keeps a group, and how many of it."""
 
-    told: dict[str, Any]
+    keeper: dict[str, Any]
     members: int
     keeper_id: int
 
@@ -53,12 +53,12 @@ class Keepers:
 
     def _find(self, targets: Sequence[Any], *, everywhere: bool) -> None:
         begin, closed = self._sources.names_of(everywhere), self._sources.closed(everywhere)
-        found = _native.core.ways(begin, list(targets), closed, _MOST_VISITED if everywhere else _MOST_OWN)
-        for target, way in zip(targets, found, strict=True):
+        ways = _native.core.ways(begin, list(targets), closed, _MOST_VISITED if everywhere else _MOST_OWN)
+        for target, way in zip(targets, ways, strict=True):
             if way is not None:
                 self._ways[id(target)] = way
 
-    def of_many(self, members: Sequence[Any], samples: Sequence[Any], risen: int) -> Kept | None:
+    def of_many(self, members: Sequence[Any], samples: Sequence[Any], risen: int) -> GroupKeeper | None:
         """Return who keeps most of these, of which there are `risen` more than there were; None if nobody does.
 
         `samples` are some of them that were searched for."""
@@ -70,14 +70,14 @@ class Keepers:
         kept = self._below(keeper_way, counted)
         share = kept / len(counted)
         counted.clear()
-        told = None if share * len(members) < risen * _SHARE else self._told(keeper_way)
-        if told is None:
+        fields = None if share * len(members) < risen * _SHARE else self._described(keeper_way)
+        if fields is None:
             return None
         example = next(way for way in ways if any(node is keeper_way[-1] for node in way))
         by = names.through(example[len(keeper_way) :])
         if by is not None:
-            told["through"] = by
-        return Kept(told, round(share * len(members)), id(keeper_way[-1]))
+            fields["through"] = by
+        return GroupKeeper(fields, round(share * len(members)), id(keeper_way[-1]))
 
     def knows(self, target: Any) -> bool:
         """Return whether a way to an object was found that was searched for."""
@@ -88,17 +88,17 @@ class Keepers:
 
         `remade`: it is another one each time, made of the one before."""
         way = self._ways.get(id(target))
-        return None if way is None or len(way) < 2 else self._told(way, remade=remade)
+        return None if way is None or len(way) < 2 else self._described(way, remade=remade)
 
     def _below(self, way: list[Any], targets: list[Any]) -> int:
         """Return how many of the targets are kept by the last object of the way."""
         closed = [*self._sources.closed(everywhere=False), *self._sources.names_of(everywhere=False), *way[:-1]]
-        found = _native.core.ways([way[-1]], targets, closed, _MOST_BELOW)
-        count = sum(1 for each in found if each is not None)
-        found.clear()
+        ways = _native.core.ways([way[-1]], targets, closed, _MOST_BELOW)
+        count = sum(1 for each in ways if each is not None)
+        ways.clear()
         return count
 
-    def _told(self, way: list[Any], *, remade: bool = False) -> dict[str, Any] | None:
+    def _described(self, way: list[Any], *, remade: bool = False) -> dict[str, Any] | None:
         source = self._sources.of(way[0])
         if source is None or len(way) < 2:
             return None
@@ -106,23 +106,23 @@ class Keepers:
         text, last_name = names.expression(way)
         if type(keeper) is dict and len(way) >= 3 and _is_inside(keeper, way[-2]):
             keeper = way[-2]
-        told: dict[str, Any] = {"container": base.container_name(keeper), "expression": text}
+        fields: dict[str, Any] = {"container": base.container_name(keeper), "expression": text}
         sizes = {"length": base.length_of(keeper), "bound": base.bound_of(keeper)}
-        told |= {name: size for name, size in sizes.items() if size is not None}
+        fields |= {name: size for name, size in sizes.items() if size is not None}
         if source.frame is not None:
-            told["scope"], told["function"] = "local", source.frame.f_code.co_name[:60]
-            told["file"] = names.short_file(source.file)
+            fields["scope"], fields["function"] = "local", source.frame.f_code.co_name[:60]
+            fields["file"] = names.short_file(source.file)
         else:
-            told["scope"] = "global"
-            told["module"] = source.module[:60]
-            told["file"] = names.short_file(source.file)
-        told["own"] = source.is_own
+            fields["scope"] = "global"
+            fields["module"] = source.module[:60]
+            fields["file"] = names.short_file(source.file)
+        fields["own"] = source.is_own
         line = _line_of(keeper) or (
             None if last_name is None else line_that_adds(last_name, self._sources, remade=remade)
         )
         if line is not None:
-            told["line"], told["line_file"], told["line_function"] = line.line, line.file, line.function[:60]
-        return told
+            fields["line"], fields["line_file"], fields["line_function"] = line.line, line.file, line.function[:60]
+        return fields
 
 
 def _is_inside(attributes: Any, owner: Any) -> bool:
@@ -146,7 +146,7 @@ def _deepest_common(ways: Sequence[list[Any]], samples: int) -> list[Any] | None
     return best
 
 
-def _line_of(keeper: Any) -> Line | None:
+def _line_of(keeper: Any) -> CodeLine | None:
     """Return where a function is whose results are kept."""
     if type(keeper) is not base.LruCache:
         return None
@@ -154,4 +154,4 @@ def _line_of(keeper: Any) -> Line | None:
     if type(function) is not types.FunctionType:
         return None
     code = function.__code__
-    return Line(names.short_file(code.co_filename), code.co_firstlineno, code.co_name)
+    return CodeLine(names.short_file(code.co_filename), code.co_firstlineno, code.co_name)

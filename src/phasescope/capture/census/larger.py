@@ -36,7 +36,7 @@ class Larger(NamedTuple):
     key: Key | None
 
 
-class Sizes:
+class SizeHistories:
     """The sizes of arrays, tensors and buffers at the last few censuses, in bounded memory."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Sizes:
     def larger(self, held: list[Held], step: int, sources: Sources, kinds: Kinds) -> list[Larger]:
         """Return what became larger with the steps, what grew most first."""
         looks: dict[Hashable, list[tuple[int, int]]] = {}
-        found: list[Larger] = []
+        risen_most: list[Larger] = []
         places: dict[Hashable, int] = {}
         with kinds.quiet():
             for above, owner, item in held:
@@ -58,14 +58,14 @@ class Sizes:
                 size, key = size_of(item, kinds)
                 if size < _LEAST_BYTES:
                     continue
-                known = (named, place, id(type(item)))
-                looks[known] = [*self._looks.get(known, ()), (step, size)][-MOST_LOOKS:]
-                risen = in_proportion(looks[known])
+                noted = (named, place, id(type(item)))
+                looks[noted] = [*self._looks.get(noted, ()), (step, size)][-MOST_LOOKS:]
+                risen = in_proportion(looks[noted])
                 if risen is not None:
-                    found.append(Larger(item, size, risen, key))
+                    risen_most.append(Larger(item, size, risen, key))
         self._looks = looks
-        found.sort(key=lambda each: each.risen.before - each.bytes)
-        return found[:_MOST]
+        risen_most.sort(key=lambda each: each.risen.before - each.bytes)
+        return risen_most[:_MOST]
 
 
 def listed_types() -> tuple[type, ...]:
@@ -80,9 +80,9 @@ def listed_types() -> tuple[type, ...]:
 
 def size_of(item: Any, kinds: Kinds) -> tuple[int, Key | None]:
     """Return the bytes of one of the listed types, and what kind of tensor it is. A view has none of its own."""
-    told = kinds.read(item)
-    if told is not None:
-        return told[1], told[0]
+    reading = kinds.read(item)
+    if reading is not None:
+        return reading[1], reading[0]
     if type(item) is getattr(sys.modules.get("numpy"), "ndarray", None):
         return (int(item.nbytes) if item.base is None else 0), None
     if type(item) in (bytearray, bytes, str, io.BytesIO, io.StringIO, array.array):

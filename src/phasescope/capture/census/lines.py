@@ -23,7 +23,7 @@ _WRITES = frozenset({"write", "writelines", "frombytes", "fromlist"})
 _ENDS = ("STORE_", "POP_TOP", "RETURN_", "POP_JUMP")  # of a statement, or of a part that gives nothing to the rest
 
 
-class Line(NamedTuple):
+class CodeLine(NamedTuple):
     """A line of a file, and the function that it is in."""
 
     file: str
@@ -31,12 +31,12 @@ class Line(NamedTuple):
     function: str
 
 
-def line_that_adds(name: str, sources: Sources, *, remade: bool = False) -> Line | None:
+def line_that_adds(name: str, sources: Sources, *, remade: bool = False) -> CodeLine | None:
     """Return the line that adds to what has this name; None if none is found. `remade`: also one that gives the name to
     another object, made of the one that had it (`x = torch.cat([x, y])`)."""
     import dis
 
-    found: dict[Line, None] = {}
+    lines: dict[CodeLine, None] = {}
     disassembled = 0
     for code in _codes(sources):
         names = (code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars)
@@ -46,8 +46,8 @@ def line_that_adds(name: str, sources: Sources, *, remade: bool = False) -> Line
         if disassembled > _MOST_DISASSEMBLED:
             break
         for line in _adding(dis.get_instructions(code), name, _PUTS | _WRITES if remade else _PUTS, remade=remade):
-            found[Line(short_file(code.co_filename), line, code.co_name)] = None
-    return next(iter(found), None)
+            lines[CodeLine(short_file(code.co_filename), line, code.co_name)] = None
+    return next(iter(lines), None)
 
 
 def _adding(instructions: Iterator[Any], name: str, puts: Collection[str], *, remade: bool) -> Iterator[int]:

@@ -136,12 +136,12 @@ def through(way: Sequence[Any]) -> dict[str, Any] | None:
         if type(item) is types.FrameType and index + 1 < len(way):
             code = item.f_code
             name = key_in(variables_of(item), way[index + 1])
-            told: dict[str, Any] = {"function": code.co_name[:_LONGEST_KEY], "line": item.f_lineno or 0}
-            told["file"] = short_file(code.co_filename)
-            told["kind"] = "traceback" if any(type(each) is types.TracebackType for each in way[:index]) else "frame"
+            fields: dict[str, Any] = {"function": code.co_name[:_LONGEST_KEY], "line": item.f_lineno or 0}
+            fields["file"] = short_file(code.co_filename)
+            fields["kind"] = "traceback" if any(type(each) is types.TracebackType for each in way[:index]) else "frame"
             if type(name) is str:
-                told["variable"] = name[:_LONGEST_KEY]
-            return told
+                fields["variable"] = name[:_LONGEST_KEY]
+            return fields
     if any(type(item) is types.CellType for item in way):
         return {"kind": "closure"}
     return None

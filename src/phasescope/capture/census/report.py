@@ -96,7 +96,7 @@ class Grown:
         if self.kind == "tensors":
             kept = keepers.of_many(self._members, self.samples(), self.rise)
             if kept is not None:
-                self._keeper, self.keeper_id = {**kept.told, "kept": kept.members}, kept.keeper_id
+                self._keeper, self.keeper_id = {**kept.keeper, "kept": kept.members}, kept.keeper_id
                 if self._graphs is not None:
                     self._note_saved(self._graphs, self._members)
             return
@@ -152,22 +152,22 @@ class Grown:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON types."""
-        told: dict[str, Any] = {"kind": self.kind, **self._fields, "count": self.count}
+        fields: dict[str, Any] = {"kind": self.kind, **self._fields, "count": self.count}
         if self.bytes is not None:
-            told["bytes"] = self.bytes
-        told |= {
+            fields["bytes"] = self.bytes
+        fields |= {
             "before": self.risen.before,
             "since_step": self.risen.since_step,
             "per_step": round(self.risen.per_step, 4),
             "censuses": self.risen.censuses,
         }
         if self._keeper is not None:
-            told["keeper"] = self._keeper
-        return told
+            fields["keeper"] = self._keeper
+        return fields
 
 
-def _has_line(told: dict[str, Any] | None) -> bool:
-    return told is not None and "line" in told
+def _has_line(keeper: dict[str, Any] | None) -> bool:
+    return keeper is not None and "line" in keeper
 
 
 def members_spread(members: list[Any]) -> list[Any]:
@@ -195,9 +195,9 @@ def of_graph(longest: Longest, risen: Risen, graphs: Graphs, others: list[Any]) 
 
 def of_container(container: Any, length: int, risen: Risen) -> Grown:
     """Return a container that became longer."""
-    told = contents(container, length)
-    size = told.pop("bytes")
-    grown = Grown("items", length, size, risen).holds(container, container=base.container_name(container), **told)
+    fields = contents(container, length)
+    size = fields.pop("bytes")
+    grown = Grown("items", length, size, risen).holds(container, container=base.container_name(container), **fields)
     grown.container_id = id(container)
     return grown
 
@@ -216,7 +216,7 @@ def of_larger(larger: Larger) -> Grown:
 def of_versions(compiled: Compiled, count: int, risen: Risen) -> Grown:
     """Return a function that was compiled or traced again and again; it keeps what came of that."""
     grown = Grown("versions", count, None, risen).holds(library=compiled.library)
-    grown._keeper = compiled.told(count)
+    grown._keeper = compiled.as_keeper(count)
     grown.keeper_id = -1 - abs(hash(compiled))  # no object's
     return grown
 
@@ -230,7 +230,7 @@ def fields_of(key: Key) -> dict[str, Any]:
     return fields
 
 
-def told(
+def census_event(
     number: int, step: int, total: int, types: list[tuple[type, int]], groups: Mapping[Key, Group], grown: list[Grown]
 ) -> dict[str, Any]:
     """Return the census as JSON types: the largest groups, the commonest types, and what grew."""
@@ -249,11 +249,11 @@ def told(
 
 def _to_tell(grown: list[Grown]) -> list[Grown]:
     """Return what is worth telling: each keeper once, by what weighs most of what it keeps, and a few without one."""
-    known: dict[int, Grown] = {}
+    by_keeper: dict[int, Grown] = {}
     unknown: list[Grown] = []
     for each in grown:
         if not each.is_kept:
             unknown.append(each)
-        elif each.keeper_id not in known or known[each.keeper_id].is_told_better_by(each):
-            known[each.keeper_id] = each
-    return [*list(known.values())[:_MOST_GROWN], *unknown[:_MOST_UNKNOWN]]
+        elif each.keeper_id not in by_keeper or by_keeper[each.keeper_id].is_told_better_by(each):
+            by_keeper[each.keeper_id] = each
+    return [*list(by_keeper.values())[:_MOST_GROWN], *unknown[:_MOST_UNKNOWN]]

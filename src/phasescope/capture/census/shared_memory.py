@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phasescope.capture.census.budget import Budget
+    from phasescope.capture.census.budget import CensusBudget
     from phasescope.capture.census.graphs import Graphs
     from phasescope.capture.census.report import Grown
 
@@ -20,11 +20,13 @@ _MOST = 5_000
 _SHARE = 1 / 3  # of the rise
 
 
-def find_keepers(grown: Sequence[Grown], graphs: Graphs, budget: Budget) -> None:
+def find_keepers(grown: Sequence[Grown], graphs: Graphs, budget: CensusBudget) -> None:
     """Name the keeper of tensors that were not found to have one, if what it keeps has their memory."""
     unknown = [each for each in grown if each.is_of_torch and not each.is_kept]
-    known = sorted((each for each in grown if each.is_of_torch and each.is_kept), key=lambda each: each.is_less_exact)
-    for kept in known if unknown else ():
+    kept_ones = sorted(
+        (each for each in grown if each.is_of_torch and each.is_kept), key=lambda each: each.is_less_exact
+    )
+    for kept in kept_ones if unknown else ():
         saved, walked = graphs.saved_storages(kept.members[-_MOST:])
         for each in unknown:
             if each.is_kept:
@@ -42,5 +44,5 @@ def find_keepers(grown: Sequence[Grown], graphs: Graphs, budget: Budget) -> None
 
 def _storages(tensors: Sequence[Any], graphs: Graphs) -> set[int]:
     """Return the identities of the tensors' memory; of many tensors those of the last ones."""
-    found = (graphs.storage(tensor) for tensor in tensors[-_MOST:])
-    return {storage[0] for storage in found if storage is not None}
+    storages = (graphs.storage(tensor) for tensor in tensors[-_MOST:])
+    return {storage[0] for storage in storages if storage is not None}

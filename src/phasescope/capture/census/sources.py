@@ -109,10 +109,10 @@ class Sources:
     def reachable(self, least: int, types: tuple[type, ...]) -> tuple[list[tuple[Any, int]], list[Held]]:
         """Return what the training's own names lead to and the collector does not list: the dicts with plain values
         (numbers, text, numpy's arrays) that have `least` items, each with its length; and instances of the types."""
-        found: tuple[list[tuple[Any, int]], list[Held]] = _native.core.reachable(
+        reached: tuple[list[tuple[Any, int]], list[Held]] = _native.core.reachable(
             self.names_of(everywhere=False), self.closed(everywhere=False), _MOST_REACHED, least, types
         )
-        return found
+        return reached
 
     def let_go(self) -> None:
         """Drop the references, also to what running functions have."""

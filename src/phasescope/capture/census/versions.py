@@ -34,13 +34,13 @@ class Compiled(NamedTuple):
     line: int
     is_own: bool
 
-    def told(self, versions: int) -> dict[str, Any]:
+    def as_keeper(self, versions: int) -> dict[str, Any]:
         """Return it as a keeper of its versions, as JSON types."""
-        told: dict[str, Any] = {"container": _CONTAINERS[self.library], "expression": self.name, "length": versions}
-        told |= {"scope": "global", "file": short_file(self.file), "own": self.is_own, "kept": versions}
+        fields: dict[str, Any] = {"container": _CONTAINERS[self.library], "expression": self.name, "length": versions}
+        fields |= {"scope": "global", "file": short_file(self.file), "own": self.is_own, "kept": versions}
         if self.is_own and self.file:
-            told |= {"line": self.line, "line_file": short_file(self.file), "line_function": self.name[:60]}
-        return told
+            fields |= {"line": self.line, "line_file": short_file(self.file), "line_function": self.name[:60]}
+        return fields
 
 
 class Versions:
@@ -54,7 +54,7 @@ class Versions:
     def read(self, objects: Iterable[Any]) -> None:
         """Count the versions of all functions among the objects; wrappers of one function share them."""
         ways = _ways()
-        known: dict[tuple[Compiled, int], int] = {}
+        counts: dict[tuple[Compiled, int], int] = {}
         for item in objects:
             way = ways.get(id(type(item)))
             if way is None:
@@ -65,17 +65,17 @@ class Versions:
                 continue
             if function is not None:
                 key = _named(library, item, function), id(function)
-                known[key] = max(count, known.get(key, 0))
-        for (compiled, _), count in known.items():
+                counts[key] = max(count, counts.get(key, 0))
+        for (compiled, _), count in counts.items():
             self.counts[compiled] = self.counts.get(compiled, 0) + count
         self.counts = {compiled: count for compiled, count in self.counts.items() if count >= _FEWEST}
 
 
 def classes() -> list[type]:
     """Return the classes of such functions, of the libraries that are loaded by now."""
-    found = [getattr(sys.modules.get(module), "PjitFunction", None) for module in MODULES[:2]]
-    found.append(getattr(sys.modules.get(_POLYMORPHIC), "Function", None))
-    return [kind for kind in found if isinstance(kind, type)]
+    candidates = [getattr(sys.modules.get(module), "PjitFunction", None) for module in MODULES[:2]]
+    candidates.append(getattr(sys.modules.get(_POLYMORPHIC), "Function", None))
+    return [kind for kind in candidates if isinstance(kind, type)]
 
 
 def _ways() -> dict[int, tuple[str, Callable[[Any, set[int]], tuple[Any, int]]]]:
@@ -108,8 +108,8 @@ def _named(library: str, wrapper: Any, function: Any) -> Compiled:
     name = plain.__qualname__.rpartition("<locals>.")[2]
     if is_own_file(code.co_filename):
         return Compiled(library, name, code.co_filename, code.co_firstlineno, is_own=True)
-    told = base.attributes_of(wrapper) or {}
-    name, module = (told.get("__name__", name), told.get("__module__")) if library == "jax" else (name, None)
+    own = base.attributes_of(wrapper) or {}
+    name, module = (own.get("__name__", name), own.get("__module__")) if library == "jax" else (name, None)
     module = module if type(module) is str and "._src" not in module else ""
     return Compiled(library, f"{module}.{name}" if module else str(name), code.co_filename, 0, is_own=False)
 

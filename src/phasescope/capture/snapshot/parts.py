@@ -69,9 +69,9 @@ def devices(collectors: Collectors) -> list[dict[str, Any]]:
         if read is None:
             continue
         try:
-            found = read()
+            described = read()
         except NotImplementedError as error:
             listed.append({"device": collector.name, "why_not": str(error)})
             continue
-        listed += [{"device": f"{collector.name}:{each.pop('index')}", **each} for each in found]
+        listed += [{"device": f"{collector.name}:{each.pop('index')}", **each} for each in described]
     return listed

@@ -28,16 +28,16 @@ def threads(writer: EventWriter) -> list[dict[str, Any]] | dict[str, str]:
     if reason:
         return {"why_not": reason}
     stacks = _stacks()
-    known = dict(threading._active)  # type: ignore[attr-defined]
+    by_ident = dict(threading._active)  # type: ignore[attr-defined]
     phases = _phases(writer)
     main = threading.main_thread().ident
-    told = []
+    listed = []
     for ident in sorted(stacks, key=lambda each: (each != main, each)):
         frames, left_out, was_ours = stacks[ident]
         if was_ours and not frames:
             continue
         thread: dict[str, Any] = {
-            "name": _name_of(known.get(ident)),
+            "name": _name_of(by_ident.get(ident)),
             "ident": ident,
             "is_main": ident == main,
             "phase": phases.get(ident, []),
@@ -45,10 +45,10 @@ def threads(writer: EventWriter) -> list[dict[str, Any]] | dict[str, str]:
         }
         if left_out:
             thread["frames_left_out"] = left_out
-        told.append(thread)
-        if len(told) >= MOST_THREADS:
+        listed.append(thread)
+        if len(listed) >= MOST_THREADS:
             break
-    return told
+    return listed
 
 
 def _stacks() -> dict[int, tuple[list[tuple[str, str, int]], int, bool]]:

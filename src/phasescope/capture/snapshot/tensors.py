@@ -72,10 +72,10 @@ def tensors() -> dict[str, Any]:
     began_ns = time.thread_time_ns()
     kinds = Kinds()
     kinds.update()
-    found: list[Any] = _native.core.census(kinds.all, deque, None, _NO_LENGTHS, 1)[2]
+    objects: list[Any] = _native.core.census(kinds.all, deque, None, _NO_LENGTHS, 1)[2]
     groups: dict[Key, Group] = {}
     try:
-        groups = kinds.group(found)
+        groups = kinds.group(objects)
         largest = sorted(groups.items(), key=lambda each: -each[1].bytes)[:MOST_GROUPS]
         counted = {
             "tensors": sum(group.count for group in groups.values()),
@@ -85,7 +85,7 @@ def tensors() -> dict[str, Any]:
     finally:
         for group in groups.values():
             group.forget()
-        found.clear()
+        objects.clear()
     return {**counted, "took_ns": time.thread_time_ns() - began_ns}
 
 
@@ -100,7 +100,7 @@ def _with_keepers(largest: list[tuple[Key, Group]]) -> list[dict[str, Any]]:
             entry = {**fields_of(key), "trains": key.trains, "count": group.count, "bytes": group.bytes}
             kept = keepers.of_many(group.members, samples[place], group.count) if place < len(samples) else None
             if kept is not None:
-                entry["keeper"] = {**kept.told, "kept": kept.members}
+                entry["keeper"] = {**kept.keeper, "kept": kept.members}
             listed.append(entry)
     finally:
         samples.clear()

@@ -12,7 +12,7 @@ memory, and its time: they are copied under the interpreter's lock, within a sec
 
 _LONGEST = 300
 
-Line = tuple[str, int]
+TracedLine = tuple[str, int]
 """A file, and the number of a line of it."""
 
 
@@ -26,7 +26,7 @@ def is_tracing() -> bool:
     return module is not None and bool(module.is_tracing())
 
 
-def lines() -> dict[Line, tuple[int, int]]:
+def lines() -> dict[TracedLine, tuple[int, int]]:
     """Return bytes and blocks of each line that allocated what is live: the innermost of Python's.
 
     Raises TooManyTracesError.
@@ -38,16 +38,16 @@ def lines() -> dict[Line, tuple[int, int]]:
     traces = _tracemalloc._get_traces()
     sizes: dict[int, list[Any]] = {}  # by the traceback, one object for all that have it: quicker than by its content
     for trace in traces:
-        found = sizes.get(id(trace[2]))
-        if found is None:
+        entry = sizes.get(id(trace[2]))
+        if entry is None:
             sizes[id(trace[2])] = [trace[2][0], trace[1], 1]
         else:
-            found[1] += trace[1]
-            found[2] += 1
-    by_line: dict[Line, tuple[int, int]] = {}
+            entry[1] += trace[1]
+            entry[2] += 1
+    by_line: dict[TracedLine, tuple[int, int]] = {}
     for line, size, count in sizes.values():
-        known = by_line.get(line, (0, 0))
-        by_line[line] = known[0] + size, known[1] + count
+        so_far = by_line.get(line, (0, 0))
+        by_line[line] = so_far[0] + size, so_far[1] + count
     return by_line
 
 

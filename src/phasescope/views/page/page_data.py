@@ -210,7 +210,7 @@ def _columns(points: Sequence[Point], origin_ms: int) -> dict[str, Any]:
 
 def _categories(lines: Sequence[DeviceLine], origin_ms: int, since_ns: int = 0) -> dict[str, Any]:
     """Return what each device's memory was made of since a time; nothing of those of which that is not known."""
-    found = {
+    by_label = {
         line.label: line.categories.columns(since_ns, MAX_LOOKS // len(lines))
         for line in lines
         if line.categories is not None
@@ -220,7 +220,7 @@ def _categories(lines: Sequence[DeviceLine], origin_ms: int, since_ns: int = 0) 
             "t": [_ms(time_ns, origin_ms) for time_ns in columns.pop("timestamp_ns")],
             "sizes": {name.removesuffix("_bytes"): sizes for name, sizes in columns.items()},
         }
-        for label, columns in found.items()
+        for label, columns in by_label.items()
     }
 
 

@@ -150,8 +150,8 @@ def legend(row: DeviceRow, width: int, palette: Palette, most: int) -> list[Styl
     return [*lines[:most], *made]
 
 
-def _made_of(found: Categories, width: int) -> StyledLine:
-    return cut(StyledLine(("  of ", "dim"), (in_short(found), "text")), width)
+def _made_of(look: Categories, width: int) -> StyledLine:
+    return cut(StyledLine(("  of ", "dim"), (in_short(look), "text")), width)
 
 
 def _flowing(entries: Sequence[StyledLine], width: int) -> list[StyledLine]:

@@ -104,8 +104,8 @@ class Picture:
             index = labels.index(self.device) if self.device in labels else 0
             self.device = labels[(index + by) % len(labels)]
 
-    def choose_panel(self, at: int) -> None:
-        self.panel_name, self._scroll = PANELS[at], 0
+    def choose_panel(self, index: int) -> None:
+        self.panel_name, self._scroll = PANELS[index], 0
         self.see_ranks()
 
     def scroll_by(self, pages: float) -> None:
@@ -194,8 +194,8 @@ class Picture:
         if self.frame is None:
             return []
         rows = self.frame.devices
-        at = next((index for index, row in enumerate(rows) if row.label == self.device), 0)
-        start = max(0, min(at - height // 2, len(rows) - height))
+        chosen = next((index for index, row in enumerate(rows) if row.label == self.device), 0)
+        start = max(0, min(chosen - height // 2, len(rows) - height))
         return bars.bars(rows[start : start + height], self.device, width, self.palette)
 
     def legend(self, width: int, height: int) -> list[StyledLine]:

@@ -205,10 +205,6 @@ def torch_traceml(rounds: int) -> dict[str, Any]:
     """In a fresh process, time bare steps outside TraceML's trace_step, and traced ones."""
     training, _ = five_milliseconds()
     with peers.traceml_run() as traceml:
-
-        def traced() -> None:
-            with traceml.trace_step(training.model):
-                training.step()
-
+        traced = peers.traceml_step(traceml, training)
         subjects = [Subject("bare", "", 1, with_names(step=training.step))]
         return ratios([*subjects, Subject("TraceML", "", 1, with_names(step=traced))], rounds, _time_block)

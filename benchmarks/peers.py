@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measure import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.training_step import Training
 
 PACKAGES = ("phasescope", "stormlog", "traceml-ai", "opentelemetry-sdk", "torch", "msgspec", "psutil")
 
@@ -137,6 +139,16 @@ def traceml_run(mode: str = "auto", **options: Any) -> Iterator[Any]:
             yield traceml_ai
         finally:
             _end(aggregator)
+
+
+def traceml_step(traceml: Any, training: Training) -> Callable[[], None]:
+    """Return a step of the training inside TraceML's `trace_step`."""
+
+    def step() -> None:
+        with traceml.trace_step(training.model):
+            training.step()
+
+    return step
 
 
 def _free_port() -> int:

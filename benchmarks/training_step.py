@@ -179,11 +179,7 @@ def traceml_process(rounds: int) -> dict[str, Any]:
     """In a fresh process (TraceML patches torch for good), time bare steps outside its trace_step, and traced ones."""
     training, _ = half_a_millisecond()
     with peers.traceml_run() as traceml:
-
-        def traced() -> None:
-            with traceml.trace_step(training.model):
-                training.step()
-
+        traced = peers.traceml_step(traceml, training)
         bare, step = with_names(step=training.step), with_names(step=traced)
         subjects = [Subject(f"{BARE} 0", "", STEPS, bare), Subject("TraceML", "", STEPS, step)]
         medians, means = _interleave_steps([*subjects, Subject(f"{BARE} 1", "", STEPS, bare)], rounds)

@@ -1,5 +1,5 @@
 """The loops in a function's code. Its bytecode shows which there are: by what it comes back to. Lines and columns show
-where each ends in the text: a `raise`, or what stands before a `break`, comes back to nothing and belongs to it."""
+where each ends in the text: a `raise`, or what comes before a `break`, never comes back and belongs to it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _NEVER_GO_ON = frozenset(
 
 
 class CodeLoop(NamedTuple):
-    """A loop: those of the code's instructions, by their offsets, that stand in it."""
+    """A loop: the code's instructions in it, by their offsets."""
 
     of_code: tuple[int, ...]
     own: frozenset[int]
 
     def has(self, offset: int) -> bool:
-        """Return whether this is in an instruction of the loop's; behind it may be room for a cache."""
+        """Return whether this is in an instruction of the loop's; after it may be room for a cache."""
         return self.of_code[max(0, bisect_right(self.of_code, offset) - 1)] in self.own
 
 
@@ -83,7 +83,7 @@ def _places(instructions: Sequence[dis.Instruction]) -> dict[int, tuple[int, int
 
 
 def _text_of(body: set[int], starts: tuple[int, ...], places: dict[int, tuple[int, int | None]]) -> frozenset[int]:
-    """Return the instructions in the text of a loop with these blocks: its lines, and those behind as far indented."""
+    """Return the instructions in the text of a loop with these blocks: its lines, and those after, as far indented."""
     lines: dict[int, int] = {}  # the indentation of each that has columns
     for line, column in places.values():
         if column is not None:

@@ -1,7 +1,7 @@
 """The beginning and end of a Hugging Face trainer's forward and backward, for which it has no events.
 
 For the time of a training, the trainer's `compute_loss` and its accelerator's `backward` are called through functions
-of ours, which stand before the methods as attributes of these two objects alone: a subclass keeps its own.
+of ours, which hide the methods as attributes of these two objects alone: a subclass keeps its own.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def is_gone(was: Sequence[Spot], now: Sequence[Spot]) -> bool:
 
 
 def _common(one: Sequence[Spot], other: Sequence[Spot]) -> Iterator[tuple[Spot, Spot]]:
-    """Yield the frames that are in both stacks, as far as they stand in the same calls."""
+    """Yield the frames that are in both stacks, as far as they are in the same calls."""
     for spot, there in zip(one, other, strict=False):
         if spot.frame != there.frame or spot.code is not there.code:
             return

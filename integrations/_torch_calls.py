@@ -1,8 +1,8 @@
 """Functions around torch's own, through which every call of a module and every backward pass goes.
 
-They stand in classes and modules of torch, and nothing of them hangs on a model, a tensor or an optimizer: the objects
-that a training saves, copies, scripts or exports are the same as without them. Compilers trace torch's own functions
-instead of these.
+They are set in classes and modules of torch, and nothing of them is attached to a model, a tensor or an optimizer: the
+objects that a training saves, copies, scripts or exports are the same as without them. Compilers trace torch's own
+functions instead of these.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Marker(Protocol):
 
 
 class Calls:
-    """The functions that stand in torch: its own, those for chosen modules, or those that see every call.
+    """The functions that are set in torch: its own, those for chosen modules, or those that see every call.
 
     If somebody else has put a function around one of these meanwhile, it stays in place, and does nothing.
     """

@@ -285,7 +285,7 @@ class Looks:
         return size, max(shapes.elements for shapes in self._shapes)
 
     def _known_tensors(self) -> list[Any]:
-        """Return the tensors that a forward keeps and that are none of its activations."""
+        """Return the tensors that a forward keeps besides its activations."""
         models = there(self._models)
         own = [one for model in models for of in (parameters_of, buffers_of) for one in of(model)]
         return own + [one for ref in self._inputs if (one := ref()) is not None]

@@ -69,7 +69,7 @@ class Loop:
                 self.leave_all(None)
 
     def leave_all(self, error: BaseException | None) -> None:
-        """End all: the script, or its part that is a loop, is over. An error behind a phase's loop is not in it."""
+        """End all: the script, or its part that is a loop, is over. An error after a phase's loop is not in it."""
         raised = [] if error is None else stack_in(error.__traceback__)
         for name, _ in self._scopes.inside_out:
             own = None if raised and self.ends.is_over(name, raised) else error
@@ -289,7 +289,7 @@ class Loop:
     # The open scopes
 
     def _is_over(self, step: Step, *, to_look: bool = False) -> bool:
-        """Return whether every optimizer that steps each time has stepped. A look begins behind all of that."""
+        """Return whether every optimizer that steps each time has stepped. A look begins after all of that."""
         if step.stepped:
             return step.have_stepped(self._optimizers.awaited(self.owner), self._idle, to_look=to_look)
         return step.has_failed or (step.backwards > 0 and self._nobody_tells_of_steps(step))

@@ -100,7 +100,7 @@ def _largest(modules: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 
 
 def _states(optimizers: Iterable[Any]) -> dict[int, list[Any]]:
-    """Return the state of each parameter, by its identity. One state for many parameters is none of a module's."""
+    """Return the state of each parameter, by its identity. A state for many parameters belongs to no module."""
     states: dict[int, list[Any]] = {}
     for optimizer in optimizers:
         state = attributes_of(optimizer).get("state")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_FRAMES = 64
 _METHODS = ("step", "zero_grad")
-_OURS = "phasescope_marks"  # stands on a function, and on those that `functools.wraps` puts around it
+_OURS = "phasescope_marks"  # an attribute of a function, and of those that `functools.wraps` puts around it
 
 
 class OptimizerClasses:

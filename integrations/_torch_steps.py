@@ -56,7 +56,7 @@ class Step:
         """Return whether all the optimizers have stepped that are awaited, and not idle.
 
         Of several in a loop by hand, some may step now and then, or more than once in a turn: there they have where the
-        loop has come around, and where a look begins behind all of them.
+        loop has come around, and where a look begins after all of them.
         """
         have_all = awaited - idle <= self.stepped
         turned = self.has_turned() if self.is_by_hand and len(awaited) > 1 else None

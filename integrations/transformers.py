@@ -185,7 +185,7 @@ def _notice(cls: Any, name: str) -> None:
 
 
 def _put_before_reports(callback: PhaseCallback, trainer: Any) -> None:
-    """Put the callback behind the one that decides when to log, evaluate and save, and before those that report."""
+    """Put the callback after the one that decides when to log, evaluate and save, and before those that report."""
     callbacks = trainer.callback_handler.callbacks
     if callback in callbacks[1:]:
         callbacks.remove(callback)

@@ -11,7 +11,7 @@ def json_text(value: Any, *, indent: int | None = None, separators: tuple[str, s
     """Return the value as JSON in ASCII; NaN and the infinities become null."""
     try:
         return json.dumps(value, indent=indent, separators=separators, allow_nan=False)
-    except (ValueError, TypeError):  # a number that is none, or a key that JSON does not have
+    except (ValueError, TypeError):  # NaN or infinity, or a key that JSON does not have
         return json.dumps(_finite(value), indent=indent, separators=separators, allow_nan=False)
 
 

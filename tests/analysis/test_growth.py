@@ -317,7 +317,8 @@ def test_a_mapped_file_that_is_read_is_no_growth() -> None:
     assert not found.grows
 
 
-def test_a_file_that_is_mapped_and_read_and_closed_between_two_samples_is_no_growth() -> None:
+def rising_between_samples() -> MadeSession:
+    """A training on the host that rises by 1 MiB a step, of which only the beginning was sampled."""
     session = MadeSession()
     host_sample(session, GIB, shared_bytes=MIB)
     for number in range(STEPS):
@@ -325,19 +326,18 @@ def test_a_file_that_is_mapped_and_read_and_closed_between_two_samples_is_no_gro
         session.run("step")
         session.events[-1].update(device_id=-1)
         session.events[-1]["metadata"]["backend"] = "cpu"
+    return session
+
+
+def test_a_file_that_is_mapped_and_read_and_closed_between_two_samples_is_no_growth() -> None:
+    session = rising_between_samples()
     host_sample(session, GIB, shared_bytes=MIB)
     (found,) = growth(session.events)
     assert not found.grows
 
 
 def test_what_ended_after_the_last_sample_is_not_judged_and_that_is_said() -> None:
-    session = MadeSession()
-    host_sample(session, GIB, shared_bytes=MIB)
-    for number in range(STEPS):
-        session.allocated = GIB + number * MIB
-        session.run("step")
-        session.events[-1].update(device_id=-1)
-        session.events[-1]["metadata"]["backend"] = "cpu"
+    session = rising_between_samples()
     assert growth(session.events) == []
     assert why_not(session) == (
         f"too short a run to tell (step ended {STEPS} times, with no sample of the host's memory after it); train for "

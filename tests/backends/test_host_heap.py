@@ -16,7 +16,7 @@ MIB = 1 << 20
 def test_blocks_that_are_freed_between_others_are_counted_as_free() -> None:
     before = host_heap.heap()
     if not before:
-        pytest.skip("this C library does not tell, or another allocator is in its place")
+        pytest.skip("this C library does not report it, or another allocator is in its place")
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
     libc.free.argtypes = (ctypes.c_void_p,)

@@ -64,6 +64,13 @@ def words(size: int) -> tuple[Any, Any]:
 MODELS = {"convnet": (convnet, images), "transformer": (Transformer, words)}
 
 
+def step(model: Any, optimizer: Any, inputs: Any, targets: Any) -> None:
+    loss = nn.functional.cross_entropy(model(inputs), targets)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
 def trained(name: str, size: int) -> Usage:
     """Train three steps with batches of this size; the loss is computed outside of the model, as loops do."""
     make, data = MODELS[name]
@@ -72,12 +79,7 @@ def trained(name: str, size: int) -> Usage:
         optimizer = torch.optim.AdamW(model.parameters())
         with phasescope.start(backends=[Device(alive), "cpu"], peaks=True) as session, instrument(model, optimizer):
             for _ in range(3):
-                inputs, targets = data(size)
-                loss = nn.functional.cross_entropy(model(inputs), targets)
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                del loss
+                step(model, optimizer, *data(size))
             fold = UsageFold()
             for event in session.events():
                 fold.take(event)
@@ -93,12 +95,7 @@ def by_torch(name: str, size: int) -> int:
     tracker.track_external(model, optimizer)
     with tracker:
         for _ in range(2):
-            inputs, targets = data(size)
-            loss = nn.functional.cross_entropy(model(inputs), targets)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            del loss
+            step(model, optimizer, *data(size))
             tracker.reset_mod_stats()
     peak: int = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
     return peak

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.commands import python
 from support.scenarios import SCRIPTS
-from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,15 +88,7 @@ def needed(request: pytest.FixtureRequest) -> None:
 def _python(folder: Path, *arguments: str) -> str:
     folder.mkdir(exist_ok=True)
     calm = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=CEILING_S,
-        check=False,
-        cwd=folder,
-        env={**os.environ, **calm, "KERAS_HOME": str(folder.parent / "keras")},
-    )
+    done = python(folder, *arguments, **calm, KERAS_HOME=str(folder.parent / "keras"))
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -17,7 +17,7 @@ from phasescope.recordings import packed_lines, packed_rows, parquet
 from phasescope.recordings.columns import FIGURES
 from phasescope.recordings.line_text import line_of
 from phasescope.recordings.reader import RecordingReader
-from support.packed import BIG, recordings, ring_lines, with_wrong_bytes
+from support.packed import BIG, recordings, ring_lines, with_odd_metadata, with_wrong_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,15 +96,9 @@ def test_a_recording_with_bytes_that_are_wrong(tmp_path: Path, seed: int) -> Non
 
 
 def test_a_line_with_its_metadata_elsewhere_or_twice(tmp_path: Path) -> None:
-    event = json.loads(LINES[300])
-    first = {"metadata": event["metadata"], **event}
-    twice = LINES[301].replace(b'"metadata":', b'"metadata":{},"metadata":')
-    spaced = json.dumps(json.loads(LINES[302])).encode() + b" \n"
-    within = json.loads(LINES[303])
-    within["metadata"]["phase_scope"]["attributes"] = {"metadata": 1}
-    doubled = line_of(within).replace(b'{"metadata":1}', b'{"metadata":1,"a":1,"a":2}')
+    lines = [line.replace(b'{"metadata":1}', b'{"metadata":1,"a":1,"a":2}') for line in with_odd_metadata(LINES)]
     path = tmp_path / "run.jsonl"
-    path.write_bytes(b"\n".join([*LINES[:300], line_of(first), twice, spaced, doubled, *LINES[304:], b"{"]))
+    path.write_bytes(b"\n".join([*lines, b"{"]))
     check(path)
 
 

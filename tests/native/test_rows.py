@@ -150,21 +150,16 @@ def test_few_events_are_made_of_a_session(monkeypatch: pytest.MonkeyPatch) -> No
 PLACES, METADATA = 0, 2 + len(FIGURES) + len(MAYBE)
 
 
+def add_rows_arguments(laid: SegmentPayloads, rows: packed_rows.PackedRows, row: Any) -> tuple[Any, ...]:
+    """Return what the core is called with; `row` is what Python gives it for each payload."""
+    return (laid.data, laid.spans, {}, rows.buffers, 0, 0, b'"s:', lambda *_: None, lambda *_: row)
+
+
 @pytest.mark.parametrize("row", [None, (), (0,) * 14, ("x", *(0,) * 12, b""), (0, *(2**64,) * 12, b""), (0, *"x" * 13)])
 def test_what_python_gives_is_not_trusted(row: Any) -> None:
     rows = packed_rows.PackedRows(())
     laid = SegmentPayloads.of([b"\xc0"] * 2)
-    arguments: tuple[Any, ...] = (
-        laid.data,
-        laid.spans,
-        {},
-        rows.buffers,
-        0,
-        0,
-        b'"s:',
-        lambda *_: None,
-        lambda *_: row,
-    )
+    arguments = add_rows_arguments(laid, rows, row)
     if row is None:
         assert _native.core.add_rows(*arguments) == (0, 0)
         return
@@ -190,17 +185,7 @@ def test_a_buffer_that_is_cut_meanwhile_is_not_written_behind(which: int) -> Non
 def test_payloads_that_do_not_lie_in_their_data(span: tuple[int, int]) -> None:
     rows, laid = packed_rows.PackedRows(()), SegmentPayloads(b"\xc0")
     laid.append(*span)
-    arguments: tuple[Any, ...] = (
-        laid.data,
-        laid.spans,
-        {},
-        rows.buffers,
-        0,
-        0,
-        b'"s:',
-        lambda *_: None,
-        lambda *_: None,
-    )
+    arguments = add_rows_arguments(laid, rows, None)
     with pytest.raises(ValueError, match="not in the data"):
         _native.core.add_rows(*arguments)
     fold = PackedFold("", Decoder(msgspec.json.decode(CONSTANTS)))

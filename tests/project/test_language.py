@@ -46,6 +46,12 @@ _TRANSLATED = "|".join(
         r"\b(is|are|was|were|be|been) told (apart|by|from|of|per)\b",
         r"\b[Ww]hat tells\b",
         r"\bgone without\b",
+        r"\b[Dd]ear beside\b",
+        r"\bin the passing\b",
+        r"\bfor who (is|takes|cannot|wants|asks|reads)\b",
+        r"\bcomes? to be under\b",
+        r"\bthat that many\b",
+        r"\b(does|do) not tell[.;:,]",
     )
 )
 

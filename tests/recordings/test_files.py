@@ -242,15 +242,21 @@ def test_files_that_are_only_named_like_parts_are_not_removed(tmp_path: Path, en
     assert sum(file.stat().st_size for file in own) <= bound
 
 
+def moved_after(count: int, events: list[Event], path: Path, moved: Path, writers: list[Writer]) -> Writer:
+    """Return the writer of a recording that is moved after `count` of the events."""
+    writer = new_writer(path)
+    writers.append(writer)
+    for event in events[:count]:
+        writer.write(line_of(event))
+    path.rename(moved)
+    return writer
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_recording_that_is_moved_or_removed_is_begun_anew(tmp_path: Path, ending: str, writers: list[Writer]) -> None:
     path, moved = tmp_path / f"run{ending}", tmp_path / f"moved{ending}"
     events = steps(300)
-    writer = new_writer(path)
-    writers.append(writer)
-    for event in events[:200]:
-        writer.write(line_of(event))
-    path.rename(moved)
+    writer = moved_after(200, events, path, moved, writers)
     for event in events[200:400]:
         writer.write(line_of(event))
     assert read(moved, path) == events[:400]
@@ -265,11 +271,7 @@ def test_a_recording_that_is_moved_or_removed_is_begun_anew(tmp_path: Path, endi
 def test_what_was_put_in_its_place_is_not_touched(tmp_path: Path, ending: str, writers: list[Writer]) -> None:
     path, moved = tmp_path / f"run{ending}", tmp_path / f"moved{ending}"
     events = steps(300)
-    writer = new_writer(path)
-    writers.append(writer)
-    for event in events[:200]:
-        writer.write(line_of(event))
-    path.rename(moved)
+    writer = moved_after(200, events, path, moved, writers)
     other = write(path, steps(3)).read_bytes()
     for event in events[200:]:
         writer.write(line_of(event))

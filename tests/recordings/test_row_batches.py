@@ -26,7 +26,7 @@ from phasescope.recordings.columns import (
 from phasescope.recordings.line_text import line_of
 from phasescope.recordings.reader import RecordingReader
 from phasescope.recordings.row_batches import of_events, of_ring
-from support.packed import LINES, packed_events, reader_of_packed, recordings, with_wrong_bytes
+from support.packed import LINES, packed_events, reader_of_packed, recordings, with_odd_metadata, with_wrong_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,14 +98,8 @@ def test_a_recording_with_bytes_that_are_wrong(tmp_path: Path, seed: int) -> Non
 
 
 def test_a_line_with_its_metadata_elsewhere_or_twice(tmp_path: Path) -> None:
-    event = json.loads(LINES[300])
-    first = {"metadata": event["metadata"], **event}
-    twice = LINES[301].replace(b'"metadata":', b'"metadata":{},"metadata":')
-    spaced = json.dumps(json.loads(LINES[302])).encode() + b" \n"
-    within = json.loads(LINES[303])
-    within["metadata"]["phase_scope"]["attributes"] = {"metadata": 1}
     path = tmp_path / "run.jsonl"
-    path.write_bytes(b"".join([*LINES[:300], line_of(first), twice, spaced, line_of(within), *LINES[304:]]))
+    path.write_bytes(b"".join(with_odd_metadata(LINES)))
     check_recording(path)
 
 

@@ -109,6 +109,19 @@ def with_wrong_bytes(seed: int, lines: list[bytes] = LINES) -> bytes:
     return bytes(data)
 
 
+def with_odd_metadata(lines: list[bytes]) -> list[bytes]:
+    """Return the sound recording, of which four lines have their metadata elsewhere, twice, spaced or within itself."""
+    event, within = json.loads(lines[300]), json.loads(lines[303])
+    within["metadata"]["phase_scope"]["attributes"] = {"metadata": 1}
+    odd = [
+        line_of({"metadata": event["metadata"], **event}),
+        lines[301].replace(b'"metadata":', b'"metadata":{},"metadata":'),
+        json.dumps(json.loads(lines[302])).encode() + b" \n",
+        line_of(within),
+    ]
+    return [*lines[:300], *odd, *lines[304:]]
+
+
 def ring_lines(steps: int = 200) -> list[bytes]:
     """Return the lines of a ring's events, to the byte as the profiler writes them: of steps with two phases each."""
     ring = MemoryRing(1 << 20, constants=CONSTANTS)

@@ -25,14 +25,14 @@ def _load() -> tuple[Any, str]:
     if sys.implementation.name != "cpython":
         return None, f"there is none for {sys.implementation.name}"
     try:
-        import phasescope._native._core as found
+        import phasescope._native._core as extension
     except ModuleNotFoundError:
         return None, "it was not built: there was no C compiler when phasescope was installed"
     except ImportError as error:  # built for another machine, or a second interpreter in this process
         return None, f"it cannot be loaded: {error}"
-    if getattr(found, "INTERFACE", 0) != INTERFACE:  # the sources of an editable install moved on
+    if getattr(extension, "INTERFACE", 0) != INTERFACE:  # the sources of an editable install moved on
         return None, "it was built from other sources: install phasescope again"
-    return found, ""
+    return extension, ""
 
 
 core: Any

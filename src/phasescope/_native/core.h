@@ -102,7 +102,7 @@ PyTypeObject *make_resident_type(PyObject *module);
 /* Whether a record can be appended here and now; `payload` lies RECORD_HEADER bytes behind the start of `record`. */
 int ring_append(Ring *ring, unsigned char *record, size_t payload_size);
 
-/* The resident set in bytes, or -1 where the file does not tell. */
+/* The resident set in bytes, or -1 if the file does not state it. */
 long long resident_bytes(PyObject *resident);
 
 /* The same for a boundary that is reached now: where the one before, of the same thread, has read it after `after_ns`

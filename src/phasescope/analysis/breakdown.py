@@ -72,7 +72,7 @@ class Breakdown:
 def breakdown(event: Mapping[str, Any]) -> Breakdown | None:
     """Return the parts of the device that an event describes; None if the event says too little or contradicts itself.
 
-    Figures read one after the other may not fit together to the byte. Then the coarser figure holds: a device has at
+    Figures read one after another may not add up to the byte. Then the coarser figure holds: a device has at
     least as much in use as the allocator reserved, and finer parts that do not fit in are not separated.
     """
     figures = _Figures(event)

@@ -1,7 +1,7 @@
 """A device's live memory by category: weights, gradients, optimizer state, activations, and the rest.
 
 The training counts its own objects now and then, at the end of a step (`memory.category.*_bytes` of an event). What
-stands at that moment adds up to what is allocated then; activations and temporary memory come on top of it in between.
+is there at that moment adds up to what is allocated then; activations and temporary memory are added in between.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LABELS = {
 """The categories in the order in which they are listed, and how they are called for a person."""
 
 PASSING = ("activations", "temporary")
-"""These come and go within a step; the others stand at its end."""
+"""These come and go within a step; the others are there at its end."""
 
 MOMENTS = {
     "step": "at the end of a step",
@@ -111,7 +111,7 @@ class Categories:
 
     @property
     def standing(self) -> tuple[Category, ...]:
-        """Those that stand at the end of a step."""
+        """Those that are there at the end of a step."""
         return tuple(part for part in self.parts if part.name not in PASSING)
 
     @property

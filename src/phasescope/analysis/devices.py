@@ -146,7 +146,7 @@ class Devices:
         if sample is None:
             return breakdown(self._latest[key])
         if rare is not None and _seconds(sample) - _seconds(rare) <= _LATEST_S:
-            if key[1] == HOST_ID:  # what others hold moves by itself; that there were children, or none, still holds
+            if key[1] == HOST_ID:  # what others hold changes on its own; whether there were children stays true
                 return completed(breakdown(sample), breakdown(rare))
             if not _has_moved(rare, sample):
                 sample = rare

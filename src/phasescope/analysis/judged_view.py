@@ -37,8 +37,8 @@ class JudgedView(SessionView):
         missed: tuple[int, int] = (0, 0),
         constants: Mapping[str, Any] | None = None,
     ) -> Explanation:
-        """Return what is known now; the arguments are those of `EvidenceFold.evidence`. Dear beside an event: not for
-        every picture."""
+        """Return what is known now; the arguments are those of `EvidenceFold.evidence`. Costs much
+        more than an event: do not call it for every picture."""
         evidence = self._evidence.evidence(
             self._summary,
             state,

@@ -97,7 +97,7 @@ class Cpu:
     def allocator(self, device: int = HOST_DEVICE) -> PlainCounters:
         """Return (resident set, resident set, None, None) in bytes.
 
-        Raises OSError or psutil.Error if the system does not tell.
+        Raises OSError or psutil.Error if the system does not report it.
         """
         try:
             resident_bytes = int(_pread(self._fd, 64, 0).split()[1]) * _PAGE_BYTES  # _resident_bytes, inlined

@@ -125,7 +125,7 @@ class HostExtra:
 
     def _measured_children(self, extra: dict[str, Any]) -> dict[int, int] | None:
         """Add how many children there are and what they hold. By the pids of those that hold something what of it is
-        not mapped; None if the system does not tell."""
+        not mapped; None if the system does not report it."""
         try:
             pids = descendants(self._proc)
         except Exception:  # psutil's errors, where psutil had to be asked

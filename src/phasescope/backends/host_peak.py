@@ -17,7 +17,7 @@ _LABEL = b"\nVmHWM:"
 
 
 class HighWater:
-    """The two files, opened at the first use. One thread at a time may use it."""
+    """The two files, opened on first use. One thread at a time may use it."""
 
     def __init__(self, status: str | Path = STATUS, clear_refs: str | Path = CLEAR_REFS) -> None:
         self._status_path = status
@@ -28,7 +28,7 @@ class HighWater:
     def read(self) -> int:
         """Return the largest resident set since the mark was set back, in bytes.
 
-        Raises NotImplementedError if this system does not tell.
+        Raises NotImplementedError if this system does not report it.
         """
         try:
             if self._status is None:
@@ -37,7 +37,7 @@ class HighWater:
             start = text.index(_LABEL) + len(_LABEL)
             return int(text[start : text.index(b"kB", start)]) * 1024
         except (OSError, ValueError, AttributeError) as error:  # no such file, no such line, no pread
-            raise NotImplementedError("this system does not tell a process its largest resident set") from error
+            raise NotImplementedError("this system does not report a process's largest resident set") from error
 
     def reset(self) -> None:
         """Set the mark back to the resident set as it is now.

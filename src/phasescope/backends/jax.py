@@ -51,7 +51,7 @@ class Jax:
 
     @property
     def unavailable(self) -> tuple[str, ...]:
-        """Reserved too, where the runtime does not tell the size of its pool."""
+        """Reserved too, if the runtime does not report the size of its pool."""
         always = ("allocator_active_bytes", "allocator_inactive_bytes")
         return always if self._knows_reserved else ("allocator_reserved_bytes", *always)
 

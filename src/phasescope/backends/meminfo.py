@@ -32,7 +32,7 @@ class MachineMemory:
         self._elsewhere = False
 
     def read(self) -> Machine:
-        """Return the figures now. Raises OSError or psutil.Error if the system does not tell."""
+        """Return the figures now. Raises OSError or psutil.Error if the system does not report it."""
         if not self._elsewhere:
             try:
                 if self._file is None:

@@ -31,7 +31,7 @@ _NO_MEMORY = ("TPU_SYSTEM", "XLA_CPU", "XLA_GPU", "XLA_CPU_JIT", "XLA_GPU_JIT", 
 
 
 class Tensorflow:
-    """The devices of TensorFlow's eager context. What its allocators hold in reserve it does not tell."""
+    """The devices of TensorFlow's eager context. It does not report what its allocators hold in reserve."""
 
     name = "tensorflow"
     unavailable: tuple[str, ...] = (

@@ -1,7 +1,7 @@
 """Whether torch may be allocating by functions that call Python, with its allocator's lock held.
 
 Such functions come in a pluggable allocator, behind a `torch.cuda.MemPool` (vLLM's sleep mode, and stacks for
-reinforcement learning); torch does not tell which pools have one. Those that are known by name show by their modules.
+reinforcement learning); torch does not say which pools have one. Those that are known by name show by their modules.
 Others are instances of torch's own class for them: instances refer to their class, so it has more references than its
 modules and itself account for. That counts who has merely imported the name as well, and errs on the safe side: then
 samples repeat the last boundary's figures. Or they are Python functions that ctypes wraps, as torch's own for managed

@@ -12,7 +12,7 @@ _INSTALL = "install a build with XPU support: https://pytorch.org/get-started/lo
 
 
 class Xpu(CachingAllocator):
-    """The devices of an XPU build of PyTorch. What is split and inactive its allocator does not tell."""
+    """The devices of an XPU build of PyTorch. Its allocator does not report what is split and inactive."""
 
     name = "xpu"
     _module = "torch.xpu"

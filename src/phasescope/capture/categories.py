@@ -79,5 +79,5 @@ def note(
 
 
 def _allocated(state: DeviceState, allocated: int) -> int | None:
-    """Return the allocator's figure, None if it is none of tensors: of the host it is the resident set."""
+    """Return the allocator's figure, None if it does not count tensors: the host's is the resident set."""
     return None if state.device_id == HOST_DEVICE or state.mask & ALLOCATED_UNKNOWN else allocated

@@ -4,7 +4,7 @@ Everything here runs inside the training, most of it at every phase boundary, so
 twice. The lock is reentrant and guarded by `_state`: a signal handler or the garbage collector may close a phase while
 this very thread is writing an event. Such an event waits in `_deferred` until the one being written is done.
 
-Ctrl-C may land between any two calls. `open` therefore changes right behind the write, with no call in between: a phase
+Ctrl-C may land between any two calls. `open` therefore changes right after the write, with no call in between: a phase
 is in there from its enter's being written to its exit's, so whoever clears up knows what is left to write.
 """
 

@@ -63,7 +63,7 @@ def is_control_flow(exc_type: type[BaseException]) -> bool:
 def shortage_in(exc_type: type[BaseException], exc: BaseException | None, is_end: bool = False) -> Shortage | None:
     """Return the exception, of this one and those linked with it, that says that memory ran out; None if none does.
 
-    Of several it is the outermost, unless only one behind it says how much was asked for: frameworks raise their own
+    Of several it is the outermost, unless only one further in says how much was asked for: frameworks raise their own
     advice from torch's error.
     """
     shortages = [Shortage(exc_type, exc)] if is_out_of_memory(exc_type, exc) else []
@@ -98,7 +98,7 @@ def told_at_exit(
 
 
 def with_causes(exc_type: type[BaseException], exc: BaseException | None, is_end: bool = False) -> str:
-    """Return class and text on one line, and behind it the same of those that it is linked with, for a person."""
+    """Return class and text on one line, followed by the same of those that it is linked with, for a person."""
     behind = (f", {how} {one_line(type(each), each)}" for how, each in linked(exc, is_end))
     return (one_line(exc_type, exc) + "".join(behind))[: 2 * _MAX_TEXT]
 
@@ -128,7 +128,7 @@ def _essence(text: str) -> str:
 
 
 def _without_traceback(text: str) -> str:
-    """Return the text without the frames of a traceback that it quotes: what was raised stands behind them."""
+    """Return the text without the frames of a traceback that it quotes: what was raised follows them."""
     trace = _TRACE.search(text[:_MAX_READ])
     if trace is None:
         return text

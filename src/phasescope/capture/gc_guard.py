@@ -49,7 +49,7 @@ class Collections:
     def _at_start(self, stage: str, _info: dict[str, int]) -> None:
         if stage == "start":
             self._begin()
-            # The list is being walked by index, and no callback behind this one was called yet: each still is, once.
+            # The list is being walked by index, and no callback after this one was called yet: each still is, once.
             if gc.callbacks[0] is not self._first or gc.callbacks[-1] is not self._last:
                 self.watch()
 

@@ -137,7 +137,7 @@ class DeviceTimer:
     def _done(self, session_id: str) -> Iterator[dict[str, Any]]:
         """Yield the phases that are done.
 
-        Each queue is worked off in order: behind a mark that is not done yet none of the same queue is.
+        Each queue is worked off in order: after a mark that is not done yet none of the same queue is.
         """
         waiting: set[Any] = set()
         for _ in range(len(self._pending)):

@@ -31,7 +31,7 @@ class Thresholds:
     """
 
     def __init__(self, shares: tuple[float | None, float | None], sizes: tuple[int | None, int | None]) -> None:
-        """Take `shares` and `sizes` (bytes): of critical, then of warning; None is none."""
+        """Take `shares` and `sizes` (bytes): of critical, then of warning; None switches it off."""
         self._limits = [
             (level, share, size)
             for level, share, size in zip(_LEVELS, shares, sizes, strict=True)

@@ -63,7 +63,7 @@ def _size_bytes(path: Path) -> int | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_blocks * 512  # what it takes: the room that a ring never came to is none
+    return status.st_blocks * 512  # what it takes up: blocks that a ring never reached do not count
 
 
 def _show(out: Terminal, files: Sequence[dict[str, Any]], done: str) -> None:

@@ -91,7 +91,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _by_job(sessions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the ranks of a job one after the other; the job that was started last comes first."""
+    """Return the ranks of a job next to each other; the job that was started last comes first."""
     from phasescope.analysis.jobs.grouping import group
 
     readable = [session for session in sessions if "error" not in session]

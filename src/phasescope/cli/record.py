@@ -7,7 +7,7 @@ continued. If the command is killed, all lines written until then stay whole.
 
 --dataset writes Parquet files into a folder for the job, the host and the rank, where `phasescope ranks` and any
 engine find them: docs/fleets.md. A file appears when it is whole, every --part-seconds; the next command goes on
-behind the last.
+after the last.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def _write(path: Path, text: str, *, is_new: bool) -> None:
             file.flush()
         except OSError:
             if is_new:
-                path.unlink(missing_ok=True)  # half of it would stand in the way of the next try
+                path.unlink(missing_ok=True)  # half of it would be in the way of the next try
             raise
 
 

@@ -185,7 +185,7 @@ def _path_width(width: int | None) -> int:
 
 
 def event_line(event: Mapping[str, Any], path_width: int, *, whole_paths: bool = False) -> str:
-    """Format one event on one line. `whole_paths` shifts the columns behind a longer path instead of cutting it."""
+    """Format one event on one line. `whole_paths` shifts the columns after a longer path instead of cutting it."""
     scope = scope_of(event)
     path = "" if scope is None else path_text(scope.path)
     fields = _fields(event)

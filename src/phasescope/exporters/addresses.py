@@ -47,7 +47,7 @@ def endpoint_of(url: str) -> Endpoint:
 
 
 def address_of(text: str) -> Address:
-    """Return where `[HOST]:PORT` is; without HOST it is the loopback. Raises ValueError if it is none."""
+    """Return where `[HOST]:PORT` is; without HOST it is the loopback. Raises ValueError if it is not an address."""
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal() and int(port[:6]) <= _LAST_PORT):
         raise ValueError(f"{text!r:.80} is not an address such as :9464 or 0.0.0.0:9464")

@@ -84,7 +84,7 @@ class Webhook:
     """Posts the JSON text to a URL. `shown` is the URL's host: the rest may be a secret."""
 
     def __init__(self, url: str) -> None:
-        """Raise ValueError, without the URL in its text, if it is none."""
+        """Take the URL. Raises ValueError, whose text leaves the URL out, if it is not one."""
         base, question, query = url.partition("?")
         endpoint = endpoint_of(base)
         self.shown = endpoint.shown.split("/")[2]

@@ -30,7 +30,7 @@ VERSION = 1
 """The version of an alert's fields; it rises if one changes its meaning or goes away."""
 
 JUDGE_AGAIN_S = 5.0
-"""How often it is judged whether memory grows: that is dear beside an event."""
+"""How often it is judged whether memory grows: that costs much more than an event."""
 
 _LONGEST_TEXT = 300
 

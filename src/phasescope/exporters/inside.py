@@ -37,7 +37,7 @@ class ExporterInside:
 
     def __init__(self, targets: Targets, open_reader: Callable[[], RingReader], local_rank: int) -> None:
         """Import what is needed here, not in the thread: a child that is forked meanwhile would wait for ever for its
-        import. Raises ExtraMissingError; what else stands in the way is a warning. Of several ranks each listens at a
+        import. Raises ExtraMissingError; whatever else prevents it is a warning. Of several ranks each listens at a
         port of its own.
         """
         targets.check_extras()

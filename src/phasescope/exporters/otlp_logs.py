@@ -32,7 +32,7 @@ SEVERITIES = {
 
 
 def log_record(event: Mapping[str, Any], resource: Resource, spans: PhaseSpans) -> ReadableLogRecord | None:
-    """Return the event as a log record; None if it is of a type that is none, or has no envelope."""
+    """Return the event as a log record; None if its type is not logged, or it has no envelope."""
     if event.get("event_type") not in EVENT_TYPES:
         return None
     try:

@@ -16,12 +16,13 @@ from phasescope.analysis.jobs.member import innermost
 from phasescope.analysis.spans import Span
 from phasescope.analysis.steps import Ended
 from phasescope.analysis.summary.phase_tree import PhaseTree
-from phasescope.analysis.summary.summary import Summary
+from phasescope.analysis.summary.summary import summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from phasescope.analysis.statistics.quantiles import KnownQuantiles
+    from phasescope.analysis.summary.summary import Summary
     from phasescope.fleet.engine import Row
 
 _MOST_PATHS = 2048
@@ -158,19 +159,16 @@ class SessionSums:
         by_type: dict[str, int] = {}
         for row in self._rows:
             by_type[row["event_type"]] = by_type.get(row["event_type"], 0) + row["events"]
-        return Summary(
-            **dict.fromkeys(("session_id", "pid", "host", "rank", "world_size")),
-            first_timestamp_ns=self.first_ns,
-            last_timestamp_ns=self.last_ns,
+        return summary_of(
+            rows,
+            devices.rows(),
+            open_now=len(open_spans),
+            times_ns=(self.first_ns, self.last_ns),
             events=self.events,
             events_by_type=by_type,
             missed=missed,
             damaged=damaged,
-            errors=sum(row.errors for row in rows),
-            abandoned=sum(row.abandoned for row in rows),
-            open=len(open_spans),
-            rows=rows,
-            devices=devices.rows(),
+            identity={},
         )
 
     def _see(self, tree: PhaseTree, row: Row) -> None:

@@ -159,4 +159,4 @@ class Reader(ABC):
 
     @abstractmethod
     def _last(self, count: int) -> list[dict[str, Any]]:
-        """Return the newest that many events, or all where there are fewer."""
+        """Return that many of the newest events, or all if there are fewer."""

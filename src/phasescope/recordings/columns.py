@@ -110,13 +110,13 @@ Row = tuple[Any, ...]
 class Rows:
     """Some rows, all with the same values of `COMMON`.
 
-    `repeated` are the combinations of `REPEATED` that there are, `places` which of them each row has. `measured` and
+    `repeated` are the combinations of `REPEATED` that occur, `places` says which of them each row has. `measured` and
     `phases` have each row's figures as attributes, those of a packed boundary; `metadata` is JSON.
     """
 
     __slots__ = ("_known", "common", "measured", "metadata", "phases", "places", "repeated")
 
-    unfit = 0  # those are left out when it is found out that there are any
+    unfit = 0  # those are left out as soon as there are any
 
     def __init__(self, common: Row) -> None:
         self.common = common

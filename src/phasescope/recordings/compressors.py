@@ -40,7 +40,7 @@ class _Plain:
 
 
 class _Gzip:
-    """One gzip member after the other, each flushed to a whole byte with every batch."""
+    """One gzip member after another, each flushed to a whole byte with every batch."""
 
     def __init__(self) -> None:
         self._member: Any = None
@@ -62,7 +62,7 @@ class _Gzip:
 
 
 class _Zstd:
-    """One zstd frame after the other, each flushed to a whole block with every batch."""
+    """One zstd frame after another, each flushed to a whole block with every batch."""
 
     def __init__(self) -> None:
         try:

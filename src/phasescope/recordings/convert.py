@@ -51,9 +51,9 @@ class Converted(NamedTuple):
 def convert(readers: Sequence[Reader], path: str | os.PathLike[str]) -> Converted:
     """Write the readers' sessions to a new file, in the format that its name stands for.
 
-    A trace takes any number of sessions (the ranks of one job), the other formats one. The file comes to be under its
-    name when it is whole. Raises UnknownFormatError, FileExistsError, OSError, MissingDependencyError, and ValueError
-    for several sessions in a format that takes one.
+    A trace takes any number of sessions (the ranks of one job), the other formats one. The file gets its
+    name when it is complete. Raises UnknownFormatError, FileExistsError, OSError, MissingDependencyError, and
+    ValueError for several sessions in a format that takes one.
     """
     kind = format_of(path)
     if kind not in _WRITERS:

@@ -46,7 +46,7 @@ def _started(session: SessionFiles) -> int:
 
 
 def _named(text: str) -> tuple[Mapping[str, str], str]:
-    """Return the folders and the beginning of a session's id that stand behind the `#`."""
+    """Return the folders and the beginning of a session's id that follow the `#`."""
     parts = [part.partition("=") for part in text.split("/")] if text else []
     if parts and all(mark and key in KEYS for key, mark, _ in parts):
         return {key: value for key, _, value in parts}, ""

@@ -1,7 +1,7 @@
-"""Follows a session from outside and writes it into a dataset, a Parquet file after the other.
+"""Follows a session from outside and writes it into a dataset, one Parquet file after another.
 
-A file comes to be under its name when it is whole; until then it is hidden, and no engine's pattern finds it. A
-recorder that is killed leaves whole files, and the next one goes on from the ring behind the last event in them.
+A file gets its name when it is complete; until then it is hidden, and no engine's pattern finds it. A
+recorder that is killed leaves whole files, and the next one goes on from the ring after the last event in them.
 """
 
 from __future__ import annotations

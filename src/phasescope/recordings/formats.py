@@ -58,7 +58,7 @@ def real_path(path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def new_file(path: Path, ending: str | None = None) -> Iterator[Path]:
-    """Make a file of another name, for its user alone, that comes to be under `path` when it is whole, and is gone
+    """Make a file of another name, for its user alone, that is renamed to `path` when it is complete, and is gone
     where it is not. Raises FileExistsError if there is something at `path` by then, and OSError.
 
     `ending` is that of the other name: by default the same, which says how it is compressed."""

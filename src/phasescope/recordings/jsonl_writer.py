@@ -104,7 +104,7 @@ class Writer:
         return part
 
     def _ready(self, count: int) -> _RecordingPart:
-        """Return the part that that many bytes can be added to."""
+        """Return a part with room for that many more bytes."""
         if self._part is not None and not self._part.is_held():
             self._part, self._last = None, self._part
         if self._part is not None and not self._part.file.is_in_place():

@@ -90,7 +90,7 @@ class MissingDependencyError(ImportError):
 
 
 def read_lines(file: BinaryIO, report: Callable[[str], object]) -> Iterator[Lines]:
-    """Iterate over the file's lines. Damage to a compressed stream is passed to `report`; reading goes on behind it
+    """Iterate over the file's lines. Damage to a compressed stream is passed to `report`; reading goes on after it
     where it can.
 
     Raises OSError, and MissingDependencyError for zstd without its package.

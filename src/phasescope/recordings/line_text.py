@@ -16,6 +16,6 @@ def line_of(event: dict[str, Any]) -> bytes:
 
 
 def text_of(value: Any) -> bytes:
-    """Return the value as it stands in such a line."""
+    """Return the value as such a line has it."""
     text = _encode(value)
     return text if text.isascii() else json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

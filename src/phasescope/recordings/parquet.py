@@ -50,7 +50,7 @@ WRITTEN_WITH: Mapping[str, Any] = {
 }
 """How pyarrow is to write a table of these columns."""
 
-# What pyarrow raises of a damaged file: also KeyError and the like of names and types that there are not.
+# What pyarrow raises of a damaged file: also KeyError and the like, for names and types that do not exist.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, NotImplementedError, RecursionError)
 
 _encode = msgspec.json.Encoder().encode
@@ -81,7 +81,7 @@ def write(
     """Write these events. `note` gives a recorder's word about them, asked for when they are read, and kept in the
     file's own metadata.
 
-    The file comes to be under its name when it is whole. Raises OSError and MissingDependencyError.
+    The file gets its name when it is complete. Raises OSError and MissingDependencyError.
     """
     pyarrow, parquet = _pyarrow()
     schema = schema_of(pyarrow)
@@ -197,7 +197,7 @@ def _repeated(pyarrow: Any, values: Sequence[str | None], places: Any) -> Any:
     fast as having pyarrow look for it."""
     texts = [text for text in dict.fromkeys(values) if text is not None]
     numbers: dict[str | None, int] = {text: number for number, text in enumerate(texts)}
-    indices = pyarrow.array(list(map(numbers.get, values)), pyarrow.int32())  # of None there is none: it is null
+    indices = pyarrow.array(list(map(numbers.get, values)), pyarrow.int32())  # None has no index: it is null
     return pyarrow.DictionaryArray.from_arrays(indices.take(places), pyarrow.array(texts, pyarrow.string()))
 
 
@@ -269,7 +269,7 @@ class ParquetSource:
     def _of_batch(self, batch: Any, first: int, report: Callable[[Problem], object]) -> Iterator[Columns]:
         try:
             yield _columns(batch, first)
-        except ValueError:  # a text in it is none: see which
+        except ValueError:  # a text in it is not JSON: see which
             for offset in range(len(batch)):
                 try:
                     row = _columns(batch.slice(offset, 1), first + offset, _decoded)

@@ -1,7 +1,7 @@
 """A recording as a Reader: the same questions, answered from a file. It only ever reads.
 
 A file may hold several sessions (a run that was started again, files put together). A reader speaks of one of them:
-the one whose events come last, or the one that is named behind a `#`, as in `run.jsonl#5b0e6a3e`.
+the one whose events come last, or the one that is named after a `#`, as in `run.jsonl#5b0e6a3e`.
 """
 
 from __future__ import annotations

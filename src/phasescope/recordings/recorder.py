@@ -130,7 +130,7 @@ class Recorder:
         return "running" if self._inside and state == "dead" else state
 
     def _resume(self, path: Path) -> dict[str, Any] | None:
-        """Return where this session stands in the recording already: the last event that need not be written again."""
+        """Return how far the recording has this session already: the last event that need not be written again."""
         from phasescope.recordings.reader import RecordingReader
 
         session_id = self._reader.constants["session_id"]

@@ -255,7 +255,7 @@ class LineTexts:
 
 
 class _LineBatches(RowBatches):
-    """From lines. The text of the metadata is taken as it stands there, where it has no escapes."""
+    """From lines. The text of the metadata is taken unchanged if it has no escapes."""
 
     def __init__(self, unpack: LineUnpack) -> None:
         super().__init__()

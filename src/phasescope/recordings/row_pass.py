@@ -1,4 +1,4 @@
-"""A summary made of a table's rows in the passing: phase boundaries go by as columns, and no event is made of them."""
+"""A summary made while a table's rows are read: phase boundaries pass as columns, and no event is made of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from phasescope.analysis.summary.packed_summary import PackedFold
 from phasescope.recordings.event_parser import upgraded
-from phasescope.recordings.session_pass import BoundaryMetadata, device_in, path_in
+from phasescope.recordings.session_pass import BoundaryMetadata, NotOwnError, device_in, path_in
 from phasescope.wire.event import EVENT_KEYS, OPTIONAL_KEYS, SCHEMA_VERSION, InvalidEventError
 
 if TYPE_CHECKING:
@@ -60,12 +60,8 @@ def fold_rows(source: ParquetSource, reading: Reading, watch: SummaryObserver | 
     return fold
 
 
-class _NotOwnError(ValueError):
-    """An event of another session, or a note."""
-
-
 class _RowUnpack:
-    """Unpacks rows for who takes packed events."""
+    """Unpacks rows for a fold that takes packed events."""
 
     def __init__(self, reading: Reading, complain: Callable[[Callable[..., object], int, str], None]) -> None:
         self._reading = reading
@@ -84,7 +80,7 @@ class _RowUnpack:
             self._complain(self._reading.report, columns.first + index, str(error))
             raise ValueError(str(error)) from error
         if not self._reading.is_own(event):
-            raise _NotOwnError
+            raise NotOwnError
         return event
 
     def path(self, packed: bytes) -> tuple[str, ...]:

@@ -80,12 +80,12 @@ def batches_of(source: JsonlSource, reading: Reading, unpack: LineUnpack) -> Ite
         unpack.bad.clear()
 
 
-class _NotOwnError(ValueError):
+class NotOwnError(ValueError):
     """An event of another session, or a note."""
 
 
 class LineUnpack:
-    """Unpacks a session's lines for who takes packed events. `bad` are those that hold no event, in their order.
+    """Unpacks a session's lines for a fold that takes packed events. `bad` are those that hold no event, in order.
 
     `form` is what its plain lines have in common as the compiled core wants it, once it is known: the text up to the
     time, from the host to the device's number, and from the context to the backend.
@@ -107,7 +107,7 @@ class LineUnpack:
             self.bad.append((line, error))
             raise
         if not self._reading.is_own(event):
-            raise _NotOwnError
+            raise NotOwnError
         if event["event_type"] in _ACTIONS:
             self._learn(tuple(map(event.get, _COMMON)))
         return event

@@ -43,7 +43,7 @@ class Problem(NamedTuple):
 
 
 class Tail(NamedTuple):
-    """The last events of a source; `whole` where these are all that there are."""
+    """The last events of a source; `whole` if it has no others."""
 
     events: list[dict[str, Any]]
     whole: bool
@@ -64,7 +64,7 @@ class RecordingSource(Protocol):
 
 
 class JsonlSource:
-    """One event a line, in files that are read one after the other; each may be compressed."""
+    """One event a line, in files that are read one after another; each may be compressed."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths

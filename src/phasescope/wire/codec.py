@@ -1,7 +1,7 @@
 """An event to a ring payload and back.
 
 A payload is one MessagePack array of what varies from event to event, in the order of `Wire`, cut off after the last
-value that is there. What a session never changes (its id, host, rank …) stands once in the ring's header and is added
+value that is there. What a session never changes (its id, host, rank …) is once in the ring's header and is added
 back here. docs/ring-format.md has the table.
 """
 

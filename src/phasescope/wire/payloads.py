@@ -13,7 +13,7 @@ SPAN = Struct("=II")
 
 
 class SegmentPayloads:
-    """Some payloads that lie in `data`; `spans` are packed as `SPAN`, one behind the other."""
+    """Some payloads that lie in `data`; `spans` are packed as `SPAN`, one after another."""
 
     __slots__ = ("data", "spans")
 
@@ -23,7 +23,7 @@ class SegmentPayloads:
 
     @classmethod
     def of(cls, payloads: Iterable[bytes]) -> SegmentPayloads:
-        """Return these payloads, laid behind each other."""
+        """Return these payloads, laid one after another."""
         laid = cls(b"".join(payloads := list(payloads)))
         start = 0
         for payload in payloads:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _Batch = TypeVar("_Batch", bound="list[tuple[int, bytes]] | Sequence[bytes]")
 
-_PATIENCE = 1 << 18  # places looked at behind damage, in all: each may cost a checksum where a file is made to be slow
+_PATIENCE = 1 << 18  # places looked at after damage, in all: each may cost a checksum where a file is made to be slow
 _LOOKS = 5  # at a record that never becomes whole; more than a record below the head is given
 
 
@@ -143,7 +143,7 @@ class RecordReader:
         return data, end - start, None if end == live.head else segment_end - start
 
     def _parse(self, data: bytes, size: int, room: int | None, records: Any, *, is_numbered: bool) -> int:
-        """Append the records of `data`; return the place behind them. The first three are what `_next_data` gives."""
+        """Append the records of `data`; return the place after them. The first three are what `_next_data` gives."""
         offset = 0
         while offset + len(PAD) <= size:
             record = self._record_at(data, offset)

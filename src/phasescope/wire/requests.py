@@ -5,7 +5,7 @@ takes the name away again: from then on only the two have the file open, and it 
 nothing is left by an asker, or a training, that is killed. What lies under that name and is not such a file, or has no
 lock, is not answered.
 
-The request is JSON in the first `REQUEST_BYTES`; behind it are 16 bytes, the state and the answer's length, and the
+The request is JSON in the first `REQUEST_BYTES`; after it come 16 bytes, the state and the answer's length, and the
 answer, which is there once the state says so.
 """
 

@@ -149,7 +149,7 @@ class RingWriter(_AppendSlots):
         """Write one record. Raises ValueError beyond `MAX_PAYLOAD_BYTES`.
 
         When it returns, any reader finds the record. An exception (Ctrl-C lands between any two calls) leaves the
-        ring as it was: all that changes it stands behind the last call.
+        ring as it was: everything that changes it comes after the last call.
         """
         length = len(payload)
         if length > longest:

@@ -8,12 +8,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import phasescope
 from phasescope import phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIB = 2**20
 
@@ -43,20 +46,16 @@ def loading() -> None:
 
 def mapped() -> None:
     """A data set of 600 MiB is mapped and read once, 2 MiB in each step."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.npy"
-        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(300, 2 * MIB))
-        data = np.load(path, mmap_mode="r")
-        with phasescope.start(interval_ms=20):
-            for row in data:
-                with phase("step"):
-                    int(row.sum())
-                    time.sleep(0.003)
+    read_mapped(lambda _row: None)
 
 
 def mapped_and_leaking() -> None:
     """The same, and half a MiB of each step is kept."""
     kept: list[Any] = []
+    read_mapped(lambda row: kept.append(row[: MIB // 2].copy()))
+
+
+def read_mapped(keep: Callable[[Any], None]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npy"
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(300, 2 * MIB))
@@ -64,7 +63,7 @@ def mapped_and_leaking() -> None:
         with phasescope.start(interval_ms=20):
             for row in data:
                 with phase("step"):
-                    kept.append(row[: MIB // 2].copy())
+                    keep(row)
                     int(row.sum())
                     time.sleep(0.003)
 

@@ -197,7 +197,7 @@ class FakeCuda:
         """Fail an allocation: observers are called, in this thread, then temporaries are freed, then torch raises.
 
         An observer's exception comes in the place of torch's error, as it does there. `caught`: by the operator.
-        `listed` is what torch says of the processes; None: NVML does not tell, as of a MIG slice, and torch fails over
+        `listed` is what torch says of the processes; None: NVML does not say, as of a MIG slice, and torch fails over
         it before it calls anybody. `pools` is free in the pools of graphs: the counters have it as reserved and unused,
         the message as allocated.
         """

@@ -89,7 +89,7 @@ def compare_snapshots(before: Mapping[str, Any], after: Mapping[str, Any]) -> li
 
 
 _FULL = {TENSORS: 40, LINES: 60, OBJECTS: 60, MEMORY: 1 << 30}
-"""As many a snapshot lists at most: of what is not in such a list it is not known that there is none."""
+"""The most that a snapshot lists: what is missing in a list of that length may be there all the same."""
 
 
 def not_comparable(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The parts of a cause, and the kinds that there are."""
+"""The parts of a cause, and its kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cause for which memory ran out, or will: one cause chosen from the evidence, with the figures that it stands on.
+"""The cause for which memory ran out, or will: one cause chosen from the evidence, with the figures that support it.
 
 It names the cause, not the victim: the phase that grew rather than the one whose allocation failed, the other
 process rather than this one.
@@ -96,7 +96,7 @@ def cause(evidence: Evidence) -> Cause:
 
 
 def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
-    """Return the cause with the exception as its headline; growth comes behind it, if it can have to do with it."""
+    """Return the cause with the exception as its headline; growth follows, if it can have to do with it."""
     ending = evidence.ending
     used_up = used_up_by(ending.context or "", evidence.oom_kills)
     used_up = used_up or exit_of_killed_child(ending.text, evidence.oom_kills)
@@ -113,7 +113,7 @@ def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
 
 
 def _and_grew(cause: Cause, growing: Growth | None, evidence: Evidence) -> Cause:
-    """Return the same, with a growth behind it that can have brought it about: one of the host's memory."""
+    """Return the same, followed by a growth that can have brought it about: one of the host's memory."""
     if growing is None or growing.device not in ("host", WORKERS):
         return cause
     return replace(cause, text=f"{cause.text} {of_growth(growing, evidence.census).text}", growth=growing)

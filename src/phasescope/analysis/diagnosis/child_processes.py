@@ -61,7 +61,7 @@ class _Crew:
         self.timed = Timed()
         self.looks = CrewLooks()
         self._resident: list[int] = []  # of all children, at the first sample and the last
-        self._is_alone = True  # these are all the children that there are
+        self._is_alone = True  # there are no other children
 
     @property
     def samples(self) -> int:
@@ -138,7 +138,7 @@ class Crews:
             self._take_each({worker.pid: worker for worker in _workers(private)}, time_ns, resident)
         elif count == 0:
             self._take_each({}, time_ns, resident)
-        if resident:  # 0 is that there are none just now, between two epochs say, and nothing about those there are
+        if resident:  # 0 says that there are none now, for example between two epochs
             if count != self._count:
                 self._resident, self._count = Timed(), count
             self._resident.add(resident, time_ns)

@@ -1,4 +1,4 @@
-"""The exception that a training last died of, derived from its phases: they end in an error one after the other, from
+"""The exception that a training last died of, derived from its phases: they end in an error one after another, from
 inside out, and nothing is entered any more."""
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Unwinding:
         self._keep(thread, span.path, raised, scope)
 
     def _error(self, event: Mapping[str, Any], scope: Scope | None) -> None:
-        """Take an `error` event: it is written right behind the exit of the innermost phase that the exception left."""
+        """Take an `error` event: it is written right after the exit of the innermost phase that the exception left."""
         details: Mapping[str, Any] = event["metadata"] if isinstance(event.get("metadata"), dict) else {}
         error_type, context = details.get("error_type"), event.get("context")
         path = () if scope is None else scope.path

@@ -118,7 +118,7 @@ def _killed(words: str, oom_kills: int | None) -> UsedUp | None:
 
 
 def exit_of_killed_child(ending: str, oom_kills: int | None) -> UsedUp | None:
-    """Return the cause of an exit code by which a launcher passes on that its child was killed; None if it is none."""
+    """Return the cause of an exit code by which a launcher passes on that its child was killed; None for any other."""
     exited = _EXIT_OF_KILLED.match(ending)
     if exited is None:
         return None

@@ -58,7 +58,7 @@ class Children:
     `alive` is how many there are, `are_data_workers` whether those meant are a DataLoader's, `growing` the pids of
     those that grow. `left_behind`: none ended of those that were started at `starts` different times. `copy_pages`: the
     growth is copies of pages that they had shared with this process: reading Python objects makes them, since it counts
-    references. `new_memory`: it is none of these, but memory that they took themselves.
+    references. `new_memory`: it is not one of these, but memory that they took themselves.
     """
 
     alive: int
@@ -168,7 +168,7 @@ class GrowthFold:
         allocated = size_or_none(event.get("allocator_allocated_bytes"))
         if label is None or allocated is None or "allocator_allocated_bytes" in unavailable(event):
             return
-        if event["metadata"].get("exhausted") is True:  # it only found that there are no more steps
+        if event["metadata"].get("exhausted") is True:  # it only found the steps to be exhausted
             return
         delta = int_or_none(scope.fields.get("allocated_delta_bytes"))
         time_ns = int_or_none(event.get("timestamp_ns"))

@@ -82,7 +82,7 @@ def most_unclear(growths: Sequence[Growth]) -> Growth | None:
 
 
 def not_known_of_workers(unjudged: Unjudged | None) -> str:
-    """Return the end of a sentence that says that nothing else grows: empty if that goes for the data workers too."""
+    """Return the end of a sentence that says that nothing else grows: empty if that includes the data workers."""
     if unjudged is None:
         return ""
     copied = ", copies of pages that they had shared" if unjudged.copy_pages else ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FEWEST = 3  # entries: two rises may coincide with anything
 RARE = 1 / 3  # of the steps, at most
-_AFTER = (0, 1, 2, 4, 8)  # steps behind the entry that may have their part in it: the first of an epoch
+_AFTER = (0, 1, 2, 4, 8)  # steps after the entry that may have their part in it: the first of an epoch
 _MOST_SHARE, _LEAST_SHARE = 1.4, 0.7  # of the growth
 _MOST_OF_THEM = 0.8
 _ABOVE_USUAL = 1.5  # as often must an entry's rise be the average rise of as many steps
@@ -78,7 +78,7 @@ def entries_of(moments: Moments, phase: int) -> int:
 
 
 def _at(moments: Moments, rise_per_step: float, behind: int) -> Iterator[Occasion]:
-    """Yield each phase at whose ends, or within that many steps behind them, it rises."""
+    """Yield each phase at whose ends, or within that many steps after them, it rises."""
     changes = _changes(moments)
     per_change = rise_per_step * moments.stride
     for phase, flags in _rare(moments):

@@ -211,7 +211,7 @@ class Phases:
         return None if step is None else (step, self.ends[step])
 
     def rates(self) -> Rates | None:
-        """Return how much the level rose per step of late, and what each phase kept of it; None if unknown."""
+        """Return how much the level rose per step recently, and what each phase kept of it; None if unknown."""
         noted = self.noted()
         rates = None if noted is None else noted.kept.rates()
         if noted is None or rates is None:

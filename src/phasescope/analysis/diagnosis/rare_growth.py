@@ -115,7 +115,7 @@ def _chosen(by_path: Mapping[Path, Occasion], step: Path, kept_in: Path) -> Path
 
 
 def _where(few: Mapping[Path, Occasion], moments: Moments, noted: Noted) -> Path:
-    """Return the phase in which these rises are kept, by what all those inside it kept; empty if it is none of them."""
+    """Return the phase in which these rises are kept, by what all those inside it kept; empty if there is none."""
     for path, occasion in sorted(few.items(), key=lambda entry: len(entry[0])):
         if noted.step[: len(path)] == path:
             continue

@@ -194,7 +194,7 @@ def _phases(tables: Sequence[Mapping[tuple[str, ...], Row]], ranks: tuple[int | 
     for table in tables:
         paths.update(dict.fromkeys(table))
     order = {path: index for index, path in enumerate(paths)}
-    # In tree order, children behind their parents, as they were first seen in any rank.
+    # In tree order, children after their parents, as they were first seen in any rank.
     for path in sorted(paths, key=lambda path: [order.get(path[: end + 1], 0) for end in range(len(path))])[
         :_MAX_PHASES
     ]:

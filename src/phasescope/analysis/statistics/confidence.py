@@ -4,7 +4,7 @@ what a comparison of two figures of any kind allows for.
 Entries resemble their neighbours: a machine is busy for a while, a data loader falls behind for some steps. A hundred
 of them then say less than a hundred independent ones would. How much less is seen from eight stretches of them: by
 how much these differ beyond the chance of independent entries. docs/explain.md has how
-often a comparison that stands on this is wrong.
+often a comparison that relies on this is wrong.
 """
 
 from __future__ import annotations

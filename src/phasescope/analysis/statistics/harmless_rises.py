@@ -38,7 +38,7 @@ def is_wave(values: Sequence[int]) -> bool:
 
 
 def _last_climb(values: Sequence[int], least: float) -> _Climb | None:
-    """Return the climb on which the series ends, if it ends on one; turns of less than `least` are none."""
+    """Return the climb on which the series ends, if it ends on one; turns of less than `least` do not count."""
     turn = extreme = longest = falls = 0
     is_rising = True
     for index, value in enumerate(values):

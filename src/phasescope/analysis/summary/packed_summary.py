@@ -217,7 +217,7 @@ class PackedFold(SummaryFold):
     """A summary that takes packed events as well."""
 
     def __init__(self, prefix: str, unpack: Unpack, watch: SummaryObserver | None = None) -> None:
-        """Begin a summary. `prefix` begins the ids of all phases whose boundaries have the numbers behind it."""
+        """Begin a summary. `prefix` begins the ids of all phases whose boundaries have the numbers after it."""
         super().__init__(prefix)
         self._unpack = unpack
         self._watch = watch

@@ -184,20 +184,16 @@ class SummaryFold:
         open_spans = self._spans.open_spans()
         observed_ns = _observed_ns(self._first_ns, self._last_ns)
         rows = self._tree.rows(open_spans, self._last_ns, observed_ns, self._counts.knows)
-        identity = {key: self._identity.get(key) for key in ("session_id", "pid", "host", "rank", "world_size")}
-        return Summary(
-            **identity,
-            first_timestamp_ns=self._first_ns,
-            last_timestamp_ns=self._last_ns,
+        return summary_of(
+            rows,
+            self._devices.rows(),
+            open_now=len(open_spans),
+            times_ns=(self._first_ns, self._last_ns),
             events=self._events,
             events_by_type=dict(self._by_type),
             missed=missed,
             damaged=damaged,
-            errors=sum(row.errors for row in rows),
-            abandoned=sum(row.abandoned for row in rows),
-            open=len(open_spans),
-            rows=rows,
-            devices=self._devices.rows(),
+            identity=self._identity,
         )
 
 
@@ -219,3 +215,32 @@ def _observed_ns(first_ns: int | None, last_ns: int | None) -> int | None:
 
 def _members(record: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__ if name not in leave_out}
+
+
+def summary_of(
+    rows: tuple[Row, ...],
+    devices: tuple[DeviceRow, ...],
+    *,
+    open_now: int,
+    times_ns: tuple[int | None, int | None],
+    events: int,
+    events_by_type: Mapping[str, int],
+    missed: int,
+    damaged: int,
+    identity: Mapping[str, Any],
+) -> Summary:
+    """Return the summary with these rows, and what they come to."""
+    return Summary(
+        **{key: identity.get(key) for key in ("session_id", "pid", "host", "rank", "world_size")},
+        first_timestamp_ns=times_ns[0],
+        last_timestamp_ns=times_ns[1],
+        events=events,
+        events_by_type=events_by_type,
+        missed=missed,
+        damaged=damaged,
+        errors=sum(row.errors for row in rows),
+        abandoned=sum(row.abandoned for row in rows),
+        open=open_now,
+        rows=rows,
+        devices=devices,
+    )

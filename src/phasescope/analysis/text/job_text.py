@@ -164,7 +164,7 @@ def _compared_cells(ranks: Ranks) -> Iterator[list[str]]:
 
 
 def _device_cells(row: RankRow, who: list[str]) -> Iterator[list[str]]:
-    """Yield a line for each device; who it is stands in the first."""
+    """Yield a line for each device; the first one names the rank."""
     if not row.devices:
         yield [*who, UNKNOWN, UNKNOWN, UNKNOWN]
     for device in row.devices:

@@ -22,7 +22,7 @@ _WORDS = {
 
 
 def state_word(ending: Ending) -> str:
-    """Return the word, with `?` behind what is inferred; of a silent session also for how long."""
+    """Return the word, with `?` after what is inferred; of a silent session also for how long."""
     if ending.kind == endings.SILENT:
         return f"silent {duration_text(ending.silent_ns)}"
     word = "interrupted" if ending.error_type == endings.INTERRUPT else _WORDS.get(ending.kind, ending.kind)

@@ -105,7 +105,7 @@ class Kinds:
         return guard
 
     def read(self, item: Any) -> tuple[Key, int] | None:
-        """Return what a tensor is, and its bytes; None if it is none of the libraries' own."""
+        """Return what a tensor is, and its bytes; None if it is not one of the libraries' own."""
         read = self._readers.get(id(type(item)))
         if read is None:
             return None

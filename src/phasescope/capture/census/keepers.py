@@ -131,7 +131,7 @@ def _is_inside(attributes: Any, owner: Any) -> bool:
 
 
 def _deepest_common(ways: Sequence[list[Any]], samples: int) -> list[Any] | None:
-    """Return the way to the last object that many ways go through, and that is none of those looked for."""
+    """Return the way to the last object that many ways go through, other than those that are searched for."""
     counts: dict[int, int] = {}
     for way in ways:
         for node in way[:-1]:

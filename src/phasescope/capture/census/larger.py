@@ -28,7 +28,7 @@ Held = tuple[Any, Any, Any]
 
 
 class Larger(NamedTuple):
-    """An object, how it grew in bytes, and what kind of tensor it is; None if it is none."""
+    """An object, how it grew in bytes, and what kind of tensor it is; None if it is not a tensor."""
 
     target: Any
     bytes: int

@@ -65,7 +65,7 @@ class Grown:
 
     @property
     def members(self) -> Sequence[Any]:
-        """Those that there are."""
+        """Those that are still there."""
         return self._members
 
     @property
@@ -126,7 +126,7 @@ class Grown:
                 self._members[0], is_known = other, True
 
     def keep_through(self, other: Grown, by: str, members: int) -> None:
-        """Note that what keeps another keeps that many of these, by its views or its graphs."""
+        """Note that the keeper of another group keeps that many of these, by its views or its graphs."""
         self._keeper = {**(other._keeper or {}), "kept": members, "through": {"kind": by}}
         self.keeper_id = other.keeper_id
         self._is_saved_by_graphs = by == SAVED

@@ -1,6 +1,6 @@
 """One session as one HTML file that opens anywhere, offline: the page's own files, plotly's script, and the data.
 
-Whatever the ring says is data to the page. It stands in it as JSON without any character that HTML or a script could
+Whatever the ring says is data to the page. It is embedded as JSON without any character that HTML or a script could
 take for its own, and the page's policy lets no script run but those two, by their hashes.
 """
 
@@ -96,7 +96,7 @@ def plotly_script() -> str:
 
 
 def _script(text: str) -> str:
-    """Return a script as it may stand inside a page: only strings in it could hold the end of one."""
+    """Return a script as it can be embedded in a page: only its strings could hold the end of one."""
     return text.replace(_END_OF_SCRIPT, "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -105,7 +105,7 @@ def delta(
 
 
 def answer_data(answer: Explanation) -> dict[str, Any]:
-    """Return the verdict and behind it all that `explain` says, line by line."""
+    """Return the verdict and after it everything that `explain` says, line by line."""
     return {"verdict": verdict(answer).to_dict(), "lines": str(answer).splitlines()}
 
 
@@ -209,7 +209,7 @@ def _columns(points: Sequence[Point], origin_ms: int) -> dict[str, Any]:
 
 
 def _categories(lines: Sequence[DeviceLine], origin_ms: int, since_ns: int = 0) -> dict[str, Any]:
-    """Return what each device's memory was made of since a time; nothing of those of which that is not known."""
+    """Return what each device's memory was made of since a time; nothing for those of which it is unknown."""
     by_label = {
         line.label: line.categories.columns(since_ns, MAX_LOOKS // len(lines))
         for line in lines

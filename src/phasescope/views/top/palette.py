@@ -72,7 +72,7 @@ _FREE = "·"
 
 
 class Palette(NamedTuple):
-    """Styles by role. `coloured` False is for who cannot or will not see colours; then the signs differ."""
+    """Styles by role. `coloured` False is for people who cannot or will not see colours; then the signs differ."""
 
     name: str
     coloured: bool

@@ -56,7 +56,7 @@ _COLUMNS = (
 )
 _SHARE = "of step"
 SORTS = ("tree", "mean", "p95", NET_PER_ENTRY, "peak", "count", "total")
-"""The orders that there are: that of the tree, and by a figure, the largest first."""
+"""The possible orders: that of the tree, and by a figure, the largest first."""
 
 
 def _peak(row: Row) -> str:

@@ -41,7 +41,7 @@ _LONG_NS, _LONG_S = 301_000_000_000, 1.0
 
 
 class Picture:
-    """Draws one session after the other. `held` keeps the frame that is there; `helping` shows the keys instead."""
+    """Draws one session after another. `held` keeps the frame that is there; `helping` shows the keys instead."""
 
     def __init__(
         self, watch: SessionWatch, palette: Palette, places: list[str], clock: Callable[[], float] = time.monotonic

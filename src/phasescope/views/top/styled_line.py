@@ -1,4 +1,4 @@
-"""Lines of text whose pieces have roles: a screen is drawn with them. The palette has the look of each role."""
+"""Lines of text whose pieces have roles: a screen is drawn with them. The palette gives each role its style."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def cut(line: StyledLine, width: int) -> StyledLine:
 
 
 def joined(lines: Iterable[StyledLine], between: str = "  ") -> StyledLine:
-    """Return lines one after the other on one line."""
+    """Join lines into one."""
     whole = StyledLine()
     for line in lines:
         if whole.parts:

@@ -1,6 +1,6 @@
 """Access to the page: only with the token, from a page of ours, under a name of ours.
 
-The token stands behind the `#` of the address that `phasescope web` prints, which a browser sends to nobody. The page
+The token comes after the `#` of the address that `phasescope web` prints, which a browser sends to nobody. The page
 keeps it for its own tab and sends it in a header. A cookie would go to every port of this machine, and those are other
 users' as well. A name that is not ours in `Host` is a page elsewhere whose name was made to lead here (DNS rebinding).
 There are no CORS headers, so no other page can read an answer.

@@ -84,7 +84,7 @@ class Hub:
             return (followed.view.events, followed.reader.written) if followed.behind else None
 
     def snapshot(self, key: str) -> tuple[dict[str, Any], Cursor] | None:
-        """Return all that there is to show of a session, and where the next `delta` begins; None if it is gone."""
+        """Return everything to show of a session, and where the next `delta` begins; None if it is gone."""
         with self._lock:
             followed = self._follow(key)
             if followed is None:

@@ -136,7 +136,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
+def _loaded(name: str) -> object:
     if name == "__version__":
         from phasescope._version import VERSION
 
@@ -152,6 +152,10 @@ def __getattr__(name: str) -> object:
     value = getattr(module, name)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
+    __getattr__ = _loaded
 
 
 def __dir__() -> list[str]:

@@ -145,7 +145,7 @@ def test_a_star_import_gives_the_public_names() -> None:
 
 def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'phasescope' has no attribute 'nonsense'"):
-        _ = phasescope.nonsense
+        _ = phasescope.nonsense  # type: ignore[attr-defined]
     with pytest.raises(ImportError):
         exec("from phasescope import nonsense")
 

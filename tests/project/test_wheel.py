@@ -154,10 +154,16 @@ def test_a_type_checker_sees_what_is_wrong(python: Path, tmp_path: Path) -> None
     """Without the types of the wheel everything would be `Any`, and pass."""
     pytest.importorskip("mypy")
     script = tmp_path / "wrong.py"
-    script.write_text("import phasescope\nnumber: int = phasescope.start().summary()\nphasescope.start(interval=5)\n")
+    script.write_text(
+        "import phasescope\n"
+        "from phasescope import Sesion\n"
+        "number: int = phasescope.start().summary()\n"
+        "phasescope.start(interval=5)\n"
+        "print(Sesion, phasescope.peak)\n"
+    )
     command = [*mypy(python, tmp_path), script]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=CEILING_S, cwd=tmp_path)
-    assert "Found 2 errors" in done.stdout, done.stdout + done.stderr
+    assert "Found 4 errors" in done.stdout, done.stdout + done.stderr
 
 
 def mypy(python: Path, folder: Path) -> list[str | Path]:

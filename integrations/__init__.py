@@ -1,4 +1,4 @@
 """Integrations with frameworks, one file each, imported as `phasescope.integrations.<framework>`.
 
-They use phasescope's public names only.
+They may import phasescope's public names only.
 """

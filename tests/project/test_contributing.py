@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -35,3 +36,10 @@ def test_the_tests_mirror_the_rooms() -> None:
     rooms = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
     ours = {path.name.strip("_") for path in PACKAGE.iterdir() if path.is_dir()} | {"integrations"}
     assert rooms - ours == {"end_to_end", "programs", "project"}
+
+
+def test_every_room_says_what_it_may_import() -> None:
+    rooms = [*PACKAGE.glob("*/**/__init__.py"), ROOT / "integrations" / "__init__.py"]
+    assert len(rooms) > 20
+    texts = {path: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in rooms}
+    assert [str(path) for path, text in texts.items() if not re.search(r"\b[Mm]ay\s+import\b", text)] == []

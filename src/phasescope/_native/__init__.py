@@ -2,6 +2,8 @@
 
 `core` is the extension module `_core`, or None: where it was not built (no C compiler) or from other sources, where
 `PHASESCOPE_PURE_PYTHON` is set to anything but 0, and on other interpreters than CPython. `why_not` says which.
+
+May import nothing of this package.
 """
 
 from __future__ import annotations

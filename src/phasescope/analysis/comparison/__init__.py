@@ -1,1 +1,4 @@
-"""Compare two sessions, with their noise, and judge rules about the difference."""
+"""Compare two sessions, with their noise, and judge rules about the difference.
+
+May import `diagnosis`, `statistics` and the fields of events.
+"""

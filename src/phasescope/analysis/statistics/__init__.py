@@ -1,1 +1,4 @@
-"""Quantiles, trends and the bounds of both."""
+"""Quantiles, trends and the bounds of both.
+
+May import `_native` only: numbers in, numbers out.
+"""

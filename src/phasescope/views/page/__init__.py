@@ -1,1 +1,4 @@
-"""The page that the web view and the report share: its data, its HTML, its assets."""
+"""The page that the web view and the report share: its data, its HTML, its assets.
+
+May import `analysis`, the files of `views`, and the ground.
+"""

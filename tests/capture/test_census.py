@@ -179,7 +179,7 @@ def test_an_interrupt_during_a_census_reaches_the_training(session: Session, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("phasescope.capture.census.census.told", interrupted)
+        patched.setattr("phasescope.capture.census.census.census_event", interrupted)
         with pytest.raises(KeyboardInterrupt):
             for _ in range(20):
                 with phase("step"):
@@ -191,7 +191,7 @@ def test_an_interrupt_during_a_census_reaches_the_training(session: Session, mon
 
 
 def test_a_failing_census_is_counted_and_harms_nobody(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phasescope.capture.census.census.told", lambda *_: 1 / 0)
+    monkeypatch.setattr("phasescope.capture.census.census.census_event", lambda *_: 1 / 0)
     for _ in range(40):
         with phase("step"):
             pass

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phasescope import _library_words
 from phasescope.backends.protocol import (
     HOST_DEVICE,
     AllocatorCounters,
@@ -33,20 +34,22 @@ if TYPE_CHECKING:
 __all__ = ["FakeBackend", "FakeClock", "OutOfMemoryError", "sample"]
 
 
-_TORCH_NAMES = {"cuda": "CUDA", "rocm": "HIP", "xpu": "XPU"}
 _COUNTS = ("num_alloc_retries", "num_ooms", "num_device_alloc", "num_device_free")
+_OBSERVED = ("cuda", "rocm")  # torch tells nobody of another device's failing allocation but by its error
 
 
 class OutOfMemoryError(RuntimeError):
-    """What `FakeBackend.run_out` raises, named and worded as torch's own."""
+    """What `FakeBackend.run_out` raises for "cuda", "rocm" and "xpu", named and worded as torch's own."""
 
 
-def _size_text(size: int) -> str:
-    """Format a size as torch does."""
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size >= unit:
-            return f"{size / unit:.2f} {name}"
-    return f"{size} bytes"
+_RAISED: dict[str, type[Exception]] = {
+    **dict.fromkeys(_library_words.TORCH, OutOfMemoryError),
+    "jax": type("JaxRuntimeError", (RuntimeError,), {"__module__": "jax.errors"}),
+    "tensorflow": type(
+        "ResourceExhaustedError", (Exception,), {"__module__": "tensorflow.python.framework.errors_impl"}
+    ),
+}
+"""What each library raises, where that is not a plain RuntimeError."""
 
 
 class FakeBackend:
@@ -97,6 +100,7 @@ class FakeBackend:
         self._counts: dict[int, dict[str, int]] = {}
         self._counts_told: set[int] = set()  # of which devices they have not changed since
         self._failure: tuple[int, int, dict[str, int]] | None = None
+        self._listed: dict[str, int] = {}
         self._worked_ms = 0.0
         self.is_busy = False
 
@@ -147,6 +151,13 @@ class FakeBackend:
         """Give the device `ms` milliseconds of work. While `is_busy` is True, none of it is done."""
         self._worked_ms += ms
 
+    def list_processes(self, process_bytes: int | None = None, other_bytes: int | None = None) -> None:
+        """Let the driver list from now on what this process and all others hold of each device, in bytes. None: it does
+        not say."""
+        given = {"process_used_bytes": process_bytes, "other_processes_bytes": other_bytes}
+        self._listed = {key: size for key, size in given.items() if size is not None}
+        self._counts_told.clear()
+
     def run_out(
         self,
         requested_bytes: int,
@@ -158,35 +169,34 @@ class FakeBackend:
         other_bytes: int = 0,
         pools_bytes: int = 0,
     ) -> None:
-        """Raise OutOfMemoryError for a request on the current device, as torch does, with what torch says of the
-        device.
+        """Raise what the library raises for a request on the current device, with what its words say of the device.
 
-        `free_bytes` of it are free, `process_bytes` used by this process and `other_bytes` by another (None: torch
-        does not say), `allowed_bytes` the most that this process may have. `pools_bytes` of what is reserved are free
+        That is OutOfMemoryError for "cuda", "rocm" and "xpu", torch's RuntimeError for "mps" and for the host ("cpu"),
+        and for "jax" and "tensorflow" an exception named as theirs.
+
+        `free_bytes` of it are free, `process_bytes` used by this process and `other_bytes` by another (None: the words
+        do not say), `allowed_bytes` the most that this process may have. `pools_bytes` of what is reserved are free
         in the pools of CUDA graphs, which torch's text counts as allocated. On the way out `freed_bytes` of what is
-        allocated are freed. Raises ValueError if the backend was made without `total`.
+        allocated are freed. Raises ValueError for a device that was made without `total`, and for any other name.
         """
         index, total = self.selected_device, self.figures.total_bytes
-        if total is None:
-            raise ValueError("total is needed: FakeBackend(total=...)")
         allocated, reserved, _, _ = self._counters[index]
+        if self.name == "cpu":
+            words = _library_words.of_host(requested_bytes)
+        elif total is None:
+            raise ValueError("total is needed: FakeBackend(total=...)")
+        else:
+            at_failure = _library_words.Shortage(
+                *(index, requested_bytes, allocated, reserved, total, free_bytes),
+                *(allowed_bytes, process_bytes, other_bytes, pools_bytes),
+            )
+            words = _library_words.of_device(self.name, at_failure)
         self._count(index, "num_ooms")
-        self._failure = index, requested_bytes, {"allocated_bytes": allocated, "slack_bytes": reserved - allocated}
-        self._failure[2].update(total_bytes=total, free_bytes=free_bytes)
-        used = "" if process_bytes is None else f"this process has {_size_text(process_bytes)} memory in use. "
-        other = f"Process 4711 has {_size_text(other_bytes)} memory in use. " if other_bytes else ""
-        private = f"with {_size_text(pools_bytes)} allocated in private pools (e.g., CUDA Graphs), "
-        pools = private if pools_bytes else ""
-        limit = "" if allowed_bytes is None else f"{_size_text(allowed_bytes)} allowed; "
-        message = (
-            f"{_TORCH_NAMES.get(self.name, 'CUDA')} out of memory. Tried to allocate {_size_text(requested_bytes)}. "
-            f"GPU {index} has a total capacity of {_size_text(total)} of which {_size_text(free_bytes)} is free. "
-            f"{other}{used}{limit}Of the allocated memory {_size_text(allocated + pools_bytes)} is allocated by "
-            f"PyTorch, {pools}and {_size_text(reserved - allocated - pools_bytes)} is reserved by PyTorch but "
-            "unallocated."
-        )
+        figures = {"allocated_bytes": allocated, "slack_bytes": reserved - allocated, "free_bytes": free_bytes}
+        if total is not None and self.name in _OBSERVED:
+            self._failure = index, requested_bytes, {**figures, "total_bytes": total}
         self.allocate(-freed_bytes)
-        raise OutOfMemoryError(message)
+        raise _RAISED.get(self.name, RuntimeError)(words)
 
     def watch_failures(self) -> None:
         self._counts_told.clear()  # a session begins
@@ -219,8 +229,10 @@ class FakeBackend:
         return (*counters, counts) if counts else counters
 
     def extra(self, device: int) -> dict[str, int]:
-        """Return what the allocator has counted, as torch does; nothing for a name that is not one of torch's."""
-        return self._counts.get(device, dict.fromkeys(_COUNTS, 0)) if self.name in _TORCH_NAMES else {}
+        """Return what the allocator has counted, as torch does, and nothing for a name that is not one of torch's;
+        and what the driver lists."""
+        counts = self._counts.get(device, dict.fromkeys(_COUNTS, 0)) if self.name in _library_words.TORCH else {}
+        return {**counts, **self._listed}
 
     def device(self, device: int) -> DeviceCounters:
         return self.figures

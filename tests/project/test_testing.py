@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -200,6 +201,67 @@ def test_the_pools_of_graphs_are_told_as_torch_tells_them() -> None:
     assert answer.cause.kind == "too_large"
     assert answer.cause.figures["allocated_bytes"] == 78 * GIB
     assert answer.advice[0].startswith("74.0 GiB lie in pools of their own")
+
+
+@pytest.mark.parametrize(
+    ("name", "raised", "words", "kind"),
+    [
+        ("rocm", testing.OutOfMemoryError, "HIP out of memory. Tried to allocate 8.00 GiB", "too_large"),
+        ("xpu", testing.OutOfMemoryError, "XPU out of memory. Tried to allocate 8.00 GiB", "too_large"),
+        ("mps", RuntimeError, "MPS backend out of memory (MPS allocated: 74.00 GiB", "too_large"),
+        ("jax", RuntimeError, "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8589934592", "too_large"),
+        ("tensorflow", Exception, "OOM when allocating tensor with shape[8589934592]", "too_large"),
+    ],
+)
+def test_each_library_runs_out_in_its_own_words(name: str, raised: type[Exception], words: str, kind: str) -> None:
+    backend = FakeBackend(name, allocated=74 * GIB, used=75 * GIB, free=5 * GIB, total=80 * GIB)
+    with phasescope.start(backends=[backend, "cpu"], interval_ms=3_600_000) as session:
+        with pytest.raises(raised) as caught, phase("forward"):
+            backend.run_out(8 * GIB, free_bytes=5 * GIB)
+    assert words in str(caught.value)
+    assert isinstance(caught.value, testing.OutOfMemoryError) == (name in ("rocm", "xpu"))
+    assert (backend.failure(0, 8 * GIB) != {}) == (name == "rocm")  # torch has an observer for these alone
+    with session.reader() as reader:
+        answer = reader.explain()
+    assert answer.cause.kind == kind, str(answer)
+    assert answer.cause.figures["requested_bytes"] == 8 * GIB
+    assert answer.cause.text.startswith(f"One step needs more than {name}:0 has: 74.0 GiB of 80.0 GiB are live")
+
+
+def test_the_host_runs_out_in_torchs_words() -> None:
+    host = FakeBackend("cpu", allocated=30 * GIB, used=31 * GIB, free=GIB, total=32 * GIB)
+    with phasescope.start(backends=[host], interval_ms=3_600_000) as session:
+        with pytest.raises(RuntimeError, match="you tried to allocate 4294967296 bytes"), phase("load"):
+            host.run_out(4 * GIB)
+    with session.reader() as reader:
+        assert reader.explain().cause.kind == "host_full"
+
+
+def test_a_library_without_words_is_not_given_anothers() -> None:
+    with pytest.raises(ValueError, match="npu has no words of its own"):
+        FakeBackend("npu", total=GIB).run_out(GIB)
+
+
+@pytest.mark.parametrize(("own", "others", "kind"), [(20, 57, "other_processes"), (78, 0, "outside_allocator")])
+def test_what_the_driver_lists_is_the_cause_where_an_error_has_no_figures(own: int, others: int, kind: str) -> None:
+    backend = FakeBackend("cuda", allocated=19 * GIB, used=78 * GIB, free=2 * GIB, total=80 * GIB)
+    backend.list_processes(own * GIB, others * GIB)
+    with phasescope.start(backends=[backend, "cpu"], interval_ms=3_600_000) as session:
+        with pytest.raises(RuntimeError), phase("forward"):
+            raise RuntimeError("CUDA error: out of memory")
+    with session.reader() as reader:
+        answer = reader.explain()
+    assert answer.cause.kind == kind, str(answer)
+
+
+def test_the_documented_play_of_a_shortage_names_its_cause() -> None:
+    """The example runs as it stands."""
+    page = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
+    example = page.partition("### Play a shortage")[2].partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    names["test_another_process_is_named"]()
+    names["test_what_a_library_raises_is_understood"]()
 
 
 def test_without_a_total_nothing_can_run_out() -> None:

@@ -39,16 +39,10 @@ class Gpu(FakeBackend):
 
     def __init__(self, name: str, driver: Driver | None) -> None:
         super().__init__(name, allocated=GIB, reserved=60 * GIB)
-        self._driver = driver
         if driver is not None:
             self.set(driver.allocated, driver.reserved)
             self.figures = DeviceCounters(driver.total - driver.free, driver.free, driver.total)
-
-    def extra(self, device: int) -> dict[str, int]:
-        held = {} if self._driver is None else {
-            "process_used_bytes": self._driver.own, "other_processes_bytes": self._driver.others,
-        }  # fmt: skip
-        return {**super().extra(device), **held}
+            self.list_processes(driver.own, driver.others)
 
     @classmethod
     def of(cls, case: Case) -> Gpu | None:

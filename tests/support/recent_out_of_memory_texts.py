@@ -548,7 +548,7 @@ SOMETHING_ELSE = [
     Text(
         "torch, memory shared between processes",
         "RuntimeError",
-        '!handles_.at(i) INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDACachingAllocator.cpp":431, please report a bug '
-        "to PyTorch.",
+        '!handles_.at(i) INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDACachingAllocator.cpp":431, please report a '
+        "bug to PyTorch.",
     ),
 ]

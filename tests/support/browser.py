@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,11 @@ HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None or not HAS_PLAYWRIGHT, reason="there is no chromium, or no playwright to drive it"
 )
+_AXE = importlib.util.find_spec("axe_playwright_python")
+needs_axe = pytest.mark.skipif(
+    CHROMIUM is None or not HAS_PLAYWRIGHT or _AXE is None,
+    reason="there is no chromium, or no playwright to drive it, or no axe-playwright-python",
+)
 _OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
 
@@ -30,6 +36,17 @@ def running_browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_OPTIONS)
         yield browser
         browser.close()
+
+
+def violations(page: Any) -> list[str]:
+    """Return what axe-core has against a page: the rules, each with the first element that breaks it."""
+    assert _AXE is not None
+    assert _AXE.origin is not None
+    if not page.evaluate("'axe' in window"):
+        page.add_script_tag(content=(Path(_AXE.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
+    told = "violations.map((violation) => `${violation.id}: ${violation.nodes[0].html}`)"
+    found: list[str] = page.evaluate(f"axe.run(document).then(({{ violations }}) => {told})")
+    return found
 
 
 class Watched:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,23 +11,16 @@ from phasescope import cli
 from phasescope.views.live_session import Followed
 from phasescope.views.page import page_data
 from phasescope.views.page.html_page import page
-from support.browser import Watched, needs_browser, running_browser
-from support.fakes.made_rings import GIB, MS, MadeRing, made_ring
+from support.browser import Watched, needs_axe, needs_browser, running_browser, violations
+from support.fakes.made_rings import GIB, MADE_OF, MS, MadeRing, made_ring
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytest.importorskip("plotly")
 browser = pytest.fixture(scope="module")(running_browser)
-_AXE = importlib.util.find_spec("axe_playwright_python")
-MADE_OF = {
-    "memory.category.looks": 1,
-    "memory.category.moment": "step",
-    **{
-        f"memory.category.{name}_bytes": size * GIB
-        for name, size in {"parameters": 9, "optimizer_state": 18, "other": 13, "activations": 20, "buffers": 0}.items()
-    },
-}
 DRAWN = "document.querySelector('#timeline .main-svg') !== null"
 
 
@@ -277,31 +268,57 @@ def test_a_phone_shows_a_phase_and_its_peak(report: Path, browser: Any) -> None:
         watched.close()
 
 
-@needs_browser
-@pytest.mark.skipif(_AXE is None, reason="axe-playwright-python is not installed")
+@needs_axe
 @pytest.mark.parametrize(
     "options",
     [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"viewport": {"width": 390, "height": 844}}],
     ids=["light", "dark", "phone"],
 )
 def test_axe_has_nothing_to_say(report: Path, browser: Any, options: dict[str, Any]) -> None:
-    assert _AXE is not None
-    assert _AXE.origin is not None
-    script = (Path(_AXE.origin).parent / "axe.min.js").read_text(encoding="utf-8")
     watched = Watched(browser, offline=True, bypass_csp=True, **options)
     try:
         watched.page.goto(report.as_uri())
         watched.until(DRAWN)
-        watched.page.add_script_tag(content=script)
-        told = "violations.map((violation) => `${violation.id}: ${violation.nodes[0].html}`)"
-        look = f"axe.run(document).then(({{ violations }}) => {told})"
-        assert watched.page.evaluate(look) == []
+        assert watched.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(watched.page) == []
         watched.page.evaluate("document.getElementById('facts').style.color = '#ccc'")
-        assert [found.split(":")[0] for found in watched.page.evaluate(look)] == (
+        assert [found.split(":")[0] for found in violations(watched.page)] == (
             ["color-contrast"] if options.get("color_scheme") != "dark" else []
         )
     finally:
         watched.close()
+
+
+@needs_browser
+def test_the_chart_is_moved_and_zoomed_by_keyboard(opened: Watched) -> None:
+    def shown() -> tuple[float, float]:
+        """Return where the view begins, and how wide it is, in parts of the whole."""
+        from_ms, to_ms = opened.page.evaluate(
+            "document.getElementById('timeline').layout.xaxis.range.map((edge) => new Date(edge).getTime())"
+        )
+        return float(from_ms - whole[0]) / (whole[1] - whole[0]), float(to_ms - from_ms) / (whole[1] - whole[0])
+
+    def press(key: str) -> tuple[float, float]:
+        before = shown()
+        opened.page.keyboard.press(key)
+        until(lambda: shown() != before, pause_s=0.02)
+        return shown()
+
+    whole = (0.0, 1.0)
+    first, width = shown()
+    whole = (first, first + width)
+    for _ in range(40):
+        opened.page.keyboard.press("Tab")
+        if opened.page.evaluate("document.activeElement.id") == "timeline-keys":
+            break
+    scrolled = opened.page.evaluate("scrollY")
+    assert press("ArrowUp") == pytest.approx((0.25, 0.5), abs=0.03)
+    assert press("ArrowRight") == pytest.approx((0.35, 0.5), abs=0.03)
+    assert press("ArrowLeft") == pytest.approx((0.25, 0.5), abs=0.03)
+    assert press("-") == pytest.approx((0, 1), abs=0.03)
+    press("+")
+    assert press("Escape") == pytest.approx((0, 1), abs=0.001)
+    assert opened.page.evaluate("scrollY") == scrolled
 
 
 def test_only_new_looks_at_what_memory_is_made_of_are_told_again(rings: Path) -> None:

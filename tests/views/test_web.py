@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,9 +13,7 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
 import phasescope
@@ -36,91 +33,11 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("plotly")
 
 from support.hostile_markup import assert_harmless, hostile  # noqa: E402 - it needs the same extras
+from support.web_server import Server, serving  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="sessions lie in files only where they can be locked")
 
 browser = pytest.fixture(scope="module")(running_browser)
-
-IMPATIENT = """
-import sys
-from phasescope.cli import main
-from phasescope.views.web import connections
-connections.IDLE_SECONDS = float(sys.argv.pop(1))
-sys.exit(main())
-"""
-
-
-class Server:
-    """`phasescope web` in a process of its own; `idle_s`: how long its connections may do nothing, if not as usual."""
-
-    def __init__(self, *arguments: str, idle_s: float | None = None) -> None:
-        command = ["-m", "phasescope"] if idle_s is None else ["-c", IMPATIENT, str(idle_s)]
-        self.process = subprocess.Popen(
-            [sys.executable, *command, "web", "--port", "0", *arguments], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://"), self.url
-        parts = urlsplit(self.url)
-        self.port = int(parts.port or 0)
-        self.base = f"http://127.0.0.1:{self.port}"
-        self.token = parts.fragment.removeprefix("token=")
-        self._wait()
-
-    def _wait(self) -> None:
-        until(self._answers, pause_s=0.02)
-
-    def _answers(self) -> bool:
-        try:
-            httpx.get(self.base, timeout=CEILING_S)
-        except httpx.TransportError:
-            return False
-        return True
-
-    def get(self, path: str = "/", **headers: str) -> Any:
-        """With the token, unless other headers are given."""
-        return httpx.get(
-            self.base + path, headers=headers or {"authorization": f"Bearer {self.token}"}, timeout=CEILING_S
-        )
-
-    def stream(self, path: str = "/api/events", count: int = 0, last: str = "") -> list[tuple[str, Any]]:
-        """The first `count` events of a connection, or those up to the first that is called `last`."""
-        found: list[tuple[str, Any]] = []
-        name = ""
-        headers = {"authorization": f"Bearer {self.token}", "last-event-id": "7"}
-        with httpx.stream("GET", self.base + path, headers=headers, timeout=CEILING_S) as answer:
-            for line in answer.iter_lines():
-                if line.startswith("event: "):
-                    name = line.removeprefix("event: ")
-                elif line.startswith("data: "):
-                    found.append((name, json.loads(line.removeprefix("data: "))))
-                    if len(found) == count or name == last:
-                        break
-        return found
-
-    def holds(self, connection: socket.socket) -> bool:
-        """Whether its end of the connection is open; what it sent may still be on the way."""
-        port = connection.getsockname()[1]
-        theirs = psutil.Process(self.process.pid).net_connections("tcp")
-        return any(one.raddr and one.raddr.port == port for one in theirs)
-
-    def close(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.stdout is not None
-        try:
-            return self.process.wait(CEILING_S)
-        finally:
-            self.process.kill()
-            self.process.stdout.close()
-
-
-@contextlib.contextmanager
-def serving(*arguments: str, idle_s: float | None = None) -> Iterator[Server]:
-    server = Server(*arguments, idle_s=idle_s)
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +135,7 @@ def test_a_server_on_another_port_learns_nothing_of_the_token(server: Server, br
         seen = watched.context.new_page()
         seen.goto(stranger.url + "again")
         seen.goto(server.base)
-        seen.wait_for_function("document.getElementById('link').innerText.includes('token is needed')")
+        seen.wait_for_function("document.getElementById('refused').innerText.includes('token is needed')")
     finally:
         watched.close()
         stranger.end()
@@ -234,7 +151,7 @@ def test_a_new_address_in_the_same_tab_is_taken_up(server: Server, browser: Any)
     watched = Watched(browser)
     try:
         watched.page.goto(f"{server.base}/#token=old")
-        watched.until(shows("#link", "token is needed"))
+        watched.until(shows("#refused", "token is needed"))
         watched.page.goto(server.url)
         watched.until("document.querySelector('#timeline .main-svg') !== null")
         assert watched.page.url == f"{server.base}/"
@@ -410,7 +327,7 @@ def test_ctrl_c_ends_the_server_while_a_page_looks(place: Path) -> None:
     ) as answer:
         next(answer.iter_lines())
         code = server.close()
-    assert code == 130
+    assert (code, server.complaints) == (130, "")
 
 
 def open_page(browser: Any, server: Server, **options: Any) -> Watched:

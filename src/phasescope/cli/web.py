@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import secrets
 import socket
 import sys
@@ -24,6 +25,8 @@ from phasescope.cli._output import Terminal
 from phasescope.cli._session_args import add_directories, add_session, note_missing, opened_among
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from phasescope.views.catalogue import Catalogue
 
 DEFAULT_PORT = 8765
@@ -114,7 +117,13 @@ def _serve(arguments: argparse.Namespace, listener: socket.socket, catalogue: Ca
     port = listener.getsockname()[1]
     token = None if arguments.no_token else secrets.token_urlsafe(_TOKEN_BYTES)
     hosts = allowed_hosts(arguments.host) | {name.lower() for name in arguments.allow_host}
-    server = uvicorn.Server(
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # that pages still look is not news
+            super().handle_exit(sig, frame)
+
+    server = Server(
         uvicorn.Config(
             make_app(catalogue, token=token, hosts=hosts, chosen=chosen),
             http=bounded(lambda headers: may_look(headers, token)),

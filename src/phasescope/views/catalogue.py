@@ -6,11 +6,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope._attach import attach
+from phasescope.analysis.event_fields import int_or_none
 from phasescope.analysis.jobs.grouping import group
+from phasescope.analysis.liveness import silence_ns
 from phasescope.readers.reader import SessionNotFoundError
 from phasescope.recordings.formats import find
 from phasescope.wire import ring_files
@@ -26,12 +29,14 @@ MOST = 256
 
 
 class Entry(NamedTuple):
-    """A session that can be looked at. `key` names it in addresses and says nothing of its path."""
+    """A session that can be looked at. `key` names it in addresses and says nothing of its path; `silent_ns` is the age
+    of its last sign of life if that is suspiciously long."""
 
     key: str
     path: str
     state: str
     constants: dict[str, Any]
+    silent_ns: int | None = None
 
 
 class Catalogue:
@@ -57,7 +62,7 @@ class Catalogue:
         for path in self._files():
             try:
                 with attach(path) as reader:
-                    entries.append(Entry(key_of(path), os.fspath(path), reader.state, reader.constants))
+                    entries.append(_entry(path, reader))
             except (OSError, RingError, SessionNotFoundError, ImportError):
                 continue
         self._paths = {entry.key: entry.path for entry in entries}
@@ -111,6 +116,12 @@ class Folders:
     def jobs(self) -> list[list[Entry]]:
         """Return the ranks of each job that has several here, the newest job first."""
         return [job for job in self.catalogue.jobs(_once(self.catalogue.entries())) if len(job) > 1]
+
+
+def _entry(path: Path, reader: Reader) -> Entry:
+    state, interval_ms = reader.state, int_or_none(reader.constants.get("sampling_interval_ms"))
+    silent_ns = silence_ns(state, reader.heartbeat_ns, interval_ms, time.time_ns())
+    return Entry(key_of(path), os.fspath(path), state, reader.constants, silent_ns)
 
 
 def _once(entries: Iterable[Entry]) -> list[Entry]:

@@ -21,9 +21,14 @@ _WORDS = {
 }
 
 
+def silent_word(silent_ns: int | None) -> str:
+    """Return the words for a session that runs and is silent."""
+    return f"silent {duration_text(silent_ns)}"
+
+
 def state_word(ending: Ending) -> str:
     """Return the word, with `?` after what is inferred; of a silent session also for how long."""
     if ending.kind == endings.SILENT:
-        return f"silent {duration_text(ending.silent_ns)}"
+        return silent_word(ending.silent_ns)
     word = "interrupted" if ending.error_type == endings.INTERRUPT else _WORDS.get(ending.kind, ending.kind)
     return word if ending.certain else f"{word}?"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope._attach import attach
 from phasescope.analysis.jobs.imbalance import ranks as compared
-from phasescope.analysis.text.state_word import state_word
+from phasescope.analysis.text.state_word import silent_word, state_word
 from phasescope.readers.diagnosis import LAST_EVENTS, ending
 from phasescope.views.catalogue import job_with
 from phasescope.views.job_loader import MAX_RANKS, member
@@ -61,7 +61,7 @@ class Hub:
 
     def _word(self, entry: Entry, until: float) -> str | None:
         if entry.state == "running":
-            return entry.state
+            return entry.state if entry.silent_ns is None else silent_word(entry.silent_ns)
         if entry.key not in self._words and self._clock() < until:
             with contextlib.suppress(OSError, RingError, LookupError, ImportError), attach(Path(entry.path)) as reader:
                 self._words[entry.key] = state_word(ending(reader, LAST_EVENTS))

@@ -122,6 +122,7 @@
     source = own;
     key = chosen;
     link("", "connecting");
+    isRefused(false);
     while (source === own) {
       const answer = await ask("api/events", { signal: own.signal }).catch(() => null);
       if (source !== own) return;
@@ -162,8 +163,16 @@
   }
 
   async function refused(answer) {
-    link("lost", await answer.text());
-    byId("waiting").hidden = true;
+    byId("refused-note").textContent = await answer.text();
+    link("lost", "refused");
+    isRefused(true);
+  }
+
+  function isRefused(now) {
+    byId("refused").hidden = !now;
+    byId("waiting").hidden = now || state !== null;
+    byId("session").hidden = now || state === null;
+    byId("save").hidden = byId("sessions").parentElement.hidden = now;
   }
 
   async function save(event) {

@@ -125,6 +125,27 @@
     }));
   }
 
+  // By keyboard, what a drag and a double click do: by how much of the width each key moves, and how wide it gets.
+  const KEYS = { ArrowLeft: [-0.2, 1], ArrowRight: [0.2, 1], ArrowUp: [0, 0.5], ArrowDown: [0, 2], "+": [0, 0.5], "-": [0, 2] };
+
+  function press(event) {
+    if (!state || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.key === "Escape") shown.window = null;
+    else if (KEYS[event.key]) shown.window = moved(...KEYS[event.key]);
+    else return;
+    event.preventDefault();
+    draw(state);
+  }
+
+  function moved(by, wider) {
+    const [from, to] = view();
+    const [first, last] = [Math.min(0, end()), end()];
+    const width = Math.min(Math.max((to - from) * wider, 1), Math.max(last - first, 1));
+    const begin = (from + to - width) / 2 + by * (to - from);
+    const left = Math.min(Math.max(begin, first), last - width);
+    return [left, left + width];
+  }
+
   function listen(place) {
     place.on("plotly_relayout", (change) => {
       const from = change["xaxis.range[0]"];
@@ -136,6 +157,7 @@
       shown.window = [back(from), back(change["xaxis.range[1]"])];
       draw(state);
     });
+    byId("timeline-keys").onkeydown = press;
     place.on("plotly_doubleclick", () => { shown.window = null; draw(state); });
   }
 
@@ -320,7 +342,7 @@
   function timeAxis(from, to) {
     return {
       type: "date", range: [at(from), at(to)], gridcolor: style("--faint"), linecolor: style("--line"), zeroline: false, tickfont: { size: 11.5 },
-      tickformat: to - from > 86_400_000 ? "%d.%m. %H:%M" : to - from > 600_000 ? "%H:%M" : to - from > 8000 ? "%H:%M:%S" : "%H:%M:%S.%3f", nticks: shown.paper ? 6 : widthPx() < 560 ? 4 : 10,
+      tickformat: to - from > 86_400_000 ? "%m-%d %H:%M" : to - from > 600_000 ? "%H:%M" : to - from > 8000 ? "%H:%M:%S" : "%H:%M:%S.%3f", nticks: shown.paper ? 6 : widthPx() < 560 ? 4 : 10,
     };
   }
 

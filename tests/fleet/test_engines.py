@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -43,6 +44,15 @@ session = Session()
 session.query(sys.argv[1])
 print(session.query(sys.argv[2], "JSON"))
 """
+SPARK = """
+import json, sys
+from pyspark.sql import SparkSession
+settings = {"spark.ui.enabled": "false", "spark.driver.memory": "1g", "spark.sql.shuffle.partitions": "2"}
+session = SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
+for statement in sys.argv[1].split(";\\n"):
+    session.sql(statement)
+print(json.dumps({"data": [row.asDict() for row in session.sql(sys.argv[2]).collect()]}))
+"""
 UPLOAD = """
 import sys, s3fs
 store = s3fs.S3FileSystem()
@@ -63,8 +73,8 @@ def alone(*code_and_arguments: str) -> str:
 
 
 def view(engine: str, fleet: Path) -> str:
-    (text,) = re.findall(rf"^(CREATE .*VIEW .*;) +-- {engine}$", PAGE, re.MULTILINE)
-    return str(text).replace("'fleet", f"'{fleet}").rstrip("; ")
+    lines = re.findall(rf"^((?:SET|CREATE) .*?;) +-- {engine}(?:, before its view)?$", PAGE, re.MULTILINE)
+    return "\n".join(lines).replace("'fleet", f"'{fleet}").rstrip("; ")
 
 
 def by_duckdb(fleet: Path, query: str) -> list[dict[str, Any]]:
@@ -75,17 +85,45 @@ def by_duckdb(fleet: Path, query: str) -> list[dict[str, Any]]:
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
-@pytest.mark.parametrize("name", QUERIES)
-def test_clickhouse_gives_what_duckdb_gives(name: str, fleet: Path) -> None:
+def by_clickhouse(fleet: Path, query: str) -> list[dict[str, Any]]:
     needs("chdb")
-    text = alone(CLICKHOUSE, view("ClickHouse", fleet), QUERIES[name])
-    found = json.loads(text)["data"]
+    return list(json.loads(alone(CLICKHOUSE, view("ClickHouse", fleet), query))["data"])
+
+
+def by_spark(fleet: Path, query: str) -> list[dict[str, Any]]:
+    if importlib.util.find_spec("pyspark") is None or shutil.which("java") is None:
+        pytest.skip("pyspark (450 MB) or Java is not installed")
+    return list(json.loads(alone(SPARK, view("Spark", fleet), query).splitlines()[-1])["data"])
+
+
+ENGINES = {"ClickHouse": by_clickhouse, "Spark": by_spark}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", QUERIES)
+def test_another_engine_gives_what_duckdb_gives(engine: str, name: str, fleet: Path) -> None:
+    found = ENGINES[engine](fleet, QUERIES[name])
     expected = by_duckdb(fleet, QUERIES[name])
     assert len(found) == len(expected) > 0
     for row, wanted in zip(found, expected, strict=True):
         for key, value in wanted.items():
             mine = row[key] if isinstance(value, str) else float(row[key])
             assert mine == (value if isinstance(value, str) else pytest.approx(float(value), rel=1e-9)), key
+
+
+@pytest.mark.parametrize("engine", ["DuckDB", *ENGINES])
+def test_jobs_that_look_like_one_number_are_several(engine: str, fleet: Path, tmp_path: Path) -> None:
+    """A second `srun` in a Slurm job is 4711.1, the eleventh 4711.10."""
+    (node,) = {path.parent.parent.name for path in fleet.glob("job=4711/*/*/*.parquet")}
+    ranks_of = {"4711.1": 1, "4711.10": 2, "4711": 3, "04711": 4}
+    for job, ranks in ranks_of.items():
+        for rank in range(ranks):
+            place = Path(f"job={job}", node, f"r={rank}")
+            shutil.copytree(fleet / "job=4711" / node / f"r={rank}", tmp_path / "fleet" / place)
+    asked = by_duckdb if engine == "DuckDB" else ENGINES[engine]
+    jobs = list(ranks_of) if engine != "Spark" else ["4711.1", "4711"]  # a virtual machine for each
+    found = {job: len(asked(tmp_path / "fleet", QUERIES["behind"].replace("'4711'", f"'{job}'"))) for job in jobs}
+    assert found == {job: ranks_of[job] for job in jobs}
 
 
 @pytest.fixture

@@ -37,7 +37,9 @@ with phasescope.start(record=sys.argv[1], backends=["cpu"], directory=sys.argv[2
             for _ in range(int(sys.argv[3])):
                 kept.append(bytes(range(256)) * 4096)
         kept.clear()
-    with phase("```\\n# x"):
+    with phase("```\\n# x"), phase("x"):
+        pass
+    with phase("::error::x"):
         pass
 """
 
@@ -160,6 +162,14 @@ def test_no_name_breaks_out_of_the_table(tmp_path: Path, recordings: dict[str, P
     assert [number for number, line in enumerate(lines) if fence in line] == [3, len(lines) - 1]
     assert lines[0].index("-->") == len(lines[0]) - 3
     assert "<b>" not in body
+
+
+def test_no_name_commands_the_runner(tmp_path: Path, recordings: dict[str, Path], github: GitHub) -> None:
+    _, out, _ = run(tmp_path, recordings, github.url, "", COMPARE_ALL="true", GITHUB_ACTIONS="true")
+    lines = [line for line in out.splitlines() if line.lstrip().startswith("::")]
+    assert re.fullmatch(r"::stop-commands::[0-9a-f]{32}", lines[0])
+    assert lines[-1] == f"::{lines[0].rpartition(':')[2]}::"
+    assert any(line.startswith("::error::x") for line in lines[1:-1])  # the runner takes it for text there
 
 
 def test_a_token_that_may_only_read_is_said_and_the_verdict_stands(

@@ -8,19 +8,48 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ONE_PART_IN = 2000
+ONE_PART_IN = 2500
 """The looks of a session take this part of its time: what asking costs at each step comes on top."""
 
-_AT_LEAST_NS = 1_000_000_000
+AT_LEAST_NS = 1_000_000_000
 _COMPARE_NS = 50_000_000
-"""After this time it is asked again whether the set has changed."""
 
-_ALWAYS = 3
+ALWAYS = 3
 """The first looks of a session, whatever they cost."""
+
+
+class Pause:
+    """How long it is not asked whether the set has changed: the longer it has not, the longer, up to a second.
+
+    To ask is as dear as a tenth of a look, since nothing of what it takes is in the caches by then.
+    """
+
+    def __init__(self) -> None:
+        self._ns = _COMPARE_NS
+
+    def after(self, has_changed: bool) -> int:
+        """Return it, in ns, after an answer."""
+        pause_ns = _COMPARE_NS if has_changed else self._ns
+        self._ns = min(2 * pause_ns, AT_LEAST_NS)
+        return pause_ns
 
 
 class LookTimes:
     """The looks of one session so far, and when the next one is due."""
+
+    __slots__ = (
+        "_asked_again_ns",
+        "_began_ns",
+        "_due_ns",
+        "_has_time_ns",
+        "_look_began_ns",
+        "_now_ns",
+        "_pause",
+        "_seen",
+        "_session_id",
+        "looks",
+        "spent_ns",
+    )
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self._now_ns = now_ns
@@ -34,6 +63,7 @@ class LookTimes:
         self._session_id = session_id
         self._began_ns = self._due_ns = self._has_time_ns = self._now_ns()
         self._asked_again_ns = self._look_began_ns = 0
+        self._pause = Pause()
         self._seen: object = None
         self.looks = self.spent_ns = 0
 
@@ -43,15 +73,19 @@ class LookTimes:
 
     def is_due(self, outline: Callable[[], object]) -> bool:
         """Return whether to look now. `outline` returns what differs once the set does, as far as that is quick."""
-        if self.looks < _ALWAYS:
+        if self.looks < ALWAYS:
             return True
         now_ns = self._now_ns()
         if now_ns < self._asked_again_ns:
             return False
         if now_ns >= self._due_ns:
             return True
-        self._asked_again_ns = min(self._due_ns, now_ns + _COMPARE_NS)
-        return now_ns >= self._has_time_ns and outline() != self._seen
+        if now_ns < self._has_time_ns:
+            self._asked_again_ns = self._has_time_ns
+            return False
+        has_changed = outline() != self._seen
+        self._asked_again_ns = min(self._due_ns, now_ns + self._pause.after(has_changed))
+        return has_changed
 
     def look_begins(self) -> None:
         """Note that a look begins."""
@@ -64,6 +98,6 @@ class LookTimes:
         took_ns = now_ns - self._look_began_ns
         self.spent_ns += took_ns
         self._seen = outline
-        self._has_time_ns = self._began_ns + (self.spent_ns + took_ns) * _ONE_PART_IN  # for one more of them
-        self._due_ns = max(now_ns + _AT_LEAST_NS, self._has_time_ns)
+        self._has_time_ns = self._began_ns + (self.spent_ns + took_ns) * ONE_PART_IN  # for one more of them
+        self._due_ns = max(now_ns + AT_LEAST_NS, self._has_time_ns)
         self._asked_again_ns = 0

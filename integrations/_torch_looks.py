@@ -16,6 +16,7 @@ import torch
 import phasescope
 
 from ._held import hold, there
+from ._look_times import ALWAYS, AT_LEAST_NS, ONE_PART_IN, Pause
 from ._torch_around import guarded_method
 from ._torch_batches import Shapes, is_batch_first
 from ._torch_modules import Modules
@@ -33,16 +34,6 @@ from ._torch_storages import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-_ONE_PART_IN = 1000
-"""The looks of a session take this part of its time."""
-
-_AT_LEAST_NS = 1_000_000_000
-_COMPARE_NS = 50_000_000
-"""After this time it is asked again whether the set has changed: at each step that would cost more than the looks."""
-
-_ALWAYS = 3
-"""The first looks of a session: at its first forward, after its first step, and after one that is like all others."""
 
 _MAX_INPUTS = 64
 _MAX_FORWARDS = 64
@@ -71,6 +62,7 @@ class Looks:
         self._session_id = session_id
         self._began_ns = self._due_ns = self._has_time_ns = self._now_ns()
         self._asked_again_ns = 0
+        self._pause = Pause()
         self._looks = self._spent_ns = self._steps = 0
         self._failure: int | None = None
         self._failures = 0
@@ -217,10 +209,15 @@ class Looks:
         return session
 
     def _is_due(self, now_ns: int) -> bool:
-        if self._looks < _ALWAYS or now_ns >= self._due_ns:
+        # The first three are at the first forward, after the first step, and after one that is like all others.
+        if self._looks < ALWAYS or now_ns >= self._due_ns:
             return True
-        self._asked_again_ns = min(self._due_ns, now_ns + _COMPARE_NS)
-        return now_ns >= self._has_time_ns and self._state() != self._seen
+        if now_ns < self._has_time_ns:
+            self._asked_again_ns = self._has_time_ns
+            return False
+        has_changed = self._state() != self._seen
+        self._asked_again_ns = min(self._due_ns, now_ns + self._pause.after(has_changed))
+        return has_changed
 
     def _state(self) -> object:
         """Return what changes when the set of tensors does, as far as that can be found out in a microsecond or two."""
@@ -251,8 +248,8 @@ class Looks:
             now_ns = self._now_ns()
             took_ns = now_ns - began_ns
             self._spent_ns += took_ns
-            self._has_time_ns = self._began_ns + (self._spent_ns + took_ns) * _ONE_PART_IN  # for one more of them
-            self._due_ns = max(now_ns + _AT_LEAST_NS, self._has_time_ns)
+            self._has_time_ns = self._began_ns + (self._spent_ns + took_ns) * ONE_PART_IN  # for one more of them
+            self._due_ns = max(now_ns + AT_LEAST_NS, self._has_time_ns)
 
     def _count(self) -> dict[str, dict[str, int]]:
         storages = Storages()

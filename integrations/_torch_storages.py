@@ -160,7 +160,9 @@ def state_of(optimizer: Any) -> Iterator[Any]:
 def outline_of(optimizer: Any) -> tuple[object, ...]:
     """Return a few numbers that differ once an optimizer has other parameters or more state, or has moved."""
     groups, state = _groups_of(optimizer), attributes_of(optimizer).get("state")
-    first = next(iter(tensors_in(groups[0].get("params"), depth=1)), None) if groups else None
+    params = groups[0].get("params") if groups else None
+    # Not all of them are gone through for the first one.
+    first = next(iter(tensors_in(params[:1] if type(params) is list else params, depth=1)), None)
     where = None if first is None else (_device_of(first), _type_of(first))
     return len(groups), len(state) if isinstance(state, dict) else 0, where
 

@@ -15,14 +15,17 @@ Tested with JAX 0.10, optax 0.2, equinox 0.13 and flax 0.12 on the CPU, on one d
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import phasescope
+from phasescope import current
 
 from ._frameworks import framework
 from ._look_times import LookTimes
 from ._scopes import logger
 from ._sizes import CategorySizes
+
+if TYPE_CHECKING:
+    from phasescope import Session
 
 framework("jax", "jax", pip="jax")
 
@@ -31,27 +34,8 @@ from ._jax_arrays import JaxArrays  # noqa: E402
 __all__ = ["note_pytrees"]
 
 
-class _Looks:
-    """The looks at the pytrees of this process."""
-
-    def __init__(self) -> None:
-        self.times = LookTimes()
-        self.busy = threading.Lock()
-
-    def look(self, session: phasescope.Session, trees: dict[str, Any]) -> None:
-        """Count what the trees hold now."""
-        times = self.times
-        times.look_begins()
-        try:
-            sizes, arrays = CategorySizes(), JaxArrays()
-            for category, tree in trees.items():
-                arrays.add_tree(sizes, category, tree)
-            session.note_categories(sizes.found(), looks=times.looks, looks_ns=times.spent_ns)
-        finally:
-            times.look_ended(_outline(trees))
-
-
-_looks = _Looks()
+_times = LookTimes()
+_busy = threading.Lock()
 
 
 def note_pytrees(
@@ -65,7 +49,7 @@ def note_pytrees(
     """Note, at the end of a step, what the device's memory is made of: call it in each step with what there is then.
 
     Most calls only compare two times. The arrays are counted in the first three, then once something has been added
-    or taken away at the top of a tree, else once a second at most, and in no more than a thousandth of the time. Then
+    or taken away at the top of a tree, else once a second at most, and in no more than a 2500th of the time. Then
     each array counts once, with its own bytes on each of this process's devices, in the first category that has it;
     one that was donated or deleted does not. Nothing is kept alive, waited for or computed.
 
@@ -79,8 +63,8 @@ def note_pytrees(
 
     What is not given is not known, and is shown as no figure rather than as 0. Without a session it does nothing.
     """
-    session = phasescope.current()
-    if session is None or _looks.times.is_soon(session.session_id) or not _looks.busy.acquire(blocking=False):
+    session = current()
+    if session is None or _times.is_soon(session.session_id) or not _busy.acquire(blocking=False):
         return
     try:
         given = {
@@ -90,13 +74,25 @@ def note_pytrees(
             "optimizer_state": optimizer_state,
             "inputs": inputs,
         }
-        _looks.times.begin(session.session_id)
-        if _looks.times.is_due(lambda: _outline(given)):
-            _looks.look(session, {category: tree for category, tree in given.items() if tree is not None})
+        _times.begin(session.session_id)
+        if _times.is_due(lambda: _outline(given)):
+            _look(session, {category: tree for category, tree in given.items() if tree is not None})
     except Exception as error:  # the training feels nothing
         logger.debug("not counted (%s: %s)", type(error).__name__, error)
     finally:
-        _looks.busy.release()
+        _busy.release()
+
+
+def _look(session: Session, trees: dict[str, Any]) -> None:
+    """Count what the trees hold now."""
+    _times.look_begins()
+    try:
+        sizes, arrays = CategorySizes(), JaxArrays()
+        for category, tree in trees.items():
+            arrays.add_tree(sizes, category, tree)
+        session.note_categories(sizes.found(), looks=_times.looks, looks_ns=_times.spent_ns)
+    finally:
+        _times.look_ended(_outline(trees))
 
 
 def _outline(trees: dict[str, Any]) -> list[tuple[str, int, int]]:

@@ -13,7 +13,7 @@ from support.scenarios import results_of
 
 torch: Any = pytest.importorskip("torch")
 
-from phasescope.integrations import _torch_looks  # noqa: E402
+from phasescope.integrations import _look_times, _torch_looks  # noqa: E402
 from phasescope.integrations.torch import instrument  # noqa: E402
 
 if TYPE_CHECKING:
@@ -299,8 +299,8 @@ def test_a_copy_that_averages_counts_once_it_is_instrumented_too() -> None:
 
 
 def test_a_model_that_changes_its_type_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_torch_looks, "_ONE_PART_IN", 0)  # a look is always within its budget
-    monkeypatch.setattr(_torch_looks, "_COMPARE_NS", 0)
+    monkeypatch.setattr(_torch_looks, "ONE_PART_IN", 0)  # a look is always within its budget
+    monkeypatch.setattr(_look_times, "_COMPARE_NS", 0)
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with phasescope.start() as session, instrument(model, optimizer):
@@ -431,7 +431,7 @@ class Counted(_torch_looks.Looks):  # type: ignore[misc]
         return {}
 
 
-def test_the_looks_of_a_long_run_take_a_thousandth_of_it_at_most() -> None:
+def test_the_looks_of_a_long_run_take_a_2500th_of_it_at_most() -> None:
     looks, model = Counted(), Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     looks.know_model(model)
@@ -441,8 +441,8 @@ def test_the_looks_of_a_long_run_take_a_thousandth_of_it_at_most() -> None:
         for _ in range(20_000):
             looks.now += 5_000_000
             looks.step_ended(1)
-        assert 15 <= looks._looks <= 20
-        assert looks._spent_ns <= looks.now / 1000
+        assert 6 <= looks._looks <= 8
+        assert looks._spent_ns <= looks.now / 2500
 
 
 def test_a_change_of_the_set_is_looked_at_as_soon_as_there_is_time() -> None:
@@ -456,7 +456,7 @@ def test_a_change_of_the_set_is_looked_at_as_soon_as_there_is_time() -> None:
             looks.now += 5_000_000
             looks.step_ended(1)
         before, looks._due_ns = looks._looks, looks.now + (1 << 60)
-        looks.now += 10_000_000_000
+        looks.now += 20_000_000_000
         looks.step_ended(1)
         looks.step_ended(1)
         assert looks._looks == before, "nothing has changed"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.backends import this_process, torch_failures
@@ -27,6 +28,7 @@ _ALL_COUNTERS = tuple(f"allocator_{name}_bytes" for name in ("allocated", "reser
 _COUNTS = ("num_alloc_retries", "num_ooms", "num_device_alloc", "num_device_free")
 """How often the allocator tried again, failed, took from the device and gave back to it. Older versions lack some."""
 
+_counts_of: Callable[[dict[Any, Any]], tuple[int | None, ...]] = itemgetter(*_COUNTS)
 _NO_COUNTS = (None,) * len(_COUNTS)
 
 
@@ -136,8 +138,11 @@ class CachingAllocator:
             stats["active_bytes"]["all"]["current"],
             stats["inactive_split_bytes"]["all"]["current"] if self._knows_inactive else None,
         )
-        counts = tuple(map(stats.get, _COUNTS))
-        if not self._keeps_counts or counts == self._counts_told.get(device, _NO_COUNTS):
+        try:
+            counts = _counts_of(stats)
+        except KeyError:
+            counts = tuple(map(stats.get, _COUNTS))
+        if counts == self._counts_told.get(device, _NO_COUNTS) or not self._keeps_counts:
             return counters
         self._counts_told[device] = counts
         return (*counters, _named(counts))
@@ -219,6 +224,9 @@ class CachingAllocator:
         return self._torch
 
     def _initialised(self) -> Functions:
+        torch = self._torch
+        if torch is not None and torch.is_initialized() and self._here is this_process.process:
+            return torch  # asked three times for a phase
         if not self.ready() or self._torch is None:
             raise RuntimeError(f"{self.name} is not initialised in this process")
         return self._torch

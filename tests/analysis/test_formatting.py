@@ -137,6 +137,23 @@ def test_a_table_that_can_not_fit_keeps_its_figures() -> None:
     assert lines[1].endswith("1.00 KiB kept")
 
 
+def test_a_narrow_table_is_without_its_spare_columns() -> None:
+    column = formatting.Column
+    columns = (
+        column("name", right=False, flexible=True),
+        column("count", spare=1),
+        column("total", spare=2),
+        column("peak"),
+    )
+    rows = [["a_very_long_phase_name", "12", "1.00 ms", "1.00 KiB"]]
+    titles = {width: formatting.table(columns, rows, width)[0].split() for width in (40, 31, 25, 20, 5)}
+    assert titles[40] == titles[31] == ["name", "count", "total", "peak"]
+    assert titles[25] == ["name", "count", "peak"]
+    assert titles[20] == titles[5] == ["name", "peak"]
+    assert all(len(line) <= 20 for line in formatting.table(columns, rows, 20))
+    assert len(formatting.table(columns, rows)[0].split()) == 4
+
+
 def test_a_newline_in_a_cell_breaks_no_line() -> None:
     lines = formatting.table(COLUMNS, [["a\nb", "1 B", "\x1b]0;x\x07"]])
     assert len(lines) == 2

@@ -25,6 +25,7 @@ def test_demo_trains_is_watched_and_sums_up(directory: Path) -> None:
     assert out.count("  │ ") >= 2
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("epoch ", "  "))}
     assert {rows[name][1] for name in ("data", "forward", "backward", "optimizer")} == {"60"}
+    assert "memory does not grow\n" in out or "whether memory grows is not known" in out, "the verdict, as run has it"
     assert "\nA training of your own needs no change:\n\n  phasescope run train.py\n" in out
     for command in ("top", "web", "explain", "summary"):
         assert f"\n  phasescope {command} " in out
@@ -35,7 +36,8 @@ def test_demo_trains_is_watched_and_sums_up(directory: Path) -> None:
 def test_demo_can_show_a_leak_and_what_explain_says_of_it(directory: Path) -> None:
     exit_code, out, err = outcome(second_process("demo", "--leak", "--steps", "300", "--dir", str(directory)))
     assert (exit_code, err) == (0, "")
-    _, _, answer = out.partition("\nphasescope explain ")
+    before, _, answer = out.partition("\nphasescope explain ")
+    assert "memory on the host grew: " in before
     assert "memory on the host grows" in answer
     assert not sys.platform.startswith("linux") or "It shows in epoch/forward" in answer
     assert "what to try first" in answer

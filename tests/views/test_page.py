@@ -376,6 +376,7 @@ def test_beside_a_devices_memory_stands_how_it_is_at_work(tmp_path: Path, browse
     [
         (["/opt/env/bin/python", "/opt/env/bin/phasescope", "run", "/data/train.py"], "phasescope run /data/train.py"),
         (["python3.11", "/home/ann/train.py", "--data", "/data/coco"], "train.py --data /data/coco"),
+        (["python", "-m", "phasescope", "run", "train.py"], "phasescope run train.py"),
         ("no list", "no list"),
     ],
 )

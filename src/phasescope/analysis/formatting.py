@@ -98,11 +98,13 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 
 
 class Column(NamedTuple):
-    """A table's column. `flexible` ones are elided if the table would be wider than it may."""
+    """A table's column. `flexible` ones are elided if the table would be wider than it may; if it still is, those with
+    the largest `spare` are left out first, and those with 0 never."""
 
     title: str
     right: bool = True
     flexible: bool = False
+    spare: int = 0
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int | None = None) -> list[str]:
@@ -112,16 +114,35 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int |
     widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
     gap = "  "
     if width is not None:
+        kept = _kept(columns, widths, width)
+        columns, widths = [columns[index] for index in kept], [widths[index] for index in kept]
+        cells = [[row[index] for index in kept] for row in cells]
         if sum(widths) + 2 * (len(widths) - 1) > width:
             gap = " "
         _narrow(columns, widths, sum(widths) + len(gap) * (len(widths) - 1) - width)
     return [_line(columns, row, widths, gap) for row in cells]
 
 
+def _kept(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Return which columns fit into `width` with names as short as they may be: without the spare ones if need be."""
+    kept = list(range(len(columns)))
+    least = [_least(column, wide) if column.flexible else wide for column, wide in zip(columns, widths, strict=True)]
+    while sum(least[index] + 1 for index in kept) - 1 > width:
+        spare = max(kept, key=lambda index: columns[index].spare)
+        if not columns[spare].spare:
+            break
+        kept.remove(spare)
+    return kept
+
+
+def _least(column: Column, width: int) -> int:
+    return min(width, max(_NARROWEST, text_width(column.title)))
+
+
 def _narrow(columns: Sequence[Column], widths: list[int], excess: int) -> None:
     for index, column in enumerate(columns):
         if column.flexible and excess > 0:
-            narrowest = min(widths[index], max(_NARROWEST, text_width(column.title)))
+            narrowest = _least(column, widths[index])
             cut = min(excess, widths[index] - narrowest)
             widths[index] -= cut
             excess -= cut

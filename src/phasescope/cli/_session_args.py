@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from phasescope.analysis.formatting import duration_text, printable
+from phasescope.analysis.formatting import duration_text
 from phasescope.analysis.liveness import silence_ns
 from phasescope.cli import MISSING_DEPENDENCY, CommandError
 from phasescope.cli._output import complain
@@ -157,10 +157,3 @@ def state_text(fares: SessionHealth) -> str:
 def number(value: object) -> int | None:
     """Return the value if it is an int; a session's constants come from a file."""
     return value if type(value) is int else None
-
-
-def command_line(constants: dict[str, Any]) -> str:
-    """Return the session's command on one line."""
-    command = constants.get("command")
-    words = command if isinstance(command, list) else [command]
-    return " ".join(printable(word) for word in words if isinstance(word, str))

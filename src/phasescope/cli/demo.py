@@ -94,10 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
                 watch.begin()
         watch.end()
         out.line(f"{training.steps:,} steps: the loss went from {training.first_loss:.3f} to {training.last_loss:.3f}")
-        out.line()
-        out.line(session.summary().table(out.width))
-    if arguments.leak:
-        _explain(session, out)
+    _answer(session, out, in_full=arguments.leak)
     out.line()
     name = _command_name()
     out.line(_EXAMPLE.format(command=name))
@@ -128,13 +125,21 @@ def _gives_back_at_once() -> bool:
     return False
 
 
-def _explain(session: Session, out: Terminal) -> None:
-    """Show what explain says of the session that has just ended."""
+def _answer(session: Session, out: Terminal, *, in_full: bool) -> None:
+    """Sum up the session that has just ended, as `run` does; show also what `explain` says if `in_full`."""
+    from phasescope.analysis.diagnosis.verdict import verdict
+
     with session.reader() as reader:
-        answer = str(reader.explain())
+        answer = reader.explain()
+    said = verdict(answer)
+    out.line()
+    out.line(said.text, "green" if said.is_good else "red")
+    out.line(answer.evidence.summary.table(out.width))
+    if not in_full:
+        return
     out.line()
     out.line(f"phasescope explain {session.pid}", "bold")
-    for line in answer.splitlines():
+    for line in str(answer).splitlines():
         out.line(f"  {printable(line)}".rstrip())
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from phasescope._json import json_text
 from phasescope.analysis.formatting import elide, printable
+from phasescope.analysis.text.commands import what_runs
 from phasescope.cli import OK, PROBLEM
 from phasescope.cli._output import Terminal, verdict_stands
 from phasescope.cli._session_args import (
     add_target,
-    command_line,
     number,
     opened,
 )
@@ -88,7 +88,7 @@ def _show(out: Terminal, reader: Reader, answer: Explanation) -> None:
     pid = number(reader.constants.get("pid"))
     size, rank = number(reader.constants.get("world_size")), number(reader.constants.get("rank"))
     of_job = f", rank {rank} of {size}" if rank is not None and size is not None and size > 1 else ""
-    out.line(f"pid {pid}{of_job}: {elide(command_line(reader.constants), _LONGEST_COMMAND)}", "dim")
+    out.line(f"pid {pid}{of_job}: {elide(what_runs(reader.constants), _LONGEST_COMMAND)}", "dim")
     first, *rest = str(answer).splitlines()
     out.line(printable(first), "green" if answer.cause.kind == "none" else "red")
     for line in rest:

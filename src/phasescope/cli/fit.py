@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from phasescope._json import json_text
 from phasescope.analysis.formatting import elide, printable
+from phasescope.analysis.text.commands import what_runs
 from phasescope.cli import NOT_COMPARABLE, OK, PROBLEM, WRONG_USAGE, CommandError
 from phasescope.cli._output import Terminal, verdict_stands
 from phasescope.cli._quantities import size_between, whole
-from phasescope.cli._session_args import LIVE_FIRST, add_directory, command_line, number, opened
+from phasescope.cli._session_args import LIVE_FIRST, add_directory, number, opened
 
 if TYPE_CHECKING:
     import argparse
@@ -118,5 +119,5 @@ def _usage(reader: Reader, device: str | None) -> Usage:
 
 
 def _name(reader: Reader) -> str:
-    command = elide(command_line(reader.constants), _LONGEST_COMMAND)
+    command = elide(what_runs(reader.constants), _LONGEST_COMMAND)
     return printable(f"pid {number(reader.constants.get('pid'))}: {command}")

@@ -22,12 +22,12 @@ from phasescope.analysis.formatting import (
     size_text,
     table,
 )
+from phasescope.analysis.text.commands import what_runs
 from phasescope.analysis.text.state_word import state_word
 from phasescope.cli import NOT_FOUND, OK
 from phasescope.cli._output import Terminal, errors
 from phasescope.cli._session_args import (
     add_directory,
-    command_line,
     health,
     number,
 )
@@ -43,13 +43,13 @@ _OF_TABLE = ("fared", "constants")
 _LONGEST_TEXT = 200
 _COLUMNS = (
     Column("pid"),
-    Column("session", right=False),
+    Column("session", right=False, spare=2),
     Column("state", right=False),
     Column("age"),
-    Column("rank"),
-    Column("phase", right=False, flexible=True),
+    Column("rank", spare=3),
+    Column("phase", right=False, flexible=True, spare=1),
     Column("allocated"),
-    Column("reserved"),
+    Column("reserved", spare=4),
     Column("command", right=False, flexible=True),
 )
 
@@ -187,7 +187,7 @@ def _cells(session: dict[str, Any]) -> list[str]:
         UNKNOWN if session["phase"] is None else elide(path_text(session["phase"]), _LONGEST_TEXT),
         size_text(session["allocated_bytes"]),
         size_text(session["reserved_bytes"]),
-        elide(command_line(session), _LONGEST_TEXT),
+        elide(what_runs(session), _LONGEST_TEXT),
     ]
 
 

@@ -19,6 +19,7 @@ from phasescope.analysis.formatting import (
     printable,
 )
 from phasescope.analysis.liveness import disappeared_text, silent_text
+from phasescope.analysis.text.commands import what_runs
 from phasescope.analysis.text.job_text import job_report
 from phasescope.analysis.text.shown_phases import FIGURES, ShownPhases
 from phasescope.analysis.text.summary_text import report
@@ -28,7 +29,6 @@ from phasescope.cli._quantities import whole
 from phasescope.cli._session_args import (
     add_directories,
     add_session,
-    command_line,
     health,
     number,
     opened_among,
@@ -124,7 +124,7 @@ def _data(looked: _Looked) -> dict[str, Any]:
 
 def _show(looked: _Looked, chosen: ShownPhases) -> None:
     out, reader = Terminal(), looked.reader
-    command = command_line(reader.constants)
+    command = what_runs(reader.constants)
     if command:  # other tools' recordings do not say
         out.line(elide(command, out.width or _LONGEST_COMMAND), "bold")
     style = {"running": "green", "dead": "red"}.get(looked.fares.state, "")

@@ -28,11 +28,11 @@ from phasescope.analysis.formatting import (
     size_text,
 )
 from phasescope.analysis.liveness import disappeared_text
+from phasescope.analysis.text.commands import what_runs
 from phasescope.cli import OK
 from phasescope.cli._output import Terminal, complain, errors
 from phasescope.cli._session_args import (
     add_target,
-    command_line,
     number,
     opened,
 )
@@ -131,7 +131,7 @@ class _LinePrinter:
 
     def begin(self, reader: Reader) -> None:
         pid = number(reader.constants.get("pid"))
-        self.remark(f"pid {pid}: {elide(command_line(reader.constants), _LONGEST_REMARK)}")
+        self.remark(f"pid {pid}: {elide(what_runs(reader.constants), _LONGEST_REMARK)}")
 
     def remark(self, text: str) -> None:
         self._out.line(f"-- {text} --", "dim")

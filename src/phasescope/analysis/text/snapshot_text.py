@@ -9,6 +9,7 @@ from phasescope.analysis.diagnosis.census import tensors_of
 from phasescope.analysis.diagnosis.census_text import grown_text
 from phasescope.analysis.event_fields import int_or_none, size_or_none
 from phasescope.analysis.formatting import count_text, duration_text, path_text, plural, printable, size_text
+from phasescope.analysis.text.commands import what_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,8 +45,7 @@ def _headline(snapshot: Mapping[str, Any]) -> str:
     taken = ""
     if taken_ns is not None and 0 < taken_ns < 1 << 62:
         taken = f", taken at {datetime.fromtimestamp(taken_ns / 1e9, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
-    command = session.get("command")
-    words = " ".join(printable(word) for word in command) if isinstance(command, list) else ""
+    words = what_runs(session)
     return f"pid {printable(session.get('pid'))}: {words}{taken}"
 
 

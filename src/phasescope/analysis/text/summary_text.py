@@ -39,21 +39,21 @@ NET_PER_ENTRY = "net/entry"
 
 _PHASES = (
     Column("phase", right=False, flexible=True),
-    Column("count"),
-    Column("total"),
+    Column("count", spare=3),
+    Column("total", spare=4),
     Column("mean"),
-    Column("p50"),
-    Column("p95"),
+    Column("p50", spare=5),
+    Column("p95", spare=1),
     Column(NET_PER_ENTRY),
     Column("peak"),
-    Column("share"),
+    Column("share", spare=2),
 )
 _ON_DEVICE = Column("on device")  # only on request
 _DEVICES = (
     Column("device", right=False, flexible=True),
     Column("allocated"),
-    Column("reserved"),
-    Column("by others"),
+    Column("reserved", spare=1),
+    Column("by others", spare=2),
     Column("used"),
     Column("free"),
     Column("total"),

@@ -14,10 +14,10 @@ from phasescope.analysis.categories import LABELS, made_of
 from phasescope.analysis.diagnosis.verdict import verdict
 from phasescope.analysis.event_fields import device_label, int_or_none, scope_of
 from phasescope.analysis.summary.allocator_remarks import allocator_remarks
+from phasescope.analysis.text.commands import what_runs
 from phasescope.analysis.text.job_text import rank_remarks
 from phasescope.analysis.text.state_word import state_word
 from phasescope.analysis.timeline.time_series import RECENT_WIDTH_NS, thinned
-from phasescope.views.commands import what_runs
 from phasescope.views.missing_phases import missing_in
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from phasescope.analysis.formatting import (
     size_text,
     text_width,
 )
+from phasescope.analysis.text.commands import what_runs
 from phasescope.analysis.text.state_word import state_word
-from phasescope.views.commands import command_of
 from phasescope.views.top.chart import clock
 from phasescope.views.top.panels import clipped, state_sign
 from phasescope.views.top.styled_line import StyledLine, cut, spread
@@ -41,7 +41,7 @@ def head(frame: Frame, width: int) -> StyledLine:
     sign, role = state_sign(frame.ending.kind)
     right = StyledLine(*((f"{word}  ", "dim") for word in _identity(frame, width)))
     right.add(sign + " ", role).add(_fares(frame), role)
-    command = command_of(constants) or printable(constants.get("session_id"))
+    command = what_runs(constants) or printable(constants.get("session_id"))
     room = width - right.width - 4
     left = StyledLine((" ", "text"), (clipped(command, room), "strong"), base="bar")
     return spread(left, right.add(" "), width)

@@ -16,10 +16,10 @@ from phasescope.analysis.formatting import (
     size_text,
     text_width,
 )
+from phasescope.analysis.text.commands import what_runs
 from phasescope.analysis.text.job_text import behind
 from phasescope.analysis.text.state_word import state_word
 from phasescope.views.catalogue import index_of_job
-from phasescope.views.commands import what_runs
 from phasescope.views.top.chart import clock
 from phasescope.views.top.styled_line import StyledLine, cut, visible, which
 

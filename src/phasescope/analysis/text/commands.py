@@ -21,9 +21,9 @@ def command_of(constants: Mapping[str, Any]) -> str:
 
 
 def what_runs(constants: Mapping[str, Any]) -> str:
-    """Return the command without the interpreter before it."""
+    """Return what a session is called everywhere: its command without the interpreter before it."""
     program, _, rest = command_of(constants).partition(" ")
     if not rest or not program.startswith("python"):
         return f"{program} {rest}".rstrip()
-    script, _, options = rest.partition(" ")
+    script, _, options = rest.removeprefix("-m ").partition(" ")
     return f"{script.rpartition('/')[2] or script} {options}".rstrip()

@@ -13,10 +13,11 @@
 #include <stdint.h>
 #include <structmember.h>
 
+#include "kernel_file.h"
 #include "records.h"
 
 /* Counts up, here and in `__init__.py`, whenever what Python asks of the core changes. */
-enum { CORE_INTERFACE = 14 };
+enum { CORE_INTERFACE = 15 };
 
 /* The states of a writer, as capture/event_writer.py has them. */
 enum { WRITER_FREE = 0, WRITER_BUSY = 1, WRITER_CLOSED = 2 };
@@ -61,6 +62,15 @@ typedef struct {
     int state;
 } Writer;
 
+enum { HEAD_OFFSET = 64, HEARTBEAT_OFFSET = 80, DROPPED_OFFSET = 96, LIVE_END = 104 }; /* as wire/ring.py has them */
+
+/* A ring's file, by which it is seen whether it is still whole: by value, for a look without the interpreter's lock. */
+typedef struct {
+    KernelFile file; /* none: nobody can take its pages away */
+    long long size;
+    char header[HEAD_OFFSET];
+} RingFile;
+
 /* Those of wire/ring.py's RingWriter that an append needs, and where it stores. */
 typedef struct {
     PyObject_HEAD
@@ -72,6 +82,8 @@ typedef struct {
     unsigned long long sequence;
     int source_fd;
     int mode;
+    char may_beat; /* whether signs of life may be stored here too */
+    RingFile file;
 } Ring;
 
 struct Context;
@@ -82,6 +94,8 @@ typedef struct {
     PyTypeObject *writer_type;
     PyTypeObject *ring_type;
     PyTypeObject *resident_type;
+    PyTypeObject *host_type;
+    PyTypeObject *sampler_type;
 } CoreState;
 
 /* The name of a slot is not a name in C: these give the place of one that a Python class has, or -1 with an error. */
@@ -98,12 +112,23 @@ PyTypeObject *make_scope_type(PyObject *module);
 PyTypeObject *make_writer_type(PyObject *module);
 PyTypeObject *make_ring_type(PyObject *module);
 PyTypeObject *make_resident_type(PyObject *module);
+PyTypeObject *make_host_type(PyObject *module);
+PyTypeObject *make_sampler_type(PyObject *module);
 
 /* Whether a record can be appended here and now; `payload` lies RECORD_HEADER bytes behind the start of `record`. */
 int ring_append(Ring *ring, unsigned char *record, size_t payload_size);
 
+/* Whether the file is as long as the ring, and still begins with its header. */
+int ring_is_whole(const RingFile *file);
+
+/* Store a sign of life; 0 where it is Python's to store. */
+int ring_beat(Ring *ring, uint64_t now_ns, uint64_t dropped);
+
 /* The resident set in bytes, or -1 if the file does not state it. */
 long long resident_bytes(PyObject *resident);
+
+/* The same, and how much of it is shared. */
+long long resident_and_shared_bytes(PyObject *resident, long long *shared);
 
 /* The same for a boundary that is reached now: where the one before, of the same thread, has read it after `after_ns`
  * and no longer ago than boundaries that touch are apart, that reading serves this one too.

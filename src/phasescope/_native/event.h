@@ -93,7 +93,7 @@ pack_attributes(unsigned char *at, const unsigned char *end, PyObject *attribute
 }
 
 /* The payload's end, or NULL where it has no room here, or something has no plain form: then the event is Python's. */
-static unsigned char *
+static inline unsigned char *
 pack_boundary(unsigned char *at, size_t room, int is_exit, const Boundary *event, const Counters *counters)
 {
     static const char enter[] = "\xDC\x00\x10\xAB" "phase_enter", leave[] = "\xDC\x00\x15\xAA" "phase_exit";
@@ -127,6 +127,52 @@ pack_boundary(unsigned char *at, size_t room, int is_exit, const Boundary *event
     at = pack_raw(at, "\xA2ok\xC0", 4); /* status, error_type */
     at = pack_optional(at, event->has_delta, event->allocated_delta);
     return pack_byte(at, PACKED_NIL); /* peak_allocated */
+}
+
+/* A sample of the host, and the phase that it names; `scope_sequence` 0 if it names none. */
+typedef struct {
+    long long time_ns, resident_bytes, shared_bytes, change, late_ns;
+    long long scope_sequence, parent_sequence; /* the latter -1: no phase around it */
+    PyObject *device, *thread, *path; /* bytes, packed already */
+    PyObject *attributes;
+} Sample;
+
+/* The payload's end, or NULL where it has no room here. */
+static inline unsigned char *
+pack_sample(unsigned char *at, size_t room, const Sample *event)
+{
+    static const char alone[] = "\x9A\xA6" "sample", inside[] = "\xDC\x00\x10\xA6" "sample";
+    static const char late[] = "\x82\xB0" "sampling_late_ns", shared[] = "\xAC" "shared_bytes";
+    enum { FIXED = 10 + 18 + 13 + 12 * NUMBER_BYTES + 16 };
+    const unsigned char *end = at + room;
+    int has_phase = event->scope_sequence != 0;
+    size_t device = (size_t)PyBytes_GET_SIZE(event->device);
+    size_t thread = has_phase ? (size_t)PyBytes_GET_SIZE(event->thread) : 0;
+    size_t path = has_phase ? (size_t)PyBytes_GET_SIZE(event->path) : 0;
+    if (device > room || thread > room || path > room || FIXED + device + thread + path > room) {
+        return NULL;
+    }
+    at = has_phase ? pack_raw(at, inside, sizeof inside - 1) : pack_raw(at, alone, sizeof alone - 1);
+    at = pack_integer(at, event->time_ns);
+    at = pack_raw(at, PyBytes_AS_STRING(event->device), device);
+    at = pack_integer(at, event->resident_bytes); /* allocated */
+    at = pack_integer(at, event->resident_bytes); /* reserved */
+    at = pack_raw(at, "\xC0\xC0", 2);             /* active, inactive */
+    at = pack_integer(at, event->change);
+    at = pack_byte(at, PACKED_NIL); /* context */
+    at = pack_raw(at, late, sizeof late - 1);
+    at = pack_integer(at, event->late_ns);
+    at = pack_raw(at, shared, sizeof shared - 1);
+    at = pack_integer(at, event->shared_bytes);
+    if (!has_phase) {
+        return at;
+    }
+    at = pack_integer(at, event->scope_sequence);
+    at = pack_byte(at, PACKED_NIL); /* it is not its boundary */
+    at = pack_optional(at, event->parent_sequence >= 0, event->parent_sequence);
+    at = pack_raw(at, PyBytes_AS_STRING(event->thread), thread);
+    at = pack_raw(at, PyBytes_AS_STRING(event->path), path);
+    return pack_attributes(at, end, event->attributes);
 }
 
 #endif

@@ -17,7 +17,9 @@ core_exec(PyObject *module)
     if (make_context(state) < 0 || add_type(module, &state->scope_type, make_scope_type) < 0
         || add_type(module, &state->writer_type, make_writer_type) < 0
         || add_type(module, &state->ring_type, make_ring_type) < 0
-        || add_type(module, &state->resident_type, make_resident_type) < 0) {
+        || add_type(module, &state->resident_type, make_resident_type) < 0
+        || add_type(module, &state->host_type, make_host_type) < 0
+        || add_type(module, &state->sampler_type, make_sampler_type) < 0) {
         return -1;
     }
 #ifdef Py_GIL_DISABLED
@@ -53,6 +55,8 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->writer_type);
     Py_VISIT(state->ring_type);
     Py_VISIT(state->resident_type);
+    Py_VISIT(state->host_type);
+    Py_VISIT(state->sampler_type);
     return 0;
 }
 

@@ -18,15 +18,17 @@ typedef struct Context {
     PyTypeObject *phase, *prepared, *compiled;
     PyTypeObject *writer_class, *path_class, *thread_class, *device_class, *collector_class, *collectors_class;
     PyObject *writer; /* NULL: phases do nothing */
-    PyObject *variable, *root, *system_clock;
+    PyObject *variable, *root, *system_clock, *system_wall_clock, *raw;
     PyObject *enter_twin, *exit_twin, *break_off, *this_thread;
     PyObject *note_begin, *note_end, *text_ok;
     PyObject *name_enter, *name_exit, *name_read_failed, *name_device_failed, *name_device_state;
-    Py_ssize_t path_children, path_packed, thread_packed;
+    Py_ssize_t path_children, path_packed, thread_packed, thread_ident;
     Py_ssize_t device_packed, device_id, device_last, device_mask, device_measures, device_collector;
+    Py_ssize_t device_encoded, device_extra, device_figures, device_told;
+    Py_ssize_t writer_dropped, writer_wall_ns;
     Py_ssize_t collector_read, collector_current, collector_states;
     Py_ssize_t collectors_only, collectors_meanwhile, collectors_awaited;
-    Py_ssize_t collectors_pending, collectors_boundary, collectors_devices;
+    Py_ssize_t collectors_pending, collectors_boundary, collectors_devices, collectors_admitted;
     int is_interpreted; /* every phase goes the Python way for now */
     int inherits;       /* a thread may begin with the context of whoever started it */
     struct {

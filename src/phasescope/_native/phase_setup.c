@@ -87,6 +87,7 @@ compile_phase(PyObject *module, PyObject *args, PyObject *kwargs)
         {path_class, "children", &c->path_children},
         {path_class, "packed", &c->path_packed},
         {thread_class, "packed", &c->thread_packed},
+        {thread_class, "ident", &c->thread_ident},
     };
     c->phase = phase;
     if (find_slots(wanted, COUNT(wanted)) < 0 || find_names(c) < 0) {
@@ -121,13 +122,14 @@ compile_phase(PyObject *module, PyObject *args, PyObject *kwargs)
 static PyObject *
 know_classes(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"writer_class", "device_class", "collector_class", "collectors_class", "system_clock", NULL};
+    static char *names[] = {"writer_class", "device_class", "collector_class", "collectors_class",
+                            "system_clock", "system_wall_clock", "raw", NULL};
     Context *c = context_of_module(module);
     PyTypeObject *writer_class, *device_class, *collector_class, *collectors_class;
-    PyObject *system_clock;
+    PyObject *system_clock, *system_wall_clock, *raw;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "$O!O!O!O!O", names, &PyType_Type, &writer_class, &PyType_Type, &device_class, &PyType_Type,
-            &collector_class, &PyType_Type, &collectors_class, &system_clock)) {
+            args, kwargs, "$O!O!O!O!OOO", names, &PyType_Type, &writer_class, &PyType_Type, &device_class, &PyType_Type,
+            &collector_class, &PyType_Type, &collectors_class, &system_clock, &system_wall_clock, &raw)) {
         return NULL;
     }
     const WantedSlot wanted[] = {
@@ -137,6 +139,10 @@ know_classes(PyObject *module, PyObject *args, PyObject *kwargs)
         {device_class, "mask", &c->device_mask},
         {device_class, "measures", &c->device_measures},
         {device_class, "collector", &c->device_collector},
+        {device_class, "encoded", &c->device_encoded},
+        {device_class, "extra", &c->device_extra},
+        {device_class, "figures", &c->device_figures},
+        {device_class, "_told", &c->device_told},
         {collector_class, "read", &c->collector_read},
         {collector_class, "current_device", &c->collector_current},
         {collector_class, "states", &c->collector_states},
@@ -146,6 +152,9 @@ know_classes(PyObject *module, PyObject *args, PyObject *kwargs)
         {collectors_class, "pending", &c->collectors_pending},
         {collectors_class, "boundary", &c->collectors_boundary},
         {collectors_class, "_devices", &c->collectors_devices},
+        {collectors_class, "admitted", &c->collectors_admitted},
+        {writer_class, "dropped", &c->writer_dropped},
+        {writer_class, "_wall_ns", &c->writer_wall_ns},
     };
     if (!PyType_IsSubtype(writer_class, c->types->writer_type) || c->writer_class != NULL) {
         PyErr_SetString(PyExc_TypeError, "the core can not write for this class");
@@ -155,12 +164,14 @@ know_classes(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     PyObject *kept[] = {(PyObject *)writer_class, (PyObject *)device_class, (PyObject *)collector_class,
-                        (PyObject *)collectors_class, system_clock};
+                        (PyObject *)collectors_class, system_clock, system_wall_clock, raw};
     keep(kept, COUNT(kept));
     c->device_class = device_class;
     c->collector_class = collector_class;
     c->collectors_class = collectors_class;
     c->system_clock = system_clock;
+    c->system_wall_clock = system_wall_clock;
+    c->raw = raw;
     c->writer_class = writer_class;
     Py_RETURN_NONE;
 }

@@ -4,13 +4,6 @@
 
 #include "phase_reading.h"
 
-static PyObject *
-bytes_at(PyObject *object, PyTypeObject *type, Py_ssize_t offset)
-{
-    PyObject *bytes = object != NULL && Py_TYPE(object) == type ? slot_at(object, offset) : NULL;
-    return bytes != NULL && PyBytes_CheckExact(bytes) ? bytes : NULL;
-}
-
 static int
 describe(const Context *c, const Writer *writer, const Scope *scope, long long now_ns, const Counters *counters,
          Boundary *event)

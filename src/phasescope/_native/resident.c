@@ -19,33 +19,47 @@ typedef struct {
     int fd;
 } Resident;
 
+/* Pages of the number at `at`, which a blank follows; -1 where there is none. */
+static long long
+pages_at(const char *at, const char *end, const char **behind)
+{
+    long long pages = at < end && *at != ' ' ? decimal_at(at, end, behind) : -1;
+    return pages < 0 || *behind == end || **behind != ' ' ? -1 : pages;
+}
+
+static long long
+bytes_of(const Resident *self, long long pages)
+{
+    return pages < 0 || pages > 1LL << 40 ? -1 : pages * self->page_bytes;
+}
+
 long long
-resident_bytes(PyObject *object)
+resident_and_shared_bytes(PyObject *object, long long *shared)
 {
 #ifdef _WIN32
-    (void)object;
+    (void)object, (void)shared;
     return -1;
 #else
     Resident *self = (Resident *)object;
     char text[64];
     ssize_t size = self->fd < 0 ? -1 : pread(self->fd, text, sizeof text, 0);
     const char *at = text, *end = text + (size < 0 ? 0 : size);
-    while (at < end && *at >= '0' && *at <= '9') {
-        at++;
-    }
-    if (at == text || at == end || *at++ != ' ') {
+    if (pages_at(at, end, &at) < 0) {
         return -1;
     }
-    const char *first = at;
-    long long pages = 0;
-    while (at < end && *at >= '0' && *at <= '9') {
-        if (pages > (1LL << 40)) {
-            return -1;
-        }
-        pages = 10 * pages + (*at++ - '0');
+    long long pages = pages_at(at + 1, end, &at);
+    if (pages >= 0 && shared != NULL) {
+        *shared = pages_at(at + 1, end, &at);
+        *shared = bytes_of(self, *shared);
     }
-    return at == first || at == end || *at != ' ' ? -1 : pages * self->page_bytes;
+    return bytes_of(self, pages);
 #endif
+}
+
+long long
+resident_bytes(PyObject *object)
+{
+    return resident_and_shared_bytes(object, NULL);
 }
 
 long long

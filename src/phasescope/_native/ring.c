@@ -17,8 +17,6 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-enum { HEAD_OFFSET = 64 };
-
 /* The store that makes a record count: nothing of the record may come behind it. */
 static inline void
 publish(unsigned char *word, uint64_t value)
@@ -135,10 +133,75 @@ ring_append(Ring *ring, unsigned char *record, size_t payload_size)
     return 1;
 }
 
+int
+ring_is_whole(const RingFile *file)
+{
+#ifdef _WIN32
+    return file->file.fd < 0;
+#else
+    char begin[LIVE_END];
+    long long size;
+    return file->file.fd < 0
+        || (is_held(&file->file, &size) && size >= file->size
+            && pread(file->file.fd, begin, sizeof begin, 0) == (ssize_t)sizeof begin
+            && memcmp(begin, file->header, HEAD_OFFSET) == 0);
+#endif
+}
+
+/* The two words by one copy of the kernel's. */
+static int
+beat_by_kernel(Ring *ring, uint64_t now_ns, uint64_t dropped)
+{
+#ifdef __linux__
+    unsigned char *place = (unsigned char *)ring->view.buf;
+    uint64_t words[2] = {dropped, now_ns};
+    if ((size_t)ring->source.len < sizeof words) {
+        return 0;
+    }
+    memcpy(ring->source.buf, words, sizeof words);
+    struct iovec vector[2] = {{place + DROPPED_OFFSET, sizeof dropped}, {place + HEARTBEAT_OFFSET, sizeof now_ns}};
+    return preadv(ring->source_fd, vector, 2, 0) == (ssize_t)sizeof words;
+#else
+    (void)ring, (void)now_ns, (void)dropped;
+    return 0;
+#endif
+}
+
+/* Asked of the kernel without storing anything: here even a moment's other value would be seen. */
+static int
+first_page_is_there(const Ring *ring)
+{
+#ifdef __linux__
+    return madvise(ring->view.buf, LIVE_END, MADV_POPULATE_WRITE) == 0;
+#else
+    (void)ring;
+    return 0;
+#endif
+}
+
+int
+ring_beat(Ring *ring, uint64_t now_ns, uint64_t dropped)
+{
+    unsigned char *place = (unsigned char *)ring->view.buf;
+    if (!ring->may_beat || ring->mode == STORE_NOT_HERE || ring->view.len < LIVE_END) {
+        return 0;
+    }
+    if (ring->mode == STORE_BY_KERNEL) {
+        return beat_by_kernel(ring, now_ns, dropped);
+    }
+    if (ring->mode == STORE_CHECKED && !first_page_is_there(ring)) {
+        return 0;
+    }
+    publish(place + DROPPED_OFFSET, dropped);
+    publish(place + HEARTBEAT_OFFSET, now_ns);
+    return 1;
+}
+
 static void
 let_go(Ring *self)
 {
     self->mode = STORE_NOT_HERE;
+    self->may_beat = 0;
     if (self->view.obj != NULL) {
         PyBuffer_Release(&self->view);
     }
@@ -183,6 +246,29 @@ ring_store_in(Ring *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* _beat_in(descriptor, device, number, size, header); without arguments where nobody can take pages away. */
+static PyObject *
+ring_beat_in(Ring *self, PyObject *args)
+{
+    RingFile file = {.file.fd = -1};
+    const char *header = NULL;
+    Py_ssize_t length = 0;
+    if (!PyArg_ParseTuple(args, "|iKKLy#", &file.file.fd, &file.file.device, &file.file.number, &file.size, &header,
+                          &length)) {
+        return NULL;
+    }
+    if (file.file.fd >= 0) {
+        if (length < HEAD_OFFSET) {
+            PyErr_SetString(PyExc_ValueError, "no header");
+            return NULL;
+        }
+        memcpy(file.header, header, HEAD_OFFSET);
+    }
+    self->file = file;
+    self->may_beat = 1;
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 ring_try_append(Ring *self, PyObject *payload)
 {
@@ -197,6 +283,7 @@ ring_try_append(Ring *self, PyObject *payload)
 
 static PyMethodDef ring_methods[] = {
     {"_store_in", (PyCFunction)ring_store_in, METH_VARARGS, "Let the core append to this buffer, in this way."},
+    {"_beat_in", (PyCFunction)ring_beat_in, METH_VARARGS, "Let the core store signs of life too, beside this file."},
     {"_store_nowhere", (PyCFunction)ring_store_nowhere, METH_NOARGS, "Let go of the buffer."},
     {"_try_append", (PyCFunction)ring_try_append, METH_O, "Append a record in the core; whether it could."},
     {NULL, NULL, 0, NULL},

@@ -61,6 +61,11 @@ class KernelFile:
         self._regain()
         os.write(self.fd, data)
 
+    @property
+    def identity(self) -> tuple[int, int, int]:
+        """The descriptor, and its file's device and number, for who reads without this object."""
+        return self.fd, self._found.st_dev, self._found.st_ino
+
     def is_held(self) -> bool:
         """Return whether the descriptor is still the file's."""
         return _is_still(self.fd, self._found)
@@ -85,7 +90,7 @@ class MemoryCgroup:
     ) -> None:
         self._root = Path(root)
         self._membership = Path(membership)
-        self._monotonic_ns = monotonic_ns
+        self.monotonic_ns = monotonic_ns
         self._levels: list[_CgroupLevel] | None = None
         self._lowest: tuple[_CgroupLevel, int] | None = None
         self._limits_due_ns = 0
@@ -101,6 +106,20 @@ class MemoryCgroup:
             self.close()  # the group is gone, so the process was moved to another one: look once more
         return None
 
+    def known(self) -> tuple[int, tuple[_CgroupLevel, int] | None] | None:
+        """Return until when the limits are known, and the group with the lowest; None if they are not known now."""
+        return None if self._levels is None else (self._limits_due_ns, self._lowest)
+
+    def look_again(self) -> bool:
+        """Read the limits again now, if they were read before; return whether they are known."""
+        if self._levels is None:
+            return False
+        with contextlib.suppress(OSError, ValueError):
+            self._find_limits(self.monotonic_ns())
+            return True
+        self.close()
+        return False
+
     def close(self) -> None:
         """Close the files. A later question opens them again."""
         for level in self._levels or ():
@@ -108,14 +127,17 @@ class MemoryCgroup:
         self._levels = self._lowest = None
 
     def _limit(self, below_bytes: int) -> Limit | None:
-        now_ns = self._monotonic_ns()
+        now_ns = self.monotonic_ns()
         if self._levels is None or now_ns >= self._limits_due_ns:
-            self._find_lowest()
-            self._limits_due_ns = now_ns + _LIMITS_NS
+            self._find_limits(now_ns)
         if self._lowest is None:
             return None
         level, limit_bytes = self._lowest
         return Limit(limit_bytes, level.used_bytes()) if limit_bytes < below_bytes else None
+
+    def _find_limits(self, now_ns: int) -> None:
+        self._find_lowest()
+        self._limits_due_ns = now_ns + _LIMITS_NS
 
     def _find_lowest(self) -> None:
         if self._levels is None:
@@ -164,6 +186,10 @@ class _CgroupLevel:
         start = stat.find(self._reclaimable)
         reclaimable = stat[start + len(self._reclaimable) :].split(b"\n", 1)[0] if start >= 0 else b"0"
         return max(int(self._usage.read()) - int(reclaimable), 0)
+
+    def files_of_use(self) -> tuple[tuple[int, int, int], tuple[int, int, int], bytes]:
+        """Return the identities of the files of `used_bytes`, and the label in the second, at the start of a line."""
+        return self._usage.identity, self._stat.identity, self._reclaimable[1:]
 
     def close(self) -> None:
         for file in (self._limit, self._usage, self._stat):

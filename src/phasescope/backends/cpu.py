@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 import weakref
@@ -37,7 +38,30 @@ TOUCHING_NS = 5_000
 the kernel gives or takes fewer pages than its count may be off by, or one huge page."""
 _FIGURES_NS = 250_000_000
 _UNREADABLE = (OSError, IndexError, ValueError)
+_SAME_CLOCKS: dict[Any, tuple[Any, ...]] = (
+    {time.perf_counter_ns: (time.monotonic_ns,)} if sys.platform == "linux" else {}
+)
 _PAGE_BYTES: int = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+
+
+if TYPE_CHECKING or not _native.has_phases:
+
+    class _Figures:
+        """The machine's memory, as it was read last."""
+
+        __slots__ = ("due_ns", "figures")
+
+        figures: DeviceCounters
+        due_ns: int
+
+        def know(self, *_: object) -> None:
+            pass
+
+        def forget(self) -> None:
+            self.due_ns = 0
+
+else:
+    _Figures = _native.core.HostFigures
 
 
 class Cpu:
@@ -59,8 +83,9 @@ class Cpu:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._monotonic_ns = monotonic_ns
-        self._figures = DeviceCounters()
-        self._figures_due_ns = 0
+        self._held = _Figures()
+        self._held.figures = DeviceCounters()
+        self._held.due_ns = 0
         self._statm_path = statm
         self._statm: KernelFile | None = None
         self._fd = -1
@@ -73,6 +98,7 @@ class Cpu:
         self._resident_elsewhere: Callable[[], int] | None = None
         self._cgroup = MemoryCgroup() if cgroup is None else cgroup
         self._machine = MachineMemory()
+        self._machine_bytes = 0
         self._extra = HostExtra(page_bytes=_PAGE_BYTES)
         self._libraries = Libraries()
         self._high_water = HighWater()
@@ -122,15 +148,37 @@ class Cpu:
         the kernel takes longer for them than for all else that a sample needs. Raises OSError if the system does
         not tell.
         """
+        held = self._held
         now_ns = self._monotonic_ns()
-        if now_ns >= self._figures_due_ns:
-            self._figures = self._read_figures()
-            self._figures_due_ns = now_ns + _FIGURES_NS
-        return self._figures
+        if now_ns >= held.due_ns:
+            held.figures = self._read_figures()
+            held.due_ns = now_ns + _FIGURES_NS
+            self._let_core_read(held)
+        return held.figures
+
+    def core_figures(self, monotonic_ns: Callable[[], int]) -> Any:
+        """Return what the compiled core reads these figures with, in the time of this clock; None if it cannot."""
+        same_time = {self._monotonic_ns, self._cgroup.monotonic_ns} <= {monotonic_ns, *_SAME_CLOCKS.get(monotonic_ns, ())}
+        return self._held if same_time and self.quick_allocator is not None else None
+
+    def _let_core_read(self, held: _Figures) -> None:
+        """Say which files these figures were read from, for as long as the group's limits are known."""
+        group, meminfo, statm = self._cgroup.known(), self._machine.file, self._statm
+        if group is None or meminfo is None or statm is None:
+            held.know(0, (-1, 0, 0), (-1, 0, 0), 0)
+            return
+        until_ns, lowest = group
+        machine_bytes = self._machine_bytes
+        files: tuple[Any, ...] = (until_ns, statm.identity, meminfo.identity, machine_bytes)
+        if lowest is not None and lowest[1] < machine_bytes:
+            level, limit_bytes = lowest
+            files += (limit_bytes, *level.files_of_use())
+        held.know(*files)
 
     def _read_figures(self) -> DeviceCounters:
         self._let_go_of_lost()
         machine_bytes, available_bytes = self._machine.read()
+        self._machine_bytes = machine_bytes
         limit = self._cgroup.limit(machine_bytes)
         if limit is None:
             return DeviceCounters(machine_bytes - available_bytes, available_bytes, machine_bytes)
@@ -145,6 +193,8 @@ class Cpu:
     def extra(self, device: int = HOST_DEVICE) -> dict[str, Any]:
         """Shared, proportional and swapped memory, and the child processes': see `HostExtra.read`. Besides, what
         libraries count: see `Libraries.read`."""
+        if self._cgroup.look_again():  # now, as this is asked once a second, and the core does without until the next time
+            self._let_core_read(self._held)
         return {**self._extra.read(), **self._libraries.read()}
 
     def glance(self, device: int = HOST_DEVICE) -> dict[str, Any]:
@@ -169,7 +219,7 @@ class Cpu:
     def close(self) -> None:
         """Close what is open. A later call opens it again."""
         self._high_water.close()
-        self._figures_due_ns = 0
+        self._held.forget()
         self._hold(-1)
         if self._statm is not None:
             self._statm.close()

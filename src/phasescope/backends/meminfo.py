@@ -48,6 +48,11 @@ class MachineMemory:
         memory = psutil.virtual_memory()
         return Machine(memory.total, min(memory.available, memory.total))
 
+    @property
+    def file(self) -> KernelFile | None:
+        """The file that they are read from; None if they are not, or it was not opened yet."""
+        return self._file
+
     def close(self) -> None:
         """Close the file. A later read opens it again."""
         if self._file is not None:

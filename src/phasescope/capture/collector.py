@@ -186,6 +186,11 @@ class Collector:
             self.rests_until_ns = ended_ns + min(took_ns * _REST, _LONGEST_REST_NS)
 
     @property
+    def is_troubled(self) -> bool:
+        """Whether something of it does not answer now."""
+        return self.health.down or self.figures_health.down or self.extra_health.down
+
+    @property
     def mask(self) -> int:
         """The allocator counters that cannot be had now."""
         return _NO_ALLOCATOR if self.health.down else self._own_mask

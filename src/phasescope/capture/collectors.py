@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from phasescope._log import logger
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
@@ -40,6 +40,15 @@ _EXTRA_PERIOD_NS = 1_000_000_000
 _ALIKE_SHARE = 0.15  # a driver's own part, and error correction, are less
 
 
+class Regular(NamedTuple):
+    """What a tick may rely on that measures the host alone: see `Collectors.regular`."""
+
+    state: DeviceState
+    admitted: list[Collector]
+    figures: Any
+    details_due_ns: int
+
+
 class Collectors:
     """All collectors of a session.
 
@@ -48,7 +57,7 @@ class Collectors:
     """
 
     # As in `Collector`.
-    __slots__ = ("__dict__", "__weakref__", "_devices", "awaited", "boundary", "meanwhile", "only", "pending")
+    __slots__ = ("__dict__", "__weakref__", "_devices", "admitted", "awaited", "boundary", "meanwhile", "only", "pending")
 
     def __init__(
         self,
@@ -136,6 +145,19 @@ class Collectors:
             now_ns = self._monotonic_ns()
             if collector.health.due(now_ns) and now_ns >= collector.rests_until_ns:
                 yield from self._sample_collector(collector)
+
+    def regular(self) -> Regular | None:
+        """Return what is measured, and until when without further figures, if it is the host alone, all is well, and
+        the compiled core can read it; else None."""
+        admitted = self.admitted
+        collector = admitted[0]
+        figures = getattr(collector.backend, "core_figures", _nothing_known)(self._monotonic_ns)
+        if figures is None or len(admitted) > 1 or collector.slow_readings or collector.is_troubled:
+            return None
+        state = collector.states.get(HOST_DEVICE)
+        if state is None or state.extra_at_ns is None or state.measures is not None:
+            return None
+        return Regular(state, admitted, figures, state.extra_at_ns + _EXTRA_PERIOD_NS)
 
     def sample_host(self) -> Iterator[tuple[DeviceState, AllocatorCounters]]:
         """Measure the host alone: no driver is asked."""
@@ -320,4 +342,8 @@ def _is_still(awaited: Awaited | None) -> bool:
 
 
 def _nobody_knows() -> None:
+    return None
+
+
+def _nothing_known(_monotonic_ns: Callable[[], int]) -> None:
     return None

@@ -31,6 +31,16 @@ class Requests:
         self._told: dict[str, Any] = {}
         self._tensors: AtStepEnd | None = None
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether one was taken and is not answered yet."""
+        return self._taken is not None
+
+    @property
+    def path(self) -> str:
+        """Where a request lies that is to be taken."""
+        return self._path
+
     def look(self) -> None:
         """Take a request, if there is one, or go on with the one that was taken."""
         if self._taken is None and not requests.is_there(self._path):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
+from phasescope import _native
 from phasescope._forks import WorkingThread
 from phasescope._log import log_once, logger
+from phasescope.capture.clock import SystemClock
 from phasescope.capture.other_threads import stacks_of_threads
 from phasescope.capture.scope import close_scope
 
@@ -35,12 +39,59 @@ _NOT_IN_ITS_FILE = (
 )
 
 
-class Sampler:
+if TYPE_CHECKING or not _native.has_phases:
+
+    class _Slots:
+        """The fields that a tick needs. Without the compiled core only `Sampler` ticks."""
+
+        __slots__ = (
+            "_collectors",
+            "_due_ns",
+            "_has_request",
+            "_home_thread",
+            "_interval_ns",
+            "_request_path",
+            "_sampled_sequence",
+            "_writer",
+            "asks",
+        )
+
+        def _tick_in_core(self, _late_ns: int) -> bool:
+            return False
+
+        def _wait_in_core(self) -> bool:
+            raise NotImplementedError
+
+        def _wake(self) -> None:
+            pass
+
+        def _rely_on(self, *_: object) -> None:
+            pass
+
+else:
+    _Slots = _native.core.SamplerSlots
+
+
+class Sampler(_Slots):
     """One daemon thread. It schedules by the monotonic clock, so a wall clock that jumps moves nothing.
 
     A period that could not be kept is made up for by leaving periods out, never by a burst; how late a sample came
     is in its metadata (`sampling_late_ns`).
+
+    The compiled core does the ticks in which nothing happens, see `_native/tick.c`; after each of its own this class says
+    what the core may rely on.
     """
+
+    _collectors: Collectors
+    _due_ns: int
+    _has_request: bool
+    _home_thread: int
+    _interval_ns: int
+    _request_path: bytes | None
+    _sampled_sequence: int
+    _writer: EventWriter
+    asks: list[WhatIsOver]
+    """The functions that are asked which phases are over, and by which class of exception each ended."""
 
     def __init__(
         self,
@@ -62,12 +113,18 @@ class Sampler:
         self.census: Census | None = None
         self.requests: Requests | None = None
         self.sites: Sites | None = None
-        self.asks: list[WhatIsOver] = []
-        """The functions that are asked which phases are over, and by which class of exception each ended."""
-
+        self.asks = []
+        self._request_path = None
+        self._has_request = False
         self._home_thread = threading.get_ident()
         self._stop = threading.Event()
         self._thread = WorkingThread(self._run, "phasescope-sampler")
+        self._waits_in_core = _native.has_phases and sys.platform == "linux" and type(clock) is SystemClock
+
+    def answer(self, requests: Requests) -> None:
+        """Look for requests too, from now on."""
+        self.requests = requests
+        self._request_path = os.fsencode(requests.path)
 
     def start(self) -> None:
         """Measure once, here, so that the first phase already knows its device; then go on in the background."""
@@ -82,6 +139,7 @@ class Sampler:
     def stop(self) -> None:
         """End the thread. Returns when it is done, or after a second if a driver holds it."""
         self._stop.set()
+        self._wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
 
@@ -101,9 +159,13 @@ class Sampler:
             self.requests.end()
 
     def _run(self) -> None:
-        while not self._clock.wait_until(self._stop, self._due_ns):
+        while not self._wait():
             with self._thread.work:
                 self._measure()
+
+    def _wait(self) -> bool:
+        """Wait until a tick is due that is not the core's; return whether the thread is to end."""
+        return self._wait_in_core() if self._waits_in_core else self._clock.wait_until(self._stop, self._due_ns)
 
     def _measure(self) -> None:
         late = max(0, self._clock.monotonic_ns() - self._due_ns)
@@ -112,6 +174,7 @@ class Sampler:
             self.sites.look(self._writer, self._collectors, self.census)
         if self.requests is not None:
             self.requests.look()
+            self._has_request = self.requests.is_answering
         self._due_ns += (late // self._interval_ns + 1) * self._interval_ns
 
     def tick(self, late_ns: int) -> None:
@@ -121,6 +184,9 @@ class Sampler:
             for ask in self.asks:
                 for scope, error_type in ask(stacks_of_threads):
                     self._end(scope, error_type)
+            if self._tick_in_core(late_ns):
+                return
+            self._rely_on()
             for state, counters in self._collectors.sample():
                 self._write(state, counters, late_ns)
                 self._note_device_times(state)
@@ -132,9 +198,17 @@ class Sampler:
             trouble = writer.ring.trouble
             if trouble:
                 log_once("ring file", _NOT_IN_ITS_FILE, trouble)
+            self._let_core_tick()
         except Exception as error:
             writer.dropped += 1
             logger.debug("a sample failed: %s", type(error).__name__, exc_info=True)
+
+    def _let_core_tick(self) -> None:
+        """Say what the core may rely on from now on, if nothing but the host is measured, and nothing is amiss."""
+        found = self._collectors.regular() if self.census is None else None
+        if found is not None:
+            quiet = self._thresholds.quiet(found.state)
+            self._rely_on(found.state, found.admitted, found.figures, *quiet, found.details_due_ns)
 
     def _end(self, scope: PhaseScope, error_type: str | None) -> None:
         if scope in self._writer.open:

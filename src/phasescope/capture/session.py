@@ -22,6 +22,7 @@ from phasescope.capture.sampler import Sampler
 from phasescope.capture.scope import close_scope
 from phasescope.capture.session_header import session_constants
 from phasescope.capture.thresholds import Thresholds
+from phasescope.wire.codec import Raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,7 +99,7 @@ class Session:
             self._sampler.census = self._census
             self._sampler.sites = self._sites
             if options.requests and self._ring.path is not None:
-                self._sampler.requests = Requests(self._ring.path, self._writer, self._collectors)
+                self._sampler.answer(Requests(self._ring.path, self._writer, self._collectors))
             self._reader = self._ring.open_reader(self._writer.beat, None)
             self._exporter = None if options.export is None else self._open_exporter(options.export)
             self._recording = None if options.record is None else self._open_recording(options.record, constants)
@@ -399,4 +400,6 @@ if _native.has_phases:
             collector_class=Collector,
             collectors_class=Collectors,
             system_clock=time.perf_counter_ns,
+        system_wall_clock=time.time_ns,
+        raw=Raw,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ HYSTERESIS = 0.05
 """A threshold that was passed is armed again once the figure is below it by this share of the threshold."""
 
 _LEVELS = ("critical", "warning")
+_BEYOND = 1 << 62  # any memory
 _LARGE = 10 << 30  # bytes of a limit that is told in GiB: of less a tenth of one is too coarse
 
 
@@ -56,6 +58,22 @@ class Thresholds:
             if limit is not None and self._passes((state.collector.name, state.device_id, level), used, limit):
                 passed = passed or _crossing(level, used, limit, total, source)
         return passed
+
+    def quiet(self, state: DeviceState) -> tuple[int, int]:
+        """Return the lowest figure of used memory, and the next above the highest, with which `crossed` would return
+        None and note nothing, as long as the total is the same. They are equal if there is no such figure."""
+        if state.figures.used_bytes is None:
+            return 0, 0
+        lowest, below = 0, _BEYOND
+        for level, share, size in self._limits:
+            limit = _limit(share, size, state.figures.total_bytes)
+            if limit is None:
+                continue
+            if (state.collector.name, state.device_id, level) in self._above:
+                lowest = max(lowest, math.ceil(limit * (1 - HYSTERESIS)))
+            else:
+                below = min(below, limit)
+        return lowest, max(lowest, below)
 
     def _passes(self, key: tuple[str, int, str], used: int, limit: int) -> bool:
         if used >= limit:

@@ -56,6 +56,7 @@ class GuardedWriter(ring.RingWriter):
             self._store_in(self._memory, ring.STORE_DIRECTLY)
         else:
             self._let_core_append_to_file()
+            self._beat_in(self._fd, self._file.st_dev, self._file.st_ino, self.layout.size, self._header)
 
     def _let_core_append_to_file(self) -> None:
         self._store_in(self._mapping, ring.STORE_BY_KERNEL, self._copy.source, self._copy.fd)

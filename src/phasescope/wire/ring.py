@@ -106,6 +106,9 @@ if TYPE_CHECKING or _native.core is None:
         def _store_in(self, _buffer: object, _mode: int, _source: object = None, _fd: int = -1) -> None:
             pass
 
+        def _beat_in(self, *_file: object) -> None:
+            pass
+
         def _store_nowhere(self) -> None:
             pass
 
@@ -135,6 +138,7 @@ class RingWriter(_AppendSlots):
 
     def _let_core_append(self) -> None:
         self._store_in(self._buffer, STORE_DIRECTLY)
+        self._beat_in()
 
     def append(
         self,

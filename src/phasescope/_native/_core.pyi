@@ -18,6 +18,9 @@ class RingSlots:
     _base: int
     sequence: int
     def _store_in(self, buffer: object, mode: int, source: object = None, fd: int = -1, /) -> None: ...
+    def _beat_in(
+        self, fd: int = -1, device: int = 0, number: int = 0, size: int = 0, header: bytes = b"", /
+    ) -> None: ...
     def _store_nowhere(self) -> None: ...
     def _try_append(self, payload: bytes, /) -> bool: ...
 
@@ -25,6 +28,48 @@ class ResidentSet:
     fd: int
     def __new__(cls, page_bytes: int, otherwise: Callable[[int], Any], touching_ns: int) -> ResidentSet: ...
     def __call__(self, device: int = ..., /) -> Any: ...
+
+class HostFigures:
+    figures: Any
+    due_ns: int
+    def know(
+        self,
+        until_ns: int,
+        statm: tuple[int, int, int],
+        meminfo: tuple[int, int, int],
+        total_bytes: int,
+        limit_bytes: int = -1,
+        usage: tuple[int, int, int] = ...,
+        stat: tuple[int, int, int] = ...,
+        label: bytes = ...,
+        /,
+    ) -> None: ...
+    def forget(self) -> None: ...
+
+class SamplerSlots:
+    _writer: Any
+    _collectors: Any
+    asks: list[Any]
+    _request_path: bytes | None
+    _interval_ns: int
+    _due_ns: int
+    _sampled_sequence: int
+    _home_thread: int
+    _details_due_ns: int
+    _has_request: bool
+    def _tick_in_core(self, late_ns: int, /) -> bool: ...
+    def _wait_in_core(self) -> bool: ...
+    def _wake(self) -> None: ...
+    def _rely_on(
+        self,
+        device: object = ...,
+        admitted: object = ...,
+        host: object = ...,
+        total: int = 0,
+        lowest: int = 0,
+        below: int = 0,
+        /,
+    ) -> None: ...
 
 def compile_phase(
     *,
@@ -39,7 +84,15 @@ def compile_phase(
     inherits: bool,
 ) -> type: ...
 def know_classes(
-    *, writer_class: type, device_class: type, collector_class: type, collectors_class: type, system_clock: object
+    *,
+    writer_class: type,
+    device_class: type,
+    collector_class: type,
+    collectors_class: type,
+    system_clock: object,
+    system_wall_clock: object,
+    raw: type,
+    encode: object,
 ) -> None: ...
 def set_event_writer(writer: object, /) -> None: ...
 def interpret(flag: bool, /) -> None: ...

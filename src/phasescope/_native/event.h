@@ -134,6 +134,7 @@ typedef struct {
     long long time_ns, resident_bytes, shared_bytes, change, late_ns;
     long long scope_sequence, parent_sequence; /* the latter -1: no phase around it */
     PyObject *device, *thread, *path; /* bytes, packed already */
+    PyObject *details;                /* the same; NULL: there are none but how late it is, and what is shared */
     PyObject *attributes;
 } Sample;
 
@@ -149,7 +150,9 @@ pack_sample(unsigned char *at, size_t room, const Sample *event)
     size_t device = (size_t)PyBytes_GET_SIZE(event->device);
     size_t thread = has_phase ? (size_t)PyBytes_GET_SIZE(event->thread) : 0;
     size_t path = has_phase ? (size_t)PyBytes_GET_SIZE(event->path) : 0;
-    if (device > room || thread > room || path > room || FIXED + device + thread + path > room) {
+    size_t details = event->details == NULL ? 0 : (size_t)PyBytes_GET_SIZE(event->details);
+    if (device > room || thread > room || path > room || details > room
+        || FIXED + device + thread + path + details > room) {
         return NULL;
     }
     at = has_phase ? pack_raw(at, inside, sizeof inside - 1) : pack_raw(at, alone, sizeof alone - 1);
@@ -160,10 +163,15 @@ pack_sample(unsigned char *at, size_t room, const Sample *event)
     at = pack_raw(at, "\xC0\xC0", 2);             /* active, inactive */
     at = pack_integer(at, event->change);
     at = pack_byte(at, PACKED_NIL); /* context */
-    at = pack_raw(at, late, sizeof late - 1);
-    at = pack_integer(at, event->late_ns);
-    at = pack_raw(at, shared, sizeof shared - 1);
-    at = pack_integer(at, event->shared_bytes);
+    if (event->details != NULL) {
+        at = pack_raw(at, PyBytes_AS_STRING(event->details), details);
+    }
+    else {
+        at = pack_raw(at, late, sizeof late - 1);
+        at = pack_integer(at, event->late_ns);
+        at = pack_raw(at, shared, sizeof shared - 1);
+        at = pack_integer(at, event->shared_bytes);
+    }
     if (!has_phase) {
         return at;
     }

@@ -18,10 +18,10 @@ typedef struct Context {
     PyTypeObject *phase, *prepared, *compiled;
     PyTypeObject *writer_class, *path_class, *thread_class, *device_class, *collector_class, *collectors_class;
     PyObject *writer; /* NULL: phases do nothing */
-    PyObject *variable, *root, *system_clock, *system_wall_clock, *raw;
+    PyObject *variable, *root, *system_clock, *system_wall_clock, *raw, *encode;
     PyObject *enter_twin, *exit_twin, *break_off, *this_thread;
     PyObject *note_begin, *note_end, *text_ok;
-    PyObject *name_enter, *name_exit, *name_read_failed, *name_device_failed, *name_device_state;
+    PyObject *name_enter, *name_exit, *name_read_failed, *name_device_failed, *name_device_state, *name_late;
     Py_ssize_t path_children, path_packed, thread_packed, thread_ident;
     Py_ssize_t device_packed, device_id, device_last, device_mask, device_measures, device_collector;
     Py_ssize_t device_encoded, device_extra, device_figures, device_told;

@@ -123,13 +123,13 @@ static PyObject *
 know_classes(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"writer_class", "device_class", "collector_class", "collectors_class",
-                            "system_clock", "system_wall_clock", "raw", NULL};
+                            "system_clock", "system_wall_clock", "raw", "encode", NULL};
     Context *c = context_of_module(module);
     PyTypeObject *writer_class, *device_class, *collector_class, *collectors_class;
-    PyObject *system_clock, *system_wall_clock, *raw;
+    PyObject *system_clock, *system_wall_clock, *raw, *encode;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "$O!O!O!O!OOO", names, &PyType_Type, &writer_class, &PyType_Type, &device_class, &PyType_Type,
-            &collector_class, &PyType_Type, &collectors_class, &system_clock, &system_wall_clock, &raw)) {
+            args, kwargs, "$O!O!O!O!OOOO", names, &PyType_Type, &writer_class, &PyType_Type, &device_class, &PyType_Type,
+            &collector_class, &PyType_Type, &collectors_class, &system_clock, &system_wall_clock, &raw, &encode)) {
         return NULL;
     }
     const WantedSlot wanted[] = {
@@ -160,11 +160,12 @@ know_classes(PyObject *module, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "the core can not write for this class");
         return NULL;
     }
-    if (find_slots(wanted, COUNT(wanted)) < 0) {
+    c->name_late = PyUnicode_InternFromString("sampling_late_ns"); /* a session may have no phases */
+    if (c->name_late == NULL || find_slots(wanted, COUNT(wanted)) < 0) {
         return NULL;
     }
     PyObject *kept[] = {(PyObject *)writer_class, (PyObject *)device_class, (PyObject *)collector_class,
-                        (PyObject *)collectors_class, system_clock, system_wall_clock, raw};
+                        (PyObject *)collectors_class, system_clock, system_wall_clock, raw, encode};
     keep(kept, COUNT(kept));
     c->device_class = device_class;
     c->collector_class = collector_class;
@@ -172,6 +173,7 @@ know_classes(PyObject *module, PyObject *args, PyObject *kwargs)
     c->system_clock = system_clock;
     c->system_wall_clock = system_wall_clock;
     c->raw = raw;
+    c->encode = encode;
     c->writer_class = writer_class;
     Py_RETURN_NONE;
 }

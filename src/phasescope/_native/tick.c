@@ -26,14 +26,14 @@ typedef struct {
     long long interval_ns;
     long long due_ns;
     long long sampled_sequence;
+    long long details_due_ns; /* when Python is to find out what the core cannot */
     char has_request; /* that is being answered */
 
     PyObject *device; /* NULL: nothing to rely on */
     PyObject *admitted;
     PyObject *host;
     unsigned long long home_thread;
-    long long lowest, below;    /* used memory that crosses no threshold */
-    long long details_due_ns;   /* when Python asks for more than the core can */
+    long long total, lowest, below; /* of this total, used memory that crosses no threshold */
 
     PyThread_type_lock wake; /* taken, until the thread is to end */
     char is_woken;
@@ -77,12 +77,6 @@ read_clocks(const Context *c, Writer *writer, long long *now_ns, long long *wall
     return is_read ? read_clock(c, writer, now_ns) : -1;
 }
 
-static int
-has_dict_entries(PyObject *object)
-{
-    return object == NULL || !PyDict_CheckExact(object) || PyDict_GET_SIZE(object) != 0;
-}
-
 /* Whether what Python relied on is still so. */
 static int
 is_regular(const Context *c, const Sampler *self, long long now_ns)
@@ -93,7 +87,7 @@ is_regular(const Context *c, const Sampler *self, long long now_ns)
         || writer->ring == NULL || !PyObject_TypeCheck(writer->ring, c->types->ring_type)
         || Py_TYPE(collectors) != c->collectors_class || Py_TYPE(device) != c->device_class
         || slot_at(collectors, c->collectors_admitted) != self->admitted
-        || slot_at(device, c->device_measures) != Py_None || has_dict_entries(slot_at(device, c->device_extra))) {
+        || slot_at(device, c->device_measures) != Py_None) {
         return 0;
     }
     PyObject *pending = slot_at(collectors, c->collectors_pending), *collector = slot_at(device, c->device_collector);
@@ -180,21 +174,25 @@ name_phase(const Context *c, const Scope *scope, Sample *event)
     return event->thread != NULL && event->path != NULL;
 }
 
-/* The device's new figures, as DeviceState.set_figures and remask make them; made before anything is changed. */
+/* What a sample takes along or changes, made before anything is changed: the garbage collector may run amid that. */
 typedef struct {
-    PyObject *figures, *encoded, *packed;
-} NewFigures;
+    PyObject *figures, *encoded, *packed; /* the device's new ones, as DeviceState.set_figures makes them, or NULL */
+    PyObject *given, *details, *none;     /* the device's `extra`; the same packed, or NULL; an empty one */
+} Made;
 
 static void
-forget_figures(NewFigures *made)
+forget_made(Made *made)
 {
     Py_CLEAR(made->figures);
     Py_CLEAR(made->encoded);
     Py_CLEAR(made->packed);
+    Py_CLEAR(made->given);
+    Py_CLEAR(made->details);
+    Py_CLEAR(made->none);
 }
 
 static int
-make_figures(const Context *c, const Sampler *self, const long long figures[3], NewFigures *made)
+make_figures(const Context *c, const Sampler *self, const long long figures[3], Made *made)
 {
     PyObject *old = ((Host *)self->host)->figures, *device = self->device;
     unsigned char text[5 + 5 * NUMBER_BYTES], *at = pack_raw(text, "\x96\xA3" "cpu", 5);
@@ -213,12 +211,29 @@ make_figures(const Context *c, const Sampler *self, const long long figures[3], 
     Py_XDECREF(values);
     made->packed = PyBytes_FromStringAndSize((char *)text, at - text);
     made->encoded = made->packed == NULL ? NULL : PyObject_CallOneArg(c->raw, made->packed);
-    if (made->figures == NULL || made->encoded == NULL) {
-        PyErr_Clear();
-        forget_figures(made);
+    return made->figures != NULL && made->encoded != NULL;
+}
+
+/* What Python has found out for this sample, if it has: packed behind how late that comes. */
+static int
+make_details(const Context *c, const Sampler *self, long long late_ns, Made *made)
+{
+    PyObject *given = slot_at(self->device, c->device_extra);
+    if (given == NULL || !PyDict_CheckExact(given)) {
         return 0;
     }
-    return 1;
+    made->given = Py_NewRef(given);
+    if (PyDict_GET_SIZE(given) == 0) {
+        return 1;
+    }
+    PyObject *all = PyDict_New(), *late = PyLong_FromLongLong(late_ns);
+    if (all != NULL && late != NULL && PyDict_SetItem(all, c->name_late, late) == 0 && PyDict_Update(all, given) == 0) {
+        made->details = PyObject_CallOneArg(c->encode, all);
+    }
+    made->none = PyDict_New();
+    Py_XDECREF(all);
+    Py_XDECREF(late);
+    return made->details != NULL && PyBytes_CheckExact(made->details) && made->none != NULL;
 }
 
 static void
@@ -232,14 +247,26 @@ put_at(PyObject *object, Py_ssize_t offset, PyObject *value)
 static int
 is_quiet(const Sampler *self, const long long figures[3])
 {
-    PyObject *before = ((Host *)self->host)->figures;
-    long long total;
-    return before != NULL && PyTuple_Check(before) && PyTuple_GET_SIZE(before) == 3 && is_number(PyTuple_GET_ITEM(before, 2), &total)
-        && total == figures[2] && figures[0] >= self->lowest && figures[0] < self->below;
+    return figures[2] == self->total && figures[0] >= self->lowest && figures[0] < self->below;
+}
+
+/* Whether those do that are known: Python may have read them. */
+static int
+is_quiet_so_far(const Sampler *self)
+{
+    PyObject *known = ((Host *)self->host)->figures;
+    long long figures[3];
+    for (int index = 0; index < 3; index++) {
+        if (!PyTuple_Check(known) || PyTuple_GET_SIZE(known) != 3
+            || !is_number(PyTuple_GET_ITEM(known, index), &figures[index])) {
+            return 0;
+        }
+    }
+    return is_quiet(self, figures);
 }
 
 static void
-take_figures(const Context *c, Sampler *self, const NewFigures *made, long long now_ns)
+take_figures(const Context *c, Sampler *self, const Made *made, long long now_ns)
 {
     Host *host = (Host *)self->host;
     put_at(self->device, c->device_told, made->figures);
@@ -271,14 +298,15 @@ describe_sample(const Context *c, const Sampler *self, long long last_allocated,
  */
 static int
 write_sample(const Context *c, Sampler *self, long long now_ns, long long wall_ns, long long late_ns,
-             const NewFigures *made)
+             const Made *made)
 {
     unsigned char record[RECORD_HEADER + MOST_PAYLOAD];
     Writer *writer = (Writer *)self->writer;
     Ring *ring = (Ring *)writer->ring;
     PyObject *last = slot_at(self->device, c->device_last), *dropped = slot_at((PyObject *)writer, c->writer_dropped);
     long long last_allocated, dropped_events;
-    Sample event = {.time_ns = now_ns + writer->offset_ns, .late_ns = late_ns, .device = made->packed};
+    Sample event = {.time_ns = now_ns + writer->offset_ns, .late_ns = late_ns, .device = made->packed,
+                    .details = made->details};
     if (last == NULL || !is_number(last, &last_allocated) || dropped == NULL || !is_number(dropped, &dropped_events)
         || dropped_events < 0 || llabs(wall_ns - now_ns - writer->offset_ns) > CLOCK_JUMP_NS
         || !describe_sample(c, self, last_allocated, &event)) {
@@ -296,6 +324,9 @@ write_sample(const Context *c, Sampler *self, long long now_ns, long long wall_n
     if (made->figures != NULL) {
         take_figures(c, self, made, now_ns);
     }
+    if (made->none != NULL) {
+        put_at(self->device, c->device_extra, made->none);
+    }
     self->sampled_sequence = writer->sequence;
     if (!ring_beat(ring, (uint64_t)wall_ns, (uint64_t)dropped_events)) {
         Py_CLEAR(self->device); /* the next tick is Python's, which sees to the file */
@@ -303,35 +334,44 @@ write_sample(const Context *c, Sampler *self, long long now_ns, long long wall_n
     return 1;
 }
 
+/* Whether all is as it was when the kernel was asked, and the parts were made. */
+static int
+is_as_asked(const Context *c, const Sampler *self, const Question *question, const Made *made, long long now_ns)
+{
+    if (!is_regular(c, self, now_ns)) {
+        return 0;
+    }
+    const Ring *ring = (const Ring *)((Writer *)self->writer)->ring;
+    const Host *host = (const Host *)self->host;
+    return ring->may_beat && ring->file.file.fd == question->ring.file.fd && host->looks == question->looks
+        && (made->figures != NULL || (now_ns < host->due_ns && is_quiet_so_far(self)))
+        && slot_at(self->device, c->device_extra) == made->given;
+}
+
 /* The tick, once the kernel has answered; 0 where it is Python's. `due_ns`: when it was to come, or -1 for `late_ns`. */
 static int
 tick(Sampler *self, const Question *question, long long due_ns, long long late_ns)
 {
     const Context *c = context_of_writer(self->writer);
-    NewFigures made = {NULL, NULL, NULL};
+    Made made = {NULL};
     long long now_ns, wall_ns;
     int is_done = 0;
-    if (c == NULL || !question->is_whole || read_clocks(c, (Writer *)self->writer, &now_ns, &wall_ns) < 0) {
+    if (c == NULL || !question->is_whole || read_clocks(c, (Writer *)self->writer, &now_ns, &wall_ns) < 0
+        || self->device == NULL) {
         PyErr_Clear();
         return 0;
     }
     if (due_ns >= 0) {
         late_ns = now_ns > due_ns ? now_ns - due_ns : 0;
     }
-    int has_figures = question->wants_figures && self->device != NULL;
-    if (has_figures
-        && (!question->has_figures || !is_quiet(self, question->figures)
-            || !make_figures(c, self, question->figures, &made))) {
-        return 0;
-    }
-    /* Only now, for the collector of garbage may have run in between. */
-    const Ring *ring = (const Ring *)((Writer *)self->writer)->ring;
-    if (is_regular(c, self, now_ns) && ((Host *)self->host)->looks == question->looks
-        && ring->may_beat && ring->file.file.fd == question->ring.file.fd
-        && (has_figures || now_ns < ((Host *)self->host)->due_ns)) {
+    if ((!question->wants_figures
+         || (question->has_figures && is_quiet(self, question->figures)
+             && make_figures(c, self, question->figures, &made)))
+        && make_details(c, self, late_ns, &made) && is_as_asked(c, self, question, &made, now_ns)) {
         is_done = write_sample(c, self, now_ns, wall_ns, late_ns, &made);
     }
-    forget_figures(&made);
+    PyErr_Clear();
+    forget_made(&made);
     return is_done;
 }
 
@@ -431,14 +471,14 @@ sampler_wake(Sampler *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* _rely_on(device, admitted, host, lowest, below, details_due_ns); without arguments: on nothing. */
+/* _rely_on(device, admitted, host, total, lowest, below); without arguments: on nothing. */
 static PyObject *
 sampler_rely_on(Sampler *self, PyObject *args)
 {
     PyObject *device = NULL, *admitted = NULL, *host = NULL;
     const Context *c = context_of_writer(self->writer);
-    if (!PyArg_ParseTuple(args, "|OOOLLL", &device, &admitted, &host, &self->lowest, &self->below,
-                          &self->details_due_ns)) {
+    if (!PyArg_ParseTuple(args, "|OOOLLL", &device, &admitted, &host, &self->total, &self->lowest,
+                          &self->below)) {
         return NULL;
     }
     if (host == NULL || c == NULL || !PyObject_TypeCheck(host, c->types->host_type)) {
@@ -526,6 +566,7 @@ static PyMemberDef sampler_members[] = {
     {"_due_ns", T_LONGLONG, offsetof(Sampler, due_ns), 0, NULL},
     {"_sampled_sequence", T_LONGLONG, offsetof(Sampler, sampled_sequence), 0, NULL},
     {"_home_thread", T_ULONGLONG, offsetof(Sampler, home_thread), 0, NULL},
+    {"_details_due_ns", T_LONGLONG, offsetof(Sampler, details_due_ns), 0, NULL},
     {"_has_request", T_BOOL, offsetof(Sampler, has_request), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };

@@ -158,8 +158,9 @@ class Cpu:
 
     def core_figures(self, monotonic_ns: Callable[[], int]) -> Any:
         """Return what the compiled core reads these figures with, in the time of this clock; None if it cannot."""
-        same_time = {self._monotonic_ns, self._cgroup.monotonic_ns} <= {monotonic_ns, *_SAME_CLOCKS.get(monotonic_ns, ())}
-        return self._held if same_time and self.quick_allocator is not None else None
+        same = (monotonic_ns, *_SAME_CLOCKS.get(monotonic_ns, ()))
+        is_same_time = self._monotonic_ns in same and self._cgroup.monotonic_ns in same
+        return self._held if is_same_time and self.quick_allocator is not None else None
 
     def _let_core_read(self, held: _Figures) -> None:
         """Say which files these figures were read from, for as long as the group's limits are known."""
@@ -193,7 +194,7 @@ class Cpu:
     def extra(self, device: int = HOST_DEVICE) -> dict[str, Any]:
         """Shared, proportional and swapped memory, and the child processes': see `HostExtra.read`. Besides, what
         libraries count: see `Libraries.read`."""
-        if self._cgroup.look_again():  # now, as this is asked once a second, and the core does without until the next time
+        if self._cgroup.look_again():  # this is asked once a second: until then the core goes by what it finds now
             self._let_core_read(self._held)
         return {**self._extra.read(), **self._libraries.read()}
 
@@ -227,6 +228,7 @@ class Cpu:
         self._resident_elsewhere = None
         self._machine.close()
         self._cgroup.close()
+        self._extra.close()
 
     def _let_go_of_lost(self) -> None:
         """Under the descriptor's number may be another file by now, and figures in that would be taken for memory. To

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phasescope.backends.cgroup import KernelFile
 from phasescope.backends.child_processes import PROC, ProcessNames, descendants
 from phasescope.backends.host_private import PrivateSets, labelled
 
@@ -49,7 +50,7 @@ class _Spent:
 
 
 class HostExtra:
-    """Constructing it opens nothing, and nothing stays open."""
+    """Constructing it opens nothing. This process's own files stay open, the others' do not."""
 
     def __init__(
         self,
@@ -65,6 +66,13 @@ class HostExtra:
         self._due_ns = self._proportional_due_ns = 0
         self._private = PrivateSets(self._proc)
         self._names = ProcessNames(self._proc)
+        self._files: dict[str, KernelFile] = {}
+
+    def close(self) -> None:
+        """Close the files. A later reading opens them again."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
 
     def read(self) -> dict[str, Any]:
         """Return bytes by name.
@@ -142,7 +150,10 @@ class HostExtra:
         return int(self._own("statm").split()[2]) * self._page_bytes
 
     def _own(self, name: str) -> bytes:
-        return (self._proc / str(os.getpid()) / name).read_bytes()
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = KernelFile(self._proc / str(os.getpid()) / name)
+        return file.read()
 
     def _sizes(self, pid: int) -> tuple[int, int]:
         """Return the resident set, and what of it is not mapped from files or shared memory; 0 if it has ended."""

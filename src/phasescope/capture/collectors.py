@@ -57,7 +57,10 @@ class Collectors:
     """
 
     # As in `Collector`.
-    __slots__ = ("__dict__", "__weakref__", "_devices", "admitted", "awaited", "boundary", "meanwhile", "only", "pending")
+    __slots__ = (
+        *("__dict__", "__weakref__", "_devices", "admitted"),
+        *("awaited", "boundary", "meanwhile", "only", "pending"),
+    )
 
     def __init__(
         self,
@@ -150,14 +153,24 @@ class Collectors:
         """Return what is measured, and until when without further figures, if it is the host alone, all is well, and
         the compiled core can read it; else None."""
         admitted = self.admitted
-        collector = admitted[0]
+        if len(admitted) != 1:
+            return None
+        (collector,) = admitted
         figures = getattr(collector.backend, "core_figures", _nothing_known)(self._monotonic_ns)
-        if figures is None or len(admitted) > 1 or collector.slow_readings or collector.is_troubled:
+        if figures is None or collector.slow_readings or collector.is_troubled:
             return None
         state = collector.states.get(HOST_DEVICE)
         if state is None or state.extra_at_ns is None or state.measures is not None:
             return None
         return Regular(state, admitted, figures, state.extra_at_ns + _EXTRA_PERIOD_NS)
+
+    def find_details(self, regular: Regular) -> int | None:
+        """Ask for the further figures of the sample that comes next; return when they are due again, None if something
+        does not answer."""
+        (collector,), state = regular.admitted, regular.state
+        state.set_figures(self.figures(collector, state.device_id))  # first, as `sample` does
+        self._find_extra(collector, state)
+        return None if collector.is_troubled or state.extra_at_ns is None else state.extra_at_ns + _EXTRA_PERIOD_NS
 
     def sample_host(self) -> Iterator[tuple[DeviceState, AllocatorCounters]]:
         """Measure the host alone: no driver is asked."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from phasescope.capture.census.census import Census
     from phasescope.capture.clock import Clock
     from phasescope.capture.collector import DeviceState
-    from phasescope.capture.collectors import Collectors
+    from phasescope.capture.collectors import Collectors, Regular
     from phasescope.capture.event_writer import EventWriter
     from phasescope.capture.other_threads import Stacks
     from phasescope.capture.requests import Requests
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     WhatIsOver = Callable[[StacksOf], Iterable[tuple[PhaseScope, str | None]]]
 
 MAX_OPEN_PHASES = 10_000
+_RELIES_NS = 10_000_000_000
+"""For as long the core ticks, at most, before a tick of ours looks at everything again."""
+
 _NOT_IN_ITS_FILE = (
     "the ring file %s; the session goes on in this process's memory, where others cannot look in, and comes back to "
     "its file when that can be written again"
@@ -46,6 +49,7 @@ if TYPE_CHECKING or not _native.has_phases:
 
         __slots__ = (
             "_collectors",
+            "_details_due_ns",
             "_due_ns",
             "_has_request",
             "_home_thread",
@@ -78,11 +82,12 @@ class Sampler(_Slots):
     A period that could not be kept is made up for by leaving periods out, never by a burst; how late a sample came
     is in its metadata (`sampling_late_ns`).
 
-    The compiled core does the ticks in which nothing happens, see `_native/tick.c`; after each of its own this class says
-    what the core may rely on.
+    The compiled core does the ticks in which nothing happens, see `_native/tick.c`; after each of its own this class
+    says what the core may rely on.
     """
 
     _collectors: Collectors
+    _details_due_ns: int
     _due_ns: int
     _has_request: bool
     _home_thread: int
@@ -116,6 +121,8 @@ class Sampler(_Slots):
         self.asks = []
         self._request_path = None
         self._has_request = False
+        self._regular: Regular | None = None
+        self._looked_ns = 0
         self._home_thread = threading.get_ident()
         self._stop = threading.Event()
         self._thread = WorkingThread(self._run, "phasescope-sampler")
@@ -184,9 +191,11 @@ class Sampler(_Slots):
             for ask in self.asks:
                 for scope, error_type in ask(stacks_of_threads):
                     self._end(scope, error_type)
-            if self._tick_in_core(late_ns):
-                return
-            self._rely_on()
+            if self._regular is not None:
+                self._find_details(self._regular)
+                if self._tick_in_core(late_ns):
+                    return
+                self._let_core_tick(None)
             for state, counters in self._collectors.sample():
                 self._write(state, counters, late_ns)
                 self._note_device_times(state)
@@ -198,17 +207,28 @@ class Sampler(_Slots):
             trouble = writer.ring.trouble
             if trouble:
                 log_once("ring file", _NOT_IN_ITS_FILE, trouble)
-            self._let_core_tick()
+            self._let_core_tick(self._collectors.regular() if self.census is None else None)
         except Exception as error:
             writer.dropped += 1
             logger.debug("a sample failed: %s", type(error).__name__, exc_info=True)
 
-    def _let_core_tick(self) -> None:
-        """Say what the core may rely on from now on, if nothing but the host is measured, and nothing is amiss."""
-        found = self._collectors.regular() if self.census is None else None
-        if found is not None:
-            quiet = self._thresholds.quiet(found.state)
-            self._rely_on(found.state, found.admitted, found.figures, *quiet, found.details_due_ns)
+    def _let_core_tick(self, regular: Regular | None) -> None:
+        """Let the core tick where this holds that `Collectors.regular` has found; None: not before a tick of ours."""
+        self._regular = regular
+        if regular is None:
+            self._rely_on()
+            return
+        self._looked_ns = self._clock.monotonic_ns()
+        self._details_due_ns = regular.details_due_ns
+        self._rely_on(regular.state, regular.admitted, regular.figures, *self._thresholds.quiet(regular.state))
+
+    def _find_details(self, regular: Regular) -> None:
+        """Find out, once a second, what the core cannot; the sample that comes next takes it along."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._details_due_ns and now_ns - self._looked_ns < _RELIES_NS:
+            due_ns = self._collectors.find_details(regular)
+            if due_ns is not None:
+                self._details_due_ns = due_ns
 
     def _end(self, scope: PhaseScope, error_type: str | None) -> None:
         if scope in self._writer.open:

@@ -22,7 +22,7 @@ from phasescope.capture.sampler import Sampler
 from phasescope.capture.scope import close_scope
 from phasescope.capture.session_header import session_constants
 from phasescope.capture.thresholds import Thresholds
-from phasescope.wire.codec import Raw
+from phasescope.wire.codec import Raw, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -400,6 +400,7 @@ if _native.has_phases:
             collector_class=Collector,
             collectors_class=Collectors,
             system_clock=time.perf_counter_ns,
-        system_wall_clock=time.time_ns,
-        raw=Raw,
+            system_wall_clock=time.time_ns,
+            raw=Raw,
+            encode=encode,
         )

@@ -59,21 +59,22 @@ class Thresholds:
                 passed = passed or _crossing(level, used, limit, total, source)
         return passed
 
-    def quiet(self, state: DeviceState) -> tuple[int, int]:
-        """Return the lowest figure of used memory, and the next above the highest, with which `crossed` would return
-        None and note nothing, as long as the total is the same. They are equal if there is no such figure."""
-        if state.figures.used_bytes is None:
-            return 0, 0
+    def quiet(self, state: DeviceState) -> tuple[int, int, int]:
+        """Return the device's total and, with that, the lowest figure of used memory and the next above the highest for
+        which `crossed` would return None and note nothing. The two are equal if there is none, or none is known."""
+        used, total = state.figures.used_bytes, state.figures.total_bytes
+        if used is None or total is None:
+            return 0, 0, 0
         lowest, below = 0, _BEYOND
         for level, share, size in self._limits:
-            limit = _limit(share, size, state.figures.total_bytes)
+            limit = _limit(share, size, total)
             if limit is None:
                 continue
             if (state.collector.name, state.device_id, level) in self._above:
                 lowest = max(lowest, math.ceil(limit * (1 - HYSTERESIS)))
             else:
                 below = min(below, limit)
-        return lowest, max(lowest, below)
+        return total, lowest, max(lowest, below)
 
     def _passes(self, key: tuple[str, int, str], used: int, limit: int) -> bool:
         if used >= limit:

@@ -3,7 +3,7 @@
  */
 #include "host.h"
 
-/* Less than nothing where the group's files do not tell. */
+/* Less than 0 if the files of the group do not state it. */
 static long long
 used_by_group(const HostFiles *files, char *text)
 {

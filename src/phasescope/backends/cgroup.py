@@ -63,7 +63,7 @@ class KernelFile:
 
     @property
     def identity(self) -> tuple[int, int, int]:
-        """The descriptor, and its file's device and number, for who reads without this object."""
+        """The descriptor, with the device and number of its file: enough to read it without this object."""
         return self.fd, self._found.st_dev, self._found.st_ino
 
     def is_held(self) -> bool:

@@ -112,8 +112,18 @@ def test_the_devices_time_is_taken_to_scatter_as_the_phases_does() -> None:
     for summary in (a, b):
         row = summary["phases"][0]
         row["device_time_ns"] = 100 * row["mean_ns"]  # the sum of 400 entries, each a quarter of the phase's time
+        row["device_timed"] = 400
     step = compare(a, b).of(("step",))
     assert step["device_time"].noise == pytest.approx((step["mean_time"].noise or 0) / 4, rel=0.01)
+
+
+def test_a_device_whose_times_ended_midway_is_not_called_faster() -> None:
+    a, b = pair("with outliers", 400, 0)
+    for summary, timed in ((a, 400), (b, 100)):
+        row = summary["phases"][0]
+        row["device_time_ns"], row["device_timed"] = 3_000_000 * timed, timed
+    change = compare(a, b).of(("step",))["device_time"]
+    assert (change.before, change.after, change.verdict) == (3_000_000, 3_000_000, "same")
 
 
 def test_one_entry_proves_only_a_large_change() -> None:

@@ -149,3 +149,38 @@ def test_a_failing_device_is_not_asked_again(session: Session, backend: FakeBack
     sample(session)
     assert device_times(session) == []
     assert session.dropped == 0
+
+
+def test_that_times_ended_is_said_once_with_the_reason_and_the_sum_is_called_a_part(
+    session: Session, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(device: int) -> float:
+        raise NotImplementedError("HIP 6.4 may break a graph that is being captured")
+
+    with phase("forward"):
+        backend.work(3)
+    monkeypatch.setattr(backend, "time_mark", ended)
+    session._collectors.boundary.states[0].measures.timer._mark = ended  # type: ignore[union-attr]
+    for _ in range(3):
+        with phase("forward"):
+            backend.work(3)
+        sample(session)
+    (event,) = events_of(session, "collector_degraded")
+    assert event["context"] == (
+        "cuda has no device times any more: NotImplementedError: HIP 6.4 may break a graph that is being captured"
+    )
+    row = session.summary().rows[0]
+    assert (row.count, row.device_timed, row.device_time_ns) == (4, 1, 3_000_000)
+    assert "≥3.00 ms" in str(session.summary())
+    assert "≥ on device: not of all entries" in str(session.summary())
+
+
+def test_a_backend_that_is_down_takes_its_times_with_it_without_another_word(
+    session: Session, backend: FakeBackend
+) -> None:
+    backend.fail_with = RuntimeError("the device is lost")
+    with phase("forward"):
+        pass
+    sample(session)
+    (event,) = events_of(session, "collector_degraded")
+    assert event["context"] == "cuda stopped answering: RuntimeError: the device is lost"

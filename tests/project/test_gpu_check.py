@@ -81,6 +81,8 @@ def test_on_a_machine_with_one_all_blocks_run_and_hold(tmp_path: Path) -> None:
     assert kept[0]["machine"]
     assert [line["block"] for line in kept[1:]] == list(gpu_check.BLOCKS)
     assert all(line["rows"] for line in kept[1:])
+    (counts,) = [row for line in kept[1:] for row in line["rows"] if row[0] == "its retries"]
+    assert counts[1:4] == ["unknown", "cudaMallocAsync", True]  # that allocator was in use, and not torch's own
 
 
 @pytest.mark.parametrize("how", ["off", "on", "instrument", "all options"])

@@ -263,6 +263,13 @@ class Collectors:
             self._report("collector_degraded", collector, text)
         return False
 
+    def report_endings(self, state: DeviceState) -> None:
+        """Report which measurements of a device have ended; those of a collector that is down end with it."""
+        collector = state.collector
+        for text in [] if state.measures is None else state.measures.take_endings():
+            if not collector.health.down:
+                self._report("collector_degraded", collector, f"{collector.name} has {text}")
+
     def _ask_driver(self, driver: Driver, collector: Collector, identity: DeviceIdentity) -> DeviceCounters | None:
         """Ask as `_ask` does, for one device; one failure of several devices for the same reason is said once."""
         health = driver.health(identity)

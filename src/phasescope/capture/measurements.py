@@ -11,8 +11,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from phasescope._log import log_once
-from phasescope.capture.exception_info import is_from_signal_handler
+from phasescope.capture.exception_info import is_from_signal_handler, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +46,7 @@ class PeakTrack:
         self._now = 0
         self._lost = -1  # phases that began at this mark or before have no exact peak any more
         self._down = False
+        self.ending: str | None = None
         self._marks: list[int] = []
         self._peaks: list[int] = []
 
@@ -81,7 +81,7 @@ class PeakTrack:
             self._down, self._lost = True, self._now
             if is_from_signal_handler(error):
                 raise
-            log_once("peaks", "no exact peaks any more: %s", type(error).__name__)
+            self.ending = f"no exact peaks any more: {one_line(type(error), error)}"
 
     def _push(self, peak: int) -> None:
         marks, peaks = self._marks, self._peaks
@@ -109,6 +109,7 @@ class DeviceTimer:
         self._device = device
         self._pending: deque[tuple[int, tuple[str, ...], Any, Any]] = deque()
         self._down = False
+        self.ending: str | None = None
         self.unresolved = 0
 
     def mark(self) -> Any:
@@ -165,7 +166,7 @@ class DeviceTimer:
         self._down = True
         if is_from_signal_handler(error):
             raise error
-        log_once("device time", "no device times any more: %s", type(error).__name__)
+        self.ending = f"no device times any more: {one_line(type(error), error)}"
 
     def retry(self) -> None:
         """Ask again: the collector answers."""
@@ -219,6 +220,15 @@ class Measures:
         """
         temporary, self._temporary_bytes = self._temporary_bytes, None
         return temporary
+
+    def take_endings(self) -> list[str]:
+        """Return why a measurement ended since the last call, once for each that did."""
+        endings = []
+        for part in (self.peaks, self.timer):
+            if part is not None and part.ending is not None:
+                endings.append(part.ending)
+                part.ending = None
+        return endings
 
     def retry(self) -> None:
         """Ask again: the collector answers."""

@@ -162,6 +162,7 @@ class Sampler(_Slots):
         for collector in self._collectors.admitted:
             for state in list(collector.states.values()):
                 self._note_device_times(state)
+                self._collectors.report_endings(state)
         if self.requests is not None and not self._thread.is_alive():
             self.requests.end()
 
@@ -199,6 +200,7 @@ class Sampler(_Slots):
             for state, counters in self._collectors.sample():
                 self._write(state, counters, late_ns)
                 self._note_device_times(state)
+                self._collectors.report_endings(state)
             self._sampled_sequence = writer.sequence
             self._close_leaked()
             if self.census is not None:

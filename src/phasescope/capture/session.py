@@ -223,7 +223,7 @@ class Session:
     def _collector_event(self, event_type: str, collector: Collector, text: str) -> None:
         if event_type == "collector_degraded":
             self.degraded += 1
-            _log.log_once(f"degraded {text}", "%s; asking again with growing pauses", text)
+            _log.log_once(f"degraded {text}", "%s", text)
         self._writer.note(event_type, collector.any_state(), None, None, text)
 
     def __enter__(self) -> Session:

@@ -49,7 +49,14 @@ class OutOfMemoryError(RuntimeError):
     """`torch.OutOfMemoryError`."""
 
 
-OutOfMemoryError.__module__ = "torch"
+class AcceleratorError(RuntimeError):
+    """`torch.AcceleratorError`."""
+
+
+OutOfMemoryError.__module__ = AcceleratorError.__module__ = "torch"
+
+DEVICE_ASSERT = 710
+"""CUDA_ERROR_ASSERT."""
 
 
 def _size(size: int) -> str:
@@ -80,6 +87,7 @@ class FakeEvent:
 
     def record(self, stream: FakeStream) -> None:
         """Put it into the queue: the device comes to it when its time is `queued_ms`."""
+        self._cuda.reach_device()
         if self._cuda.capturing:
             raise RuntimeError("recorded into a graph")
         self._cuda.streams.append(stream.name)
@@ -129,6 +137,7 @@ class FakeCuda:
             "cuCtxPopCurrent_v2": self._context_pop,
         }
         self.driver |= {name.replace("cu", "hip", 1): function for name, function in self.driver.items()}
+        self.failed_with = 0
         self.events_made = 0
         self.observers: list[Callable[[int, int, int, int], object]] = []
         self.limits: dict[int, int] = {}
@@ -233,6 +242,21 @@ class FakeCuda:
         self.stats[device]["num_oom_rejections"] += 1
         raise OutOfMemoryError(f"CUDA out of memory. Tried to allocate {_size(asked)}, which was rejected.")
 
+    def fail_on_device(self) -> None:
+        """Let a kernel fail: whatever reaches the runtime or the driver fails with that from now on, to the end of the
+        process. What torch keeps itself, it still tells."""
+        self.failed_with = DEVICE_ASSERT
+
+    def reach_device(self) -> None:
+        """Act as a call of the runtime."""
+        if self.failed_with:
+            raise AcceleratorError(
+                "CUDA error: device-side assert triggered\nSearch for `cudaErrorAssert' in "
+                "https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html for more information.\n"
+                "CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below "
+                "might be incorrect."
+            )
+
     def _initialise(self) -> None:
         if not self._is_initialized():
             self.initialisations += 1
@@ -274,10 +298,12 @@ class FakeCuda:
             return self.host_stats
 
         def _cuda_isCurrentStreamCapturing() -> bool:  # noqa: N802
+            self.reach_device()
             return self.capturing
 
         def _cuda_getDevice() -> int:  # noqa: N802
             self._initialise()
+            self.reach_device()
             return getattr(self.thread, "device", 0)
 
         def _cuda_getDeviceCount() -> int:  # noqa: N802
@@ -331,6 +357,8 @@ class FakeCuda:
 
     def _event_query(self, handle: Any) -> int:
         """Stand for `cuEventQuery`, which makes no context, and needs one."""
+        if self.failed_with:
+            return self.failed_with
         if not getattr(self.thread, "context", 0) and self.hip is None:
             return 201  # CUDA_ERROR_INVALID_CONTEXT
         if self.other_thread_captures and self.capture_mode != 2:
@@ -360,6 +388,8 @@ class FakeCuda:
 
     def exchange_capture_mode(self, mode: Any) -> int:
         """Stand for `cuThreadExchangeStreamCaptureMode`, of which `mode` is a `ctypes.byref`."""
+        if self.failed_with:
+            return self.failed_with
         self.capture_mode, mode._obj.value = mode._obj.value, self.capture_mode
         return 0
 

@@ -144,8 +144,8 @@ def _figure(row: Mapping[str, Any] | None, metric: Metric) -> int | None:
         return None
     value = int_or_none(row.get(metric.key))
     if metric.name == "device_time" and value is not None:
-        count = _count(row)
-        return value // count if count else None  # the row has the sum of all entries
+        timed = _timed(row)
+        return value // timed if timed else None  # the row has the sum of them
     return value
 
 
@@ -176,7 +176,8 @@ def _time_noise(metric: Metric, old: Mapping[str, Any], new: Mapping[str, Any], 
     before_off, after_off = _off(metric, old, before, above=rises), _off(metric, new, after, above=not rises)
     if before_off is None or after_off is None:
         return None
-    entries = min(_count(old) or 0, _count(new) or 0)
+    counted = _timed if metric.name == "device_time" else _count
+    entries = min(counted(old) or 0, counted(new) or 0)
     if metric.name == "p95_time":
         entries //= 20  # as many lie above it
     return max(least_time_noise_ns(before, entries), round(math.hypot(before_off, after_off)))
@@ -201,6 +202,11 @@ def _devices(row: Mapping[str, Any]) -> list[Any]:
 def _count(row: Mapping[str, Any] | None) -> int | None:
     value = None if row is None else row.get("count")
     return int_or_none(value)
+
+
+def _timed(row: Mapping[str, Any] | None) -> int | None:
+    """Return the number of entries of which the device's time is known."""
+    return None if row is None else int_or_none(row.get("device_timed"))
 
 
 def _without_path(change: Change) -> dict[str, Any]:

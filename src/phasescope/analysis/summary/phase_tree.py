@@ -37,8 +37,8 @@ class Row:
     measured it; otherwise it is a lower bound, the largest figure at the boundaries and in the samples of this phase
     and of those inside it. `…_low_ns` and `…_high_ns` are the bounds of chance for the mean, the median and the 95th
     percentile (three standard errors, from the scatter of the entries). `device_time_ns` is the time that the device
-    worked on these entries, if that was measured. `open` entries are open now, for `open_ns` as far as the events
-    show. `devices` are those that the phase measured.
+    worked on the `device_timed` of these entries of which it is known. `open` entries are open now, for `open_ns` as
+    far as the events show. `devices` are those that the phase measured.
 
     The last seven are of a device's allocator, in this phase and those inside it. `reserved_bytes` is the most that it
     was seen to have reserved, `slack_bytes` the most of that which was not in use. `alloc_retries` is how often it gave
@@ -69,6 +69,7 @@ class Row:
     peak_allocated_bytes: int | None
     peak_is_exact: bool
     device_time_ns: int | None
+    device_timed: int
     errors: int
     abandoned: int
     exhausted: int
@@ -125,6 +126,7 @@ class PhaseTree:
         """Add how long the device worked on one entry of this phase."""
         node = self._nodes.get(path) or self._node(path)
         node.device_time_ns = (node.device_time_ns or 0) + duration_ns
+        node.device_timed += 1
 
     def rows(
         self,
@@ -169,6 +171,7 @@ class _Node:
         "delta_bytes",
         "deltas",
         "device_time_ns",
+        "device_timed",
         "devices",
         "durations",
         "errors",
@@ -199,6 +202,7 @@ class _Node:
         self.measured_peak: int | None = None
         self.devices: dict[str, None] = {}  # of its boundaries; a dict keeps their order
         self.device_time_ns: int | None = None
+        self.device_timed = 0
         self.seen: dict[str, int] = {}  # by device, the largest allocated figure
         self.reserved_bytes = self.slack_bytes = -1  # below 0: not known
         self.own_counts = self.counts = NONE
@@ -308,6 +312,7 @@ class _Node:
             peak_allocated_bytes=peak,
             peak_is_exact=peak_is_exact,
             device_time_ns=self.device_time_ns,
+            device_timed=self.device_timed,
             errors=self.errors,
             abandoned=self.abandoned,
             exhausted=self.exhausted,

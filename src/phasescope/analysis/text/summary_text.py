@@ -170,6 +170,8 @@ def _remarks(rows: Sequence[Row], chosen: ShownPhases) -> Iterator[str]:
         yield shown
     if any(row.peak_allocated_bytes is not None and not row.peak_is_exact for row in rows):
         yield "≥ lower bound: may be higher between samples"
+    if any(map(_is_timed_in_part, rows)):
+        yield "≥ on device: not of all entries, where its time is not known, or not yet"
     for title, named in (
         ("still open", [_open_phase(row) for row in rows if row.open]),
         ("ended in an exception", [f"{_name(row)} ({count_text(row.errors)})" for row in rows if row.errors]),
@@ -212,8 +214,12 @@ def _phase_cells(row: Row, title: str) -> list[str]:
         change_text(row.allocated_delta_mean_bytes),
         mark + size_text(row.peak_allocated_bytes),
         share_text(row.share),
-        duration_text(row.device_time_ns),
+        ("≥" if _is_timed_in_part(row) else "") + duration_text(row.device_time_ns),
     ]
+
+
+def _is_timed_in_part(row: Row) -> bool:
+    return row.device_time_ns is not None and row.device_timed < row.count
 
 
 def _device_cells(device: DeviceRow) -> list[str]:

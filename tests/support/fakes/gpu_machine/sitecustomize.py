@@ -40,7 +40,8 @@ class Torch(FakeCuda):
 
     def __init__(self) -> None:
         self.device_done_ms = 0.0
-        super().__init__()
+        conf = os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
+        super().__init__(backend="cudaMallocAsync" if "backend:cudaMallocAsync" in conf else "native")
         self.initialised = False
         self.memory = [CachingAllocator(), CachingAllocator()]
         self.told_to_others: dict[int, int] = {}
@@ -59,11 +60,11 @@ class Torch(FakeCuda):
         size = shape[0] if len(shape) == 1 else shape[0] * shape[1] * 4
         index = int(device.partition(":")[2])
         self._initialise()
-        memory, stats = self.memory[index], self.stats[index]
+        memory = self.memory[index]
         place = memory.take(size)
         if place is None and self._room(index) < memory.segment_for(size):
-            stats["num_alloc_retries"] += 1
-            stats["num_device_free"] += memory.empty_cache()
+            self._count(index, "num_alloc_retries", 1)
+            self._count(index, "num_device_free", memory.empty_cache())
             self._tell(index)
         if place is None:
             if self._room(index) < memory.segment_for(size):
@@ -71,7 +72,7 @@ class Torch(FakeCuda):
             if self.writes < FEW_WRITES:
                 time.sleep(MALLOC_S)
             memory.reserve(size)
-            stats["num_device_alloc"] += 1
+            self._count(index, "num_device_alloc", 1)
             place = memory.take(size)
         assert place is not None
         self._tell(index)
@@ -87,8 +88,13 @@ class Torch(FakeCuda):
         for index, memory in enumerate(self.memory):
             if memory.reserved:
                 time.sleep(MALLOC_S)
-                self.stats[index]["num_device_free"] += memory.empty_cache()
+                self._count(index, "num_device_free", memory.empty_cache())
                 self._tell(index)
+
+    def _count(self, index: int, name: str, times: int) -> None:
+        """Count what only the native allocator counts."""
+        if self.backend == "native":
+            self.stats[index][name] += times
 
     def mem_get_info(self, device: int) -> tuple[int, int]:
         """Return what is free on the device, and its total."""

@@ -363,6 +363,7 @@ def test_a_real_training_is_seen_live_until_its_end(rings: Path, browser: Any) -
                 running.leave()
                 running.end("raise")
                 seen_after(watched, "its end", shows("#ending", "Ended by an exception: ValueError"))
+                watched.until(shows("#current", "ended in"))
             assert "epoch" in watched.text("#phases")
             assert (
                 watched.page.evaluate(

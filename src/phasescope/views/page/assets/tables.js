@@ -25,7 +25,8 @@
     const name = plain(ending.word);
     byId("state").textContent = name;
     byId("state").className = `pill ${tint}`;
-    byId("command").textContent = plain(session.command || "a session");
+    byId("command").textContent = plain(session.what || "a session");
+    byId("command").title = plain(session.command || "");
     const began = known(session.started_ns) ? session.started_ns / 1e6 : state.origin_ms;
     const rank = (session.world_size ?? 1) > 1 ? `rank ${session.rank} of ${session.world_size}` : null;
     const facts = [
@@ -87,7 +88,10 @@
       state.counts.missed ? `${count(state.counts.missed)} overwritten` : null, state.counts.dropped ? `${count(state.counts.dropped)} not written` : null,
       state.counts.damaged ? `${count(state.counts.damaged)} places damaged` : null,
     ].filter(Boolean);
-    const made = [tile(running ? "open now" : "open at the end", now ? tail(now.path, TILE_LETTERS) : "no phase", since, now ? path(now.path) : null)];
+    const failed = !running && !now && state.ending.path?.length ? state.ending.path : null;
+    const place = now?.path ?? failed;
+    const what = failed ? "ended in" : running ? "open now" : "open at the end";
+    const made = [tile(what, place ? tail(place, TILE_LETTERS) : "no phase", since, place ? path(place) : null)];
     made[0].id = "current";
     if (device) {
       const held = device.label === "host" ? "resident" : `allocated on ${plain(device.label)}`;

@@ -383,3 +383,22 @@ def test_beside_a_devices_memory_stands_how_it_is_at_work(tmp_path: Path, browse
 def test_a_session_is_called_by_what_runs_not_by_where_the_interpreter_lies(command: object, shown: str) -> None:
     """In the list of sessions only the first 70 characters are seen, in a tab of a browser fewer."""
     assert page_data.facts({"command": command})["what"] == shown
+
+
+def test_a_command_of_many_words_is_cut_in_its_middle() -> None:
+    what = page_data.facts({"command": ["python", "train.py", *["--test=a"] * 500]})["what"]
+    assert what.startswith("train.py --test=a ")
+    assert len(what) <= 300
+    assert "…" in what
+
+
+@needs_browser
+def test_one_event_is_not_some_events(rings: Path, browser: Any) -> None:
+    with made_ring(rings) as ring:
+        ring.stop()
+        assert cli.main(["report", ring.path, "-o", str(rings / "run.html")]) == 0
+    watched = Watched(browser, offline=True)
+    watched.page.goto((rings / "run.html").as_uri())
+    watched.until("document.querySelector('#facts').innerText !== ''")
+    assert watched.text("#facts").endswith(" · 1 event")
+    watched.close()

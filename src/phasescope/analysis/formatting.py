@@ -59,6 +59,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def times_text(count: int) -> str:
+    """Format how often: `once`, `1,200 times`."""
+    return "once" if count == 1 else f"{count_text(count)} times"
+
+
 def printable(value: object) -> str:
     """Return a value from outside as text on one line that no terminal obeys.
 

@@ -29,13 +29,13 @@ from phasescope.analysis.comparison.snapshots import is_snapshot
 from phasescope.analysis.formatting import (
     Column,
     change_text,
-    count_text,
     duration_text,
     elide,
     path_text,
     printable,
     size_text,
     table,
+    times_text,
 )
 from phasescope.cli import (
     NOT_COMPARABLE,
@@ -163,8 +163,8 @@ def _show(comparison: Comparison, *, whole: bool) -> None:
     for path, before, after in comparison.counts:
         if before is None or after is None:
             side = "B" if before is None else "A"
-            times = count_text((after if before is None else before) or 0)
-            out.line(f"only in {side}: {elide(path_text(path), _LONGEST_NAME)} (entered {times} times)")
+            times = times_text((after if before is None else before) or 0)
+            out.line(f"only in {side}: {elide(path_text(path), _LONGEST_NAME)} (entered {times})")
 
 
 def _why_not(comparison: Comparison) -> str:

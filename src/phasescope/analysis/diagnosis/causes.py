@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from phasescope.analysis.formatting import (
     change_text,
-    count_text,
     elide,
     printable,
     size_text,
+    times_text,
 )
 from phasescope.analysis.liveness import DISAPPEARED
 
@@ -103,7 +103,7 @@ def _of_exception(evidence: Evidence, growing: Growth | None) -> Cause:
     if used_up is not None:
         return _and_grew(Cause(*used_up), None if used_up.kind == OPEN_FILES else growing, evidence)
     if evidence.oom_kills and ending.error_type != INTERRUPT:
-        struck = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}"
+        struck = f"The kernel's OOM killer struck in its control group, {times_text(evidence.oom_kills)}"
         figures: dict[str, int | float] = {"oom_kills": evidence.oom_kills}
         return _and_grew(Cause(HOST_FULL, f"{struck}; it was {ending.text}.", figures=figures), growing, evidence)
     text = f"It was {ending.text}; {_fared(evidence) if growing is None else _grew(ending, growing)}."
@@ -188,7 +188,7 @@ def _healthy(evidence: Evidence) -> str:
     workers = not_known_of_workers(evidence.unjudged_workers)
     if caught:
         grows = "its memory does not grow" if why is None else f"whether its memory grows is not known: {why}"
-        return f"Memory ran out {_times(caught)} and was caught, and the training went on; {grows}{workers}."
+        return f"Memory ran out {times_text(caught)} and was caught, and the training went on; {grows}{workers}."
     if why is None:
         return f"Its {'own ' if workers else ''}memory does not grow, and no phase ended by running out of it{workers}."
     return f"Nothing went wrong, as far as is known; whether its memory grows is not known: {why}."
@@ -202,7 +202,7 @@ def _fared(evidence: Evidence) -> str:
     why, caught = why_not_known(evidence), evidence.shortages
     if caught:
         grew = "and did not grow" if why is None else f"and whether it grew is not known: {why}"
-        return f"memory ran out {_times(caught)} before and was caught, {grew}"
+        return f"memory ran out {times_text(caught)} before and was caught, {grew}"
     ran_out = "" if evidence.ending.error_type == INTERRUPT else " is not known to have run out"
     if why is None:
         workers = not_known_of_workers(evidence.unjudged_workers)
@@ -210,10 +210,6 @@ def _fared(evidence: Evidence) -> str:
     if not ran_out:
         return f"whether its memory grew is not known: {why}"
     return f"its memory{ran_out}, and whether it grew is not known: {why}"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count_text(count)} times"
 
 
 def _of_shortage(evidence: Evidence) -> Cause:
@@ -292,7 +288,7 @@ def _outside(ending: Ending) -> Cause:
 def _host_full(evidence: Evidence) -> Cause:
     """Return the cause if the kernel killed something in this control group, or the host was nearly full at the end."""
     if evidence.oom_kills:
-        text = f"The kernel's OOM killer struck in its control group, {_times(evidence.oom_kills)}."
+        text = f"The kernel's OOM killer struck in its control group, {times_text(evidence.oom_kills)}."
         figures: dict[str, int | float] = {"oom_kills": evidence.oom_kills}
         return Cause(HOST_FULL, text, figures=figures, brief=_NO_ROOM)
     return Cause(HOST_FULL, f"It was {evidence.ending.text}.", brief=_NO_ROOM)

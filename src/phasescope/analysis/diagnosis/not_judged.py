@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.event_fields import device_of, is_host, size_or_none, unavailable
-from phasescope.analysis.formatting import count_text, path_text, size_text
+from phasescope.analysis.formatting import path_text, size_text, times_text
 from phasescope.analysis.statistics.trend import MIN_STEPS
 from phasescope.analysis.steps import Entries, step_of
 
@@ -69,7 +69,7 @@ def why_not_judged(rows: Iterable[Row], waiting: int, *, is_over: bool, host: Sa
     if step is None:
         rise = "" if host is None else host.rise_text()
         return _without_entries(rise, is_open=any(row.open for row in rows), is_over=is_over)
-    times = f"{path_text(step)} ended {_times(entries[step].count)}{'' if is_over else ' so far'}"
+    times = f"{path_text(step)} ended {times_text(entries[step].count)}{'' if is_over else ' so far'}"
     if entries[step].count < MIN_STEPS:
         return f"too few steps to tell ({times}, and {MIN_STEPS} are needed){'; train for longer' if is_over else ''}"
     if waiting and is_over:
@@ -77,10 +77,6 @@ def why_not_judged(rows: Iterable[Row], waiting: int, *, is_over: bool, host: Sa
     if waiting:
         return f"too early to tell ({times}, with no sample of the host's memory after it); ask again in a second"
     return f"{times}, and its memory was never measured; see `phasescope doctor`"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count_text(count)} times"
 
 
 def _without_entries(rise: str, *, is_open: bool, is_over: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.formatting import printable
+from phasescope.analysis.formatting import elide, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ def command_of(constants: Mapping[str, Any]) -> str:
     command = constants.get("command")
     words = [word for word in (command if isinstance(command, list) else [command])[:64] if isinstance(word, str)]
     words[:1] = [word.rpartition("/")[2] or word for word in words[:1]]
-    return " ".join(printable(word[:_LONGEST_COMMAND]) for word in words)[:_LONGEST_COMMAND]
+    return elide(" ".join(printable(word[:_LONGEST_COMMAND]) for word in words), _LONGEST_COMMAND)
 
 
 def what_runs(constants: Mapping[str, Any]) -> str:

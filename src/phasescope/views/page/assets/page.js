@@ -1,7 +1,7 @@
 "use strict";
 // Where the page gets its data from: the server, as events, or the file that it stands in.
 (() => {
-  const { byId, clock, count, day, madeOf, make, plain, tables, timeline, write } = window.phasescope;
+  const { byId, clock, count, day, madeOf, make, plain, plural, tables, timeline, write } = window.phasescope;
   const MOST_BANDS = 1500;
   const MOST_POINTS = 6000;
   const EVENTS_EVERY_MS = 1000;
@@ -82,13 +82,13 @@
 
   // It can take seconds until all of a long session is read: until then nothing is said of it.
   function reading([done, all]) {
-    link("live", `reading: ${count(done)} of ${count(all)} events`);
+    link("live", `reading: ${count(done)} of ${plural(all, "event")}`);
     if (state) return;
     byId("waiting").hidden = true;
     byId("reading").hidden = false;
     byId("progress").max = Math.max(1, all);
     byId("progress").value = done;
-    byId("progress-note").textContent = `${count(done)} of ${count(all)} events`;
+    byId("progress-note").textContent = `${count(done)} of ${plural(all, "event")}`;
   }
 
   const handlers = {

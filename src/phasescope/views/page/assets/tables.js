@@ -1,7 +1,7 @@
 "use strict";
 // Everything of a session but its timeline: how it fares, the phase table, devices, ranks, events.
 (() => {
-  const { byId, change, clock, colour, count, day, duration, known, make, path, plain, share, size, tail, write, writeTable } = window.phasescope;
+  const { byId, change, clock, colour, count, day, duration, known, make, path, plain, plural, share, size, tail, write, writeTable } = window.phasescope;
   const TINTS = { running: "good", silent: "warn", finished: "", unknown: "" };
   const tintOf = (ending) => TINTS[ending.kind] ?? "bad";
   let answered = null;
@@ -32,7 +32,7 @@
     const facts = [
       known(session.pid) ? `pid ${session.pid}` : null, session.host ? `on ${plain(session.host)}` : null, rank,
       session.job_id ? `job ${plain(session.job_id)}` : null, `began ${day(began)} ${clock(began, false)}`,
-      known(state.last_ms) ? `${duration(state.last_ms * 1e6)} recorded` : null, `${count(state.counts.events)} events`,
+      known(state.last_ms) ? `${duration(state.last_ms * 1e6)} recorded` : null, plural(state.counts.events, "event"),
     ];
     byId("facts").textContent = facts.filter(Boolean).join(" · ");
     document.title = `${name} · ${plain(session.what || "").slice(0, 60)} · phasescope`;
@@ -86,7 +86,7 @@
     const since = now && known(now.since_ms) && running ? `for ${duration(Math.max(0, state.now_ms - now.since_ms) * 1e6)}` : "";
     const lost = [
       state.counts.missed ? `${count(state.counts.missed)} overwritten` : null, state.counts.dropped ? `${count(state.counts.dropped)} not written` : null,
-      state.counts.damaged ? `${count(state.counts.damaged)} places damaged` : null,
+      state.counts.damaged ? `${plural(state.counts.damaged, "place")} damaged` : null,
     ].filter(Boolean);
     const failed = !running && !now && state.ending.path?.length ? state.ending.path : null;
     const place = now?.path ?? failed;
@@ -304,7 +304,7 @@
       return make("tr", "", first, ...phase.cells.map((each, at) => {
         const slow = at === phase.slowest && phase.slowdown > 1.1;
         const made = cell(each ? `${slow ? "▲ " : ""}${duration(each.mean_ns)}` : "–", slow ? "warn-text" : "");
-        made.title = each ? `${count(each.count)} times, p95 ${duration(each.p95_ns)}, peak ${size(each.peak_allocated_bytes)}` : "it has not run there";
+        made.title = each ? `${plural(each.count, "time")}, p95 ${duration(each.p95_ns)}, peak ${size(each.peak_allocated_bytes)}` : "it has not run there";
         return made;
       }));
     });

@@ -23,6 +23,7 @@ window.phasescope = (() => {
   const size = (bytes) => (known(bytes) ? inUnits(bytes, SIZES) : UNKNOWN);
   const change = (bytes) => (known(bytes) && bytes > 0 ? "+" : "") + size(bytes);
   const count = (number) => (known(number) ? number.toLocaleString("en") : UNKNOWN);
+  const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
   function share(fraction) {
     if (!known(fraction)) return UNKNOWN;
@@ -135,6 +136,6 @@ window.phasescope = (() => {
   }
 
   return {
-    UNKNOWN, byId, change, clock, colour, count, day, duration, inPlot, known, make, path, plain, share, size, tail, write, writeTable,
+    UNKNOWN, byId, change, clock, colour, count, day, duration, inPlot, known, make, path, plain, plural, share, size, tail, write, writeTable,
   };
 })();

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measure import Series, ratio
 from benchmarks.report import Result, Row
 from phasescope.wire import ring_files
-from phasescope.wire.codec import Raw, encode, encode_device
+from phasescope.wire.encoding import Raw, encode, encode_device
 from phasescope.wire.record_reader import RecordReader
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import pytest
 
 import phasescope
 from phasescope import _native, phase
-from phasescope.capture.census import base, budget, names, sources
+from phasescope.capture import own_files
+from phasescope.capture.census import base, budget, names
 from phasescope.capture.census.histories import in_proportion
 from phasescope.capture.census.lines import line_that_adds
 from phasescope.capture.census.sources import Source, Sources
@@ -362,7 +363,7 @@ def test_bounds_of_containers_are_known() -> None:
 
 
 def test_installed_libraries_and_python_are_not_the_trainings_own() -> None:
-    assert sources.is_own_file(__file__)
-    assert not sources.is_own_file(threading.__file__)
-    assert not sources.is_own_file(pytest.__file__)
-    assert not sources.is_own_file("<stdin>")
+    assert own_files.is_own_file(__file__)
+    assert not own_files.is_own_file(threading.__file__)
+    assert not own_files.is_own_file(pytest.__file__)
+    assert not own_files.is_own_file("<stdin>")

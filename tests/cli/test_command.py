@@ -211,6 +211,8 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n\x9b31m\u202e"
 @needs_files
 def test_a_hostile_file_reaches_no_terminal(directory: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     """Whoever can write a ring file chooses its names, its command line and its texts."""
+    import msgspec
+
     from phasescope.wire import codec, ring_files
 
     constants = {
@@ -230,7 +232,7 @@ def test_a_hostile_file_reaches_no_terminal(directory: Path, run: Callable[..., 
         event.context = event.status = event.error_type = HOSTILE
         event.path, event.attributes, event.thread = [HOSTILE, "b"], {HOSTILE: HOSTILE}, (1, HOSTILE)
         event.sequence = event.scope = 1
-        made.writer.append(codec.encode(event))
+        made.writer.append(msgspec.msgpack.encode(event))
     made.writer.release()
     made.buffer.close()
     assert made.fd is not None

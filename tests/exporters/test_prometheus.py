@@ -28,7 +28,7 @@ from phasescope.exporters.label_text import OTHER, path_label
 from phasescope.exporters.live_sessions import LiveSessions
 from phasescope.exporters.prometheus import SESSION_LABELS, STATES, every_metric, registry_of
 from phasescope.wire import ring_files
-from phasescope.wire.codec import MASKED_COUNTERS
+from phasescope.wire.encoding import MASKED_COUNTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,8 @@ from phasescope.analysis.summary.packed_summary import PackedFold
 from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings.convert import convert
 from phasescope.testing import FakeBackend
-from phasescope.wire.codec import Decoder, encode
+from phasescope.wire.codec import Decoder
+from phasescope.wire.encoding import encode
 from phasescope.wire.payloads import SegmentPayloads
 from phasescope.wire.record_reader import RecordReader
 from support.fakes.rings import CONSTANTS, MemoryRing

@@ -15,7 +15,8 @@ from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings import columns, packed_rows, parquet
 from phasescope.recordings.columns import FIGURES, MAYBE
 from phasescope.recordings.row_batches import of_events, of_ring
-from phasescope.wire.codec import Decoder, Raw, encode
+from phasescope.wire.codec import Decoder
+from phasescope.wire.encoding import Raw, encode
 from phasescope.wire.payloads import SegmentPayloads
 from support.fakes.rings import CONSTANTS, MemoryRing
 from support.packed import packed_events

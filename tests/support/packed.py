@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from phasescope.analysis.summary.allocator_counts import KEYS
 from phasescope.readers.ring_reader import RingReader
 from phasescope.recordings.line_text import line_of
-from phasescope.wire.codec import Raw, encode
+from phasescope.wire.encoding import Raw, encode
 from support.events import MadeSession
 from support.fakes.rings import CONSTANTS, MemoryRing
 from support.recordings import steps

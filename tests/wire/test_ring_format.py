@@ -26,6 +26,7 @@ import phasescope
 from phasescope.capture import session_header
 from phasescope.wire import (
     codec,
+    encoding,
     ring,
     ring_files,
     ring_sweep,
@@ -318,8 +319,10 @@ def test_the_payloads_fields_are_those_of_the_code_in_this_order() -> None:
     assert [field for _, field, *_ in PAYLOAD] == list(codec.Wire.__struct_fields__)
     assert [field for _, field, _ in DEVICE] == list(codec.DeviceWire.__struct_fields__)
     assert [int(place) for place, *_ in DEVICE] == list(range(len(DEVICE)))
-    assert [counter for _, counter in BITS] == list(codec.MASKED_COUNTERS)
+    assert [counter for _, counter in BITS] == list(encoding.MASKED_COUNTERS)
     assert [int(bit) for bit, _ in BITS] == list(range(len(BITS)))
+    places = {"extra": encoding.EXTRA, "path": encoding.PATH, "attributes": encoding.ATTRIBUTES}
+    assert {field: place for place, field in enumerate(codec.Wire.__struct_fields__) if field in places} == places
 
 
 def whole_payload() -> list[Any]:
@@ -329,14 +332,14 @@ def whole_payload() -> list[Any]:
 
 def accepted(payload: list[Any]) -> bool:
     try:
-        codec._decode(codec.encode(payload))
+        codec._decode(encoding.encode(payload))
     except msgspec.ValidationError:
         return False
     return True
 
 
 def test_what_may_be_absent_has_the_value_that_the_document_says() -> None:
-    short = codec._decode(codec.encode(whole_payload()[:8]))
+    short = codec._decode(encoding.encode(whole_payload()[:8]))
     for _, field, _, absent in PAYLOAD[8:]:
         value = getattr(short, field)
         assert (list(value) if isinstance(value, tuple) else value) == ABSENT[absent]

@@ -17,7 +17,7 @@
 #include "records.h"
 
 /* Counts up, here and in `__init__.py`, whenever what Python asks of the core changes. */
-enum { CORE_INTERFACE = 15 };
+enum { CORE_INTERFACE = 16 };
 
 /* The states of a writer, as capture/event_writer.py has them. */
 enum { WRITER_FREE = 0, WRITER_BUSY = 1, WRITER_CLOSED = 2 };
@@ -144,6 +144,7 @@ void interpret_phases(PyObject *module, int flag);
 
 extern PyMethodDef phase_functions[];
 extern PyMethodDef collection_functions[];
+extern PyMethodDef packing_functions[];
 extern PyMethodDef record_functions[];
 extern PyMethodDef fold_functions[];
 extern PyMethodDef row_functions[];

@@ -34,6 +34,7 @@ core_exec(PyObject *module)
     return PyModule_AddObjectRef(module, "HAS_PHASES", has_phases ? Py_True : Py_False) < 0
             || PyModule_AddFunctions(module, phase_functions) < 0
             || PyModule_AddFunctions(module, collection_functions) < 0
+            || PyModule_AddFunctions(module, packing_functions) < 0
             || PyModule_AddFunctions(module, record_functions) < 0
             || PyModule_AddFunctions(module, fold_functions) < 0
             || PyModule_AddFunctions(module, row_functions) < 0

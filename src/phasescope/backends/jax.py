@@ -8,7 +8,6 @@ statistics for the host's processors: there only the host's own memory can be me
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from phasescope.backends import cuda_driver, this_process
@@ -42,6 +41,8 @@ class Jax:
             return Unavailable("JAX is not installed", _INSTALL)
         client = getattr(_modules.get(_BRIDGE), "_default_backend", None)
         if client is None:
+            from importlib import metadata  # brings in half of `email`, and is wanted only here
+
             used = bool(metadata.entry_points(group="jax_plugins")) or this_process.is_installed(
                 "jax_plugins", "libtpu"
             )

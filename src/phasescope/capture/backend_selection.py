@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope._log import logger
 from phasescope.backends import BACKENDS, DEVICE_SOURCES, DRIVERS_ALONE
-from phasescope.wire.codec import MASKED_COUNTERS
+from phasescope.wire.encoding import MASKED_COUNTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

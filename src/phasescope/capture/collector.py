@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.backends.protocol import HOST_DEVICE, AllocatorCounters, DeviceCounters
 from phasescope.capture.exception_info import is_from_signal_handler
-from phasescope.wire.codec import Raw, encode_device, mask_of
+from phasescope.wire.encoding import Raw, encode_device, mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

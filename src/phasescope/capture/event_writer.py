@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope import _native
 from phasescope.capture.collector import ALLOCATED_UNKNOWN
 from phasescope.capture.exception_info import is_from_signal_handler
-from phasescope.wire import codec
+from phasescope.wire import encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ class EventWriter(_Slots):
         scope: PhaseScope,
         now_ns: int,
         counters: AllocatorCounters,
-        encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
+        encode: Callable[[tuple[Any, ...]], bytes] = encoding.encode,
     ) -> None:
         """Write a phase's `phase_enter`."""
         measures = scope.device_state.measures
@@ -169,7 +169,7 @@ class EventWriter(_Slots):
                 try:
                     append(encode(fields))
                 except Exception as error:
-                    self._write_shortened(fields, error)
+                    self._write_shortened(fields, scope, error)
                 self.open[scope] = None
             finally:
                 self._state = _FREE
@@ -185,7 +185,7 @@ class EventWriter(_Slots):
         error_type: str | None,
         note: str | None,
         extra: dict[str, Any] | None,
-        encode: Callable[[tuple[Any, ...]], bytes] = codec.encode,
+        encode: Callable[[tuple[Any, ...]], bytes] = encoding.encode,
     ) -> None:
         """Write a phase's `phase_exit`, unless another thread was quicker to."""
         measures = scope.device_state.measures
@@ -235,7 +235,7 @@ class EventWriter(_Slots):
                 try:
                     append(encode(fields))
                 except Exception as error:
-                    self._write_shortened(fields, error)
+                    self._write_shortened(fields, scope, error)
                 del self.open[scope]
             finally:
                 self._state = _FREE
@@ -299,7 +299,7 @@ class EventWriter(_Slots):
         change, encoded = 0, device.encoded
         if counters is None:
             counters = (0, 0, None, None)
-            encoded = device.encoded_with(device.mask | codec.NO_ALLOCATOR)
+            encoded = device.encoded_with(device.mask | encoding.NO_ALLOCATOR)
         else:
             if device.last_allocated >= 0:
                 change = counters[0] - device.last_allocated
@@ -314,16 +314,17 @@ class EventWriter(_Slots):
             fields += (scope.enter_sequence, None, parent.enter_sequence if parent is not None else None)
             fields += (scope.entering_thread.encoded, scope.phase_path.encoded, scope.phase_attributes)
         try:
-            self._append(codec.encode(fields))
+            self._append(encoding.encode(fields))
         except Exception as error:
-            self._write_shortened(fields, error)
+            self._write_shortened(fields, scope, error)
 
-    def _write_shortened(self, fields: tuple[Any, ...], error: Exception) -> None:
+    def _write_shortened(self, fields: tuple[Any, ...], scope: PhaseScope | None, error: Exception) -> None:
         """Write an event that does not fit as it is without the user's data; if that fails too, count it as dropped."""
         if is_from_signal_handler(error):
             raise error
         try:
-            self._append(codec.encode(codec.shortened(fields)))
+            path = () if scope is None else scope.phase_path.names
+            self._append(encoding.encode(encoding.shortened(fields, path)))
         except Exception:
             self.dropped += 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from phasescope.capture.attributes import MAX_TEXT, clean_name
-from phasescope.wire.codec import Raw, encode
+from phasescope.wire.encoding import Raw, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from opcode import opmap
+
 from phasescope.capture.exception_class import linked, traceback_of
 from phasescope.capture.memory_errors import is_out_of_memory
+from phasescope.capture.own_files import is_own_file
 
 _MAX_FRAMES = 10_000
+_RAISE = bytes([opmap["RAISE_VARARGS"]])
 
 
 def raised_at(error: BaseException | None) -> str | None:
@@ -22,13 +26,8 @@ def raised_at(error: BaseException | None) -> str | None:
         trace = trace.tb_next
     if trace is None or trace.tb_next is not None:
         return None
-    # Both take a while to load, and few runs come here.
-    from opcode import opmap
-
-    from phasescope.capture.census.sources import is_own_file
-
     code = trace.tb_frame.f_code
-    if not is_own_file(code.co_filename) or code.co_code[trace.tb_lasti :][:1] != bytes([opmap["RAISE_VARARGS"]]):
+    if not is_own_file(code.co_filename) or code.co_code[trace.tb_lasti :][:1] != _RAISE:
         return None
     name = code.co_filename.replace("\\", "/").rpartition("/")[2]
     return f"{name}:{trace.tb_lineno}"

@@ -9,12 +9,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from phasescope import _log
-from phasescope.readers.ring_reader import RingReader
 from phasescope.wire import ring_directories, ring_files, ring_sweep
+from phasescope.wire.open_ring import OpenRing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from phasescope.readers.ring_reader import RingReader
     from phasescope.wire.ring import RingWriter
 
 _left_mapped: list[Any] = []  # for good
@@ -38,6 +39,7 @@ class RingHandle:
             self._ring = ring_files.create_in_memory(text, capacity_bytes)
         fd = self._ring.fd
         self._file = None if fd is None else os.fstat(fd)
+        self._open = None if self._ring.path is None else OpenRing(self._ring.path)  # for when its name is gone
 
     @property
     def path(self) -> str | None:
@@ -49,11 +51,13 @@ class RingHandle:
         """The writer that appends to the ring."""
         return self._ring.writer
 
-    def open_reader(self, beat: Callable[[], None], other: RingReader | None) -> RingReader:
-        """Return a reader of the ring, also if its file was removed meanwhile. `other` is one that is open already."""
+    def open_reader(self, beat: Callable[[], None]) -> RingReader:
+        """Return a reader of the ring, also if its file was removed meanwhile."""
+        from phasescope.readers.ring_reader import RingReader  # most trainings read nothing of their own
+
         writer = self._ring.writer
-        if self._ring.path is not None:
-            return RingReader.of_own(self._ring.path, lambda: writer.memory, beat, other)
+        if self._open is not None:
+            return RingReader.of_own(self._open.again(), lambda: writer.memory, beat)
         buffer = self._ring.buffer
         return RingReader(lambda size, offset: bytes(buffer[offset : offset + size]), lambda: len(buffer), None)
 
@@ -84,7 +88,9 @@ class RingHandle:
         fd, path = self._ring.fd, self._ring.path
         if fd is not None and path is not None and self._is_ours(fd):
             with contextlib.suppress(OSError):
-                os.unlink(path)  # noqa: PTH108 - pathlib is not imported by a session
+                os.unlink(path)  # noqa: PTH108
+        if self._open is not None:
+            self._open.close()
         self.release()
 
     def _is_ours(self, fd: int) -> bool:

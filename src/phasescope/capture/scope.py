@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope import _native
 from phasescope.capture.attributes import clean_name
-from phasescope.wire.codec import Raw, encode
+from phasescope.wire.encoding import Raw, encode
 
 if TYPE_CHECKING:
     from phasescope.capture.attributes import Scalar

@@ -84,6 +84,7 @@ class Session:
         names = [backend.name for backend in chosen]
         constants = session_constants(self.session_id, self.pid, self._clock.wall_ns(), self.identity, options, names)
         self._exporter: ExporterInside | None = None
+        self._own_reader: Reader | None = None
         self._ring = RingHandle(constants, options.capacity_bytes, options.directory)
         try:
             self._writer = EventWriter(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
@@ -100,7 +101,6 @@ class Session:
             self._sampler.sites = self._sites
             if options.requests and self._ring.path is not None:
                 self._sampler.answer(Requests(self._ring.path, self._writer, self._collectors))
-            self._reader = self._ring.open_reader(self._writer.beat, None)
             self._exporter = None if options.export is None else self._open_exporter(options.export)
             self._recording = None if options.record is None else self._open_recording(options.record, constants)
         except BaseException:
@@ -119,9 +119,7 @@ class Session:
     def _open_exporter(self, targets: Targets) -> ExporterInside:
         from phasescope.exporters.inside import ExporterInside  # for those who ask for it
 
-        return ExporterInside(
-            targets, lambda: self._ring.open_reader(self._writer.beat, self._reader), self.identity.local_rank or 0
-        )
+        return ExporterInside(targets, lambda: self._ring.open_reader(self._writer.beat), self.identity.local_rank or 0)
 
     def _begin(self) -> None:
         with contextlib.suppress(Exception):
@@ -273,9 +271,16 @@ class Session:
         """How many phases were closed twice, or after the session that they belong to."""
         return self._writer.irregular
 
+    @property
+    def _reader(self) -> Reader:
+        """The session's own reader, made when something is read for the first time."""
+        if self._own_reader is None:
+            self._own_reader = self.reader()
+        return self._own_reader
+
     def reader(self) -> Reader:
         """Return a reader of this session, as `attach()` does, even if the ring file was removed."""
-        return self._ring.open_reader(self._writer.beat, self._reader)
+        return self._ring.open_reader(self._writer.beat)
 
     def events(self, last: int | None = None) -> list[dict[str, Any]]:
         """Return the events that the ring holds, or only the `last` ones, oldest first, as TelemetryEvent v3 dicts."""
@@ -370,7 +375,7 @@ class Session:
             raise TypeError(f"callback must be callable, not a {type(callback).__name__}")
         from phasescope.readers.subscription import Subscription  # with the envelope, and so hashlib and OpenSSL
 
-        subscription = Subscription(self._ring.open_reader(self._writer.beat, self._reader), callback)
+        subscription = Subscription(self._ring.open_reader(self._writer.beat), callback)
         self._subscriptions = [each for each in self._subscriptions if each.running] + [subscription]
         return subscription
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from phasescope import _os_compat
 from phasescope.readers.reader import Reader
-from phasescope.wire import ring_files
 from phasescope.wire.codec import Decoder, PayloadError
+from phasescope.wire.open_ring import OpenRing, OwnRing, closed
 from phasescope.wire.record_reader import RecordReader
 from phasescope.wire.ring import STOPPED, RingError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from mmap import mmap
 
@@ -25,119 +23,9 @@ if TYPE_CHECKING:
     from phasescope.analysis.summary.summary import SummaryFold
     from phasescope.wire.envelope import ProjectedTelemetryRecord
 
-_Answer = TypeVar("_Answer")
-
 _SHORTEST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.05
-_TRIES = 3  # to open the file, where the program closes what it finds at the same time
 _LIVES_NS = 60_000_000_000
-
-
-class _File:
-    """A ring file that is open for reading.
-
-    A process that becomes a daemon closes all descriptors it finds; then their numbers may be other files' by now. So
-    each use asks first, which takes a fraction of the reading itself.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the file. Raises OSError."""
-        self.fd: int | None = None
-        self._path = Path(path).absolute()  # daemons go to "/" as well
-        self.fd = ring_files.open_ring(path)
-        self._file = os.fstat(self.fd)
-
-    def read(self, size: int, offset: int) -> bytes:
-        return self._asked(lambda fd: _os_compat.pread(fd, size, offset))
-
-    def size_bytes(self) -> int:
-        return self._asked(lambda fd: os.fstat(fd).st_size)
-
-    def locked(self) -> bool:
-        return self._asked(_os_compat.is_locked)
-
-    def is_of_this_machine(self) -> bool:
-        return self._asked(_os_compat.is_of_this_machine)
-
-    def _asked(self, question: Callable[[int], _Answer]) -> _Answer:
-        """Return the answer of the open file. If its descriptor was closed just before the answer, ask again."""
-        try:
-            return question(self._opened())
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            return question(self._opened())
-
-    def again(self) -> _File:
-        """Return another one of the same file, also if its name is gone. Raises OSError."""
-        other = object.__new__(_File)
-        other.fd = None
-        other._path, other._file = self._path, self._file
-        other.fd = os.dup(self._opened())
-        return other
-
-    def _opened(self) -> int:
-        if self.fd is None:
-            _closed()
-        for _ in range(_TRIES):
-            if self._is_the_files(self.fd):
-                return self.fd
-            self.fd = ring_files.open_ring(self._path)
-            if not os.path.samestat(self._path.stat(), self._file):
-                fd, self.fd = self.fd, -1
-                os.close(fd)
-                raise FileNotFoundError(errno.ENOENT, "another file is in its place", str(self._path))
-        raise OSError(errno.EBADF, "its descriptor is closed again and again", str(self._path))
-
-    def _is_the_files(self, fd: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(fd), self._file)
-        except OSError:
-            return False
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, None
-        if fd is not None and self._is_the_files(fd):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-    def __del__(self) -> None:
-        try:  # noqa: SIM105
-            self.close()
-        except:  # noqa: E722 - at the interpreter's end any global may be gone, the names of exceptions too
-            pass
-
-
-class _OwnRing:
-    """A ring of this process's own: its file, or what it goes on in while that cannot be written."""
-
-    def __init__(self, file: _File, memory: Callable[[], mmap | None], look: Callable[[], object]) -> None:
-        self._file = file
-        self._memory = memory
-        self._look = look
-        self._size_bytes = file.size_bytes()
-
-    def read(self, size: int, offset: int) -> bytes:
-        if self._memory() is None:
-            data = self._file.read(size, offset)
-            if len(data) == size:
-                return data
-            self._look()  # it was shortened, perhaps only just now
-        memory = self._memory()
-        return self._file.read(size, offset) if memory is None else bytes(memory[offset : offset + size])
-
-    def size_bytes(self) -> int:
-        if self._memory() is None:
-            size_bytes = self._file.size_bytes()
-            if size_bytes == self._size_bytes:
-                return size_bytes
-            self._look()
-        memory = self._memory()
-        return self._file.size_bytes() if memory is None else len(memory)
-
-
-def _closed(*_: int) -> NoReturn:
-    raise ValueError("this reader is closed")
 
 
 class RingReader(Reader):
@@ -146,7 +34,7 @@ class RingReader(Reader):
     def __init__(self, read: Callable[[int, int], bytes], size_bytes: Callable[[], int], path: Path | None) -> None:
         """Read anything that gives up to `size` bytes from an `offset`; `attach` and `open` do so with files."""
         super().__init__(path)
-        self._file: _File | None = None
+        self._file: OpenRing | None = None
         self._read = read
         self._size_bytes = size_bytes
         self._pause: Callable[[float], object] = time.sleep  # what `follow` waits with; it ends where that is true
@@ -157,7 +45,7 @@ class RingReader(Reader):
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RingReader:
         """Return a reader of the ring file at `path`. Raises OSError, and RingError if it is not a ring."""
-        file = _File(path)
+        file = OpenRing(path)
         try:
             reader = cls(file.read, file.size_bytes, Path(path))
         except BaseException:
@@ -167,17 +55,14 @@ class RingReader(Reader):
         return reader
 
     @classmethod
-    def of_own(
-        cls, path: str, memory: Callable[[], mmap | None], look: Callable[[], object], other: RingReader | None
-    ) -> RingReader:
+    def of_own(cls, file: OpenRing, memory: Callable[[], mmap | None], look: Callable[[], object]) -> RingReader:
         """Read a ring of this process's own, which is in `memory()` while it cannot be in its file.
 
-        `look()` finds out whether that is so. With `other`, a reader of the same ring, its name need not be there.
+        `look()` finds out whether that is so. The reader closes the file.
         """
-        file = _File(path) if other is None or other._file is None else other._file.again()
         try:
-            own = _OwnRing(file, memory, look)
-            reader = cls(own.read, own.size_bytes, Path(path))
+            own = OwnRing(file, memory, look)
+            reader = cls(own.read, own.size_bytes, file.path)
         except BaseException:
             file.close()
             raise
@@ -189,7 +74,7 @@ class RingReader(Reader):
 
     def close(self) -> None:
         """Let go of the file. Whatever is read afterwards raises ValueError."""
-        self._read = self._size_bytes = self._ring._read = _closed
+        self._read = self._size_bytes = self._ring._read = closed
         if self._file is not None:
             self._file.close()
 
@@ -213,7 +98,7 @@ class RingReader(Reader):
             return "stopped"
         return "running" if self._may_live_elsewhere(self._file) else "dead"
 
-    def _may_live_elsewhere(self, file: _File) -> bool:
+    def _may_live_elsewhere(self, file: OpenRing) -> bool:
         """Return whether it is on another machine, whose lock a network's file system may not show here."""
         if self.constants.get("host") == _os_compat.host_name() or file.is_of_this_machine():
             return False

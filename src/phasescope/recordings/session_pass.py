@@ -11,7 +11,7 @@ from phasescope.recordings.event_parser import MAX_NAME, parse
 from phasescope.recordings.line_text import text_of
 from phasescope.recordings.notes import is_note, note_in
 from phasescope.recordings.source import MAX_PROBLEMS
-from phasescope.wire.codec import MASKED_COUNTERS, mask_of
+from phasescope.wire.encoding import MASKED_COUNTERS, mask_of
 from phasescope.wire.event import InvalidEventError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""An event to a ring payload and back.
+"""A ring payload back to an event; `encoding` makes it.
 
 A payload is one MessagePack array of what varies from event to event, in the order of `Wire`, cut off after the last
 value that is there. What a session never changes (its id, host, rank …) is once in the ring's header and is added
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from phasescope.wire.encoding import MASKED_COUNTERS
 from phasescope.wire.event import EVENT_TYPES, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -23,22 +24,6 @@ Unsigned63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Signed64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-
-MASKED_COUNTERS = (
-    "allocator_allocated_bytes",
-    "allocator_reserved_bytes",
-    "allocator_active_bytes",
-    "allocator_inactive_bytes",
-    "allocator_change_bytes",
-    "device_used_bytes",
-    "device_free_bytes",
-    "device_total_bytes",
-)
-"""The counters that can be unavailable; in a payload they are one bit each, the first the lowest."""
-
-
-Raw = msgspec.Raw
-"""Something encoded already: it is copied into a payload as it is."""
 
 
 class DeviceWire(msgspec.Struct, array_like=True, gc=False):
@@ -111,12 +96,6 @@ class PayloadError(ValueError):
     """The payload does not hold an event of this format."""
 
 
-encode = msgspec.msgpack.Encoder().encode
-"""A tuple in the order of `Wire` to a payload. Raises TypeError, OverflowError, ValueError on what has no place."""
-
-NO_ALLOCATOR = 0b11111
-"""The mask of an event for which the allocator was not asked."""
-
 _decode = msgspec.msgpack.Decoder(Wire).decode
 _decode_path = msgspec.msgpack.Decoder(list[Text]).decode
 _decode_device = msgspec.msgpack.Decoder(DeviceWire).decode
@@ -129,48 +108,11 @@ _SCALARS = frozenset({str, int, bool, type(None)})
 _ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}
 
 
-def mask_of(counters: tuple[str, ...] | list[str] | set[str] | frozenset[str]) -> int:
-    """Return the bits of these counters. Raises ValueError for a name that is not a counter's."""
-    return sum(1 << MASKED_COUNTERS.index(counter) for counter in set(counters))
-
-
-def encode_device(
-    backend: str, device_id: int, used: int, free: int | None, total: int | None, mask: int
-) -> msgspec.Raw:
-    """Return the `DeviceWire` part of a payload, made once per sample instead of once per event."""
-    return Raw(encode((backend, device_id, used, free, total, mask)))
-
-
 def _names_of(mask: int) -> list[str]:
     return [name for bit, name in enumerate(MASKED_COUNTERS) if mask >> bit & 1]
 
 
 _NAMES_OF = [_names_of(mask) for mask in range(1 << len(MASKED_COUNTERS))]
-
-
-_SHORT_TEXT = 100
-_SHORT_PATH = 16
-_AT = {name: index for index, name in enumerate(Wire.__struct_fields__)}
-
-
-def shortened(fields: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the same event, certain to have room and to be encodable: texts cut and cleaned, attributes left out."""
-    short = list(fields)
-    for index, value in enumerate(short):
-        if isinstance(value, str):
-            short[index] = _short(value)
-    short[_AT["extra"]] = {"shortened": True}
-    if len(short) > _AT["path"]:
-        path = msgspec.msgpack.decode(short[_AT["path"]], type=list[str])
-        short[_AT["path"]] = [_short(name) for name in (*path[:-1][: _SHORT_PATH - 1], path[-1])]
-    if len(short) > _AT["attributes"]:
-        short[_AT["attributes"]] = None
-    return tuple(short)
-
-
-def _short(text: str) -> str:
-    """Cut the text to `_SHORT_TEXT` characters and replace lone surrogates, which UTF-8 has no form for."""
-    return text[:_SHORT_TEXT].encode("utf-8", "replace").decode()
 
 
 class Decoder:

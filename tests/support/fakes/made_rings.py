@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from phasescope.wire import codec, ring_files
+from phasescope.wire import encoding, ring_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ class MadeRing:
         """Write any event of the device `cuda:0`; `scope` is the rest of a payload."""
         device = ["cuda", 0, self.allocated + GIB, self.total - self.allocated - GIB, self.total, self.unavailable]
         counters = (self.allocated, self.allocated + GIB // 2, None, None, 0)
-        self._ring.writer.append(codec.encode((event_type, self.now_ns, device, *counters, context, extra, *scope)))
+        self._ring.writer.append(encoding.encode((event_type, self.now_ns, device, *counters, context, extra, *scope)))
         self._ring.writer.beat(self.now_ns, 0)
 
     def enter(self, path: list[str], parent: int | None = None, attributes: dict[str, Any] | None = None) -> int:

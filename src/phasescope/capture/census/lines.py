@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.capture.census import base
 from phasescope.capture.census.names import short_file
-from phasescope.capture.census.sources import is_own_file
+from phasescope.capture.own_files import is_own_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

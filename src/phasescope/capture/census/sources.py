@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
-import sysconfig
 import threading
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import _native
 from phasescope.capture.other_threads import frame_and_callers, frames_of_threads
+from phasescope.capture.own_files import is_own_file
 from phasescope.capture.own_frames import is_ours
 
 if TYPE_CHECKING:
@@ -24,10 +22,6 @@ _MOST_REACHED = 30_000  # objects, in the search for dicts
 _globals_of: Any = types.ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
 _PACKAGE = __name__.partition(".")[0]
 _SCRIPT = ("__main__", "__mp_main__")
-_INSTALLED = ("site-packages", "dist-packages")
-_STANDARD = tuple(
-    path + os.sep for name in ("stdlib", "platstdlib") if (path := sysconfig.get_paths().get(name)) is not None
-)
 
 
 class Source(NamedTuple):
@@ -39,17 +33,6 @@ class Source(NamedTuple):
     frame: types.FrameType | None
     module: str
     is_own: bool
-
-
-@functools.lru_cache(maxsize=4096)
-def is_own_file(file: str) -> bool:
-    """Return whether a file is the training's own: not of an installed library, nor of Python."""
-    if not file or file.startswith("<"):
-        return False
-    parts = file.replace("\\", "/").split("/")
-    if any(part in _INSTALLED for part in parts):
-        return False
-    return not file.startswith(_STANDARD)
 
 
 class Sources:

@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from phasescope import _fork_warning, _os_compat
+from phasescope import _fork_hooks, _fork_warning, _os_compat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,4 +109,4 @@ def _all_others_are_ours() -> bool:
     }
 
 
-_os_compat.around_fork(_before, _in_parent, _in_child)
+_fork_hooks.around_fork(_before, _in_parent, _in_child)

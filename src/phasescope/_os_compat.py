@@ -267,18 +267,6 @@ def _try_lock(flock: Callable[[int, int], object], fd: int, kind: int) -> bool:
     return True
 
 
-def after_fork_in_child(function: Callable[[], None]) -> None:
-    """Call `function` in every child that this process forks; nothing to do if there is no fork."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=function)
-
-
-def around_fork(before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]) -> None:
-    """Call these around each fork of this process; nothing to do if there is no fork."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
-
-
 def threads_of_kernel() -> set[str]:
     """Return the kernel's numbers of this process's threads, whoever started them; none if it does not say."""
     try:

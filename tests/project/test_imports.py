@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import json
+import os
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import phasescope
+from phasescope import _native
 from support.fakes.processes import in_new_python
 
 HEAVY = (
@@ -97,6 +101,235 @@ def test_a_heavy_module_that_the_training_has_imported_does_no_harm() -> None:
         """
     )
     assert said == "1"
+
+
+# --- the names that a training needs, and what waits for start() -----------------------------------------------------
+
+NAMES = "from phasescope import phase, start, stop"
+LOADED_WITH_NAMES = {
+    "phasescope",
+    "phasescope._fork_hooks",
+    "phasescope._native",
+    "phasescope._native._core",
+    "phasescope.capture",
+    "phasescope.capture.attributes",
+    "phasescope.capture.compiled",
+    "phasescope.capture.gc_guard",
+    "phasescope.capture.phase",
+    "phasescope.capture.phase_context",
+    "phasescope.capture.phase_paths",
+    "phasescope.capture.running",
+    "phasescope.capture.scope",
+    "phasescope.capture.thread_contexts",
+    "phasescope.wire",
+    "phasescope.wire.encoding",
+}
+SLOW_TO_LOAD = {
+    *("contextlib", "ctypes", "dataclasses", "datetime", "decimal", "email", "enum", "importlib.metadata", "inspect"),
+    *("json", "logging", "msgspec", "pathlib", "platform", "re", "socket", "subprocess", "sysconfig", "tempfile"),
+    *("traceback", "typing", "typing_extensions", "urllib", "uuid", "zipfile"),
+}
+PACKAGES = sorted({str(Path(str(module.__file__)).parents[1]) for module in (phasescope, msgspec)})
+WITHOUT_SITE = f"import sys\nsys.path[:0] = {PACKAGES!r}\n"
+"""For `python -S`: what an installation's `.pth` files load at every start is not there."""
+
+needs_core = pytest.mark.skipif(not _native.has_phases, reason="without the compiled core msgspec encodes")
+
+
+@needs_core
+def test_the_names_of_a_training_load_a_few_modules_and_nothing_slow() -> None:
+    code = f"{WITHOUT_SITE}before = set(sys.modules)\n{NAMES}\nprint(*sorted(set(sys.modules) - before))"
+    loaded = set(in_new_python(code, "-S").split())
+    assert {name for name in loaded if name.partition(".")[0] == "phasescope"} == LOADED_WITH_NAMES
+    assert not loaded & SLOW_TO_LOAD
+
+
+@needs_core
+def test_a_session_that_is_not_read_needs_no_msgspec() -> None:
+    code = f"{WITHOUT_SITE}{STARTED}stop()\nprint(*sorted(sys.modules))"
+    loaded = set(in_new_python(code, "-S").split())
+    assert "phasescope.capture.session" in loaded
+    assert not loaded & {"msgspec", "typing_extensions", "inspect", "importlib.metadata", "email", "socket"}
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_nothing_is_imported_once_a_session_runs(pure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may be running out then, or the interpreter shutting down."""
+    monkeypatch.setenv(_native.SWITCH, pure)
+    said = in_new_python(
+        """
+        import sys, threading
+        from phasescope import phase, start, stop
+
+        def attempt(error):
+            try:
+                with phase("outer", n=1), phase("inner"):
+                    raise error
+            except BaseException:
+                pass
+
+        def of_a_library():
+            exec(compile("raise MemoryError", "/lib/site-packages/library.py", "exec"))
+
+        def out_of_order():
+            outer, inner = phase("outer"), phase("inner")
+            outer.__enter__()
+            inner.__enter__()
+            outer.__exit__(None, None, None)
+            inner.__exit__(None, None, None)
+            left = phase("left by another")
+            left.__enter__()
+            thread = threading.Thread(target=left.__exit__, args=(None, None, None))
+            thread.start()
+            thread.join()
+
+        session = start()
+        before = set(sys.modules)
+        for error in (
+            MemoryError(),
+            MemoryError("Unable to allocate 3.00 GiB for an array"),
+            OSError(12, "Cannot allocate memory"),
+            RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 8.00 GiB of "
+                         "which 3.00 MiB is free. Of the allocated memory 1.00 GiB is allocated by PyTorch"),
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 16 bytes"),
+            ValueError("another"),
+            KeyboardInterrupt(),
+        ):
+            attempt(error)
+        try:
+            with phase("library"):
+                of_a_library()
+        except MemoryError:
+            pass
+        out_of_order()
+        with phase("surrogates", text="\\ud800"), phase("long", **{f"a{n}": "x" * 199 for n in range(16)}):
+            pass
+        stop()
+        print(sorted(set(sys.modules) - before))
+        print(sum(event["event_type"] == "error" for event in session.events()))
+        """
+    )
+    assert said.splitlines() == ["[]", "6"]
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_whatever_a_signal_handler_does_while_start_loads_its_modules(
+    pure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may use phases, ask for the session, stop it, or raise: then `start()` can be called again."""
+    monkeypatch.setenv(_native.SWITCH, pure)
+    said = in_new_python(
+        """
+        import sys
+        import phasescope
+        from phasescope import phase, start, stop
+
+        class Handler:
+            seen = set()
+
+            def find_spec(self, name, path=None, target=None):
+                if name.startswith("phasescope.") and name not in self.seen:
+                    self.seen.add(name)
+                    with phase("in the handler"):
+                        assert phasescope.current() is None
+                        stop()
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, Handler())
+        session = None
+        while session is None:
+            try:
+                session = start()
+            except KeyboardInterrupt:
+                pass
+        sys.meta_path.pop(0)
+        with phase("step"):
+            pass
+        stop()
+        print(len(Handler.seen) > 40, session.dropped, session.irregular)
+        print([e["event_type"] for e in session.events() if e["event_type"].startswith("phase")])
+        """
+    )
+    assert said.splitlines() == ["True 0 0", "['phase_enter', 'phase_exit']"]
+
+
+def test_threads_that_start_a_session_at_once_get_the_same_one() -> None:
+    said = in_new_python(
+        """
+        import threading
+        from phasescope import attach, phase, start, stop
+
+        together, sessions = threading.Barrier(8), []
+
+        def begin():
+            together.wait()
+            with phase("before"):
+                session = start()
+            attach(session.path).latest()
+            sessions.append(session)
+
+        threads = [threading.Thread(target=begin) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stop()
+        print(len(sessions), len(set(sessions)))
+        """
+    )
+    assert said == "8 1"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_waits_while_another_thread_loads_what_start_needs() -> None:
+    """In the child that thread is gone, and would hold the locks of its half-loaded modules for ever."""
+    said = in_new_python(
+        """
+        import os, signal, sys, threading
+        from phasescope import phase, start, stop
+
+        is_loading, goes_on = threading.Event(), threading.Event()
+
+        class Stalls:
+            def find_spec(self, name, path=None, target=None):
+                if name == "phasescope.capture.session":
+                    is_loading.set()
+                    goes_on.wait()
+
+        sys.meta_path.insert(0, Stalls())
+        starter = threading.Thread(target=start)
+        starter.start()
+        is_loading.wait()
+        threading.Timer(0.05, goes_on.set).start()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            goes_on.set()
+            with start(), phase("in the child"):
+                pass
+            os._exit(0)
+        starter.join()
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        stop()
+        """,
+        "-Wignore",
+    )
+    assert said == "0"
+
+
+def test_a_program_may_go_elsewhere_between_import_and_start() -> None:
+    """Its path may be relative: modules are found by where they were first."""
+    code = f"""
+import os, sys
+os.chdir({str(Path(PACKAGES[0]).parent)!r})
+sys.path[:0] = [os.path.relpath(path) for path in {PACKAGES!r}]
+{NAMES}
+os.chdir("/")
+with start() as session, phase("step"):
+    pass
+print(session.events()[-1]["event_type"])
+"""
+    assert in_new_python(code, "-S") == "stop"
 
 
 # --- the public names ------------------------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+
+TYPE_CHECKING = False  # see phasescope/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["COMPILED", "PYTHON", "core", "has_phases", "name", "why_not"]
 

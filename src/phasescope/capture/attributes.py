@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from math import isfinite
 from types import FunctionType
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # see phasescope/__init__.py
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias

@@ -17,7 +17,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from phasescope import _log, _os_compat
+from phasescope import _fork_hooks, _log
 from phasescope.capture import identity, own_frames, phase_context, target_end
 from phasescope.capture.sent_run import Carried, Run, SentRun
 
@@ -44,7 +44,7 @@ def expect(run: Run) -> None:
     if _hooked:
         return
     _hooked = True
-    _os_compat.after_fork_in_child(_wait_in_child)
+    _fork_hooks.after_fork_in_child(_wait_in_child)
     _integration("_imports").when_imported({"multiprocessing.spawn": _send_along})
     fits = _integration("_scopes").FitSession
     fits.waits, fits.awaited = staticmethod(waits), staticmethod(awaited)

@@ -11,12 +11,12 @@ session runs. Where dynamo gives up and Python runs the function, the phases are
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
+TYPE_CHECKING = False  # see phasescope/__init__.py
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
-F = TypeVar("F", bound="Callable[..., Any]")
+    F = TypeVar("F", bound=Callable[..., Any])
 
 
 def seen_as(twin: Callable[..., Any]) -> Callable[[F], F]:

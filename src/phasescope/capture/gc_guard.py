@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # see phasescope/__init__.py
 if TYPE_CHECKING:
     from collections.abc import Callable
 

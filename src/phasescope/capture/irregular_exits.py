@@ -14,7 +14,7 @@ from phasescope.capture.exception_info import (
     shortage_in,
     told_at_exit,
 )
-from phasescope.capture.scope import close_scope, thread_name
+from phasescope.capture.scope import Exhausted, close_scope, thread_name
 
 if TYPE_CHECKING:
     from phasescope.backends.protocol import AllocatorCounters
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from phasescope.capture.scope import PhaseScope
 
 _MAX_NAMED = 8
-
-
-class Exhausted(StopIteration):
-    """Tells the exit of a fetch that it found no further item. Never raised."""
 
 
 def break_off(scope: PhaseScope, writer: EventWriter, error: BaseException, note: str) -> bool:

@@ -7,23 +7,20 @@ found again by its context.
 
 from __future__ import annotations
 
-from copyreg import __newobj__  # type: ignore[attr-defined]
-from typing import TYPE_CHECKING, Any
-
 from phasescope import _native
 from phasescope.capture import compiled, phase_context, thread_contexts
 from phasescope.capture.attributes import clean_attributes, given_name
-from phasescope.capture.exception_info import is_from_signal_handler
-from phasescope.capture.irregular_exits import break_off, end_with_exception, resolve_exit
 from phasescope.capture.phase_context import nearest_open
 from phasescope.capture.phase_paths import ROOT, Path
 from phasescope.capture.scope import EnteringThread, PhaseScope
 
+TYPE_CHECKING = False  # see phasescope/__init__.py
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
+    from phasescope.capture import exception_info, irregular_exits  # noqa: TC004 - see load_irregular_exits()
     from phasescope.capture.attributes import Scalar
     from phasescope.capture.event_writer import EventWriter
 
@@ -95,7 +92,7 @@ class phase(PhaseScope):
         except BaseException as error:
             theirs = not isinstance(error, Exception)
             try:
-                theirs = break_off(self, writer, error, "interrupted while it began")
+                theirs = irregular_exits.break_off(self, writer, error, "interrupted while it began")
             except Exception:  # there may be no stack left for the call; the sampler clears up
                 self.is_open = False
             if theirs:
@@ -113,7 +110,7 @@ class phase(PhaseScope):
         note, goes_on_outside = None, True
         try:
             if not self.is_open or writer is not phase_context.event_writer or phase_context.get_current() is not self:
-                closing = resolve_exit(self, writer, exc_type)
+                closing = irregular_exits.resolve_exit(self, writer, exc_type)
                 if closing is None:
                     return
                 scope, note, goes_on_outside = closing
@@ -134,12 +131,12 @@ class phase(PhaseScope):
             if exc_type is None:
                 writer.exit(scope, now_ns, counters, "ok", None, note, None)
             else:
-                end_with_exception(scope, writer, now_ns, counters, exc_type, exc, note)
+                irregular_exits.end_with_exception(scope, writer, now_ns, counters, exc_type, exc, note)
             scope.is_open = False  # last: from now on another thread may take this object
         except BaseException as error:
             theirs = not isinstance(error, Exception)
             try:
-                theirs = break_off(scope, writer, error, "interrupted while it ended")
+                theirs = irregular_exits.break_off(scope, writer, error, "interrupted while it ended")
             except Exception:  # there may be no stack left for the call; the sampler clears up
                 scope.is_open = False
             if theirs:
@@ -159,6 +156,8 @@ class phase(PhaseScope):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as a closed one. A module may keep a phase, and is copied and saved whatever is open."""
+        from copyreg import __newobj__  # type: ignore[attr-defined]  # whoever copies or pickles has loaded it
+
         kind = phase if type(self) in _OWN else type(self)
         made_with = {"phase_name": self.phase_name, "phase_attributes": self.phase_attributes}
         state = {**made_with, "is_open": False, "event_writer": None}
@@ -177,6 +176,16 @@ class PreparedPhase(phase):
         super().__init__(name)
         self.phase_attributes = attributes
         self.reentry_of = reentry_of
+
+
+def load_irregular_exits() -> None:
+    """Load what phases need under a session alone. Once one runs, it is too late: memory may be running out by then."""
+    global exception_info, irregular_exits
+    from phasescope.capture import exception_info, irregular_exits
+
+
+def _break_off(scope: PhaseScope, writer: EventWriter, error: BaseException, note: str) -> bool:
+    return irregular_exits.break_off(scope, writer, error, note)
 
 
 def _tell_watch(scope: PhaseScope, writer: EventWriter) -> None:
@@ -201,7 +210,7 @@ def _enter_again(scope: phase, writer: EventWriter) -> None:
         twin = PreparedPhase(scope.phase_name, scope.phase_attributes, scope)
     except Exception as error:
         writer.dropped += 1
-        if is_from_signal_handler(error):
+        if exception_info.is_from_signal_handler(error):
             raise
     else:
         twin.__enter__()
@@ -220,7 +229,7 @@ def _compiled() -> type[phase]:
             thread_class=EnteringThread,
             variable=phase_context.variable,
             root=ROOT,
-            break_off=break_off,
+            break_off=_break_off,
             this_thread=phase_context.calling_thread,
             inherits=thread_contexts.IS_ON,
         )

@@ -10,12 +10,12 @@ from __future__ import annotations
 import gc
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
-from phasescope import _native, _os_compat
+from phasescope import _fork_hooks, _native
 from phasescope.capture import gc_guard, thread_contexts
 from phasescope.capture.scope import EnteringThread, PhaseScope
 
+TYPE_CHECKING = False  # see phasescope/__init__.py
 if TYPE_CHECKING:
     from phasescope.capture.event_writer import EventWriter
 
@@ -163,4 +163,4 @@ def _forget_in_child() -> None:
         _native.core.forget_threads()
 
 
-_os_compat.after_fork_in_child(_forget_in_child)
+_fork_hooks.after_fork_in_child(_forget_in_child)

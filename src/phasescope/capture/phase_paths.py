@@ -5,11 +5,10 @@ A path knows its children by name, so a phase finds its own with one lookup, alr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from phasescope.capture.attributes import MAX_TEXT, clean_name
 from phasescope.wire.encoding import Raw, encode
 
+TYPE_CHECKING = False  # see phasescope/__init__.py
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import threading
-from typing import TYPE_CHECKING, Any
 
-from phasescope import _log, _os_compat
-from phasescope.capture import backend_selection, identity, process_end, target_end
-from phasescope.capture.options import Options
-from phasescope.capture.session import Session
+from phasescope import _fork_hooks
 
+TYPE_CHECKING = False  # see phasescope/__init__.py
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from typing import Any
 
     from phasescope.backends.protocol import Backend
     from phasescope.capture.clock import Clock
+    from phasescope.capture.session import Session
+
+_FORKS_WAIT_S = 1.0
 
 _session: Session | None = None
 _unfinished: Session | None = None  # the same, and on until it is over in every part
 _lock = threading.RLock()
+_loading = threading.RLock()
+"""Held as long as `start()` loads modules. A fork waits for it: in the child their locks would be held for ever."""
 
 
 def start(
@@ -106,6 +108,15 @@ def start(
     a package for `export` or `record` is missing.
     """
     global _session, _unfinished
+    # Here, not above: a program may import the names long before it starts a session, or without ever starting one.
+    # All of it: once a session runs nothing is imported, as memory may be running out.
+    with _loading:
+        from phasescope import _log
+        from phasescope.capture import backend_selection, identity, phase, process_end, target_end
+        from phasescope.capture.options import Options
+        from phasescope.capture.session import Session
+
+        phase.load_irregular_exits()
     options = Options.checked(
         backends=backends,
         devices=devices,
@@ -144,9 +155,11 @@ def start(
         try:
             _session = _unfinished = session
             session._begin()
-            with contextlib.suppress(Exception):
+            try:
                 process_end.call_at_end_of_child(_stop_at_end_of_child)
                 target_end.call_at_end_of_target(_target_ended)
+            except Exception as error:
+                _log.logger.debug("its end will not be seen: %s", type(error).__name__)
         except BaseException:  # Ctrl-C: leave no half of a session behind
             session._end("interrupted while it began")
             raise
@@ -201,25 +214,33 @@ def _target_ended(error: BaseException | None) -> None:
 def _stop_at_exit() -> None:
     session = _unfinished
     if session is not None:
-        error = process_end.last_error()
-        if process_end.has_ended_script(error):
-            session._note_end(error)
-        session._end(process_end.exit_context(error))
+        session._end_at_exit()
 
 
 def _stop_at_end_of_child() -> None:
     session = _unfinished
     if session is not None:
-        session._end(process_end.exit_context(None))
+        session._end_at_end_of_child()
 
 
 def _forget_in_child() -> None:
-    global _session, _unfinished, _lock
+    global _session, _unfinished, _lock, _loading
     session, _session, _unfinished = _unfinished, None, None
-    _lock = threading.RLock()
+    _lock, _loading = threading.RLock(), threading.RLock()
     if session is not None:
         session._forget_in_child()
 
 
+def _wait_for_loading() -> None:
+    _loading.acquire(timeout=_FORKS_WAIT_S)
+
+
+def _go_on_loading() -> None:
+    try:
+        _loading.release()
+    except RuntimeError:  # it took too long, and this thread does not hold it
+        return
+
+
 atexit.register(_stop_at_exit)
-_os_compat.after_fork_in_child(_forget_in_child)
+_fork_hooks.around_fork(_wait_for_loading, _go_on_loading, _forget_in_child)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
 
 from phasescope import _native
 from phasescope.capture.attributes import clean_name
 from phasescope.wire.encoding import Raw, encode
 
+TYPE_CHECKING = False  # see phasescope/__init__.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from phasescope.capture.attributes import Scalar
     from phasescope.capture.collector import DeviceState
     from phasescope.capture.event_writer import EventWriter
@@ -69,6 +71,10 @@ class PhaseScope(_ScopeSlots):
     phase_path: Path
 
     reentry_of: PhaseScope | None  # the phase that this is a further entry of
+
+
+class Exhausted(StopIteration):
+    """Tells the exit of a fetch that it found no further item. Never raised."""
 
 
 class EnteringThread:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from phasescope import _log, _native
-from phasescope.capture import backend_selection, categories, error_events, identity, phase_context
+from phasescope.capture import backend_selection, categories, error_events, identity, phase_context, process_end
 from phasescope.capture.clock import SystemClock
 from phasescope.capture.collector import Collector, DeviceState
 from phasescope.capture.collectors import Collectors
@@ -22,7 +22,7 @@ from phasescope.capture.sampler import Sampler
 from phasescope.capture.scope import close_scope
 from phasescope.capture.session_header import session_constants
 from phasescope.capture.thresholds import Thresholds
-from phasescope.wire.codec import Raw, encode
+from phasescope.wire.encoding import Raw, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -146,6 +146,15 @@ class Session:
                 self._ended_by = error_events.note_end(self._writer, error, is_end)
             except Exception:
                 self._writer.dropped += 1
+
+    def _end_at_exit(self) -> None:
+        error = process_end.last_error()
+        if process_end.has_ended_script(error):
+            self._note_end(error)
+        self._end(process_end.exit_context(error))
+
+    def _end_at_end_of_child(self) -> None:
+        self._end(process_end.exit_context(None))
 
     def _end(self, context: str | None) -> None:
         """End all of a session. Called again, it takes up what an exception (Ctrl-C) broke off."""

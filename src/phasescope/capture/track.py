@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from phasescope.capture import compiled
 from phasescope.capture.attributes import clean_attributes
-from phasescope.capture.irregular_exits import Exhausted
 from phasescope.capture.phase import PreparedPhase
+from phasescope.capture.scope import Exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import phasescope
 from phasescope import RingError, projected_record_to_dict
 from phasescope.readers.ring_reader import RingReader
-from phasescope.wire import codec, encoding, ring, ring_sweep
+from phasescope.wire import codec, ring, ring_sweep
 from phasescope.wire.record_reader import RecordReader
 from support.fakes.rings import CONSTANTS, MemoryRing, payload_of, read_all, reader_of
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 LIMIT_S = 10
 HANG_S = 120
+packed = msgspec.msgpack.encode  # also what no event may have
 fuzz = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -121,7 +122,7 @@ def boundary(sequence: int, /, **changes: object) -> tuple[Any, ...]:
 def whole_ring(count: int, capacity_bytes: int = 64 * 1024) -> MemoryRing:
     made = MemoryRing(capacity_bytes)
     for sequence in range(1, count + 1):
-        made.writer.append(encoding.encode(boundary(sequence)))
+        made.writer.append(packed(boundary(sequence)))
     made.writer.beat(1_700_000_000_000_000_000, 0)
     return made
 
@@ -398,7 +399,7 @@ WIRE = codec.Wire.__struct_fields__
 @fuzz
 @given(st.lists(wire_values.map(msgspec.msgpack.encode), max_size=5))
 def test_no_payload_crashes_a_reader(payloads: list[bytes]) -> None:
-    found = outcome(ring_of_payloads([*payloads, encoding.encode(boundary(1))]))
+    found = outcome(ring_of_payloads([*payloads, packed(boundary(1))]))
     assert found is not None
     assert found[-1]["metadata"]["phase_scope"]["sequence"] == 1, "what comes after it is read"
 
@@ -453,8 +454,8 @@ def test_no_field_of_a_payload_crashes_a_reader(sequence: int, changes: dict[str
     ],
 )
 def test_a_payload_of_wrong_types_is_damage_and_nothing_else_is_lost(changes: dict[str, Any]) -> None:
-    good = encoding.encode(boundary(1))
-    reader = reader_on(ring_of_payloads([good, encoding.encode(boundary(2, **changes)), good]))
+    good = packed(boundary(1))
+    reader = reader_on(ring_of_payloads([good, packed(boundary(2, **changes)), good]))
     assert [event["metadata"]["phase_scope"]["sequence"] for event in look(reader)] == [1, 1]
     reader.events()
     assert reader.damaged == 1
@@ -463,15 +464,15 @@ def test_a_payload_of_wrong_types_is_damage_and_nothing_else_is_lost(changes: di
 HOSTILE_BYTES = {
     "deep arrays": b"\x91" * ring.MAX_PAYLOAD_BYTES,
     "deep maps": b"\x81\xa1a" * (ring.MAX_PAYLOAD_BYTES // 3),
-    "deep metadata": encoding.encode(boundary(1, extra={"a": "@"})).replace(b"\xa1@", b"\x91" * 9000 + b"\xc0"),
+    "deep metadata": packed(boundary(1, extra={"a": "@"})).replace(b"\xa1@", b"\x91" * 9000 + b"\xc0"),
     "an array of 4 billion": b"\xdd\xff\xff\xff\xff" + b"\xc0" * 100,
     "a map of 4 billion": b"\xdf\xff\xff\xff\xff" + b"\xc0" * 100,
-    "a text of 4 GB": encoding.encode(boundary(1, context="@")).replace(b"\xa1@", b"\xdb\xff\xff\xff\xff"),
-    "a path of 4 billion": encoding.encode(boundary(1, path=["@"])).replace(b"\x91\xa1@", b"\xdd\xff\xff\xff\xff"),
-    "wrong UTF-8": encoding.encode(boundary(1, context="@")).replace(b"@", b"\xff"),
-    "half a surrogate": encoding.encode(boundary(1, context="@@@")).replace(b"@@@", b"\xed\xa0\x80"),
-    "wrong UTF-8 in a key": encoding.encode(boundary(1, attributes={"@": 1})).replace(b"@", b"\xff"),
-    "something behind it": encoding.encode(boundary(1)) + b"\xc0",
+    "a text of 4 GB": packed(boundary(1, context="@")).replace(b"\xa1@", b"\xdb\xff\xff\xff\xff"),
+    "a path of 4 billion": packed(boundary(1, path=["@"])).replace(b"\x91\xa1@", b"\xdd\xff\xff\xff\xff"),
+    "wrong UTF-8": packed(boundary(1, context="@")).replace(b"@", b"\xff"),
+    "half a surrogate": packed(boundary(1, context="@@@")).replace(b"@@@", b"\xed\xa0\x80"),
+    "wrong UTF-8 in a key": packed(boundary(1, attributes={"@": 1})).replace(b"@", b"\xff"),
+    "something behind it": packed(boundary(1)) + b"\xc0",
     "nothing": b"",
     "no code": b"\xc1",
 }
@@ -480,7 +481,7 @@ HOSTILE_BYTES = {
 @pytest.mark.neutral
 @pytest.mark.parametrize("name", HOSTILE_BYTES)
 def test_hostile_bytes_are_damage_and_nothing_else_is_lost(name: str) -> None:
-    good = encoding.encode(boundary(2))
+    good = packed(boundary(2))
     reader = reader_on(ring_of_payloads([good, HOSTILE_BYTES[name], good]))
     with in_time():
         assert len(look(reader)) == 2
@@ -517,11 +518,11 @@ def check_time_and_memory(data: bytes, most_bytes: int) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        encoding.encode(boundary(1, extra={"a": [[]] * 14_000})),
-        encoding.encode(boundary(1, extra={"a": [{}] * 14_000})),
-        encoding.encode(boundary(1, path=["a"] * 7_000)),
-        encoding.encode(boundary(1, context="\U0001f600" + "a" * 14_000)),
-        encoding.encode(boundary(1)),
+        packed(boundary(1, extra={"a": [[]] * 14_000})),
+        packed(boundary(1, extra={"a": [{}] * 14_000})),
+        packed(boundary(1, path=["a"] * 7_000)),
+        packed(boundary(1, context="\U0001f600" + "a" * 14_000)),
+        packed(boundary(1)),
         b"",
     ],
     ids=["lists", "maps", "path", "text", "event", "nothing"],

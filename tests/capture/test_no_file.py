@@ -177,7 +177,9 @@ def test_a_place_where_nobody_may_write(result: str) -> None:
 
 LITTLE_MEMORY = """
 import phasescope, resource, warnings
-phasescope.start(directory={warm!r}).stop()
+session = phasescope.start(directory={warm!r})
+session.latest()
+session.stop()
 mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (mapped + {spare}, mapped + {spare}))
 """

@@ -36,7 +36,8 @@ class RingHandle:
         except OSError as error:
             why = str(error) if isinstance(error, ring_directories.DirectoryError) else f"{error.strerror or error}"
             _log.warn(f"no ring file, so other processes cannot look in: {why}", stacklevel=4)
-            import phasescope.readers.ring_reader  # noqa: F401 - whoever reads it is here, and there may be no room later
+            with contextlib.suppress(Exception):  # whoever reads it is here; later there may be no room to load this
+                import phasescope.readers.ring_reader  # noqa: F401
 
             self._ring = ring_files.create_in_memory(text, capacity_bytes)
         fd = self._ring.fd

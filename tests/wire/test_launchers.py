@@ -32,6 +32,19 @@ ENVIRONMENTS = {
         "RANK=3 LOCAL_RANK=1 WORLD_SIZE=4 MASTER_ADDR=192.0.2.2 MASTER_PORT=46749 RAY_JOB_ID=01000000",
         ("192.0.2.2:46749", 3, 1, 4),
     ),
+    "LSF's jsrun": (
+        "JSM_NAMESPACE_RANK=3 JSM_NAMESPACE_LOCAL_RANK=1 JSM_NAMESPACE_SIZE=4 LSB_JOBID=71 PMIX_NAMESPACE=9",
+        ("71", 3, 1, 4),
+    ),
+    "SkyPilot with torchrun": (
+        f"{_STATIC.format('10.0.0.1')} SKYPILOT_NODE_RANK=1 SKYPILOT_NUM_NODES=2 SKYPILOT_TASK_ID=sky-7_train_1-0",
+        ("10.0.0.1:29500", 3, 1, 4),
+    ),
+    "an indexed Job of Kubernetes, whose pods are told no world size": (
+        "JOB_COMPLETION_INDEX=3 KUBERNETES_SERVICE_HOST=10.96.0.1 HOSTNAME=train-workers-0-3-x7",
+        (None, 0, 0, 1),
+    ),
+    "a task of Volcano, whose plugin tells an index only": ("VC_TASK_INDEX=3 VK_TASK_INDEX=3", (None, 0, 0, 1)),
     "a Ray actor": ("RAY_JOB_ID=ffffffff RAY_RAYLET_PID=20845", (None, 0, 0, 1)),
     "srun": (_STEP.format(0), ("71", 3, 1, 4)),
     "the second srun in a job": (_STEP.format(1), ("71.1", 3, 1, 4)),

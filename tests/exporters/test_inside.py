@@ -129,6 +129,13 @@ def test_a_collector_that_is_away_refuses_or_is_silent_is_not_noticed(
     assert row.count == 20
 
 
+def test_a_variable_of_the_sdk_that_has_no_valid_value_prints_nothing(rings: Path, collector: Collector) -> None:
+    collector.start()
+    wrong = {"OTEL_EXPORTER_OTLP_COMPRESSION": "s3cret", "OTEL_EXPORTER_OTLP_TIMEOUT": "s3cret"}
+    _, errors = train(rings, {"otlp": collector.url}, **wrong)
+    assert errors == ""
+
+
 def test_a_port_that_is_taken_is_a_warning_and_no_more(rings: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = int(listener.getsockname()[1])

@@ -14,7 +14,7 @@ import pytest
 
 import phasescope
 from phasescope.exporters.tracker_points import OTHER, phase_key
-from support.commands import needs_files, outcome, second_process
+from support.commands import interrupted, needs_files, outcome, second_process
 from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
@@ -272,6 +272,25 @@ def test_without_a_key_nobody_is_asked_for_one(rings: Path, tmp_path: Path) -> N
     process = second_process("export", "--all", "--to", "wandb", "--dir", str(rings), env={**environment, **settings})
     code, _, errors = outcome(process)
     assert (code, "WANDB_MODE=offline" in errors) == (1, True)
+    assert "deprecated" not in errors
+
+
+@pytest.mark.parametrize("place", ["WANDB_API_KEY", "NETRC"])
+def test_a_key_is_found_where_it_lies_and_nothing_is_printed(rings: Path, tmp_path: Path, place: str) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed; `make test-trackers` does it")
+    key, netrc = "5ec4e7" * 7, tmp_path / "netrc"
+    netrc.write_text(f"machine 127.0.0.1:9 login user password {key[:40]}\n" if place == "NETRC" else "")
+    netrc.chmod(0o600)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    settings = {"NETRC": str(netrc), "HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    if place != "NETRC":
+        settings[place] = key[:40]
+    process = second_process("export", "--all", "--to", "wandb", "--dir", str(rings), env={**environment, **settings})
+    assert process.stdout is not None
+    assert process.stdout.readline() == "logging to Weights & Biases, project phasescope\n"
+    code, out, errors = interrupted(process)
+    assert (code, errors) == (0, "")
+    assert key[:40] not in out
 
 
 # The keys

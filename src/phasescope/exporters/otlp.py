@@ -19,7 +19,7 @@ from phasescope.exporters.otlp_logs import log_record
 from phasescope.exporters.otlp_metrics import SessionMetrics, exporter_metrics
 from phasescope.exporters.otlp_spans import PhaseSpans
 from phasescope.exporters.otlp_values import own_resource, resource_of
-from phasescope.exporters.quiet_threads import end_of_quiet, quiet_this_thread
+from phasescope.exporters.quiet_threads import end_of_quiet, quiet_for_now, quiet_this_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,15 +120,16 @@ class Delivery:
         self._say = say
         self._queues = {TRACES: Queue(), LOGS: Queue()}
         self._answers = {signal: Answers(signal) for signal in (METRICS, TRACES, LOGS)}
-        self._exporters = {
-            signal: kind(
-                endpoint=f"{endpoint.url}/v1/{signal}",
-                headers=dict(endpoint.headers),
-                timeout=TIMEOUT_S,
-                session=self._answers[signal].session,
-            )
-            for signal, kind in ((METRICS, OTLPMetricExporter), (TRACES, OTLPSpanExporter), (LOGS, OTLPLogExporter))
-        }
+        with quiet_for_now():  # a variable with a value that the SDK does not know
+            self._exporters = {
+                signal: kind(
+                    endpoint=f"{endpoint.url}/v1/{signal}",
+                    headers=dict(endpoint.headers),
+                    timeout=TIMEOUT_S,
+                    session=self._answers[signal].session,
+                )
+                for signal, kind in ((METRICS, OTLPMetricExporter), (TRACES, OTLPSpanExporter), (LOGS, OTLPLogExporter))
+            }
         self._exported: dict[LiveSession, _Exported] = {}
         self._ended_sessions: deque[ResourceMetrics] = deque()
         self._not_sampled = self._ended_dropped = 0

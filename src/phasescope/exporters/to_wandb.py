@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import os
 import tempfile
 from pathlib import Path
@@ -35,8 +36,10 @@ class WeightsAndBiases:
         self._active = wandb.run if inside else None
         self._project = where or os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
         mode = os.environ.get("WANDB_MODE", "online")
-        if self._active is None and mode not in _WITHOUT_SERVER and wandb.api.api_key is None:
+        if self._active is None and mode not in _WITHOUT_SERVER and not _is_logged_in():
             raise NotLoggedInError("no key for Weights & Biases: `wandb login`, or WANDB_MODE=offline")
+        if not inside:
+            wandb.setup(wandb.Settings(silent=True))  # it prints where it logs in, a password in the address too
         self.shown = f"logging to Weights & Biases, project {self._project}"
 
     def begin(self, constants: Mapping[str, Any]) -> WandbRun:
@@ -55,6 +58,25 @@ class WeightsAndBiases:
             ),
         )
         return WandbRun(run, str(constants.get("session_id")), is_own=True)
+
+
+def _is_logged_in() -> bool:
+    """Return whether wandb will find a key, without its being asked for one.
+
+    Its own `login(prompt=False)` prints a line, and logs the whole process in. It is the last resort.
+    """
+    if "prompt" not in inspect.signature(wandb.login).parameters:
+        return wandb.api.api_key is not None  # before 0.31; deprecated since, and prints so
+    if any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")):
+        return True
+    try:
+        from wandb.sdk.lib import wbauth
+
+        settings = wandb.setup().settings
+        host = settings.base_url
+        return any((wbauth.session_credentials(host=host), wbauth.read_netrc_auth(host=host), settings.api_key))
+    except Exception:
+        return bool(wandb.login(prompt=False))
 
 
 class WandbRun:

@@ -141,7 +141,7 @@ class TrackerLog:
     def remarks(self) -> list[str]:
         """Return what the tracker does not have."""
         counts = ((self._dropped, "point"), (self._unfinished, "summary and report"))
-        return [f"{plural(count, noun)} not delivered to {self.shown}" for count, noun in counts if count]
+        return [f"{plural(count, noun)} not delivered, {self.shown}" for count, noun in counts if count]
 
     def abandon_in_child(self) -> None:
         """In a forked child, do nothing: its thread is the parent's."""

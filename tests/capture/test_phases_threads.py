@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import phasescope
-from phasescope import phase
+from phasescope import _native, phase
 from phasescope.testing import FakeBackend, sample
 from support.assertions import events_of, exit_of, paths, scopes
+from support.fakes.processes import in_new_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -238,3 +239,40 @@ def test_a_thread_that_python_does_not_know_is_not_made_known(session: Session) 
     done.acquire()
     assert threading.enumerate() == before
     assert scopes(session)[0]["thread_name"].startswith("thread ")
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+@pytest.mark.parametrize("inside", ["", "inner.__enter__()"], ids=["innermost", "with another inside"])
+def test_one_that_another_thread_has_closed_can_be_entered_again(
+    inside: str, pure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its context still leads to it: as its own parent it would let the next phase look for an open one for ever."""
+    monkeypatch.setenv(_native.SWITCH, pure)
+    said = in_new_python(
+        f"""
+        import threading
+        from phasescope import phase, start
+
+        with start(backends=["cpu"], interval_ms=3_600_000) as session:
+            closed, inner = phase("closed elsewhere"), phase("inner")
+            with phase("outer"):
+                closed.__enter__()
+                {inside}
+                thread = threading.Thread(target=closed.__exit__, args=(None, None, None))
+                thread.start()
+                thread.join()
+                with closed, closed:
+                    pass
+                with phase("next"):
+                    pass
+            with phase("after"):
+                pass
+        exits = [event for event in session.events() if event["event_type"] == "phase_exit"]
+        print(*("/".join(event["metadata"]["phase_scope"]["path"]) for event in exits), sep="\\n")
+        """
+    )
+    around = "outer/closed elsewhere/inner" if inside else "outer"
+    again = f"{around}/closed elsewhere"
+    expected = ["outer/closed elsewhere", f"{again}/closed elsewhere", again, f"{around}/next", "outer", "after"]
+    left_open = ["outer/closed elsewhere/inner"] if inside else []
+    assert [line for line in said.splitlines() if line not in left_open] == expected

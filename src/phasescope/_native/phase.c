@@ -109,6 +109,19 @@ enter_in_python(const Context *c, PyObject *object)
     return unless_stack_ends(PyObject_CallOneArg(c->enter_twin, object), object, NULL);
 }
 
+/* Whether the phase, which was entered before, is around this one: it was closed elsewhere, and is not open. */
+static int
+is_around(const Context *c, const Scope *self, PyObject *scope)
+{
+    while (scope != NULL && PyObject_TypeCheck(scope, c->types->scope_type)) {
+        if (scope == (const PyObject *)self) {
+            return 1;
+        }
+        scope = ((Scope *)scope)->parent_scope;
+    }
+    return 0;
+}
+
 PyObject *
 phase_enter(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
@@ -125,7 +138,8 @@ phase_enter(PyObject *object, PyObject *Py_UNUSED(ignored))
         return enter_in_python(c, object);
     }
     PyObject *path = NULL;
-    if (parent == Py_None || is_open_in(c, parent, writer)) {
+    if (parent == Py_None
+        || (is_open_in(c, parent, writer) && !(self->event_writer == (PyObject *)writer && is_around(c, self, parent)))) {
         path = find_path(c, parent, self->phase_name);
     }
     if (path == NULL) {

@@ -51,6 +51,9 @@ class phase(PhaseScope):
         writer = phase_context.event_writer
         if writer is None:
             return self
+        if self.event_writer is writer and phase_context.is_around(self):
+            _enter_again(self, writer)  # or it would be its own parent
+            return self
         if self.is_open and self.event_writer is writer:
             _enter_again(self, writer)
             return self

@@ -59,6 +59,15 @@ def nearest_open(scope: PhaseScope | None, writer: EventWriter) -> PhaseScope | 
     return scope
 
 
+def is_around(scope: PhaseScope) -> bool:
+    """Return whether the calling context still leads to a phase, open or not: one that was closed elsewhere is there
+    as long as nothing else was entered or left."""
+    around = get_current()
+    while around is not None and around is not scope and around is not _COLLECTING:
+        around = around.parent_scope
+    return around is scope
+
+
 def calling_thread() -> EnteringThread:
     """Return the calling thread as its phases name it."""
     try:

@@ -82,7 +82,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             with phase(_TEST):
                 result = yield
         finally:
-            item.stash[_table] = str(session.summary())
+            item.stash[_table] = _summed(session)
     wrong = []
     if budgets:
         # About as many as came since: the events show which are the test's, since samples go on coming.
@@ -91,8 +91,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             test = OfTest.of(session.events(), _TEST, get_ident())
         wrong = [text for budget in budgets if (text := judged(budget, test, _TEST)) is not None]
     if wrong:
-        pytest.fail("\n".join([*wrong, "", item.stash[_table]]), pytrace=False)
+        is_below = item.config.getoption("--phasescope")  # each table is printed once
+        pytest.fail("\n".join(wrong if is_below else [*wrong, "", item.stash[_table]]), pytrace=False)
     return result
+
+
+def _summed(session: Session) -> str:
+    """Return the table, below the verdict if something is wrong. That too few steps were seen is no news in a test."""
+    answer, table = session.explain(), str(session.summary())
+    return table if answer.cause.kind == "none" else f"{answer.verdict}\n{table}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -327,6 +327,35 @@ def test_a_table_of_each_test_is_printed_where_asked_for(tmp_path: Path, workers
     assert "ended in an exception: test (1), test/backward (1)" in done.stdout
 
 
+GROWS = """
+import pytest, phasescope
+from phasescope import phase
+from phasescope.testing import FakeBackend, FakeClock, sample
+
+@pytest.fixture(autouse=True)
+def session():
+    gpu, clock = FakeBackend("cuda"), FakeClock()
+    with phasescope.start(backends=[gpu], clock=clock) as session:
+        yield lambda: (gpu.allocate(2**20), clock.advance(ms=100), sample(session))
+
+@pytest.mark.memory_budget("1 MiB")
+def test_it(session):
+    for _ in range(200):
+        with phase("step"):
+            session()
+"""
+
+
+def test_the_verdict_is_above_the_table_and_that_is_printed_once(tmp_path: Path) -> None:
+    for options in ([], ["--phasescope"]):
+        folder = tmp_path / f"with_{len(options)}"
+        folder.mkdir()
+        done = run(folder, GROWS, *PLUGIN, *options)
+        assert len(re.findall(r"^phase +count ", done.stdout, re.MULTILINE)) == 1, done.stdout
+        assert re.search(r"^memory on cuda:0 grows: 1\.00 MiB .*\nsession ", done.stdout, re.MULTILINE), done.stdout
+        assert "the peak of test on cuda:0 was" in done.stdout
+
+
 def test_without_the_option_nothing_is_printed(tmp_path: Path) -> None:
     assert "phasescope" not in run(tmp_path, "def test_one(): pass", *PLUGIN).stdout
 

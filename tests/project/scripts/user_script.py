@@ -135,7 +135,7 @@ def followed(reader: phasescope.Reader) -> phasescope.Ending:
 
 def explained(explanation: phasescope.Explanation) -> list[str]:
     assert_type(explanation.cause, phasescope.Cause)
-    return [explanation.cause.text, explanation.happened, *explanation.advice]
+    return [explanation.verdict, explanation.cause.text, explanation.happened, *explanation.advice]
 
 
 def enveloped(reader: phasescope.Reader) -> None:

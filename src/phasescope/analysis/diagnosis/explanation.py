@@ -81,6 +81,13 @@ class Explanation:
     evidence: Evidence
     ranks: tuple[str, ...] = ()
 
+    @property
+    def verdict(self) -> str:
+        """The answer in one line: problem, place and next step. Every surface that shows a session begins with it."""
+        from .verdict import verdict
+
+        return verdict(self).text
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types; docs/explain.md has the schema."""
         evidence = self.evidence

@@ -396,3 +396,17 @@ def test_two_without_any_phase_are_not_called_the_same(capsys: pytest.CaptureFix
     empty.write_text(json.dumps(summary))
     assert main(["compare", str(empty), str(empty)]) == 5
     assert "A and B have no phases" in capsys.readouterr().out
+
+
+def test_what_an_entry_leaves_is_named_as_in_a_summary_where_it_differs(
+    files: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    summary = training()
+    for row in summary["phases"]:
+        row["allocated_delta_mean_bytes"] = 2**30
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(summary))
+    assert main(["compare", files[0], str(other)]) == 0
+    assert "\nallocated_delta: net/entry of a summary" in capsys.readouterr().out
+    assert main(["compare", files[0], files[0]]) == 0
+    assert "net/entry" not in capsys.readouterr().out

@@ -123,7 +123,7 @@ def test_what_loads_at_once_and_goes_on_is_told_and_not_blamed() -> None:
     sampled(session, 30, 0, inside=entered)
     answer = explained(session)
     assert answer.cause.kind == "killed"
-    assert answer.phases[0] == "evaluate: open for 32.0 s, +4.00 GiB on host since it began, not all the time"
+    assert answer.phases[0] == "evaluate: open for 32.0 s, +4.00 GiB on host since it began, with falls in between"
 
 
 def test_a_leak_of_the_steps_is_not_blamed_on_the_phase_around_them() -> None:

@@ -37,6 +37,7 @@ from phasescope.analysis.formatting import (
     table,
     times_text,
 )
+from phasescope.analysis.text.summary_text import NET_PER_ENTRY
 from phasescope.cli import (
     NOT_COMPARABLE,
     OK,
@@ -156,6 +157,8 @@ def _show(comparison: Comparison, *, whole: bool) -> None:
         out.line(title, "bold")
         for change, line in zip(shown, lines, strict=True):
             out.line(line, {WORSE: "red", BETTER: "green"}.get(change.verdict, "dim"))
+        if any(change.metric == "allocated_delta" for change in shown):
+            out.line(f"allocated_delta: {NET_PER_ENTRY} of a summary, what an entry leaves behind as the mean", "dim")
     elif comparison.is_comparable:
         out.line("no difference beyond the noise")
     else:

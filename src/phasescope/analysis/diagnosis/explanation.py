@@ -276,7 +276,7 @@ def _largest(evidence: Evidence, shortage: LastShortage) -> Iterator[str]:
 
 def _rise(rise: Rise) -> str:
     risen = f"{change_text(rise.risen_bytes)} on {rise.device} since it began"
-    how = "rising all the time" if rise.rises else "not all the time"
+    how = "rising all the time" if rise.rises else "with falls in between"
     return f"{elide(path_text(rise.path), 60)}: open for {duration_text(rise.open_ns)}, {risen}, {how}"
 
 

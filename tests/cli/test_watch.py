@@ -65,12 +65,13 @@ watching = functools.partial(running, "watch")
 
 
 def test_a_web_hook_that_was_away_gets_each_alert_once_and_no_secret_is_shown(
-    directory: Path, training: Training, receiver: Receiver
+    directory: Path, tmp_path: Path, training: Training, receiver: Receiver
 ) -> None:
     receiver.status = 503
-    url = f"http://me:s3cret1@{receiver.host}/hooks/s3cret2?key=s3cret3"
-    conditions = ("--when", "used>1B", "--when", "died")
-    with watching(directory, "--all", *conditions, "--webhook", url, PHASESCOPE_WEBHOOK_AUTHORIZATION="") as process:
+    file = tmp_path / "webhook"
+    file.write_text(f"http://me:s3cret1@{receiver.host}/hooks/s3cret2?key=s3cret3\n")
+    arguments = ("--all", "--when", "used>1B", "--when", "died", "--webhook", f"@{file}")
+    with watching(directory, *arguments, PHASESCOPE_WEBHOOK_AUTHORIZATION="") as process:
         until(lambda: receiver.got, CEILING_S)
         assert process.stderr is not None
         said = process.stderr.readline()
@@ -186,6 +187,7 @@ def test_a_web_hook_that_refuses_is_said_and_not_tried_again(
         (["--all", "--when", "nonsense"], "none of growth"),
         (["--all", "--job", "7", "--when", "growth"], "exclude each other"),
         (["--all", "--when", "growth", "--webhook", "me:s3cret@nowhere"], "not an address"),
+        (["--all", "--when", "growth", "--webhook", "@/no/where"], "/no/where: No such file"),
         (["--all", "--when", "growth", "--run", " "], "no command"),
         (["--all", "--when", "growth", "--run", "'"], "No closing quotation"),
     ],

@@ -13,10 +13,11 @@ The command ends with Ctrl-C, or with its SESSION.
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasescope._json import json_text
-from phasescope.analysis.formatting import plural
+from phasescope.analysis.formatting import plural, printable
 from phasescope.cli import OK, WRONG_USAGE, CommandError
 from phasescope.cli._live_sessions import add_which, check_which, ended_by_signals, live_sessions, pause_s
 from phasescope.cli._output import Terminal, complain, flush_output
@@ -49,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--webhook",
         action="append",
         metavar="URL",
-        help="post the alert there; $PHASESCOPE_WEBHOOK_AUTHORIZATION is sent as Authorization",
+        help="post the alert there; @FILE is the URL in that file, which no other user sees;"
+        " $PHASESCOPE_WEBHOOK_AUTHORIZATION is sent as Authorization",
     )
 
 
@@ -125,7 +127,18 @@ def _actions(arguments: argparse.Namespace) -> list[Action]:
     except ValueError as error:
         raise CommandError(f"--run: {error}", WRONG_USAGE) from None
     try:
-        actions += [Webhook(url) for url in arguments.webhook or []]
+        actions += [Webhook(_address(text)) for text in arguments.webhook or []]
     except ValueError:
         raise CommandError("--webhook: not an address such as https://hooks.example.com/T1", WRONG_USAGE) from None
     return actions
+
+
+def _address(text: str) -> str:
+    """Return the URL, from its file if it is in one: a command line is no place for a secret."""
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no text"
+        raise CommandError(f"--webhook: {printable(text[1:])}: {why}", WRONG_USAGE) from None

@@ -67,20 +67,20 @@ class Preloaded:
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         self._link, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as told:
+        with theirs, tempfile.TemporaryFile() as output:
             self._process = subprocess.Popen(
                 [sys.executable, str(_SERVER), str(theirs.fileno()), *modules],
                 stdin=subprocess.DEVNULL,
-                stdout=told,
-                stderr=told,
+                stdout=output,
+                stderr=output,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, **CALM},
             )
             theirs.close()
             self._answers = self._link.makefile("rb")
             self._loading_s = float(self._answer()["seconds"])
-            told.seek(0)
-            self._loading_told = told.read()  # what a program alone would have shown, and a fork does not
+            self.is_silent = output.seek(0, os.SEEK_END) == 0
+            """Whether loading shows nothing. What it does show, a program may have silenced before."""
 
     def run(self, program: Path, arguments: list[bytes], work: Path, environment: dict[str, str]) -> Ended:
         """Run a program in a fork, and wait for its end; the time that loading took counts as its own."""
@@ -101,7 +101,7 @@ class Preloaded:
                 os.kill(pid, signal.SIGKILL)
                 raise
             told = [(stream.seek(0), stream.read())[1] for stream in (stdout, stderr)]
-        return Ended(ended["exit"], told[0], self._loading_told + told[1], ended["seconds"] + self._loading_s)
+        return Ended(ended["exit"], told[0], told[1], ended["seconds"] + self._loading_s)
 
     def _answer(self) -> dict[str, Any]:
         line = self._answers.readline()

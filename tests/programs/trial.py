@@ -130,7 +130,7 @@ def _run(program: Path, expected: Expected, folder: Path, how: str, through: lis
     arguments = [_bytes(argument) for argument in expected.arguments.split()]
     environment = _environment(folder, folder / how, expected)
     modules = () if through else _loaded_before(program, expected)
-    if modules:
+    if modules and preloaded(modules).is_silent:
         done = preloaded(modules).run(program, arguments, work, environment)
     else:
         command: list[str | bytes] = [sys.executable, *expected.launcher.split(), *through, str(program), *arguments]

@@ -24,12 +24,15 @@ set_seed(0)
 shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 model = BertForSequenceClassification(BertConfig(vocab_size=20, max_position_embeddings=8, **shape))
 rows = [{"input_ids": torch.tensor([1, 2, number + 3]), "labels": number % 2} for number in range(4)]
-evaluate = {"eval_strategy", "evaluation_strategy"} & {*inspect.signature(TrainingArguments).parameters}  # until 4.41
+known = {*inspect.signature(TrainingArguments).parameters}
+evaluate = {"eval_strategy", "evaluation_strategy"} & known  # until 4.41
+logs = {"logging_dir"} & known  # until 5: else it is named for the time, and saved
 arguments = TrainingArguments(
     "out",
     num_train_epochs=2,
     per_device_train_batch_size=2,
     **dict.fromkeys(evaluate, "epoch"),
+    **dict.fromkeys(logs, "logs"),
     save_strategy="no",
     report_to=[],
     disable_tqdm=True,

@@ -135,7 +135,6 @@ def _take_away(system: str) -> None:
     if importlib.util.find_spec("torch") is not None:
         # Those for Linux cannot be imported afterwards.
         importlib.import_module("torch")
-        importlib.import_module("torch._dynamo")
     for name in LACKING[system]:
         if hasattr(os, name):
             delattr(os, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import json
@@ -9,10 +10,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from support.waiting import CEILING_S, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "gpu_check.py"
@@ -85,13 +90,27 @@ def test_on_a_machine_with_one_all_blocks_run_and_hold(tmp_path: Path) -> None:
     assert counts[1:4] == ["unknown", "cudaMallocAsync", True]  # that allocator was in use, and not torch's own
 
 
-@pytest.mark.parametrize("how", ["off", "on", "instrument", "all options"])
-def test_the_step_of_its_costs_is_the_same_on_the_hosts_torch(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What needs no GPU of the blocks that a fake torch cannot run: the step itself, and its loss to the bit."""
+@pytest.fixture(scope="module")
+def train() -> Callable[[str], Any]:
+    """Return what trains as the costs do: it gives the times of three steps, and the loss."""
     torch = pytest.importorskip("torch")
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    costs = importlib.import_module("gpu_checks.costs")
-    plain, loss = (costs._trained(torch, -1, 32, 2, 3, way) for way in ("off", how))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        costs = importlib.import_module("gpu_checks.costs")
+    return functools.partial(costs._trained, torch, -1, 32, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def plain(train: Callable[[str], Any]) -> Any:
+    return train("off")
+
+
+@pytest.mark.parametrize("how", ["off", "on", "instrument", "all options"])
+def test_the_step_of_its_costs_is_the_same_on_the_hosts_torch(
+    how: str, train: Callable[[str], Any], plain: Any
+) -> None:
+    """What needs no GPU of the blocks that a fake torch cannot run: the step itself, and its loss to the bit."""
+    loss = train(how)
     assert loss[1] == plain[1]
     assert (len(loss[0]), len(plain[0])) == (3, 3)
 

@@ -76,7 +76,13 @@ def results_of(script: str, folder: Path, *arguments: str) -> dict[str, Any]:
         text=True,
         timeout=CEILING_S,
         check=False,
-        env={**os.environ, "PHASESCOPE_DIR": str(folder / "rings"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
+        env={
+            **os.environ,
+            "PHASESCOPE_DIR": str(folder / "rings"),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(TESTS),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # each function runs a few times: compiling them takes longer
+        },
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ from phasescope.backends.host_peak import HighWater
 from phasescope.backends.host_private import PrivateSets
 from support.assertions import events_of, exit_of
 from support.fakes.processes import in_forked_child, in_new_python
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +66,18 @@ class TestWorkers:
         resident = sum(psutil.Process(child.pid).memory_info().rss for child in children)
         assert extra["children"] == 2
         assert abs(extra["children_resident_bytes"] - resident) < 8 * MIB
+
+    def test_a_child_that_has_ended_is_left_for_whoever_waits_for_it(self) -> None:
+        child = worker("raise SystemExit(3)")
+        pid = child.pid
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        assert pid in descendants()
+        end(child)
+        assert child.returncode == 3
+
+    def test_without_a_child_there_are_none(self) -> None:
+        code = "from phasescope.backends.child_processes import descendants; print(descendants())"
+        assert in_new_python(code).strip() == "[]"
 
     def test_grandchildren_count_too(self) -> None:
         before = len(descendants())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from phasescope.backends.cgroup import MemoryCgroup
 from phasescope.backends.cpu import STATM, Cpu
+from phasescope.backends.host_details import HostExtra
 from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters
 from support.fakes.processes import in_forked_child, in_new_python, open_files_below
 
@@ -158,6 +160,24 @@ class TestFork:
 
         ours, expected = in_forked_child(resident_bytes)
         assert abs(ours - expected) < 16 * MIB
+
+    @linux
+    def test_in_a_child_the_details_are_the_childs(self) -> None:
+        """The files stay open, and the parent's go on to show the parent's figures."""
+        cpu = Cpu()
+        cpu._extra = HostExtra(monotonic_ns=int, cpu_ns=int)
+        before = cpu.extra()["shared_memory_bytes"]
+
+        def shared_in_child() -> int:
+            block = mmap.mmap(-1, 64 * MIB)
+            for page in range(0, 64 * MIB, 4096):
+                block[page] = 1
+            shared = int(cpu.extra()["shared_memory_bytes"])
+            block.close()
+            return shared
+
+        assert in_forked_child(shared_in_child) >= 64 * MIB
+        assert cpu.extra()["shared_memory_bytes"] == before
 
     def test_a_child_forked_while_another_thread_held_the_lock_is_not_stuck(self) -> None:
         cpu = Cpu()

@@ -8,6 +8,8 @@ import pytest
 
 import phasescope
 from phasescope.backends.protocol import DeviceCounters
+from phasescope.capture.collector import Collector
+from phasescope.capture.thresholds import Thresholds
 from phasescope.testing import FakeBackend, sample
 from support.assertions import events_of
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from phasescope import Session
+    from phasescope.capture.collector import DeviceState
+    from phasescope.capture.thresholds import Crossing
 
 pytestmark = pytest.mark.neutral
 
@@ -76,6 +80,29 @@ def test_well_below_it_is_armed_again(session: Session, backend: FakeBackend) ->
 def test_a_jump_past_both_says_the_worse_only(session: Session, backend: FakeBackend) -> None:
     fill(session, backend, 99, 99)
     assert levels(session) == ["critical"]
+
+
+@pytest.mark.parametrize("begin", [0, 80, 87, 92, 99, 100])
+def test_figures_are_quiet_exactly_where_they_change_nothing(backend: FakeBackend, begin: int) -> None:
+    def passed(*used: int) -> tuple[Thresholds, DeviceState, Crossing | None]:
+        """Return what is left, and the last answer, after these figures in turn."""
+        thresholds, state, crossing = (
+            Thresholds((0.97, 0.9), (None, 85 * GIB)),
+            Collector(backend, print).state(0),
+            None,
+        )
+        for figure in used:
+            state.set_figures(DeviceCounters(figure, None, 100 * GIB))
+            crossing = thresholds.crossed(state, (0, 0, None, None))
+        return thresholds, state, crossing
+
+    thresholds, state, _ = passed(begin * GIB)
+    total, lowest, below = thresholds.quiet(state)
+    assert total == 100 * GIB
+    for figure in {0, lowest - 1, lowest, below - 1, below, 50 * GIB, 100 * GIB}:
+        if 0 <= figure <= total:
+            after, _, crossing = passed(begin * GIB, figure)
+            assert (lowest <= figure < below) == (crossing is None and after._above == thresholds._above)
 
 
 def test_thresholds_can_be_sizes() -> None:

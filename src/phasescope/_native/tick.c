@@ -2,8 +2,9 @@
  * step. It runs ten times a second in a process whose caches hold other things by then, so what counts is how little
  * code and data it walks through.
  *
- * After each tick of its own Python says what the core may rely on until its next one, which comes at least once a second
- * (`_rely_on`). Whatever is otherwise by then is found out before anything was changed, and the tick is Python's.
+ * After each tick of its own Python says what the core may rely on until its next one (`_rely_on`). Whatever is otherwise by
+ * then is found out before anything was changed, and the tick is Python's. Once a second Python finds out what is not
+ * read at each tick, and leaves it in the device's `extra` for the sample that comes next.
  *
  * The interpreter's lock is let go of for the wait, and for what may keep the kernel busy; it is held from the reading of
  * the resident set to the last store, and no Python code runs in between. So a fork finds the thread at rest without

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import uuid
 
 from phasescope.backends.protocol import DeviceIdentity
 
@@ -44,7 +43,9 @@ def _uuid(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:
     get = getattr(driver, "cuDeviceGetUuid_v2", None) or getattr(driver, "cuDeviceGetUuid", None)
     if get is None or get(ctypes.byref(raw), device) or driver.cuDeviceGetName(name, _NAME_BYTES, device):
         return None
-    return f"{'MIG' if b' MIG ' in name.value else 'GPU'}-{uuid.UUID(bytes=bytes(raw))}"
+    digits = bytes(raw).hex()
+    kind = "MIG" if b" MIG " in name.value else "GPU"
+    return "-".join((kind, digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def _pci_bus_id(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:

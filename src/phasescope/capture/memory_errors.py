@@ -15,6 +15,7 @@ from phasescope.capture.exception_class import (
     package_of,
     text_of,
 )
+from phasescope.capture.wording import Wording
 
 _CLASSES = frozenset({"OutOfMemoryError", "OutOfMemoryException", "_ArrayMemoryError"})
 """torch (all devices), cupy, ray, duckdb, numpy; by name, so that none of them is imported."""
@@ -61,54 +62,75 @@ _SPEAKING_IN = frozenset(
 )
 """The same, of names that other packages have too."""
 
-_SIGNS = re.compile(
-    "|".join(
-        (
-            r"[Oo]ut of (?:[Hh]ost |device )?[Mm]emory(?! in memory space (?!hbm))",
-            r"(?<!state: )OUT_OF_(?:DEVICE_|HOST_)?MEMORY",  # a batch system's state is of another process
-            r"\bout_of_memory\b",
-            r"\bOOM when allocating",
-            r"\b(?:CU|HIP|ROC|MIOPEN)[A-Z]+_(?:STATUS_)?ALLOC(?:ATION)?_FAILED",
-            r"CUDNN_STATUS_INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED",
-            r"miopenStatusAllocFailed|rocblas_status_memory_error|the resource allocation failed",  # cuBLAS's, in words
-            r"NVML_SUCCESS == [^\n]{1,80}INTERNAL ASSERT FAILED[^\n]{0,120}CUDACachingAllocator",
-            r"(?:UR_RESULT|PI)_ERROR_OUT_OF_RESOURCES",
-            r"cudaErrorMemoryAllocation|hipErrorOutOfMemory|HIP_ERROR_OutOfMemory|Cuda error: 2\[",
-            r"Error Code 2: OutOfMemory",  # TensorRT
-            r"Dst tensor is not initialized",  # TensorFlow: there was no room for a copy
-            r"Invalid buffer size: [\d.]+ ?[KMGTP]i?B",  # MPS
-            r"kIOGPUCommandBufferCallbackErrorOutOfMemory|\[metal::malloc\] Attempting to allocate",  # MLX
-            r"Command buffer execution failed: Insufficient Memory",  # MLX
-            r"\[malloc(?:_or_wait)?\] Unable to allocate \d+ bytes",  # MLX
-            r"PT_DEVMEM Allocation failed|SYNHELPER workspace Allocation of size",  # Gaudi
-            r"EL0004: [^\n]{0,40}Failed to allocate memory",  # Ascend
-            r"not enough GPU video memory|Not enough memory resources are available",  # DirectML
-            r"Memory Object Allocation Failure|MEM_OBJECT_ALLOCATION_FAILURE",  # OpenCL, also by way of LightGBM
-            r"Memory allocation error on worker \d",  # XGBoost
-            r"Failed to allocate a memory region of",  # Kaldi
-            r"Unable to alloc cuda device memory|[CG]PU memory is overflow",  # Jittor
-            r"memory isn't enough and alloc failed",  # MindSpore
-            r"Insufficient memory\) Failed to allocate",  # OpenCV
-            r"Failed to CUDA (?:host )?[cm]?alloc",  # NCCL
-            r"Failed to allocate (?:memory for requested buffer|request for )",
-            r"Failed to allocate [\d,]+ bytes (?:for new constant|on device)",
-            r"Cannot allocate [\d.]+ ?[KMGT]i?B memory on GPU",  # Paddle
-            r"Unable to find a valid cuDNN algorithm",
-            r"NOT allocate memory block with size larger than",  # XPU
-            r"can't allocate memory|not enough memory|std::bad_alloc|bad allocation|Could not allocate ndarray",
-            r"Cannot allocate memory\b|kind: AllocError",
-            r"paging file is too small|\(os error 1455\)|file mapping: [^\n]{0,80}error code: <1455>",  # Windows
-            r"posix_memalign\([^\n]{0,80}\) == 0\. 12 vs 0",  # torch 1.0
-            r"^MemoryError\b|Caught MemoryError in|^(?:numpy\S*)?_ArrayMemoryError: ",  # in the text of a child
-            r"\(os error 12\)|Os \{ code: 12, kind: OutOfMemory",
-            r"No or negligible GPU memory available",  # Unsloth
-            r"Out of CUDA pre-allocated memory",  # Taichi
-            r"insufficient GPU memory|Insufficient VRAM for",  # TensorRT-LLM, ExLlama, of torch's error caught within
-            r"Exceeded max size of memory (?:object )?allocation",  # OpenVINO
-            r"Can't allocate \d+ bytes on (?:device \d|host)",  # DALI
-        )
+_SIGNS = Wording(
+    (
+        "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "miopenStatusAllocFailed",
+        "rocblas_status_memory_error",
+        "the resource allocation failed",  # cuBLAS's, in words
+        "UR_RESULT_ERROR_OUT_OF_RESOURCES",
+        "PI_ERROR_OUT_OF_RESOURCES",
+        "cudaErrorMemoryAllocation",
+        "hipErrorOutOfMemory",
+        "HIP_ERROR_OutOfMemory",
+        "Cuda error: 2[",
+        "Error Code 2: OutOfMemory",  # TensorRT
+        "Dst tensor is not initialized",  # TensorFlow: there was no room for a copy
+        "kIOGPUCommandBufferCallbackErrorOutOfMemory",  # MLX
+        "[metal::malloc] Attempting to allocate",  # MLX
+        "Command buffer execution failed: Insufficient Memory",  # MLX
+        "PT_DEVMEM Allocation failed",  # Gaudi
+        "SYNHELPER workspace Allocation of size",  # Gaudi
+        "not enough GPU video memory",  # DirectML
+        "Not enough memory resources are available",  # DirectML
+        "Memory Object Allocation Failure",  # OpenCL, also by way of LightGBM
+        "MEM_OBJECT_ALLOCATION_FAILURE",
+        "Failed to allocate a memory region of",  # Kaldi
+        "Unable to alloc cuda device memory",  # Jittor
+        "CPU memory is overflow",
+        "GPU memory is overflow",
+        "memory isn't enough and alloc failed",  # MindSpore
+        "Insufficient memory) Failed to allocate",  # OpenCV
+        "Failed to allocate memory for requested buffer",
+        "Failed to allocate request for ",
+        "Unable to find a valid cuDNN algorithm",
+        "NOT allocate memory block with size larger than",  # XPU
+        "can't allocate memory",
+        "not enough memory",
+        "std::bad_alloc",
+        "bad allocation",
+        "Could not allocate ndarray",
+        "kind: AllocError",
+        "paging file is too small",  # Windows
+        "(os error 1455)",  # Windows
+        "Caught MemoryError in",  # in the text of a child
+        "(os error 12)",
+        "Os { code: 12, kind: OutOfMemory",
+        "No or negligible GPU memory available",  # Unsloth
+        "Out of CUDA pre-allocated memory",  # Taichi
+        "insufficient GPU memory",  # TensorRT-LLM, of torch's error caught within
+        "Insufficient VRAM for",  # ExLlama, the same
+        "Exceeded max size of memory allocation",  # OpenVINO
+        "Exceeded max size of memory object allocation",
     ),
-    re.MULTILINE,
+    r"[Oo]ut of (?:[Hh]ost |device )?[Mm]emory(?! in memory space (?!hbm))",
+    r"(?<!state: )OUT_OF_(?:DEVICE_|HOST_)?MEMORY",  # a batch system's state is of another process
+    r"\bout_of_memory\b",
+    r"\bOOM when allocating",
+    r"\b(?:CU|HIP|ROC|MIOPEN)[A-Z]+_(?:STATUS_)?ALLOC(?:ATION)?_FAILED",
+    r"NVML_SUCCESS == [^\n]{1,80}INTERNAL ASSERT FAILED[^\n]{0,120}CUDACachingAllocator",
+    r"Invalid buffer size: [\d.]+ ?[KMGTP]i?B",  # MPS
+    r"\[malloc(?:_or_wait)?\] Unable to allocate \d+ bytes",  # MLX
+    r"EL0004: [^\n]{0,40}Failed to allocate memory",  # Ascend
+    r"Memory allocation error on worker \d",  # XGBoost
+    r"Failed to CUDA (?:host )?[cm]?alloc",  # NCCL
+    r"Failed to allocate [\d,]+ bytes (?:for new constant|on device)",
+    r"Cannot allocate (?:memory\b|[\d.]+ ?[KMGT]i?B memory on GPU)",  # Paddle
+    r"file mapping: [^\n]{0,80}error code: <1455>",  # Windows
+    r"posix_memalign\([^\n]{0,80}\) == 0\. 12 vs 0",  # torch 1.0
+    r"^MemoryError\b|^(?:numpy\S*)?_ArrayMemoryError: ",  # in the text of a child
+    r"Can't allocate \d+ bytes on (?:device \d|host)",  # DALI
 )
 _ON_THE_CHIP = re.compile(r"^out of resource: ")
 """A kernel needs more of a core's own memory than that has: Inductor says so by torch's own OutOfMemoryError."""
@@ -121,9 +143,13 @@ _STATUS = re.compile(r"RESOURCE_EXHAUSTED: ")
 """What XLA's words begin with, whichever class JAX raises them as."""
 
 _OF_MEMORY = re.compile(r"memory|alloc|\bOOM\b|Oom\b|\bhbm\b", re.IGNORECASE)
-_OF_SOMETHING_ELSE = re.compile(
-    r"[Nn]o space left|[Qq]uota|[Tt]oo many open files|larger than max|[Mm]essage size|[Ss]hared memory"
-    r"|memory space (?!hbm)|[Rr]ate limit"
+_OF_SOMETHING_ELSE = Wording(
+    (
+        *("No space left", "no space left", "Quota", "quota", "Too many open files", "too many open files"),
+        *("larger than max", "Message size", "message size", "Shared memory", "shared memory"),
+        *("Rate limit", "rate limit"),
+    ),
+    r"memory space (?!hbm)",
 )
 """What else can be exhausted: disks, files, messages, and the small memories on a chip."""
 
@@ -136,26 +162,32 @@ _NO_MAPPING = re.compile(
 _NO_PAGE_FILE = 1455
 """ERROR_COMMITMENT_LIMIT of Windows, which has no errno of its own."""
 
-_ON_HOST = re.compile(
-    r"can't allocate memory|not enough memory|device:CPU|allocator \w*cpu\b|OUT_OF_HOST_MEMORY|unable to mmap"
-    r"|\(os error 12\)|cudaHostAlloc|cudaMallocHost|hipHostMalloc|pin memory thread|CUDA host|Out of Host Memory"
-    r"|node running low on memory|^MemoryError\b|Caught MemoryError in|_ArrayMemoryError: |posix_memalign"
-    r"|Could not allocate ndarray|Insufficient memory\)|Os \{ code: 12|_HOST_ALLOCATION_FAILED"
-    r"|CPU memory is overflow|\bbytes on host\b"
-    r"|Cannot allocate memory\b|kind: AllocError|paging file|\(os error 1455\)|error code: <1455>",
-    re.MULTILINE,
+_ON_HOST = Wording(
+    (
+        *("can't allocate memory", "not enough memory", "device:CPU", "OUT_OF_HOST_MEMORY", "unable to mmap"),
+        *("(os error 12)", "cudaHostAlloc", "cudaMallocHost", "hipHostMalloc", "pin memory thread"),
+        *("CUDA host", "Out of Host Memory", "node running low on memory", "Caught MemoryError in"),
+        *("_ArrayMemoryError: ", "posix_memalign", "Could not allocate ndarray", "Insufficient memory)"),
+        *("Os { code: 12", "_HOST_ALLOCATION_FAILED", "CPU memory is overflow", "kind: AllocError"),
+        *("paging file", "(os error 1455)", "error code: <1455>"),
+    ),
+    r"allocator \w*cpu\b|^MemoryError\b|\bbytes on host\b|Cannot allocate memory\b",
 )
 _NO_ROOM_FOR_COPY = re.compile(r"Dst tensor is not|unable to allocate output tensor\. Key: [^\n]{0,400}device:GPU")
 """TensorFlow's, of a copy to a GPU; it names the CPU that the copy is from as well."""
 
-_ON_DEVICE = re.compile(
-    r"CUDA|HIP|\bMPS\b|\bXPU\b|\bNPU\b|\bHPU\b|METAL|metal::|kIOGPU|\[malloc|PT_DEVMEM|cuda (?:runtime|failed)"
-    r"|/cuda_lib/|Memory Object|\bCU[A-Z]+_|ROC[A-Z]+_|MIOPEN|miopen|rocblas|UR_RESULT|\bPI_ERROR|cuda[A-Z]|hip[A-Z]"
-    r"|device:[GX]PU|allocator GPU|\bGPU\b|Gpu API|\bcuMem|cuDNN|cudnn|cuBLAS|cublas|\bhbm\b|HBM|Dst tensor is not"
-    r"|Invalid buffer size|for new constant|size larger than 4GB|RMM failure|get_temporary_buffer|SYNHELPER|EL0004"
-    r"|of device memory|MEM_OBJECT|on worker \d|on device 'cuda|OutOfMemory \(Requested"
-    r"|a memory region of|cuda device|Device\(id:\d|out of memory\. Tried to allocate"
-    r"|at the bottom of memory|\bnrt_|OUT_OF_DEVICE_MEMORY|\bVRAM\b|bytes on device \d|\d B DRAM buffer"
+_ON_DEVICE = Wording(
+    (
+        *("CUDA", "HIP", "METAL", "metal::", "kIOGPU", "[malloc", "PT_DEVMEM", "cuda runtime", "cuda failed"),
+        *("/cuda_lib/", "Memory Object", "MIOPEN", "miopen", "rocblas", "UR_RESULT", "device:GPU"),
+        *("device:XPU", "allocator GPU", "Gpu API", "cuDNN", "cudnn", "cuBLAS", "cublas", "HBM"),
+        *("Dst tensor is not", "Invalid buffer size", "for new constant", "size larger than 4GB"),
+        *("RMM failure", "get_temporary_buffer", "SYNHELPER", "EL0004", "of device memory", "MEM_OBJECT"),
+        *("on device 'cuda", "OutOfMemory (Requested", "a memory region of", "cuda device"),
+        *("out of memory. Tried to allocate", "at the bottom of memory", "OUT_OF_DEVICE_MEMORY"),
+    ),
+    r"\b(?:MPS|XPU|NPU|HPU|GPU|VRAM|hbm)\b|\bCU[A-Z]+_|ROC[A-Z]+_|\bPI_ERROR|(?:cuda|hip)[A-Z]|\bcuMem|\bnrt_",
+    r"on worker \d|Device\(id:\d|bytes on device \d|\d B DRAM buffer",
 )
 
 
@@ -201,11 +233,11 @@ def _is_errno_of_memory(exc: BaseException | None) -> bool:
 def _says_so(names: set[str], text: str) -> bool:
     if _OF_A_PART.search(text):
         return False
-    if _SIGNS.search(text):
+    if _SIGNS.is_in(text):
         return True
     if "ResourceExhaustedError" not in names and not _EXHAUSTED.search(text):
         return False
-    return not text or (_OF_MEMORY.search(text) is not None and _OF_SOMETHING_ELSE.search(text) is None)
+    return not text or (_OF_MEMORY.search(text) is not None and not _OF_SOMETHING_ELSE.is_in(text))
 
 
 def whose_memory(shortage: Shortage) -> str | None:
@@ -214,12 +246,12 @@ def whose_memory(shortage: Shortage) -> str | None:
     packages = {package_of(cls) for cls in classes}
     if "cupy" in packages or "pycuda" in packages:
         return "device"
-    if "ray" in packages and not _ON_DEVICE.search(text):
+    if "ray" in packages and not _ON_DEVICE.is_in(text):
         return "host"
     copied = _NO_ROOM_FOR_COPY.search(text)
-    if OSError in classes or ImportError in classes or (_ON_HOST.search(text) and not copied):
+    if OSError in classes or ImportError in classes or (_ON_HOST.is_in(text) and not copied):
         return "host"
-    if copied or _ON_DEVICE.search(text) or any(name_of(cls) == "CudaError" for cls in classes):
+    if copied or _ON_DEVICE.is_in(text) or any(name_of(cls) == "CudaError" for cls in classes):
         return "device"
     if MemoryError in classes or "std::bad_alloc" in text or "bad allocation" in text:
         return "host"

@@ -36,70 +36,75 @@ _NEARLY = 0.93  # the driver keeps some for itself
 _LIMITS = {"RLIMIT_AS": "address_space_limit_bytes", "RLIMIT_DATA": "data_limit_bytes"}
 
 _AMOUNT = r"(?P<size>\d[\d.,]{0,30}) ?(?P<unit>[KMGTPE](?:i?B)?|bytes|B)\b"
-_REQUESTS = tuple(
-    re.compile(before + _AMOUNT)
-    for before in (
-        r"[Tt]ried to allocate (?:more than )?",  # torch: CUDA, MPS, XPU, the host
-        r"Unable to allocate ",  # numpy
-        r"[Oo]ut of memory (?:while trying to allocate|allocating|to allocate) ",  # XLA, cupy
-        r"[Ff]ailed to allocate (?:request for )?",  # XLA
-        r"Failed to CUDA (?:host )?[cm]?alloc(?: async)? ",  # NCCL
-        r"Attempting to reserve ",  # XLA for TPU
-        r"Cannot allocate ",  # Paddle
-        r"Invalid buffer size: ",  # MPS
-        r"unable to mmap ",
-        r"Attempting to allocate ",  # MLX
-        r"[Oo]ut of memory\. Requested ",  # CatBoost
-        r"(?:could not allocate block|failed to allocate data) of size ",  # DuckDB
-        r"Requested {1,20}: ",  # torch, cudaMallocAsync
-        r"Could not allocate tensor with ",  # DirectML
-        r"\bAllocating ",  # XLA, in a list of what it tried
-        r"alloc failed, [^\n]{0,120}alloc size: ",  # MindSpore
-        r"Requested memory: {1,20}",  # XGBoost
-        r"memory (?:object )?allocation: (?:[Rr]equested|Required) ",  # OpenVINO
-        r"space to allocate ",  # TT-NN
-    )
-) + tuple(
-    re.compile(rf"{before}(?P<size>\d{{1,20}})\b(?P<unit>)")
-    for before in (
-        r"(?:malloc|realloc|host memory) of size ",  # pyarrow, XLA
-        r"requested buffer of size ",  # onnxruntime
-        r"space Device stream \S{1,40} size ",  # faiss
-        r"Allocation (?:failed for size|of size )::",  # Gaudi
-        r"Requested memory: {1,20}",  # XGBoost
-        r"Allocation \(size=",  # XLA for TPU
-        r"OutOfMemory \(Requested size was ",  # TensorRT
-        r"Failed to allocate a memory region of ",  # Kaldi
-        r"cuda device memory for size ",  # Jittor
-        r"Fail to alloc memory of ",  # Paddle
-        r"(?:Failed to allocate|failed to alloc|Can't allocate) (?=\d{1,20} bytes on (?:device|host))",  # Warp, DALI
-        r"failed to allocate buffer of length ",  # IREE
-    )
+_BEFORE_AMOUNT = (
+    r"[Tt]ried to allocate (?:more than )?",  # torch: CUDA, MPS, XPU, the host
+    r"Unable to allocate ",  # numpy
+    r"[Oo]ut of memory (?:while trying to allocate|allocating|to allocate) ",  # XLA, cupy
+    r"[Ff]ailed to allocate (?:request for )?",  # XLA
+    r"Failed to CUDA (?:host )?[cm]?alloc(?: async)? ",  # NCCL
+    r"Attempting to reserve ",  # XLA for TPU
+    r"Cannot allocate ",  # Paddle
+    r"Invalid buffer size: ",  # MPS
+    r"unable to mmap ",
+    r"Attempting to allocate ",  # MLX
+    r"[Oo]ut of memory\. Requested ",  # CatBoost
+    r"(?:could not allocate block|failed to allocate data) of size ",  # DuckDB
+    r"Requested {1,20}: ",  # torch, cudaMallocAsync
+    r"Could not allocate tensor with ",  # DirectML
+    r"\bAllocating ",  # XLA, in a list of what it tried
+    r"alloc failed, [^\n]{0,120}alloc size: ",  # MindSpore
+    r"Requested memory: {1,20}",  # XGBoost
+    r"memory (?:object )?allocation: (?:[Rr]equested|Required) ",  # OpenVINO
+    r"space to allocate ",  # TT-NN
 )
-"""The words in which libraries state the size of a request, the last ones in plain bytes."""
+_BEFORE_BYTES = (
+    r"(?:malloc|realloc|host memory) of size ",  # pyarrow, XLA
+    r"requested buffer of size ",  # onnxruntime
+    r"space Device stream \S{1,40} size ",  # faiss
+    r"Allocation (?:failed for size|of size )::",  # Gaudi
+    r"Requested memory: {1,20}",  # XGBoost
+    r"Allocation \(size=",  # XLA for TPU
+    r"OutOfMemory \(Requested size was ",  # TensorRT
+    r"Failed to allocate a memory region of ",  # Kaldi
+    r"cuda device memory for size ",  # Jittor
+    r"Fail to alloc memory of ",  # Paddle
+    r"(?:Failed to allocate|failed to alloc|Can't allocate) (?=\d{1,20} bytes on (?:device|host))",  # Warp, DALI
+    r"failed to allocate buffer of length ",  # IREE
+)
+"""The words in front of the size of a request, by library: of several the one that is listed first counts."""
+
+
+def _any_of(before: tuple[str, ...], size: str) -> re.Pattern[str]:
+    """Return one pattern for all, which costs a tenth of one for each. It takes nothing, so that none hides another;
+    an empty group says which it was."""
+    return re.compile(f"(?=(?:{'|'.join(f'{words}()' for words in before)}){size})")
+
+
+_REQUESTS = (_any_of(_BEFORE_AMOUNT, _AMOUNT), _any_of(_BEFORE_BYTES, r"(?P<size>\d{1,20})\b(?P<unit>)"))
 
 _UNITS = {"": 1, "bytes": 1, "B": 1} | {
     prefix + suffix: 1024 ** (power + 1) for power, prefix in enumerate("KMGTPE") for suffix in ("", "B", "iB")
 }
 _SIZE = r"(?P<size>\d{1,20}(?:\.\d{1,4})?) ?(?P<unit>[KMGTPE]i?B|bytes)"
-_FIGURES = {
-    "total_bytes": re.compile(rf"total capa(?:city|cty) of {_SIZE}"),  # spelt so in torch 2.1
-    "free_bytes": re.compile(rf"of which {_SIZE} is free"),
-    "allocated_bytes": re.compile(rf"{_SIZE} is allocated by PyTorch"),
-    "slack_bytes": re.compile(rf"{_SIZE} is reserved by PyTorch but unallocated"),
-    "private_pools_bytes": re.compile(rf"with {_SIZE} allocated in private pools"),
-    "process_used_bytes": re.compile(rf"this process has {_SIZE} memory in use"),
-    "allowed_bytes": re.compile(rf"{_SIZE} allowed; "),
+_SIZED = re.compile(_SIZE)
+_FIGURES: Mapping[str, tuple[str | tuple[str, ...], str]] = {
+    "total_bytes": (("total capacity of ", "total capacty of "), ""),  # the latter in torch 2.1
+    "free_bytes": ("of which ", " is free"),
+    "allocated_bytes": ("", " is allocated by PyTorch"),
+    "slack_bytes": ("", " is reserved by PyTorch but unallocated"),
+    "private_pools_bytes": ("with ", " allocated in private pools"),
+    "process_used_bytes": ("this process has ", " memory in use"),
+    "allowed_bytes": ("", " allowed; "),
 }
-"""The figures that torch states of a device, each by its name in the event."""
+"""The figures that torch states of a device, each by its name in the event: the words before and behind its size."""
 
 _OLDER_FIGURES = {
-    "total_bytes": re.compile(rf"{_SIZE} total capacity"),
-    "free_bytes": re.compile(rf"{_SIZE} free;"),
-    "allocated_bytes": re.compile(rf"{_SIZE} already allocated"),
-    "reserved_bytes": re.compile(rf"{_SIZE} reserved in total"),
-    "slack_bytes": re.compile(rf"{_SIZE} cached\)"),
-    "allowed_bytes": re.compile(rf"{_SIZE} allowed; "),
+    "total_bytes": ("", " total capacity"),
+    "free_bytes": ("", " free;"),
+    "allocated_bytes": ("", " already allocated"),
+    "reserved_bytes": ("", " reserved in total"),
+    "slack_bytes": ("", " cached)"),
+    "allowed_bytes": ("", " allowed; "),
 }
 """Before torch 2.1; before 1.4 it stated what was cached and not in use."""
 
@@ -137,10 +142,14 @@ def requested_bytes(text: str) -> int | None:
     Rounded as that text has it ("20.00 GiB"); None if it does not say.
     """
     for pattern in _REQUESTS:
-        match = pattern.search(text)
+        match = min(pattern.finditer(text), key=_place_in_list, default=None)
         if match is not None:
             return _size(match) or None
     return _size_of_tensor(text)
+
+
+def _place_in_list(match: re.Match[str]) -> int:
+    return match.groups().index("")
 
 
 def _size_of_tensor(text: str) -> int | None:
@@ -166,7 +175,7 @@ def stated_figures(text: str) -> dict[str, str | int]:
     if index is not None:
         stated["device_id"] = int(index["index"])
     figures = (_newer_figures(text) if "total capac" in text and "Of the allocated" in text else {}) or (
-        _older_figures(text) or _figures_of_mps(text) or _figures(_ASYNC_FIGURES, text)
+        _older_figures(text) or _figures_of_mps(text) or _figures_of_async(text)
     )
     return stated | figures
 
@@ -192,8 +201,23 @@ def _are_all(used: int, figures: Mapping[str, int]) -> bool:
     return free is not None and total is not None and used + free >= _NEARLY * total
 
 
-def _figures(patterns: Mapping[str, re.Pattern[str]], text: str) -> dict[str, int]:
-    matches = {name: pattern.search(text) for name, pattern in patterns.items()}
+def _figures(words: Mapping[str, tuple[str | tuple[str, ...], str]], text: str) -> dict[str, int]:
+    """Return the figures between these words, each as it is stated first."""
+    sizes = list(_SIZED.finditer(text))
+    figures = {}
+    for name, (before, behind) in words.items():
+        stated = (
+            match for match in sizes if text.startswith(behind, match.end()) and text.endswith(before, 0, match.start())
+        )
+        match = next(stated, None)
+        size = None if match is None else _size_or_none(match)
+        if size is not None:
+            figures[name] = size
+    return figures
+
+
+def _figures_of_async(text: str) -> dict[str, int]:
+    matches = {name: pattern.search(text) for name, pattern in _ASYNC_FIGURES.items()}
     sizes = {name: _size_or_none(match) for name, match in matches.items() if match is not None}
     return {name: size for name, size in sizes.items() if size is not None}
 

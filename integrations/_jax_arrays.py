@@ -37,6 +37,8 @@ class JaxArrays:
         jaxlib: Any = _modules.get("jaxlib._jax") or _modules.get("jaxlib.xla_extension")
         self._array: Any = getattr(jaxlib, "ArrayImpl", None)
         self._numpy: Any = getattr(_modules.get("numpy"), "ndarray", None)
+        self._places: dict[int, tuple[Any, Any, list[str]]] = {}
+        """By the identity of a sharding, which many arrays have: itself, its device if it is one, and our names."""
 
     def add_tree(self, sizes: CategorySizes, category: str, tree: Any) -> None:
         """Count the arrays of a tree: in dicts, lists and tuples, and in attributes, as flax, optax and equinox nest
@@ -71,22 +73,21 @@ class JaxArrays:
 
     def _add_jax(self, sizes: CategorySizes, category: str, array: Any) -> None:
         sharding, aval = array.sharding, array.aval
-        dtype = aval.dtype
-        devices = sharding.addressable_devices
+        dtype, shape = aval.dtype, aval.shape
+        place = self._places.get(id(sharding))
+        if place is None:
+            place = self._places[id(sharding)] = _place_of(sharding)
+        _, device, names = place
         keys: list[Any] = [id(array)]
-        if len(devices) == 1:
-            shape = aval.shape
-            if array.is_ready():  # else asking for its address would wait for the computation
-                keys.append((next(iter(devices)), array.unsafe_buffer_pointer()))
-        else:
-            shape = sharding.shard_shape(aval.shape)
+        if device is None:
+            shape = sharding.shard_shape(shape)
+        elif array.is_ready():  # else asking for its address would wait for the computation
+            keys.append((device, array.unsafe_buffer_pointer()))
         size = math.prod(shape) * dtype.itemsize
-        if not size or not sizes.is_new(*keys):
-            return
-        on_host = sharding.memory_kind in _HOST_MEMORY
-        for device in devices:
-            name = HOST if on_host or device.platform == "cpu" else f"jax:{device.id}"
-            sizes.add(category, name, size, dtype == "float32")
+        if size and sizes.is_new(*keys):
+            is_float32 = dtype == "float32"
+            for name in names:
+                sizes.add(category, name, size, is_float32)
 
     def _add_numpy(self, sizes: CategorySizes, category: str, array: Any) -> None:
         owner = array
@@ -94,6 +95,14 @@ class JaxArrays:
             owner = owner.base
         if owner.nbytes and sizes.is_new(("numpy", owner.__array_interface__["data"][0])):
             sizes.add(category, HOST, owner.nbytes, owner.dtype == "float32")
+
+
+def _place_of(sharding: Any) -> tuple[Any, Any, list[str]]:
+    """Return a sharding, kept so that no other one gets its identity; its device if it has one alone; and our names."""
+    devices = list(sharding.addressable_devices)
+    on_host = sharding.memory_kind in _HOST_MEMORY
+    names = [HOST if on_host or device.platform == "cpu" else f"jax:{device.id}" for device in devices]
+    return sharding, devices[0] if len(devices) == 1 else None, names
 
 
 def _contents(value: Any, kind: type) -> Iterable[Any]:

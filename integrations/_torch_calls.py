@@ -39,6 +39,7 @@ class Calls:
         self.before_choosing: list[Callable[[], None]] = []
         self._choosing: list[Marker] = []
         self._everywhere: Marker | None = None
+        self._choosing_call: tuple[Any, Any] | None = None  # torch's own function, and the one made for chosen modules
         self._placed: dict[str, tuple[Any, Any]] = {}  # by name: torch's own function, and the present one
 
     @property
@@ -72,7 +73,9 @@ class Calls:
 
     def _call_for(self, theirs: Any) -> Any:
         if self._choosing:
-            return chosen(theirs, self.marks)
+            if self._choosing_call is None or self._choosing_call[0] is not theirs:
+                self._choosing_call = theirs, chosen(theirs, self.marks)  # a millisecond: each fit of Keras begins so
+            return self._choosing_call[1]
         return theirs if self._everywhere is None else outermost(theirs, self._everywhere)
 
 

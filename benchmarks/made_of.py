@@ -2,7 +2,7 @@
 
 A few microseconds in a step of 5 ms are less than the noise of any step. So the time within the calls that count is
 taken, call by call, over real steps, and of the censuses the difference of whole runs whose steps do nothing else.
-All of it is processor time of the thread that trains: what others take of the machine is none of it.
+All of it is processor time of the thread that trains: what others take of the machine is not in it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Timer:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self._depth += 1
-            time.thread_time_ns()  # after a step's work the kernel's part of it is cold, and is none of the function's
+            time.thread_time_ns()  # after a step's work the kernel's part of it is cold, and is not the function's
             began_ns = time.thread_time_ns()
             try:
                 return function(*args, **kwargs)

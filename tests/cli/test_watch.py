@@ -184,7 +184,7 @@ def test_a_web_hook_that_refuses_is_said_and_not_tried_again(
     ("arguments", "message"),
     [
         (["--all"], "what for?"),
-        (["--all", "--when", "nonsense"], "none of growth"),
+        (["--all", "--when", "nonsense"], "not one of growth"),
         (["--all", "--job", "7", "--when", "growth"], "exclude each other"),
         (["--all", "--when", "growth", "--webhook", "me:s3cret@nowhere"], "not an address"),
         (["--all", "--when", "growth", "--webhook", "@/no/where"], "/no/where: No such file"),

@@ -51,6 +51,8 @@ _TRANSLATED = "|".join(
         r"\bfor who (is|takes|cannot|wants|asks|reads)\b",
         r"\bcomes? to be under\b",
         r"\bthat that many\b",
+        r"\bis none of\b",
+        r"\b(if it|that) is none\b",
         r"\b(does|do) not tell[.;:,]",
     )
 )

@@ -62,7 +62,7 @@ class Sites:
         except Exception as error:
             if is_from_signal_handler(error):
                 raise
-            log_once("sites", "no lines for what is allocated on %s: %s", backend.name, str(error))
+            log_once("sites", "cannot tell which lines allocate on %s: %s", backend.name, str(error))
             return
         self._recording.append(backend)
 

@@ -115,7 +115,7 @@ def _targets(arguments: argparse.Namespace) -> Targets:
     trackers = {name: where for name, _, where in (text.partition("=") for text in arguments.to or [])}
     wrong = next((name for name in trackers if name not in TRACKERS), None)
     if wrong is not None:
-        raise CommandError(f"--to: {printable(wrong)} is none of {', '.join(TRACKERS)}", WRONG_USAGE)
+        raise CommandError(f"--to: {printable(wrong)} is not one of {', '.join(TRACKERS)}", WRONG_USAGE)
     try:
         targets = targets_of({**{name: getattr(arguments, name) for name in names}, **trackers})
         targets.check_extras()

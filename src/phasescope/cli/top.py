@@ -62,7 +62,7 @@ def _end_with_terminal() -> None:
 
 
 def _watch(target: str | None, directories: list[str]) -> SessionWatch:
-    """Return what can be looked at, the session that was named chosen. Ends the command where there is none of that
+    """Return what can be looked at, the session that was named chosen. Ends the command if there is nothing of that
     name."""
     from phasescope.views.catalogue import Catalogue
     from phasescope.views.top.session_list import SessionWatch

@@ -66,7 +66,8 @@ def condition_of(text: str) -> Condition:
         return Condition(word, word)
     match = _THRESHOLD.fullmatch(word)
     if match is None:
-        raise ValueError(f"{text!r:.80} is none of {', '.join(KINDS)}, or a threshold such as used>90% or free<2GiB")
+        kinds = ", ".join(KINDS)
+        raise ValueError(f"{text!r:.80} is not one of {kinds}, nor a threshold such as used>90% or free<2GiB")
     figure, sign, number, unit = match.groups()
     share = float(number) / 100 if unit == "%" else None
     if share is not None and share > 1:

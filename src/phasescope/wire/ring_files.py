@@ -76,7 +76,8 @@ def create(constants: bytes, capacity_bytes: int, directory: str | None, name: s
             refused.append(str(error))
         except OSError as error:
             way_out = _WAYS_OUT.get(error.errno or 0, ELSEWHERE)
-            refused.append(f"no file of {layout.size} bytes in {path}: {error.strerror or error}; {way_out}")
+            why = error.strerror or error
+            refused.append(f"cannot create a file of {layout.size} bytes in {path}: {why}; {way_out}")
     raise DirectoryError(". ".join(refused))
 
 

@@ -191,7 +191,7 @@ def a_step_by_hand() -> None:
 
 
 class OwnOptimizer:
-    """Looks like an optimizer, and is none of torch's."""
+    """Looks like an optimizer, and is not one of torch's."""
 
     def __init__(self, params: Any) -> None:
         self.params = list(params)
@@ -516,7 +516,7 @@ def an_optimizer_around_another() -> None:
 
 @loop
 def a_model_of_keras() -> None:
-    """Its layers are modules too, and its optimizer is none of torch's."""
+    """Its layers are modules too, and its optimizer is not one of torch's."""
     os.environ.update(KERAS_BACKEND="torch", KERAS_HOME=str(Path.cwd() / "keras"))
     import keras
 

@@ -75,7 +75,7 @@ def functional_and_evaluated() -> None:
 
 @loop
 def an_equation_in_the_loss() -> None:
-    """Differentiated by what goes in, that is none of the training's passes."""
+    """Differentiated by what goes in, which is not one of the training's passes."""
     model, optimizer = trained()
 
     def value(one):

@@ -1,4 +1,4 @@
-"""Train with an optimizer that is none of torch's, but has `step` and `zero_grad`, as fastai's.
+"""Train with an optimizer that is not one of torch's, but has `step` and `zero_grad`, as fastai's.
 
 needs: torch
 tree:

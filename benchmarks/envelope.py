@@ -23,7 +23,7 @@ def run(rounds: int) -> Result:
     """Return the rows about envelopes."""
     series = interleave(_projections(), rounds)
     lists = interleave(_lists(), max(2, rounds // 2), _time_list)
-    listed = {name: scaled(found, 1e-9, "s") for name, found in lists.items()}
+    listed = {name: scaled(times, 1e-9, "s") for name, times in lists.items()}
     ours_, theirs = series["projection"], series["Stormlog"]
     return Result(
         [

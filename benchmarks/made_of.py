@@ -63,19 +63,19 @@ def run(rounds: int) -> Result:
         ),
         ("categories, note_pytrees of JAX", "jax_process", {}),
     ):
-        found = _measured(process, rounds, ("share", *others))
-        rows.append(Row(f"{what}: their share of a run of steps of 5 ms", found["share"], MUST_CATEGORIES))
-        rows += [Row(name, found[other]) for other, name in others.items()]
-        notes += found["notes"]
-    found = _measured("census_process", rounds, ("bare", "census", "counter"))
+        measured = _measured(process, rounds, ("share", *others))
+        rows.append(Row(f"{what}: their share of a run of steps of 5 ms", measured["share"], MUST_CATEGORIES))
+        rows += [Row(name, measured[other]) for other, name in others.items()]
+        notes += measured["notes"]
+    measured = _measured("census_process", rounds, ("bare", "census", "counter"))
     percent = 100 / (RUN_S * 1e9)
     for name, what, must in (
         ("census", f"the census: its share of a run of {STEPS} steps of 300 ms, {OBJECTS:,} objects", MUST_CENSUS),
         ("counter", "a Counter over the types of gc.get_objects() at the same six steps, the same", None),
     ):
-        share = combined(name, "%", lambda with_it, bare: (with_it - bare) * percent, found[name], found["bare"])
+        share = combined(name, "%", lambda with_it, bare: (with_it - bare) * percent, measured[name], measured["bare"])
         rows.append(Row(what, share, must))
-    return Result(rows, notes + found["notes"])
+    return Result(rows, notes + measured["notes"])
 
 
 def _measured(process: str, rounds: int, names: tuple[str, ...]) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def census_process(rounds: int) -> dict[str, Any]:
     subjects.append(Subject("counter", "", 1, partial(_session, census=False, count=_count_types)))
     series = interleave(subjects, rounds, block)
     others.clear()
-    return {**{name: scaled(found, 1, "ns") for name, found in series.items()}, "notes": notes}
+    return {**{name: scaled(figures, 1, "ns") for name, figures in series.items()}, "notes": notes}
 
 
 def _count_types() -> None:
@@ -265,5 +265,7 @@ def _kept_by(session: Any) -> str:
     if not taken:
         return "found: none was taken"
     grown = [each for each in taken[-1]["grown"] if "keeper" in each]
-    told = (f"{each['count']} in {each['keeper']['container']} `{each['keeper']['expression']}`" for each in grown)
-    return f"{len(taken)} of them, of {taken[-1]['objects']:,} objects, found to grow: {', '.join(told) or 'nothing'}"
+    keepers = (f"{each['count']} in {each['keeper']['container']} `{each['keeper']['expression']}`" for each in grown)
+    return (
+        f"{len(taken)} of them, of {taken[-1]['objects']:,} objects, found to grow: {', '.join(keepers) or 'nothing'}"
+    )

@@ -24,7 +24,7 @@ def run(rounds: int) -> Result:
     ]
     with plain_interpreter() as python:
         series = interleave(subjects, rounds, partial(_grown_bytes, python))
-    grown = {name: scaled(found, 2**-20, "MiB") for name, found in series.items()}
+    grown = {name: scaled(figures, 2**-20, "MiB") for name, figures in series.items()}
     return Result(
         [
             Row(f"memory after {EVENTS:,} events, 16 MiB ring in a file", grown["phasescope"], 24, 18),

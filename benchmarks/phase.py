@@ -99,7 +99,7 @@ def run(rounds: int) -> Result:
             beside("phase on `cpu` / the least phase that does what it promises", "phase, cpu", "least", unit="x"),
             Row("phase, free counters, nested in another", series["nested"]),
             Row("phase, free counters, with one attribute", series["one attribute"]),
-            *(Row(f"99th percentile of single ones: {name}", found) for name, found in tails.items()),
+            *(Row(f"99th percentile of single ones: {name}", tail) for name, tail in tails.items()),
         ]
     )
 
@@ -131,10 +131,10 @@ def _named_class(name: str) -> Subject:
 def _without_core(rounds: int) -> dict[str, Any]:
     """Time the Python twin, which serves if there was no compiler, in a process that is forced to use it."""
     try:
-        found = in_fresh_process("benchmarks.phase", "twin", rounds, PHASESCOPE_PURE_PYTHON="1")
+        measured = in_fresh_process("benchmarks.phase", "twin", rounds, PHASESCOPE_PURE_PYTHON="1")
     except RuntimeError as error:
         return all_missing(("phase (p)", "phase, cpu (p)", "named class (p)"), "ns", reason(error))
-    return series_from(found)
+    return series_from(measured)
 
 
 def twin(rounds: int) -> dict[str, Any]:

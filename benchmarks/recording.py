@@ -93,8 +93,8 @@ def run(rounds: int) -> Result:
     )
 
 
-def _add(found: dict[str, Series], name: str, unit: str, value: float) -> None:
-    found.setdefault(name, Series(name, unit, [])).values.append(value)
+def _add(series: dict[str, Series], name: str, unit: str, value: float) -> None:
+    series.setdefault(name, Series(name, unit, [])).values.append(value)
 
 
 def _command(*arguments: str) -> float:

@@ -53,12 +53,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--write", action="store_true", help="renew the page")
     arguments = parser.parse_args()
-    found = table(arguments.pairs)
-    print(found)
+    figures = table(arguments.pairs)
+    print(figures)
     if arguments.write:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- compared")
         mark = f"<!-- compared, {arguments.pairs:,} pairs each -->"
-        page = f"{before}{mark}\n\n{found}\n\n<!-- end -->" + rest.partition("<!-- end -->")[2]
+        page = f"{before}{mark}\n\n{figures}\n\n<!-- end -->" + rest.partition("<!-- end -->")[2]
         PAGE.write_text(page, encoding="utf-8")
 
 

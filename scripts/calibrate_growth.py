@@ -75,11 +75,11 @@ def main() -> None:
         ("leaking", LEAKING, table),
         ("workers", {**HEALTHY, **LEAKING}, workers_table),
     ):
-        found = make_table(series, arguments.runs)
-        print(found, end="\n\n")
+        figures = make_table(series, arguments.runs)
+        print(figures, end="\n\n")
         mark = f"<!-- {name}, {arguments.runs:,} runs each -->"
         before, _, rest = page.partition(f"<!-- {name}")
-        page = f"{before}{mark}\n\n{found}\n\n<!-- end -->" + rest.partition("<!-- end -->")[2]
+        page = f"{before}{mark}\n\n{figures}\n\n<!-- end -->" + rest.partition("<!-- end -->")[2]
     if arguments.write:
         PAGE.write_text(page, encoding="utf-8")
 

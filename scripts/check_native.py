@@ -61,7 +61,7 @@ def main() -> int:
     succeeded = {"fuzzer": fuzz(inputs), "sanitizers": sanitize(arguments.short)}
     if not arguments.short:
         succeeded["valgrind"] = valgrind()
-    failed = [name for name, found in succeeded.items() if not found]
+    failed = [name for name, is_good in succeeded.items() if not is_good]
     print("the compiled core: " + (f"failed: {', '.join(failed)}" if failed else "nothing found"))
     return 1 if failed else 0
 

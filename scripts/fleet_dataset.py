@@ -118,8 +118,8 @@ def _rank(beside: Path, folder: Path, ranks: int, quick: bool, rank: int) -> int
     columns["phase_duration_ns"] = compute.if_else(is_timed, durations, None)
     columns |= {"metadata": metadata, "allocator_allocated_bytes": allocated, "allocator_reserved_bytes": allocated}
     for name, column in columns.items():
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(at).name, column)
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(index).name, column)
     path = folder / place_of(note)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = table.replace_schema_metadata({"phasescope": json.dumps(note)})

@@ -77,8 +77,8 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = shutil.which("chromium") or shutil.which("google-chrome")
-        running = playwright.chromium.launch(executable_path=found, args=_CHROMIUM)
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        running = playwright.chromium.launch(executable_path=chromium, args=_CHROMIUM)
         yield running
         running.close()
 

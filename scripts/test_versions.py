@@ -80,17 +80,17 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PYTHONS, help="this Python, and no other")
     parser.add_argument("--dependencies", action="append", choices=(OLDEST, NEWEST, FRAMEWORKS), help="only with these")
     parser.add_argument("--again", action="store_true", help="make the environments again")
-    known, pytest_arguments = parser.parse_known_args()
+    arguments, pytest_arguments = parser.parse_known_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests send it; what is started with `&` ignores it
-    if known.again:
+    if arguments.again:
         shutil.rmtree(ENVIRONMENTS, ignore_errors=True)
-    wanted = known.only or PYTHONS
+    wanted = arguments.only or PYTHONS
     interpreters = {version: path for version in wanted if (path := interpreter(version)) is not None}
     rows = [Row(version, NEWEST) for version in interpreters]
     if interpreters:  # the oldest were compiled for it: newer Pythons have no wheels of those
         first = next(iter(interpreters))
         rows = [Row(first, OLDEST), *rows, Row(first, FRAMEWORKS)]
-    rows = [row for row in rows if known.dependencies is None or row.dependencies in known.dependencies]
+    rows = [row for row in rows if arguments.dependencies is None or row.dependencies in arguments.dependencies]
     results = [run(row, interpreters[row.python], pytest_arguments) for row in rows]
     print_table(results, [version for version in wanted if version not in interpreters])
     return 0 if results and all(result.is_good for result in results) else 1

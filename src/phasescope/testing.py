@@ -191,6 +191,7 @@ class FakeBackend:
                 *(allowed_bytes, process_bytes, other_bytes, pools_bytes),
             )
             words = _library_words.of_device(self.name, at_failure)
+        self._count(index, "num_alloc_retries")  # torch gives its cache back first, and fails then
         self._count(index, "num_ooms")
         figures = {"allocated_bytes": allocated, "slack_bytes": reserved - allocated, "free_bytes": free_bytes}
         if total is not None and self.name in _OBSERVED:

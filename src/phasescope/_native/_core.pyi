@@ -131,7 +131,6 @@ def fold(
     max_opened: int,
     kind_class: type,
     newest_counts: dict[str, list[int | None]],
-    note_retries: Callable[[str, int], object] | None,
     /,
 ) -> tuple[int, int, int, int, int]: ...
 def add_rows(

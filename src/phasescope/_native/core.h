@@ -17,7 +17,7 @@
 #include "records.h"
 
 /* Counts up, here and in `__init__.py`, whenever what Python asks of the core changes. */
-enum { CORE_INTERFACE = 16 };
+enum { CORE_INTERFACE = 17 };
 
 /* The states of a writer, as capture/event_writer.py has them. */
 enum { WRITER_FREE = 0, WRITER_BUSY = 1, WRITER_CLOSED = 2 };

@@ -189,7 +189,7 @@ settle(Fold *f)
 }
 
 /* fold(data, payload_spans, form, known, untold, newest_at, opened, spans, raised, wants_ends, is_watched, add_event,
- * max_opened, kind_class, newest_counts, note_retries) -> (entries, exits, damaged, first_ns, last_ns)
+ * max_opened, kind_class, newest_counts) -> (entries, exits, damaged, first_ns, last_ns)
  *
  * The names are those of PackedFold.add_packed. `data` has a ring's payloads in these places, or, without them, is lines
  * in this `form`.
@@ -199,9 +199,9 @@ fold(PyObject *Py_UNUSED(module), PyObject *args)
 {
     Fold f = {.newest = -1, .is_first = 1, .first_ns = INT64_MAX};
     if (!PyArg_ParseTuple(
-            args, "y*z*OO!O!O!O!OOppOnO!O!O", &f.data, &f.spans_of, &f.form, &PyDict_Type, &f.known, &PyList_Type, &f.untold,
+            args, "y*z*OO!O!O!O!OOppOnO!O!", &f.data, &f.spans_of, &f.form, &PyDict_Type, &f.known, &PyList_Type, &f.untold,
             &PyDict_Type, &f.newest_at, &PyDict_Type, &f.opened, &f.spans, &f.raised, &f.wants_ends, &f.is_watched,
-            &f.add_event, &f.max_opened, &PyType_Type, &f.kind_class, &PyDict_Type, &f.newest_counts, &f.note_retries)) {
+            &f.add_event, &f.max_opened, &PyType_Type, &f.kind_class, &PyDict_Type, &f.newest_counts)) {
         return NULL;
     }
     PyObject *result = NULL;

@@ -41,7 +41,7 @@ enum { OPEN_ANEW, OPEN_IN_DICT, OPEN_KEPT };
 typedef struct {
     Py_buffer data, spans_of; /* the second one's `buf` is NULL: lines */
     PyObject *form, *known, *untold, *newest_at, *opened, *spans, *raised, *add_event;
-    PyObject *newest_counts, *note_retries;
+    PyObject *newest_counts;
     PyTypeObject *kind_class;
     Py_ssize_t node, path, risen, risen_outside, maxima[MAXIMA], growing[GROWING];
     Py_ssize_t max_opened;

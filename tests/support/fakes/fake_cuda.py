@@ -219,7 +219,9 @@ class FakeCuda:
                 'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDACachingAllocator.cpp":1131, please '
                 "report a bug to PyTorch. "
             )
-        stats["num_ooms"] += 1
+        if self.backend == "native":
+            stats["num_alloc_retries"] += 1  # it has given back its cache, and tried again
+            stats["num_ooms"] += 1
         for observer in self.observers:
             observer(device, asked, total if limit is None else limit, free)
         live, reserved = (stats[f"{name}_bytes"]["all"]["current"] for name in ("allocated", "reserved"))

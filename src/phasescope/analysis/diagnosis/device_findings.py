@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from phasescope.analysis.event_fields import device_label, int_or_none, size_or_none
 from phasescope.analysis.formatting import plural, printable, size_text
 
 if TYPE_CHECKING:
@@ -12,43 +11,16 @@ if TYPE_CHECKING:
 
     from phasescope.analysis.devices import DeviceRow
 
-_MOST_DEVICES = 256
 _LEAST_STRAY_BYTES = 100 << 20
 _OUTSIDE = ("process_outside", "process")
 
 
-class RetriesFold:
-    """How often each device's allocator has given back its cache and tried again, by what samples and errors tell."""
-
-    def __init__(self) -> None:
-        self._retries: dict[str, int] = {}
-
-    def take(self, event: Mapping[str, Any]) -> None:
-        """Take the next event."""
-        metadata, device_id = event.get("metadata"), int_or_none(event.get("device_id"))
-        if not isinstance(metadata, dict) or device_id is None:
-            return
-        retries, backend = size_or_none(metadata.get("num_alloc_retries")), metadata.get("backend")
-        if retries is None or not isinstance(backend, str):
-            return
-        self.note(device_label(backend, device_id), retries)
-
-    def note(self, label: str, retries: int) -> None:
-        """Take the newest count of a device."""
-        if label in self._retries or len(self._retries) < _MOST_DEVICES:
-            self._retries[label] = retries
-
-    def result(self) -> dict[str, int]:
-        """Return the newest count of each device, since the process began; those without any are not in it."""
-        return {label: count for label, count in self._retries.items() if count}
-
-
-def of_retries(retries: Mapping[str, int]) -> Iterator[str]:
-    """Yield a line for each device whose allocator had to try again: a warning, hours before memory runs out."""
-    for label, count in retries.items():
+def of_relieved(relieved: Mapping[str, int]) -> Iterator[str]:
+    """Yield a line for each device whose allocator had room only without its cache: a warning, hours ahead."""
+    for label, count in relieved.items():
         yield (
-            f"{printable(label)}: the allocator gave back its cache and tried again {plural(count, 'time')} since the "
-            "process began: the device is nearly full, and each time stalls it"
+            f"{printable(label)}: the allocator gave back its cache {plural(count, 'time')} since the process began, "
+            "and then had room: little is left, and each time stalls the device"
         )
 
 

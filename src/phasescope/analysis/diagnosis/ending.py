@@ -98,7 +98,7 @@ class Ending:
 class EndingFold:
     """Takes events as they come and keeps, in bounded memory, what the ending is derived from."""
 
-    ended = note_retries = None  # neither exits that went well nor what an allocator counts are wanted
+    ended = None  # exits that went well are not wanted
 
     def __init__(self) -> None:
         self._last_ns: int | None = None

@@ -12,7 +12,6 @@ from phasescope.analysis.origin import command_under_run
 from phasescope.analysis.summary.summary import SummaryFold
 
 from .census import CensusFold
-from .device_findings import RetriesFold
 from .ending import (
     DEVICE_OUT_OF_MEMORY,
     HOST_OUT_OF_MEMORY,
@@ -91,8 +90,8 @@ class Evidence:
     control group the kernel has killed for memory since it began; None if that is not known. `not_judged` says why
     nothing can be said of growth; None if something can. `rises` are of phases that were open at the end, or are
     now, the largest first. `unjudged_workers` took much, but were looked at too seldom to tell whether they grow.
-    `mapped_bytes` of the resident set were pages of mapped files at the last sample of the host. `retries` are how
-    often a device's allocator gave back its cache and tried again, by its label. `run_command` is the command line
+    `mapped_bytes` of the resident set were pages of mapped files at the last sample of the host. `relieved` is how
+    often a device's allocator gave back its cache and then had room, by its label. `run_command` is the command line
     if `phasescope run` began it: advice then names that command's options."""
 
     ending: Ending
@@ -107,7 +106,7 @@ class Evidence:
     seen: Seen = field(default_factory=Seen)
     unjudged_workers: Unjudged | None = None
     mapped_bytes: int | None = None
-    retries: Mapping[str, int] = field(default_factory=dict)
+    relieved: Mapping[str, int] = field(default_factory=dict)
     run_command: Sequence[str] | None = None
 
     @property
@@ -129,7 +128,6 @@ class EvidenceFold:
         self._growth = GrowthFold()
         self._rise = RiseFold()
         self._seen = SeenFold()
-        self._retries = RetriesFold()
         self._census = CensusFold()
         self._lines = LinesFold()
         self._heap = HeapFold()
@@ -139,7 +137,6 @@ class EvidenceFold:
         self.raised = self._ending.raised
         self.ended = self._growth.ended
         self.note_time = self._ending.note_time
-        self.note_retries = self._retries.note
 
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
         """Take the next event with its `scope_of` and the span that it ends, if any."""
@@ -147,7 +144,6 @@ class EvidenceFold:
         self._growth.take(event, scope)
         self._rise.take(event, span)
         self._seen.take(event)
-        self._retries.take(event)
         self._census.take(event)
         self._lines.take(event)
         self._heap.take(event)
@@ -194,7 +190,7 @@ class EvidenceFold:
             settings={} if last is None else _settings(last["metadata"]),
             not_judged=why_not,
             seen=self._seen.result(),
-            retries=self._retries.result(),
+            relieved=fold.relieved(),
             run_command=command_under_run(constants or {}),
             census=self._census.result(),
             lines=self._lines.result(),

@@ -33,7 +33,7 @@ from .census import (
     without_keeper,
 )
 from .census_text import grown_text
-from .device_findings import of_retries, of_stray_contexts
+from .device_findings import of_relieved, of_stray_contexts
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
 from .growth_causes import hours_text
 from .growth_text import span
@@ -191,7 +191,7 @@ def _beyond(shortage: LastShortage) -> str:
 
 
 def _findings(evidence: Evidence) -> Iterator[str]:
-    yield from of_retries(evidence.retries)
+    yield from of_relieved(evidence.relieved)
     yield from of_stray_contexts(evidence.summary.devices, evidence.summary.rank)
 
 

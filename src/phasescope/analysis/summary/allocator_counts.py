@@ -21,7 +21,10 @@ KEYS = ("num_alloc_retries", "num_ooms", "num_device_alloc", "num_device_free")
 
 class Counts(NamedTuple):
     """How often: the cache was given back to try again, no memory was to be had even so, memory was taken from the
-    device, and given back to it. `outside_bytes` is how much this process has taken there beside its allocator."""
+    device, and given back to it. `outside_bytes` is how much this process has taken there beside its allocator.
+
+    A request that fails has given the cache back as well, and is in both.
+    """
 
     retries: int = 0
     failures: int = 0
@@ -32,6 +35,11 @@ class Counts(NamedTuple):
     def plus(self, other: Counts) -> Counts:
         """Return both together."""
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def relieved(self) -> int:
+        """How often the cache was given back, and then there was room."""
+        return max(0, self.retries - self.failures)
 
 
 NONE = Counts()
@@ -45,6 +53,12 @@ class AllocatorCounts:
 
     def __init__(self) -> None:
         self.newest: dict[str, list[int | None]] = {}
+
+    def relieved(self) -> dict[str, int]:
+        """Return how often each device's allocator gave back its cache and then had room, since the process began;
+        those without any are not in it."""
+        counts = {device: Counts(*(count or 0 for count in newest)) for device, newest in self.newest.items()}
+        return {device: each.relieved for device, each in counts.items() if each.relieved}
 
     def knows(self, device: str) -> bool:
         """Return whether any event had counts of the device."""

@@ -129,11 +129,6 @@ class SummaryObserver(Protocol):
         """Told of a device whose allocated bytes are known, and of the exits on it since the last event that was
         taken; None: not wanted."""
 
-    @property
-    def note_retries(self) -> Callable[[str, int], None] | None:
-        """Told of a device and how often its allocator tried again, by a boundary that is not passed on as an event;
-        None: not wanted."""
-
     def take(self, event: Mapping[str, Any], scope: Scope | None, span: Span | None) -> None:
         """Take an event with its `scope_of` and the span that it ends, if any."""
 
@@ -342,7 +337,6 @@ class PackedFold(SummaryFold):
         entries, exits, damaged, first_ns, last_ns = core.fold(
             *(data, payload_spans, form, self._known, self._untold, self._newest_at, spans.opened, spans, raised),
             *(wants_ends, watch is not None, add, MAX_OPENED, _PhaseBoundaries, self._counts.newest),
-            None if watch is None else watch.note_retries,
         )
         self._note_boundaries(entries, exits, first_ns, last_ns)
         self._tell(payloads)

@@ -22,8 +22,6 @@ MAX_DEPTH = 64
 _MAX_DEVICES = 256
 """Phases beyond either limit are counted together in one last row, whose path is empty."""
 
-_NOT_KNOWN = (None, None, None, None)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -42,7 +40,7 @@ class Row:
 
     The last seven are of a device's allocator, in this phase and those inside it. `reserved_bytes` is the most that it
     was seen to have reserved, `slack_bytes` the most of that which was not in use. `alloc_retries` is how often it gave
-    back its cache and tried again, `alloc_failures` how often there was no memory even so, `device_allocs` and
+    back its cache, tried again, and had room, `alloc_failures` how often it had none even so, `device_allocs` and
     `device_frees` how often it took memory from the device and gave it back. `outside_rise_bytes` is what this process
     took there beside it, at least 128 MiB at once (libraries, communication buffers); None if nothing was seen.
     """
@@ -283,7 +281,7 @@ class _Node:
 
     def row(self, observed_ns: int | None, is_counted: Callable[[str], bool]) -> Row:
         is_known = any(self.counts[:4]) or any(map(is_counted, self.devices))
-        counts = self.counts if is_known else _NOT_KNOWN
+        counts = self.counts if is_known else None
         timed = self.durations.count
         p25_ns, p50_ns, p75_ns, p95_ns = self.durations.at(0.25, 0.5, 0.75, 0.95)
         chance, mean_ns = self.durations.bounds(), self.total_ns / (timed or 1)
@@ -321,10 +319,10 @@ class _Node:
             devices=tuple(self.devices),
             reserved_bytes=None if self.reserved_bytes < 0 else self.reserved_bytes,
             slack_bytes=None if self.slack_bytes < 0 else self.slack_bytes,
-            alloc_retries=counts[0],
-            alloc_failures=counts[1],
-            device_allocs=counts[2],
-            device_frees=counts[3],
+            alloc_retries=counts and counts.relieved,
+            alloc_failures=counts and counts.failures,
+            device_allocs=counts and counts.taken,
+            device_frees=counts and counts.given_back,
             outside_rise_bytes=self.counts.outside_bytes or None,
         )
 

@@ -155,6 +155,10 @@ class SummaryFold:
         """How many were added."""
         return self._events
 
+    def relieved(self) -> dict[str, int]:
+        """Return how often each device's allocator gave back its cache and then had room, since the process began."""
+        return self._counts.relieved()
+
     def device_rows(self) -> tuple[DeviceRow, ...]:
         """Return how the devices stand."""
         return self._devices.rows()

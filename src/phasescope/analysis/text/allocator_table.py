@@ -20,7 +20,7 @@ COLUMNS = (
     Column("retries"),
     Column("failures"),
 )
-"""Of `cells`: how often it took memory from the device and gave it back, tried again, and failed."""
+"""Of `cells`: how often it took memory from the device and gave it back, tried again with success, and failed."""
 
 _LONGEST_CELL = 120
 _MAX_INDENT = 12

@@ -63,9 +63,10 @@ class Torch(FakeCuda):
         memory = self.memory[index]
         place = memory.take(size)
         if place is None and self._room(index) < memory.segment_for(size):
-            self._count(index, "num_alloc_retries", 1)
             self._count(index, "num_device_free", memory.empty_cache())
             self._tell(index)
+            if self._room(index) >= memory.segment_for(size):  # else the failure counts it
+                self._count(index, "num_alloc_retries", 1)
         if place is None:
             if self._room(index) < memory.segment_for(size):
                 self._out_of_memory(index, size)

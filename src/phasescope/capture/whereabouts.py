@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,6 +60,10 @@ def _named(environ: Mapping[str, str], names: Mapping[str, str]) -> dict[str, st
 
 def _attributes(text: str) -> Iterator[tuple[str, str]]:
     """Yield those of `k8s.pod.name=train-0,team=a` that say where it runs."""
+    if "k8s." not in text and "slurm." not in text:
+        return
+    from urllib.parse import unquote  # which few starts need
+
     for pair in text.split(","):
         key, is_given, value = pair.partition("=")
         key, value = key.strip(), unquote(value.strip().strip('"'))

@@ -172,7 +172,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 def directives() -> str:
     """Return the page with a directive for each name, below the anchor that the repository's page has for it."""
-    parts, anchors = [_PREAMBLE], set()
+    parts, anchors = [_PREAMBLE], {section.heading.lower() for section in sections()}
     for section in sections():
         parts += [f"## {section.heading}\n", _module_doc(section)]
         for name in section.names:

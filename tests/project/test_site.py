@@ -9,24 +9,29 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phasescope.cli import COMMANDS, command_parser
+from support.browser import Watched, needs_axe, running_browser, violations
 from support.waiting import CEILING_S
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TOLD = [DOCS / "start.md", *sorted(DOCS.glob("guides/*.md"))]
+browser = pytest.fixture(scope="module")(running_browser)
 _COMMAND = re.compile(r"^    ((?:[A-Z_]+=\S+ )?(?:phasescope|torchrun|srun|docker exec) .*)$", re.MULTILINE)
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def test_it_builds_without_a_warning(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mkdocstrings_handlers.python", reason="the documentation's requirements are not installed")
+    folder = tmp_path_factory.mktemp("site") / "site"
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -34,12 +39,29 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
         timeout=CEILING_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    built = {page.parent.name for page in (tmp_path / "site").rglob("index.html")}
+    return folder
+
+
+def test_it_builds_without_a_warning(site: Path) -> None:
+    built = {page.parent.name for page in site.rglob("index.html")}
     assert {page.stem for page in PAGES} - {"index"} <= built
-    names = zlib.decompress((tmp_path / "site" / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
+    names = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
     assert "\nphasescope.start py:function" in names, "mkdocstrings did not make the page of the public names"
-    page = (tmp_path / "site" / "guides" / "growing" / "index.html").read_text(encoding="utf-8")
+    page = (site / "guides" / "growing" / "index.html").read_text(encoding="utf-8")
     assert not re.search(r'(?:src|href)="https?://(?:fonts|unpkg|cdn)', page), "it asks other servers for something"
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_its_pages_can_be_read(site: Path, browser: Any, scheme: str) -> None:
+    watched = Watched(browser, bypass_csp=True, color_scheme=scheme)
+    watched.page.goto((site / "start" / "index.html").as_uri())
+    found = violations(watched.page)
+    assert [each for each in found if not each.startswith("landmark-unique")] == []  # of the theme's copy buttons
+    watched.page.set_viewport_size({"width": 390, "height": 844})
+    watched.page.goto((site / "api" / "index.html").as_uri())
+    assert watched.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    watched.close()
 
 
 def test_every_page_is_in_the_menu() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope import _native, _os_compat
 from phasescope._secrets import words_without_secrets
 from phasescope._version import VERSION
-from phasescope.capture.whereabouts import whereabouts
+from phasescope.capture.cluster_names import cluster_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def session_constants(
             "backends": list(backends),
             "capacity_bytes": options.capacity_bytes,
             "requests": options.requests,
-            "resource": whereabouts(os.environ),
+            "resource": cluster_names(os.environ),
             **_kernel_kills(),
         }
     )

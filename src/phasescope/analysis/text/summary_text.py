@@ -144,7 +144,7 @@ def _fitted(lines: Iterable[str], width: int | None) -> Iterable[str]:
 def _header(summary: Summary) -> Iterator[str]:
     if summary.events:
         yield f"session {printable(summary.session_id)}"
-        yield ", ".join(_whereabouts(summary))
+        yield ", ".join(_job_and_rank(summary))
     else:
         yield "no events"
     if summary.missed:
@@ -156,7 +156,7 @@ def _header(summary: Summary) -> Iterator[str]:
         yield f"a source of counters stopped answering ({plural(degraded, 'time')})"
 
 
-def _whereabouts(summary: Summary) -> Iterator[str]:
+def _job_and_rank(summary: Summary) -> Iterator[str]:
     if summary.pid is not None and summary.pid >= 0:
         yield f"pid {summary.pid} on {elide(printable(summary.host), _LONGEST_NAME)}"
     if (summary.world_size or 1) > 1:

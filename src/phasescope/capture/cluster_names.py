@@ -37,25 +37,25 @@ _MOST: Final = 32
 _LONGEST: Final = 200
 
 
-def whereabouts(environ: Mapping[str, str], namespace: Path = _NAMESPACE) -> dict[str, str]:
+def cluster_names(environ: Mapping[str, str], namespace: Path = _NAMESPACE) -> dict[str, str]:
     """Return what the environment says, by OpenTelemetry's names; empty if it is of neither.
 
     The name of a host is not taken for that of a pod: a pod may have its node's. `namespace` is the file in which
-    Kubernetes tells a pod that.
+    Kubernetes names a pod's namespace.
     """
-    told = {**_named(environ, _SLURM)} if environ.get("SLURM_JOB_ID") else {}
+    names = _named(environ, _SLURM) if environ.get("SLURM_JOB_ID") else {}
     if environ.get(_IN_A_POD):
-        told |= {"k8s.namespace.name": text} if (text := _text_in(namespace)) else {}
-        told |= _named(environ, _KUBERNETES)
-    told |= dict(_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", "")))
-    return dict(list(told.items())[:_MOST])
+        names |= {"k8s.namespace.name": text} if (text := _text_in(namespace)) else {}
+        names |= _named(environ, _KUBERNETES)
+    names |= dict(_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", "")))
+    return dict(list(names.items())[:_MOST])
 
 
 def _named(environ: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    found = {
+    values = {
         key: next((text for name in some.split() if (text := environ.get(name))), "") for key, some in names.items()
     }
-    return {key: text[:_LONGEST] for key, text in found.items() if text}
+    return {key: text[:_LONGEST] for key, text in values.items() if text}
 
 
 def _attributes(text: str) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import phasescope
-from phasescope.capture.whereabouts import whereabouts
+from phasescope.capture.cluster_names import cluster_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ SLURM = "SLURM_JOB_ID=71 SLURM_JOB_NAME=bert SLURM_STEP_ID=0 SLURM_CLUSTER_NAME=
 
 ENVIRONMENTS = {
     "a laptop": ("POD_NAME=x NODE_NAME=y HOSTNAME=z", {}),
-    "a pod that was told nothing": (POD, {"k8s.namespace.name": "research"}),
+    "a pod that was names nothing": (POD, {"k8s.namespace.name": "research"}),
     "a pod with the variables of Kubernetes' examples": (
         f"{POD} MY_POD_NAME=train-0 MY_NODE_NAME=n7 MY_POD_NAMESPACE=mine",
         {"k8s.pod.name": "train-0", "k8s.node.name": "n7", "k8s.namespace.name": "mine"},
@@ -59,20 +59,20 @@ def test_it_is_what_the_environment_says(name: str, tmp_path: Path) -> None:
     variables, expected = ENVIRONMENTS[name]
     (tmp_path / "namespace").write_text("research\n")
     pairs = (each.partition("=") for each in variables.split(" "))
-    assert whereabouts({key: value for key, _, value in pairs}, tmp_path / "namespace") == expected
+    assert cluster_names({key: value for key, _, value in pairs}, tmp_path / "namespace") == expected
 
 
 def test_it_is_bounded(tmp_path: Path) -> None:
     many = ",".join(f"k8s.{number}={'x' * 1000}" for number in range(1000))
-    told = whereabouts({"OTEL_RESOURCE_ATTRIBUTES": many}, tmp_path / "none")
-    assert len(told) <= 32
-    assert max(map(len, told.values())) <= 200
-    assert whereabouts({"KUBERNETES_SERVICE_HOST": "x"}, tmp_path) == {}  # a directory, and no file
+    names = cluster_names({"OTEL_RESOURCE_ATTRIBUTES": many}, tmp_path / "none")
+    assert len(names) <= 32
+    assert max(map(len, names.values())) <= 200
+    assert cluster_names({"KUBERNETES_SERVICE_HOST": "x"}, tmp_path) == {}  # a directory, and no file
 
 
 def test_a_session_says_it_whatever_bytes_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "71")
     monkeypatch.setenv("SLURM_JOB_NAME", '\udcff"')
     with phasescope.start(directory=tmp_path, backends=["cpu"]), phasescope.attach(next(tmp_path.iterdir())) as reader:
-        told = reader.constants["resource"]
-    assert told["slurm.job.name"] == '\\udcff"'
+        names = reader.constants["resource"]
+    assert names["slurm.job.name"] == '\\udcff"'

@@ -23,6 +23,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "all": {"peaks": True, "device_time": True},
 }
 _POOLS = 50
+_ROUNDS = 3
 _SLOWER = 1.05
 
 
@@ -196,13 +197,19 @@ def heartbeat(setting: Setting) -> Iterator[Row]:
         yield Row("gaps of another thread", "", "", None, why_not)
         return
     warm_up(torch, setting.device)
-    gaps = {how: _gaps(torch, setting, how == "with the sampler") for how in ("without", "with the sampler")}
-    longest = {how: max(found) / 1e6 for how, found in gaps.items()}
     more_ms = max(20, setting.budget_us / 1000)  # on a busy machine the budget is larger
-    holds = longest["with the sampler"] <= max(2 * longest["without"], longest["without"] + more_ms)
-    texts = [f"longest {longest[how]:.1f} ms" for how in ("with the sampler", "without")]
+    # What the sampler brings about is there in each round, what else runs on the machine is not.
+    for attempt in range(1, _ROUNDS + 1):  # noqa: B007 - used behind the loop
+        without, sampled = (max(_gaps(torch, setting, is_sampled)) / 1e6 for is_sampled in (False, True))
+        holds = sampled <= max(2 * without, without + more_ms)
+        if holds:
+            break
     yield Row(
-        "gaps of another thread, cudaMalloc and empty_cache", texts[0], texts[1], holds, "to twice, or 20 ms more"
+        "gaps of another thread, cudaMalloc and empty_cache",
+        f"longest {sampled:.1f} ms",
+        f"longest {without:.1f} ms",
+        holds,
+        f"to twice, or 20 ms more; in round {attempt} of at most {_ROUNDS}",
     )
 
 

@@ -657,22 +657,12 @@ def steps(count: int, grown: int = 0) -> MadeSession:
 def runs_out(
     session: MadeSession, limit: int | None, requested_bytes: int | None = None, raised_at: str | None = None
 ) -> None:
-    entered = session.enter("load")
-    entered.exit(status="error", error_type="MemoryError")
-    session.event(
-        "error",
-        context="MemoryError",
-        metadata={
-            "phase_scope": entered.scope(),
-            "error_type": "MemoryError",
-            "out_of_memory": True,
-            "memory": "host",
-            "settings": {} if limit is None else {"address_space_limit_bytes": limit},
-            "requested_bytes": requested_bytes,
-            "raised_at": raised_at,
-        },
-        allocator_allocated_bytes=GIB,
-        device_total_bytes=64 * GIB,
+    session.run_out(
+        session.enter("load"),
+        {"allocator_allocated_bytes": GIB, "device_total_bytes": 64 * GIB},
+        settings={} if limit is None else {"address_space_limit_bytes": limit},
+        requested_bytes=requested_bytes,
+        raised_at=raised_at,
     )
 
 

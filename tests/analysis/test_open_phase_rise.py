@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -95,18 +95,7 @@ def test_what_runs_out_in_the_end_is_the_same_cause() -> None:
     entered = session.enter("evaluate")
     sampled(session, 30, 200 * MIB, inside=entered)
     session.allocated = GIB  # all is given back on the way out
-    entered.exit(status="error", error_type="MemoryError")
-    session.event(
-        "error",
-        context="MemoryError",
-        metadata={
-            "phase_scope": entered.scope(),
-            "error_type": "MemoryError",
-            "out_of_memory": True,
-            "memory": "host",
-            "settings": {"address_space_limit_bytes": 8 * GIB},
-        },
-    )
+    session.run_out(entered, settings={"address_space_limit_bytes": 8 * GIB})
     session.event("stop", context="the interpreter exited after MemoryError")
     answer = explained(session, "stopped")
     assert answer.cause.kind == "phase_rises"
@@ -169,16 +158,9 @@ def test_what_gathers_by_making_all_of_it_anew_is_seen_beside_its_copies() -> No
     assert explained(session).cause.kind == "phase_rises"
 
 
-def runs_out(session: MadeSession, entered: MadePhase, **told: object) -> Explanation:
-    entered.exit(status="error", error_type="MemoryError")
-    what = {"error_type": "MemoryError", "out_of_memory": True, "memory": "host", "settings": {}, **told}
-    session.event(
-        "error",
-        context="MemoryError",
-        metadata={"phase_scope": entered.scope(), **what},
-        device_total_bytes=64 * GIB,
-        device_used_bytes=session.allocated + GIB,
-    )
+def runs_out(session: MadeSession, entered: MadePhase, **metadata: Any) -> Explanation:
+    figures = {"device_total_bytes": 64 * GIB, "device_used_bytes": session.allocated + GIB}
+    session.run_out(entered, figures, **metadata)
     session.event("stop", context="the interpreter exited after MemoryError")
     return explained(session, "stopped")
 

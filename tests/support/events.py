@@ -70,6 +70,12 @@ class MadeSession:
         self.allocated += change
         entered.exit(**exit_fields)
 
+    def run_out(self, entered: MadePhase, keys: dict[str, Any] | None = None, **metadata: Any) -> None:
+        """End the phase with a MemoryError of the host's memory, and note it."""
+        entered.exit(status="error", error_type="MemoryError")
+        details = {"error_type": "MemoryError", "out_of_memory": True, "memory": "host", "settings": {}, **metadata}
+        self.event("error", context="MemoryError", metadata={"phase_scope": entered.scope(), **details}, **(keys or {}))
+
     def sample(self, inside: MadePhase | None = None, **keys: Any) -> dict[str, Any]:
         """Add the sampler's event, in a phase or in none."""
         metadata = {"phase_scope": inside.scope()} if inside is not None else {}

@@ -15,7 +15,8 @@ from ._torch_owners import Optimizers
 from ._torch_storages import modules_of, parameters_of
 
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
-_WRAPPERS["FullyShardedDataParallel"] = "_fsdp_wrapped_module"
+_WRAPPERS |= {"FullyShardedDataParallel": "_fsdp_wrapped_module", "_FabricModule": "_original_module"}
+_WRAPPERS["DeepSpeedEngine"] = "module"
 _MAX_NAME = 40
 _MAX_NUMBER = 8
 

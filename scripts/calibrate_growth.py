@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from phasescope.analysis.diagnosis.few_looks import CrewLooks  # noqa: E402
+from phasescope.analysis.diagnosis.child_processes import Crews  # noqa: E402
 from phasescope.analysis.statistics.trend import trend  # noqa: E402
 from support.series import HEALTHY, LEAKING  # noqa: E402
 
@@ -23,39 +24,47 @@ if TYPE_CHECKING:
 
     from support.series import Make
 
+T = TypeVar("T")
 LENGTHS = (100, 200, 400, 1000)
-LOOKS = (24, 36, 47)
+LOOKS = ((100, 1), (200, 1), (100, 4), (60, 10))  # how many, and the seconds from one to the next
 PAGE = ROOT / "docs" / "growth.md"
 
 
 def table(series: dict[str, Make], runs: int) -> str:
     """Return Markdown: for each kind of series the share of runs called growing, by the number of steps."""
-    return _table(series, LENGTHS, "steps", lambda make, length: share(make, length, runs))
+    return _table(series, {f"{length:,} steps": length for length in LENGTHS}, partial(share, runs=runs))
 
 
 def workers_table(series: dict[str, Make], runs: int) -> str:
-    """Return Markdown: the share of runs whose workers are called growing by a few looks, a second apart."""
-    return _table(series, LOOKS, "looks", lambda make, looks: workers_share(make, looks, runs))
+    """Return Markdown: the share of runs whose workers are called growing, by the number of looks at them."""
+    columns = {f"{looks} looks" + (f", each {apart} s" if apart > 1 else ""): (looks, apart) for looks, apart in LOOKS}
+    return _table(series, columns, partial(workers_share, runs=runs))
 
 
-def _table(series: dict[str, Make], lengths: Sequence[int], unit: str, share_of: Callable[[Make, int], float]) -> str:
-    lines = ["| | " + " | ".join(f"{length:,} {unit}" for length in lengths) + " |", "|---" * (len(lengths) + 1) + "|"]
+def _table(series: dict[str, Make], columns: dict[str, T], share_of: Callable[[Make, T], float]) -> str:
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, make in series.items():
-        cells = [f"{share_of(make, length):.1%}" for length in lengths]
+        cells = [f"{share_of(make, column):.1%}" for column in columns.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def workers_share(make: Make, looks: int, runs: int) -> float:
-    """Return the share of runs that are called growing by `looks` looks, once they are over."""
-    return sum(_seen(make(random.Random(seed), looks)).rates() is not None for seed in range(runs)) / runs
+def workers_share(make: Make, looks: tuple[int, int], runs: int) -> float:
+    """Return the share of runs whose workers are called growing by so many looks, so many seconds apart."""
+    return (
+        sum(_grow(make(random.Random(seed), looks[0] * looks[1])[:: looks[1]], looks[1]) for seed in range(runs)) / runs
+    )
 
 
-def _seen(sizes: Sequence[int]) -> CrewLooks:
-    looks = CrewLooks()
-    for second, size in enumerate(sizes):
-        looks.take({1: size}, second * 1_000_000_000)
-    return looks
+def _grow(sizes: Sequence[int], apart: int) -> bool:
+    """Return whether a worker of these sizes grows, each of which is in the samples of so many seconds."""
+    crews = Crews()
+    for second in range(len(sizes) * apart):
+        workers = [[1, sizes[second // apart], True]]
+        metadata = {"children": 1, "children_private_bytes": workers}
+        crews.take({"timestamp_ns": second * 1_000_000_000, "metadata": metadata})
+    grown = crews.grown()
+    return grown is not None and grown.trend.grows
 
 
 def share(make: Make, length: int, runs: int) -> float:

@@ -1,23 +1,28 @@
 """Load modules, and then fork for each program that is asked for: `python forking.py DESCRIPTOR MODULE ...`.
 
-A fork goes on as `__main__` of the program, with its arguments, directory, environment and descriptors, and ends as
-Python ends. The process itself ends with the one that asks.
+A fork goes on as `__main__` of the program, or of the module that is to run it, with its arguments, directory,
+environment and descriptors, and ends as Python ends. The process itself ends with the one that asks.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import importlib.machinery
 import json
 import os
+import runpy
 import socket
 import sys
 import threading
 import time
 import types
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def serve(link: socket.socket, modules: list[str]) -> dict[str, Any]:
@@ -55,24 +60,31 @@ def _tell(link: socket.socket, **answer: Any) -> None:
     link.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def become(asked: dict[str, Any]) -> tuple[types.CodeType, dict[str, Any]]:
-    """Make this process that of a program; return its code, and the namespace to run it in."""
+def become(asked: dict[str, Any]) -> Callable[[], object]:
+    """Make this process that of a program; return what runs it."""
     for number, descriptor in enumerate(asked["descriptors"], 1):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(asked["work"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    program = asked["program"]
-    sys.argv[:] = [program, *asked["arguments"]]
-    sys.orig_argv[:] = [sys.executable, *sys.argv]
+    program, through = asked["program"], asked["through"]
+    command = [program, *asked["arguments"]]
+    sys.orig_argv[:] = [sys.executable, *through, *command]
+    if through:
+        _, module, *options = through
+        sys.argv[:] = ["-m", *options, *command]
+        sys.path[0] = asked["work"]
+        return functools.partial(runpy._run_module_as_main, module)  # type: ignore[attr-defined]
+    sys.argv[:] = command
     sys.path[0] = str(Path(program).parent)
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=program, __cached__=None, __builtins__=__builtins__, __annotations__={})
     main.__loader__ = importlib.machinery.SourceFileLoader("__main__", program)
     sys.modules["__main__"] = main
-    return compile(Path(program).read_bytes(), program, "exec", dont_inherit=True), main.__dict__
+    code = compile(Path(program).read_bytes(), program, "exec", dont_inherit=True)
+    return functools.partial(exec, code, main.__dict__)
 
 
 if __name__ == "__main__":
-    exec(*become(serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])))
+    become(serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:]))()

@@ -1,7 +1,8 @@
-"""Processes that have loaded a framework, and fork for each program that is run alone: loading is most of its time.
+"""Processes that have loaded a framework, and fork for each program: loading is most of its time.
 
-Only a run without us is such a fork, and only of a program that neither starts a session nor has a launcher: what
-`phasescope run` does, it does before and while a framework is loaded, and is always a process from its start.
+Only of a program that neither starts a session nor has a launcher. What `phasescope run` does while a framework is
+loaded is tried by those programs that are a process from their start: all but the kinds that `trial.py` names, and of
+these the ones that say so.
 """
 
 from __future__ import annotations
@@ -82,9 +83,15 @@ class Preloaded:
             self.is_silent = output.seek(0, os.SEEK_END) == 0
             """Whether loading shows nothing. What it does show, a program may have silenced before."""
 
-    def run(self, program: Path, arguments: list[bytes], work: Path, environment: dict[str, str]) -> Ended:
-        """Run a program in a fork, and wait for its end; the time that loading took counts as its own."""
+    def run(
+        self, through: list[str], program: Path, arguments: list[bytes], work: Path, environment: dict[str, str]
+    ) -> Ended:
+        """Run a program in a fork, and wait for its end; the time that loading took counts as its own.
+
+        `through` is what stands before it on Python's command line: nothing, or `-m` with a module and its options.
+        """
         asked = {
+            "through": through,
             "program": str(program),
             "arguments": [os.fsdecode(argument) for argument in arguments],
             "work": str(work),

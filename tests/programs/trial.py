@@ -1,6 +1,7 @@
 """Each program here is run as Python runs it and under `phasescope run`; what it expects is held against both.
 
-The run alone may be a fork of a process that has loaded the framework (`preloaded.py`); the one under run never is.
+Either may be a fork of a process that has loaded the framework (`preloaded.py`): the one under run is where loops and
+growth are tried, by programs that do not say `loading: under run`.
 
 A program's docstring is its name in words, an empty line, and the fields of `Expected`, one a line. `tree:` is last:
 the phases, two spaces a level, each with how often it was entered and, where some ended otherwise, how
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 KINDS = ("harm", "loops", "growth", "reliability")
+_MARKED_ALIKE = ("loops", "growth")  # whether the framework was loaded before, or while it is marked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Expected:
     title: str
     needs: str = ""  # modules without which it cannot run
     arguments: str = ""
+    options: str = ""  # of `phasescope run`
     launcher: str = ""  # what stands between Python and the script: "-m torch.distributed.run ..."
     stdin: str = ""
     directory: str = ""  # the mode with which PHASESCOPE_DIR was made before; else it is not there
@@ -53,6 +56,7 @@ class Expected:
     says: tuple[str, ...] = ()  # patterns that are in what explain says
     never: tuple[str, ...] = ()  # patterns that are not
     cpu: str = "8"  # seconds of processor time that it may cost more under run; loading what reads the ring among them
+    loading: str = "before"  # or "under run": it loads its framework itself, while that is being marked
     ranks: str = "0"  # of the sessions that can be read afterwards
     tree: tuple[str, ...] = ()  # `...` where it is not the same from run to run
 
@@ -91,7 +95,7 @@ def try_out(program: Path, folder: Path) -> Outcome:
     """Run it both ways in the same empty directory, and compare."""
     expected = expected_of(program)
     plain = _run(program, expected, folder, "alone", [])
-    marked = _run(program, expected, folder, "under run", ["-m", "phasescope", "run"])
+    marked = _run(program, expected, folder, "under run", ["-m", "phasescope", "run", *expected.options.split()])
     sessions = _sessions(folder / "under run")
     looks = {
         "exit": _exits(expected, plain, marked),
@@ -129,9 +133,9 @@ def _run(program: Path, expected: Expected, folder: Path, how: str, through: lis
     work.mkdir()
     arguments = [_bytes(argument) for argument in expected.arguments.split()]
     environment = _environment(folder, folder / how, expected)
-    modules = () if through else _loaded_before(program, expected)
+    modules = _loaded_before(program, expected) if not through or _may_fork_under_run(program, expected) else ()
     if modules and preloaded(modules).is_silent:
-        done = preloaded(modules).run(program, arguments, work, environment)
+        done = preloaded(modules).run(through, program, arguments, work, environment)
     else:
         command: list[str | bytes] = [sys.executable, *expected.launcher.split(), *through, str(program), *arguments]
         done = _from_its_start(command, _bytes(expected.stdin), work, environment)
@@ -142,10 +146,14 @@ def _run(program: Path, expected: Expected, folder: Path, how: str, through: lis
 
 
 def _loaded_before(program: Path, expected: Expected) -> tuple[str, ...]:
-    """What a process may have loaded that forks for the run alone; nothing where loading is part of what is tried."""
+    """What a process may have loaded that forks for it; nothing where loading is part of what is tried."""
     text = program.read_text(encoding="utf-8")
     special = expected.launcher or expected.stdin or "phasescope.start" in text
     return () if special else modules_for(expected.needs, text)
+
+
+def _may_fork_under_run(program: Path, expected: Expected) -> bool:
+    return program.parent.name in _MARKED_ALIKE and expected.loading == "before"
 
 
 def _from_its_start(command: list[str | bytes], stdin: bytes, work: Path, environment: dict[str, str]) -> Ended:

@@ -77,15 +77,15 @@ def worker_leak() -> None:
     from phasescope.capture import collectors
 
     # Workers are looked at once a second, and less often where that takes long; a test has no minute to wait.
-    collectors._EXTRA_PERIOD_NS = 30_000_000
+    collectors._EXTRA_PERIOD_NS = 15_000_000
     host_details._AT_MOST = host_details._WAITING_AT_MOST = host_private._AT_MOST = 1
     torch.set_num_threads(1)
     dataset: Any = Leaking()
     loader = torch.utils.data.DataLoader(dataset, batch_size=8, num_workers=1)
-    with phasescope.start(interval_ms=30) as session:
+    with phasescope.start(interval_ms=15) as session:
         for number, _ in enumerate(phasescope.track(loader)):
             with phase("step"):
-                session._clock.wait_until(__import__("threading").Event(), session._clock.monotonic_ns() + 8_000_000)
+                session._clock.wait_until(__import__("threading").Event(), session._clock.monotonic_ns() + 10_000_000)
             if number == STEPS:
                 break
 

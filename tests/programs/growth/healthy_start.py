@@ -1,6 +1,7 @@
 """Load modules and data for a while, and then make a few healthy steps: no leak.
 
 needs: torch
+loading: under run
 never: (?i)leak|save a checkpoint|iB per
 tree:
   step ×20

@@ -1,6 +1,7 @@
 """Fetch with a worker that remembers all that it ever gave: a leak in the worker.
 
 needs: torch
+options: --interval-ms 20
 verdict: workers_grow
 tree:
   ...
@@ -14,8 +15,8 @@ from torch import nn
 from phasescope.backends import host_details, host_private
 from phasescope.capture import collectors
 
-collectors._EXTRA_PERIOD_NS = 30_000_000  # workers are looked at once a second; a test has no minute to wait
-host_private._AT_MOST = host_details._AT_MOST = 10  # and a look may take 15 ms on a machine with other work to do,
+collectors._EXTRA_PERIOD_NS = 20_000_000  # workers are looked at once a second; a test has no minutes to wait
+host_private._AT_MOST = host_details._AT_MOST = 2  # and a look may take 15 ms on a machine with other work to do,
 host_details._WAITING_AT_MOST = 1  # and ten times as long until its turn comes
 
 
@@ -24,10 +25,10 @@ class Remembering(torch.utils.data.Dataset):
         self.seen = []
 
     def __len__(self):
-        return 640
+        return 880
 
     def __getitem__(self, index):
-        self.seen.append(bytearray(b"x" * 2**18))
+        self.seen.append(bytearray(b"x" * 2**17))
         return float(index)
 
 
@@ -40,5 +41,5 @@ for batch in loader:
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    time.sleep(0.06)  # and none is caught up on: a busy machine makes it longer, not uneven
+    time.sleep(0.025)  # and none is caught up on: a busy machine makes it longer, not uneven
 print(loss.item().hex())

@@ -1,6 +1,7 @@
 """Fit a Lightning module, with checkpoints.
 
 needs: lightning torch
+loading: under run
 tree:
   fit ×1
     setup ×1

@@ -1,6 +1,7 @@
 """Train and validate in turn, with larger batches; then train through a wrapper and validate what is inside, as timm.
 
 needs: torch
+loading: under run
 tree:
   epoch ×4
     step ×10

@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.analysis.event_fields import int_or_none, size_or_none
-from phasescope.analysis.statistics.trend import Trend
 
-from .few_looks import CrewLooks, Unjudged
+from .few_looks import ENOUGH, CrewLooks, Unjudged
 from .phase_ends import Timed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from phasescope.analysis.statistics.trend import Trend
 
 _MAX_CREWS = 64
 _TOGETHER = 3  # samples within which they started
@@ -74,20 +75,11 @@ class _Crew:
             self._resident = [*self._resident[:1], resident]
         sizes = {pid: worker.size for pid, worker in self.latest.items()}
         self.timed.add(sum(sizes.values()), time_ns)
-        self.looks.take(sizes, time_ns)
+        self.looks.take(sizes)
 
-    def trend(self, *, is_over: bool) -> Trend | None:
-        """Return the trend of its samples; if it is over and they are too few, that of a steady rise, if it is one."""
-        trend = self.timed.series.trend()
-        rates, span = self.looks.rates(), self.timed.span_ns
-        is_judged = trend is not None and (
-            trend.grows or not (self.are_data_workers and self.looks.are_few(self.risen))
-        )
-        if not is_over or rates is None or span is None or is_judged:
-            return trend
-        per_look = (span[1] - span[0]) / max(1, self.samples - 1)
-        slope, low, high = (rate * per_look for rate in rates)
-        return Trend(slope, low, high, True, self.samples, self.samples)
+    def trend(self) -> Trend | None:
+        """Return the trend of its samples, as growth only if the looks are enough for a verdict."""
+        return _judged(self.timed.series.trend(), are_enough=self.looks.are_enough(self.samples))
 
     @property
     def risen(self) -> int:
@@ -107,7 +99,10 @@ class _Crew:
     @property
     def is_known(self) -> bool:
         """Whether it was looked at often enough to call it healthy."""
-        return not (self.are_data_workers and self.looks.unjudged(self.risen))
+        if self.are_data_workers and self.looks.unjudged(self.risen, self.samples):
+            return False
+        trend = self.timed.series.trend()
+        return trend is None or not trend.grows or self.looks.are_enough(self.samples)
 
     def growing(self) -> tuple[int, ...]:
         rises = {pid: worker.size - self.first[pid] for pid, worker in self.latest.items()}
@@ -181,18 +176,17 @@ class Crews:
             self._crews.append(_Crew(new))
 
     def unjudged(self) -> Unjudged | None:
-        """Return those that took most of the data workers of which it is not known whether they grow."""
+        """Return those that took most of the children of which it is not known whether they grow."""
         unjudged = [crew for crew in (*self._crews, *self._ended) if not crew.is_known]
         most = max(unjudged, key=lambda crew: crew.risen, default=None)
-        return None if most is None else Unjudged(len(most.latest), most.looks.count, most.risen, most.copy_pages)
+        if most is None:
+            return None
+        return Unjudged(len(most.latest), most.looks.count, most.risen, most.copy_pages, most.are_data_workers)
 
-    def grown(self, *, is_over: bool = False) -> GrownChildren | None:
-        """Return those that grow, else those with the clearest trend; None if there is none.
-
-        Once a session is over, no more looks will come: then fewer suffice for a steady rise.
-        """
+    def grown(self) -> GrownChildren | None:
+        """Return those that grow, else those with the clearest trend; None if there is none."""
         crews = [*self._crews, *self._ended]
-        trends = [(trend, crew) for crew in crews if (trend := crew.trend(is_over=is_over)) is not None]
+        trends = [(trend, crew) for crew in crews if (trend := crew.trend()) is not None]
         growing = [(trend, crew) for trend, crew in trends if trend.grows]
         left = self._left_behind() or self._left
         if left is not None and not growing:
@@ -216,8 +210,13 @@ class Crews:
         return GrownChildren(trend, self._all, sum(len(crew.latest) for crew in left), len(left), True, (), trend.grows)
 
     def _by_resident_sets(self) -> GrownChildren | None:
-        trend = self._resident.series.trend()
+        trend = _judged(self._resident.series.trend(), are_enough=self._resident.series.steps >= ENOUGH)
         return None if trend is None else GrownChildren(trend, self._resident, self._alive, 1, False, (), False)
+
+
+def _judged(trend: Trend | None, *, are_enough: bool) -> Trend | None:
+    """Return the trend, as no growth where the looks are too few to tell it from a cache that fills."""
+    return None if trend is None else trend._replace(grows=trend.grows and are_enough)
 
 
 def _still(crew: _Crew, workers: Mapping[int, Worker]) -> _Crew | None:

@@ -172,7 +172,7 @@ class EvidenceFold:
         ending = self._ending.ending(state, open_spans, heartbeat_ns=heartbeat_ns, now_ns=now_ns)
         shortage = None if last is None else _shortage(last, fold.device_rows())
         summary = fold.summary(*missed)
-        growth = tuple(self._growth.result(is_over=ending.is_over))
+        growth = tuple(self._growth.result())
         is_judged = any(each.device != WORKERS for each in growth)
         why_not = None
         if not is_judged:

@@ -223,19 +223,16 @@ class GrowthFold:
         return mapped - self._files.swapped_bytes
 
     def unjudged_workers(self) -> Unjudged | None:
-        """Return data workers that took much and of which it is not known whether they grow; None if there are none."""
+        """Return children that took much and of which it is not known whether they grow; None if there are none."""
         return self._crews.unjudged()
 
-    def result(self, *, is_over: bool = False) -> list[Growth]:
-        """Return the growth of each device with enough figures; those that grow first, the fastest before the others.
-
-        Once the session is over, no more looks at its children will come, and fewer must do.
-        """
+    def result(self) -> list[Growth]:
+        """Return the growth of each device with enough figures: those that grow first, of these the fastest."""
         if not any(phases.judged() for phases in self._phases.values()):
             return []
         growths = [self._by_step(label, phases) for label, phases in self._phases.items()]
         growths += [self._by_time(label, timed) for label, timed in self._sampled.items() if label not in self._phases]
-        growths.append(self._of_children(is_over))
+        growths.append(self._of_children())
         judged = [growth for growth in growths if growth is not None]
         return sorted(judged, key=lambda growth: (not growth.grows, -(growth.bytes_per_hour or 0)))
 
@@ -271,8 +268,8 @@ class GrowthFold:
         trend = timed.series.trend()
         return None if trend is None else self._growth(label, trend, timed, None, None)
 
-    def _of_children(self, is_over: bool) -> Growth | None:
-        grown = self._crews.grown(is_over=is_over)
+    def _of_children(self) -> Growth | None:
+        grown = self._crews.grown()
         if grown is None:
             return None
         children = Children(

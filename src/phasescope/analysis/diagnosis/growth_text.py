@@ -82,15 +82,18 @@ def most_unclear(growths: Sequence[Growth]) -> Growth | None:
 
 
 def not_known_of_workers(unjudged: Unjudged | None) -> str:
-    """Return the end of a sentence that says that nothing else grows: empty if that includes the data workers."""
+    """Return the end of a sentence that says that nothing else grows: empty if that includes the children."""
     if unjudged is None:
         return ""
     copied = ", copies of pages that they had shared" if unjudged.copy_pages else ""
-    grow = "grows" if unjudged.workers == 1 else "grow"
+    are_one = unjudged.workers == 1
+    other = "1 child process" if are_one else f"{count_text(unjudged.workers)} child processes"
+    who = plural(unjudged.workers, "data worker") if unjudged.are_data_workers else other
     took = change_text(unjudged.risen_bytes).removeprefix("+")
     return (
-        f"; whether its {plural(unjudged.workers, 'data worker')} {grow} is not known: "
-        f"{took} more since the start{copied}, seen in {plural(unjudged.looks, 'look')}; a longer run will tell"
+        f"; whether its {who} {'grows' if are_one else 'grow'} is not known: "
+        f"{took} more since the start{copied}, seen in {plural(unjudged.looks, 'look')}, "
+        "too few to tell a leak from a cache that fills; a longer run will tell"
     )
 
 

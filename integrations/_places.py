@@ -109,6 +109,11 @@ def site_here() -> tuple[tuple[int, int], ...]:
     return tuple(site)
 
 
+def path_here() -> int:
+    """Return what stands for all the calls that lead here, from the outermost on."""
+    return hash(tuple((id(spot.code), spot.offset) for spot in stack_here()))
+
+
 def is_begun_anew_by_itself() -> bool:
     """Return whether the code that fetches here goes on fetching where a loader ends, and its caller notices nothing.
 

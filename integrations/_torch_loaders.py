@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ._places import is_begun_anew_by_itself, site_here
+from ._places import is_begun_anew_by_itself, path_here, site_here
 
 
 class Batches:
@@ -20,6 +20,7 @@ class Batches:
         self.loader = id(held.get("_index_sampler"))  # each loader has one of its own, and its iterators share it
         self.trains: bool | None = None
         self.site: tuple[tuple[int, int], ...] = ()  # the call that fetches
+        self.path = 0  # all the calls around that one
         self.is_begun_anew = False  # by the code that fetches: where the data end, its caller notices nothing
         self.fetches = 0
         self.is_exhausted = False
@@ -49,6 +50,8 @@ class Loaders:
         # whether it trains, in which mode of the model.
         self._uses: dict[int, tuple[bool, bool | None]] = {}
         self._by_site: dict[object, tuple[bool, bool | None] | None] = {}
+        # By loader and path: whether it trains. None: now this, now that.
+        self._by_path: dict[tuple[int, int], bool | None] = {}
         self._trained_on: set[int] = set()
         self._unproven: list[Batches] = []  # fetched from since the purpose was last plain
 
@@ -80,8 +83,11 @@ class Loaders:
         if batches.was_looked_at:
             return False
         if batches.begins:
-            batches.site = site_here()
+            batches.site, batches.path = site_here(), path_here()
             batches.is_begun_anew = is_begun_anew_by_itself()
+        known = self._by_path.get((batches.loader, batches.path))
+        if known is not None:
+            return known
         uses = self._uses
         use = uses.get(batches.loader) or uses.get(batches.dataset) or self._by_site.get(batches.site)
         if use is not None and (use[1] == mode or batches.goes_on_after(self.last)):
@@ -110,4 +116,6 @@ class Loaders:
                 earlier = self._by_site.get(batches.site, use)
                 is_same = earlier is not None and (earlier == use or earlier[1] != mode)
                 self._by_site[batches.site] = use if is_same else None
+                path = batches.loader, batches.path
+                self._by_path[path] = trains if self._by_path.get(path, trains) is trains else None
         self._unproven.clear()

@@ -18,6 +18,7 @@ STEP = "step[data forward backward optimizer]"
 BY_HAND = "step[forward backward optimizer]"
 END = "step[data]"  # the fetch that only finds the end; summaries count neither
 EVALUATE = "evaluate[data forward data forward data]"
+LONG_EVALUATE = "evaluate[data forward data forward data forward data]"
 GAN = "forward (Discriminator) backward optimizer"
 CRITIC = "forward (Generator) x 2 forward (Discriminator) backward optimizer"
 ACTOR = "forward (Generator) forward (Discriminator) backward optimizer forward (Generator) backward optimizer"
@@ -27,6 +28,11 @@ TREES = {
     "evaluation_that_is_told_by_the_mode_alone": f"epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
     "evaluation_on_the_data_that_are_trained_on": f"epoch[{STEP} x 2 {END} evaluate[data forward data]] x 2",
     "evaluation_by_the_loader_that_is_trained_on": f"epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
+    # That the loader is evaluated, too, is known from its second time on.
+    "engines": (
+        f"epoch[{STEP} x 2 {END}] epoch[step[data] evaluate[forward data forward data] {LONG_EVALUATE}] "
+        f"epoch[{STEP} x 2 {END} {EVALUATE} {LONG_EVALUATE}] x 2"
+    ),
     "evaluation_without_no_grad": f"epoch[{STEP} x 2 {END} {EVALUATE}]",
     "evaluation_of_an_averaged_copy": (
         f"epoch[{STEP} x 2 {END} data evaluate[forward (Net) data forward (Net) data forward (Net) data]] "

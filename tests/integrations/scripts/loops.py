@@ -84,6 +84,31 @@ def evaluation_by_the_loader_that_is_trained_on() -> None:
 
 
 @loop
+def engines() -> None:
+    """As ignite's: one function runs trainings and evaluations, and the mode is set once the batch is there."""
+
+    def run(epochs, loader, process, *handlers):
+        for _ in range(epochs):
+            for inputs in loader:
+                process(inputs)
+            for handler in handlers:
+                handler()
+
+    def train(inputs):
+        model.train()
+        step(model, optimizer, inputs)
+
+    def evaluate(inputs):
+        model.eval()
+        with torch.no_grad():
+            model(inputs)
+
+    model, optimizer = trained()
+    loader, validation = data(), data(6)
+    run(3, loader, train, lambda: run(1, loader, evaluate), lambda: run(1, validation, evaluate))
+
+
+@loop
 def evaluation_without_no_grad() -> None:
     model, optimizer = trained()
     for inputs in data():

@@ -110,8 +110,8 @@ def site_here() -> tuple[tuple[int, int], ...]:
 
 
 def path_here() -> int:
-    """Return what stands for all the calls that lead here, from the outermost on."""
-    return hash(tuple((id(spot.code), spot.offset) for spot in stack_here()))
+    """Return what stands for all the calls that lead here, from the outermost on; 0 if the stack is too deep."""
+    return hash(tuple(calls)) if (calls := [(id(spot.code), spot.offset) for spot in stack_here()]) else 0
 
 
 def is_begun_anew_by_itself() -> bool:

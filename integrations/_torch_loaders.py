@@ -9,6 +9,8 @@ import torch
 
 from ._places import is_begun_anew_by_itself, path_here, site_here
 
+_MAX_PATHS = 256  # loaders may be made again in each epoch
+
 
 class Batches:
     """The use of an iterator's batches. `trains` is None as long as none of them was used."""
@@ -85,9 +87,9 @@ class Loaders:
         if batches.begins:
             batches.site, batches.path = site_here(), path_here()
             batches.is_begun_anew = is_begun_anew_by_itself()
-        known = self._by_path.get((batches.loader, batches.path))
-        if known is not None:
-            return known
+        by_path = self._by_path.get((batches.loader, batches.path))
+        if by_path is not None:
+            return by_path
         uses = self._uses
         use = uses.get(batches.loader) or uses.get(batches.dataset) or self._by_site.get(batches.site)
         if use is not None and (use[1] == mode or batches.goes_on_after(self.last)):
@@ -116,6 +118,12 @@ class Loaders:
                 earlier = self._by_site.get(batches.site, use)
                 is_same = earlier is not None and (earlier == use or earlier[1] != mode)
                 self._by_site[batches.site] = use if is_same else None
-                path = batches.loader, batches.path
-                self._by_path[path] = trains if self._by_path.get(path, trains) is trains else None
+                self._prove_path(batches, trains=trains)
         self._unproven.clear()
+
+    def _prove_path(self, batches: Batches, *, trains: bool) -> None:
+        if len(self._by_path) >= _MAX_PATHS:
+            self._by_path.clear()
+        if batches.path:
+            path = batches.loader, batches.path
+            self._by_path[path] = trains if self._by_path.get(path, trains) is trains else None

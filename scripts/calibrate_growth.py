@@ -50,14 +50,14 @@ def _table(series: dict[str, Make], columns: dict[str, T], share_of: Callable[[M
 
 
 def workers_share(make: Make, looks: tuple[int, int], runs: int) -> float:
-    """Return the share of runs whose workers are called growing by so many looks, so many seconds apart."""
+    """Return the share of runs whose workers are called growing by a number of looks, some seconds apart."""
     return (
         sum(_grow(make(random.Random(seed), looks[0] * looks[1])[:: looks[1]], looks[1]) for seed in range(runs)) / runs
     )
 
 
 def _grow(sizes: Sequence[int], apart: int) -> bool:
-    """Return whether a worker of these sizes grows, each of which is in the samples of so many seconds."""
+    """Return whether a worker of these sizes grows, each of which is in the samples of `apart` seconds."""
     crews = Crews()
     for second in range(len(sizes) * apart):
         workers = [[1, sizes[second // apart], True]]

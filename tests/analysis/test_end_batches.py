@@ -96,7 +96,7 @@ def test_nor_does_it_matter_if_more_come_between_two_samples_than_may_wait() -> 
             for at in range(0, len(told), most):
                 fold.ended("host", [(("step",), told[at : at + most])])
         host_sample(fold, place * 1_000, shared=104 * MIB)
-        growths = fold.result(is_over=True)
+        growths = fold.result()
         return [(each.bytes_per_step, each.low_bytes_per_step, each.high_bytes_per_step) for each in growths]
 
     assert bounds(1) == bounds(700) == bounds(100_000)

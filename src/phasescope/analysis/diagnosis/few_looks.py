@@ -12,7 +12,7 @@ from typing import NamedTuple
 ENOUGH = 100
 """Looks that are enough for a verdict, or samples, where each has a new figure."""
 
-_LONG = 600  # samples: in so many a few looks show as much, as long as they show the same
+_LONG = 600  # samples: over that time fewer looks show as much
 _MOST = 64
 _FEW = 24  # looks: by then what started is over
 _STILL_RISES = 0.15  # of the whole rise, in the last third of the looks

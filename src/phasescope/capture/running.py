@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from phasescope.capture.clock import Clock
     from phasescope.capture.session import Session
 
-_FORKS_WAIT_S = 1.0
+_FORKS_WAIT_S = 10.0  # loading takes a tenth of a second, on a machine that is overloaded a few
 
 _session: Session | None = None
 _unfinished: Session | None = None  # the same, and on until it is over in every part

@@ -143,7 +143,7 @@ def start(
         requests=requests,
         sites=sites,
     )
-    with _lock:
+    with _lock, _loading:  # backends are loaded by the session
         if _session is not None:
             different = options.differing(_session.options, _DEFAULTS)
             if different:

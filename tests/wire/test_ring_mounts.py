@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 
 import phasescope
 from phasescope import _os_compat
+from phasescope.wire import ring
 from support.fakes.mounts import mounted
 from support.fakes.processes import in_forked_child, in_new_python
 from support.fakes.rings import let_go, new_file, read_all, ring_of
@@ -269,3 +271,21 @@ def test_a_recording_and_a_subscriber_go_on_where_the_ring_file_is_shortened(tmp
     numbers = [step["attributes"]["n"] for step in steps]
     assert numbers == sorted(set(numbers))
     assert numbers[-48:] == list(range(252, 300))
+
+
+def test_an_older_header_written_over_a_ring_is_put_right(tmp_path: Path) -> None:
+    """A copy that was made a segment ago leaves its oldest position there, and the next record a head of now."""
+    session = phasescope.start(capacity_bytes=1 << 16, interval_ms=3_600_000, directory=str(tmp_path))
+    for n in range(2000):
+        with phasescope.phase("step", n=n):
+            pass
+    header = Path(str(session.path)).read_bytes()[: ring.PEEK_BYTES]
+    oldest = ring.peek(header).oldest  # type: ignore[union-attr]
+    before = session.events()
+    with Path(str(session.path)).open("r+b") as file:
+        file.seek(8 * ring.OLDEST)
+        file.write(struct.pack("=Q", oldest - (1 << 15)))
+    assert session.events() == before
+    session.stop()
+    with phasescope.attach(str(session.path)) as reader:
+        assert reader.events()[-1]["event_type"] == "stop"

@@ -31,9 +31,16 @@ _LIVES_NS = 60_000_000_000
 class RingReader(Reader):
     """One session's ring. `missed` and `damaged` say what the last reading of it could not give."""
 
-    def __init__(self, read: Callable[[int, int], bytes], size_bytes: Callable[[], int], path: Path | None) -> None:
+    def __init__(
+        self,
+        read: Callable[[int, int], bytes],
+        size_bytes: Callable[[], int],
+        path: Path | None,
+        mend: Callable[[], object] | None = None,
+    ) -> None:
         """Read anything that gives up to `size` bytes from an `offset`; `attach` and `open` do so with files."""
         super().__init__(path)
+        self._mend = mend
         self._file: OpenRing | None = None
         self._read = read
         self._size_bytes = size_bytes
@@ -58,11 +65,11 @@ class RingReader(Reader):
     def of_own(cls, file: OpenRing, memory: Callable[[], mmap | None], look: Callable[[], object]) -> RingReader:
         """Read a ring of this process's own, which is in `memory()` while it cannot be in its file.
 
-        `look()` finds out whether that is so. The reader closes the file.
+        `look()` finds out whether that is so, and puts the header right. The reader closes the file.
         """
         try:
             own = OwnRing(file, memory, look)
-            reader = cls(own.read, own.size_bytes, file.path)
+            reader = cls(own.read, own.size_bytes, file.path, look)
         except BaseException:
             file.close()
             raise
@@ -70,7 +77,7 @@ class RingReader(Reader):
         return reader
 
     def _new_ring(self) -> RecordReader:
-        return RecordReader(self._read, self._size_bytes())
+        return RecordReader(self._read, self._size_bytes(), self._mend)
 
     def close(self) -> None:
         """Let go of the file. Whatever is read afterwards raises ValueError."""

@@ -33,11 +33,15 @@ class RecordReader:
     """Reads the records of a ring in order, from the oldest that is left. It never writes and trusts nothing.
 
     `read(size, offset)` gives up to `size` bytes of the ring. Raises RingError if they are not a ring's.
+    `mend()` of a ring of this process's own has the writer put right what somebody else wrote into the header.
     `missed` counts records that were overwritten before they were read, `damaged` places that hold no true record.
     """
 
-    def __init__(self, read: Callable[[int, int], bytes], size_bytes: int) -> None:
+    def __init__(
+        self, read: Callable[[int, int], bytes], size_bytes: int, mend: Callable[[], object] | None = None
+    ) -> None:
         self._read = read
+        self._mend = mend
         self.missed = 0
         self.damaged = 0
         self._position = 0
@@ -53,6 +57,15 @@ class RecordReader:
 
     def live(self) -> Live:
         """Return the live fields, from one moment. Raises RingError if they contradict each other."""
+        live = self._live()
+        if live is None and self._mend is not None:
+            self._mend()
+            live = self._live()
+        if live is None:
+            raise RingError("the header's positions contradict each other")
+        return live
+
+    def _live(self) -> Live | None:
         _, capacity, segment = self.layout
         for _ in range(100):
             raw = self._read(LIVE_SIZE, LIVE_OFFSET)
@@ -62,7 +75,7 @@ class RecordReader:
             # A writer that laps the ring between two of these loads makes them disagree for a moment.
             if live.oldest <= live.head <= live.oldest + capacity and live.oldest % segment == 0:
                 return live
-        raise RingError("the header's positions contradict each other")
+        return None
 
     def seek_end(self) -> None:
         """Skip all that is there and go on with the records that come next."""

@@ -184,10 +184,14 @@ class RingWriter(_AppendSlots):
     def _closing(self) -> list[tuple[int, bytes]]:
         """Return the stores, each with its place, that must be made before the next segment is begun."""
         stores = [(self._at, PAD)] if self._limit - self._at >= len(PAD) else []
-        oldest = self._limit + self._base + self.layout.segment - self.layout.capacity
+        oldest = self._oldest_with(self._limit + self._base + self.layout.segment)
         if oldest > self._begun:
             stores.append((8 * OLDEST, _WORD.pack(oldest)))
         return stores
+
+    def _oldest_with(self, end: int) -> int:
+        """Return the oldest position that is kept while the segment that ends at `end` is written."""
+        return max(end - self.layout.capacity, self._begun)
 
     def _put(self, offset: int, data: bytes) -> None:
         self._buffer[offset : offset + len(data)] = data
@@ -202,7 +206,11 @@ class RingWriter(_AppendSlots):
         return min(self._at + self._base, self.layout.capacity) + self.layout.data_offset
 
     def beat(self, now_ns: int, dropped: int) -> None:
-        """Publish that the writer is alive (wall clock) and how many events it could not write."""
+        """Publish that the writer is alive (wall clock) and how many events it could not write.
+
+        Store the oldest position again, too: an earlier copy that was written over the file has left its own there.
+        """
+        self._store(OLDEST, self._oldest_with(self._limit + self._base))
         self._store(DROPPED, dropped)
         self._store(HEARTBEAT, now_ns)
 

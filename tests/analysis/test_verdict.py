@@ -54,7 +54,7 @@ def test_of_too_few_steps_the_reason_is_the_one_that_explain_gives() -> None:
     session = made(10)
     session.event("stop")
     found = explain(evidence(session.events))
-    why = "too few steps to tell (step ended 10 times, and 48 are needed); train for longer"
+    why = "too few steps to tell (step ended 10 times, and 100 are needed); train for longer"
     assert verdict(found).text == f"nothing went wrong; whether memory grows is not known: {why}"
     assert why in found.cause.text
 

@@ -11,6 +11,7 @@ from phasescope.analysis.event_fields import scope_of, size_or_none
 from phasescope.analysis.origin import command_under_run
 from phasescope.analysis.summary.summary import SummaryFold
 
+from . import few_steps
 from .census import CensusFold
 from .ending import (
     DEVICE_OUT_OF_MEMORY,
@@ -172,7 +173,10 @@ class EvidenceFold:
         ending = self._ending.ending(state, open_spans, heartbeat_ns=heartbeat_ns, now_ns=now_ns)
         shortage = None if last is None else _shortage(last, fold.device_rows())
         summary = fold.summary(*missed)
-        growth = tuple(self._growth.result())
+        census = self._census.result()
+        is_oom_killed = ending.kind == KILLED and bool(oom_kills)
+        growths = self._growth.result()
+        growth = tuple(few_steps.judged(each, ending, census, is_oom_killed=is_oom_killed) for each in growths)
         is_judged = any(each.device != WORKERS for each in growth)
         why_not = None
         if not is_judged:
@@ -192,7 +196,7 @@ class EvidenceFold:
             seen=self._seen.result(),
             relieved=fold.relieved(),
             run_command=command_under_run(constants or {}),
-            census=self._census.result(),
+            census=census,
             lines=self._lines.result(),
             heap=self._heap.result(),
             rises=self._rise.result(

@@ -20,6 +20,7 @@ from phasescope.analysis.event_fields import (
     size_or_none,
     unavailable,
 )
+from phasescope.analysis.statistics.trend import SURE_STEPS
 
 from .child_processes import Crews
 from .kept_memory import accounting_for, is_outside
@@ -83,8 +84,8 @@ class Growth:
     the memory stays. `hours_until_full` is from the last event on, at the estimated rate.
 
     `children` is set if the device is `WORKERS`. `unclear`: it may grow, and varies too much to tell,
-    or, if it is `little` as well, rose by too little in too short a time, or if it is `rare` as well, at too few
-    entries.
+    or, if it is `little` as well, rose by too little in too short a time, or if it is `few` as well, over fewer than
+    `SURE_STEPS`, or if it is `rare` as well, at too few entries.
 
     On the host the phases are those in which the resident set grows: freed memory is used again, so what one
     phase keeps can show as growth of the next.
@@ -107,6 +108,7 @@ class Growth:
     unclear: bool = False
     little: bool = False
     rare: bool = False
+    few: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the growth as JSON types."""
@@ -294,6 +296,7 @@ class GrowthFold:
             device=label,
             grows=trend.grows,
             unclear=trend.unclear,
+            few=trend.grows and label != WORKERS and timed.series.steps < SURE_STEPS,
             per=step,
             steps=timed.series.steps,
             recent_steps=trend.recent_steps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from phasescope.analysis.formatting import change_text, count_text, path_text, plural
+from phasescope.analysis.statistics.trend import SURE_STEPS
 
 from .growth import HOST, WORKERS
 from .kept_memory import enclosing
@@ -56,6 +57,9 @@ def not_known_because(growth: Growth) -> str:
     if growth.rare:
         each = f"{rate} at each of {count_text(growth.recent_steps)} entries of {step}"
         return f"too few to tell ({growth.device}: {each}); more will tell"
+    if growth.few:
+        count = f"{count_text(growth.steps)} of the {SURE_STEPS} needed"
+        return f"too few to tell a leak from a cache that fills ({growth.device}: {rate} per {step}, {count})"
     if growth.little:
         return f"too little, in too short a time, to tell ({growth.device}: {rate} per {step}); more steps will tell"
     return f"too noisy to tell ({growth.device}: between {low} and {high} per {step}); more steps will tell"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.event_fields import device_of, is_host, size_or_none, unavailable
 from phasescope.analysis.formatting import path_text, size_text, times_text
-from phasescope.analysis.statistics.trend import MIN_STEPS
+from phasescope.analysis.statistics.trend import MIN_STEPS, SURE_STEPS
 from phasescope.analysis.steps import Entries, step_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def why_not_judged(rows: Iterable[Row], waiting: int, *, is_over: bool, host: Sa
         return _without_entries(rise, is_open=any(row.open for row in rows), is_over=is_over)
     times = f"{path_text(step)} ended {times_text(entries[step].count)}{'' if is_over else ' so far'}"
     if entries[step].count < MIN_STEPS:
-        return f"too few steps to tell ({times}, and {MIN_STEPS} are needed){'; train for longer' if is_over else ''}"
+        return f"too few steps to tell ({times}, and {SURE_STEPS} are needed){'; train for longer' if is_over else ''}"
     if waiting and is_over:
         return f"too short a run to tell ({times}, with no sample of the host's memory after it); train for longer"
     if waiting:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MIN_STEPS = 48
 """Fewer steps say nothing."""
 
+SURE_STEPS = 100
+"""Over fewer, a cache that fills and garbage that piles up rise as a leak does: more than the rise must be known."""
+
 _MAX_POINTS = 1024
 _BLOCKS = 8
 _FLOOR = 0.25

@@ -1,4 +1,4 @@
-"""Whether a rise over few steps is growth: by what else is known, since the rise alone does not tell."""
+"""Whether a rise over few steps is growth: decided by what else is known."""
 
 from __future__ import annotations
 

@@ -105,7 +105,8 @@ def start(
 
     Raises ValueError or TypeError, naming the argument; BackendUnavailableError (a ValueError) if a backend that was
     asked for by name cannot work here; OSError if the recording cannot be written; ImportError, with the pip line, if
-    a package for `export` or `record` is missing.
+    a package for `export` or `record` is missing. The first call loads modules: OSError or MemoryError if no file
+    descriptor or no memory is left for that.
     """
     global _session, _unfinished
     # Here, not above: a program may import the names long before it starts a session, or without ever starting one.

@@ -68,6 +68,7 @@ class Session:
         self._ended_by: dict[str, Any] | None = None
         self._on_ending, self._on_over = on_ending, on_over
         self._subscriptions: list[Subscription] = []
+        _load_modules_for(options)
         self._sites = _sites() if options.sites else None
         chosen, drivers = backend_selection.choose(options.backends)
         self._collectors = Collectors(
@@ -387,6 +388,16 @@ class Session:
         subscription = Subscription(self._ring.open_reader(self._writer.beat), callback)
         self._subscriptions = [each for each in self._subscriptions if each.running] + [subscription]
         return subscription
+
+
+def _load_modules_for(options: Options) -> None:
+    """Load what these options need, before a file is opened: the process may have few descriptors left."""
+    if options.census or options.sites:
+        import phasescope.capture.census.census
+    if options.record is not None:
+        import phasescope.recordings.recorder
+    if options.export is not None:
+        import phasescope.exporters.inside  # noqa: F401
 
 
 def _sites() -> Sites:

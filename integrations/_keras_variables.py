@@ -61,7 +61,7 @@ def _look(session: phasescope.Session, backend: str, moment: str) -> None:
 
 def _count(models: list[Any], backend: str) -> dict[str, dict[str, int]]:
     sizes = CategorySizes()
-    is_trained = any(attributes_of(model).get("optimizer") is not None for model in models)
+    is_trained = any(_is_built(attributes_of(model).get("optimizer")) for model in models)
     for category in _ORDER[: 3 if is_trained else 2]:
         sizes.begin(category)
     values = [value for model in models for value in _values_of(model)]
@@ -110,8 +110,15 @@ def _variables_of(model: Any) -> Iterator[tuple[str, Any]]:
         waiting += reversed(_items(own.get("_layers")))
 
 
+def _is_built(optimizer: Any) -> bool:
+    """Return whether an optimizer knows what it trains. If not, a `train_step` may use others, which are not known."""
+    return attributes_of(optimizer).get("built") is True
+
+
 def _state_of(optimizer: Any) -> list[Any]:
     """Return an optimizer's variables, those of one that it wraps (a scaled loss) among them."""
+    if not _is_built(optimizer):
+        return []
     own = attributes_of(optimizer)
     inner = own.get("inner_optimizer")
     return [*_items(own.get("_variables")), *(() if inner is None else _state_of(inner))]

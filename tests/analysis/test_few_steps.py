@@ -71,3 +71,12 @@ def test_it_is_why_memory_ran_out_whichever_it_was() -> None:
     answer = steps(60, backend="cpu", then=lambda session: session.run_out(session.enter("step")))
     assert answer.cause.kind == "growth"
     assert "+100 MiB per entry of step" in answer.cause.text
+
+
+def test_an_error_before_the_first_step_is_not_answered_with_advice_on_steps() -> None:
+    session = MadeSession(backend="cpu", device_id=-1)
+    session.event("start")
+    session.event("stop", metadata={"error_type": "ValueError", "error": "ValueError: batch size 0"})
+    assert explain(evidence(session.events, "stopped")).cause.text.endswith(
+        "whether it grew is not known: no phase had begun when it ended."
+    )

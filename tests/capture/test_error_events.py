@@ -198,3 +198,12 @@ def test_mappings_are_counted_where_there_are_such_figures(tmp_path: Path) -> No
     (tmp_path / "sys/vm").mkdir(parents=True)
     (tmp_path / "sys/vm/max_map_count").write_text("many\n")
     assert oom_message.mappings(str(tmp_path)) == {}
+
+
+def test_the_file_that_an_error_names_is_in_its_text(tmp_path: Path) -> None:
+    missing = tmp_path / "none.csv"
+    with phasescope.start(backends=[FakeBackend("fake")], report_exceptions=[OSError]) as session:
+        with pytest.raises(FileNotFoundError), phase("load"):
+            missing.open()
+        exits = [event for event in session.events() if event["event_type"] == "phase_exit"]
+    assert exits[-1]["metadata"]["error"] == f"FileNotFoundError: No such file or directory: {str(missing)!r}"

@@ -73,6 +73,13 @@ def test_what_is_no_weight_for_training_is_a_buffer_unless_it_is_frozen_or_quant
     assert (found["parameters"], found["buffers"]) == (weights, 0)
 
 
+def test_the_state_of_an_optimizer_that_trains_nothing_is_not_the_trainings(told: Told) -> None:
+    """Keras makes one by default; a `train_step` with optimizers of its own leaves it as it is."""
+    found, weights, *_, is_built = told.scenarios["categories_of_optimizers_that_are_not_known"]
+    assert found.get("parameters") == (None if told.backend == "torch" else weights), "there, by its steps"
+    assert is_built or "optimizer_state" not in found
+
+
 def test_a_model_is_let_go_when_it_would_have_been(told: Told) -> None:
     assert told.scenarios["a_model_is_let_go_with_its_categories"]
 

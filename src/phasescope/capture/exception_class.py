@@ -26,6 +26,7 @@ _attributes_of = BaseException.__dict__["__dict__"].__get__
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
 _cause_of = BaseException.__dict__["__cause__"].__get__
 _context_of = BaseException.__dict__["__context__"].__get__
+_file_name_of = OSError.__dict__["filename"].__get__
 _suppresses_context = BaseException.__dict__["__suppress_context__"].__get__
 _Group: Any = getattr(builtins, "BaseExceptionGroup", None)  # Python 3.11
 _members_of = None if _Group is None else _Group.__dict__["exceptions"].__get__
@@ -64,8 +65,16 @@ def text_of(exc: BaseException | None) -> str:
     if type(code) is int and name_of(type(exc)) == "CalledProcessError":
         return f"a command exited with code {code}"
     text = next((argument for argument in _arguments_of(exc) if type(argument) is str), "")
+    if text and OSError in bases(type(exc)):
+        text += _file_of(exc)
     message = attributes.get("_message")
     return message if not text and type(message) is str else text
+
+
+def _file_of(exc: BaseException | None) -> str:
+    """Return the file that an OSError names, as Python shows it behind the text; empty if it names none."""
+    name = _file_name_of(exc)
+    return f": {name!r}" if type(name) in (str, bytes) else ""
 
 
 def traceback_of(exc: BaseException | None) -> TracebackType | None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from phasescope.cli._session_args import SessionHealth
     from phasescope.readers.reader import Reader
 
+_SAME = 60
 _LONGEST_COMMAND = 120
 _MOST_PROBLEMS = 10
 _MOST = 10_000  # phases, or depth: beyond what a summary keeps
@@ -150,7 +151,8 @@ def _state_line(looked: _Looked) -> str:
         return how + (f"; last event {ago}" if ago else "")
     if fares.state == "stopped":
         stopped = "stopped" + (f" {ago}" if ago else "")
-        return stopped if ending.is_good else f"{ending.text}; {stopped}"
+        is_next = looked.verdict.text.startswith(ending.text[:_SAME])  # the verdict stands below
+        return stopped if ending.is_good or is_next else f"{ending.text}; {stopped}"
     if fares.state == "unknown":
         return "recorded up to" + (f" {ago}" if ago else " an unknown time") + "; how the session ended is not in it"
     if fares.silent_ns is not None:

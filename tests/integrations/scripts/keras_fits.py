@@ -291,6 +291,22 @@ def categories_of_a_scaled_loss_in_half_precision() -> Any:
     return made_of_a_fit(trained)
 
 
+class OptimizersOfItsOwn(keras.Sequential):  # type: ignore[misc]
+    """As a GAN has them: what `compile` made is left unused."""
+
+    def train_step(self, *state_and_data: Any) -> Any:
+        logs = {"loss": keras.ops.zeros(())}
+        return (logs, state_and_data[0]) if len(state_and_data) > 1 else logs
+
+
+@scenario
+def categories_of_optimizers_that_are_not_known() -> Any:
+    forget_all()
+    trained = OptimizersOfItsOwn([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    trained.compile("adam", "mse", **COMPILED)
+    return [*made_of_a_fit(trained), trained.optimizer.built]
+
+
 @scenario
 def a_model_is_let_go_with_its_categories() -> Any:
     trained = model()

@@ -85,6 +85,13 @@ class GrownObjects:
         each = self.bytes / max(1, self.count)
         return self.per_step * (each + self.graph_saved_bytes)
 
+    def risen(self) -> GrownObjects:
+        """Return those alone that there were not at the first of these censuses: `kept` and `bytes` are theirs."""
+        if self.kind not in (TENSORS, ITEMS, VERSIONS):
+            return self
+        count = max(0, self.count - self.before)
+        return replace(self, count=count, kept=min(self.kept, count), bytes=self.bytes * count // max(1, self.count))
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON types."""
         fields = asdict(self)

@@ -15,7 +15,9 @@ from . import few_steps
 from .census import CensusFold
 from .ending import (
     DEVICE_OUT_OF_MEMORY,
+    EXCEPTION,
     HOST_OUT_OF_MEMORY,
+    INTERRUPT,
     KILLED,
     EndingFold,
 )
@@ -181,7 +183,8 @@ class EvidenceFold:
         why_not = None
         if not is_judged:
             waiting = self._growth.waiting
-            why_not = why_not_judged(summary.rows, waiting, is_over=ending.is_over, host=self._host)
+            failed = ending.kind == EXCEPTION and ending.error_type != INTERRUPT
+            why_not = why_not_judged(summary.rows, waiting, is_over=ending.is_over, has_failed=failed, host=self._host)
         return Evidence(
             ending=ending,
             summary=summary,

@@ -227,7 +227,10 @@ def _grown(evidence: Evidence) -> Iterator[str]:
 def _grew(grown: GrownObjects, evidence: Evidence) -> str:
     until = evidence.census.step if evidence.census is not None else 0
     seldom = _how_seldom(grown, evidence) if is_seldom(grown) else ""
-    return f"grew by {grown_text(grown)}, from step {count_text(grown.since_step)} to {count_text(until)}{seldom}"
+    risen = grown.risen()
+    now = f" ({count_text(grown.kept)} now)" if risen.kept < grown.kept else ""
+    steps = f"from step {count_text(grown.since_step)} to {count_text(until)}"
+    return f"grew by {grown_text(risen)}, {steps}{now}{seldom}"
 
 
 def _how_seldom(grown: GrownObjects, evidence: Evidence) -> str:

@@ -55,11 +55,13 @@ class _Ended:
         """Unknown: a summary does not have it."""
 
 
-def why_not_judged(rows: Iterable[Row], waiting: int, *, is_over: bool, host: SampledHost | None = None) -> str:
+def why_not_judged(
+    rows: Iterable[Row], waiting: int, *, is_over: bool, has_failed: bool = False, host: SampledHost | None = None
+) -> str:
     """Return the end of a sentence, for a session in which no device can be judged: the reason, and what would help.
 
     `waiting` ends of phases came after the last sample that says how much of the host's figures is mapped from files.
-    `host` is what the samples say.
+    `host` is what the samples say. If an error ended it (`has_failed`), a longer run is no help.
     """
     rows = tuple(rows)
     entries: dict[tuple[str, ...], Entries] = {
@@ -68,10 +70,13 @@ def why_not_judged(rows: Iterable[Row], waiting: int, *, is_over: bool, host: Sa
     step = step_of(entries) or step_of(entries, 2) or step_of(entries, 1)
     if step is None:
         rise = "" if host is None else host.rise_text()
+        if has_failed and not any(row.open for row in rows):
+            return ", ".join(part for part in ("no phase had begun when it ended", rise) if part)
         return _without_entries(rise, is_open=any(row.open for row in rows), is_over=is_over)
     times = f"{path_text(step)} ended {times_text(entries[step].count)}{'' if is_over else ' so far'}"
     if entries[step].count < MIN_STEPS:
-        return f"too few steps to tell ({times}, and {SURE_STEPS} are needed){'; train for longer' if is_over else ''}"
+        advice = "; train for longer" if is_over and not has_failed else ""
+        return f"too few steps to tell ({times}, and {SURE_STEPS} are needed){advice}"
     if waiting and is_over:
         return f"too short a run to tell ({times}, with no sample of the host's memory after it); train for longer"
     if waiting:

@@ -48,7 +48,7 @@ def test_a_program_that_dies_while_it_starts_up_is_told_its_exception_and_no_lea
     assert answer["cause"]["kind"] == "exception"
     assert "ModuleNotFoundError" in answer["cause"]["text"]
     assert answer["growth"] == []
-    assert any("no phase was entered" in line for line in answer["unknown"])
+    assert any("no phase had begun when it ended" in line for line in answer["unknown"])
 
 
 def test_a_leak_beside_a_mapped_file_is_told_at_its_own_rate(tmp_path: Path) -> None:

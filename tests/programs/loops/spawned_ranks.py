@@ -31,6 +31,7 @@ def work(rank):
         optimizer.step()
         optimizer.zero_grad()
     Path(f"rank-{rank}").write_text(str([value.hex() for value in model.module.weight.flatten().tolist()]))
+    dist.barrier()  # the first to leave would close a connection that the other may still read from
     dist.destroy_process_group()
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from phasescope import _native
-from phasescope.wire import ring
+from support.both_cores import printed_and_ring
 
 pytestmark = pytest.mark.skipif(not _native.has_phases, reason=f"no compiled phases here: {_native.why_not}")
 
@@ -21,21 +19,7 @@ IN_MEMORY = Path("/dev/shm")
 
 def told(pure: bool, directory: Path, seed: int, calls: int) -> tuple[list[str], bytes, bytes]:
     """Return what the script prints but the path, and of the ring positions and records."""
-    environment = {**os.environ, _native.SWITCH: "1" if pure else "0"}
-    directory.mkdir(mode=0o700)
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(directory), str(seed), str(calls)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    path, *counts = done.stdout.split()
-    data = Path(path).read_bytes()
-    offset = int.from_bytes(data[16:24], sys.byteorder)
-    return counts, data[8 * ring.HEAD : 8 * ring.HEARTBEAT], data[offset:]
+    return printed_and_ring(SCRIPT, pure, directory, seed, calls)
 
 
 @pytest.mark.parametrize("seed", range(6))

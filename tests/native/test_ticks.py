@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,8 +15,8 @@ import phasescope
 from phasescope import _native, phase
 from phasescope.capture.sampler import Sampler
 from phasescope.testing import sample
-from phasescope.wire import ring
 from support.assertions import events_of
+from support.both_cores import printed_and_ring
 from support.waiting import until
 
 if TYPE_CHECKING:
@@ -36,21 +35,8 @@ TICKS = 400
 
 def told(pure: bool, directory: Path, seed: int) -> tuple[int, list[str], bytes, bytes]:
     """Return how many ticks the core did, the counts that the script prints, and of the ring positions and records."""
-    environment = {**os.environ, _native.SWITCH: "1" if pure else "0"}
-    directory.mkdir(mode=0o700)
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(directory), str(seed), str(TICKS)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    path, in_core, *counts = done.stdout.split()
-    data = Path(path).read_bytes()
-    offset = int.from_bytes(data[16:24], sys.byteorder)
-    return int(in_core), counts, data[8 * ring.HEAD : 8 * ring.HEARTBEAT], data[offset:]
+    (in_core, *counts), positions, records = printed_and_ring(SCRIPT, pure, directory, seed, TICKS)
+    return int(in_core), counts, positions, records
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from phasescope.wire import launchers
+from phasescope.wire.encoding import MASKED_COUNTERS
 
 SCHEMA_VERSION: Final = 3
 
@@ -23,20 +24,13 @@ REQUIRED_KEYS: Final = (
     "pid",
     "host",
     "device_id",
-    "allocator_allocated_bytes",
-    "allocator_reserved_bytes",
-    "allocator_active_bytes",
-    "allocator_inactive_bytes",
-    "allocator_change_bytes",
-    "device_used_bytes",
-    "device_free_bytes",
-    "device_total_bytes",
+    *MASKED_COUNTERS,
     "context",
     "metadata",
 )
 OPTIONAL_KEYS: Final = ("job_id", "rank", "local_rank", "world_size")
 EVENT_KEYS: Final = REQUIRED_KEYS + OPTIONAL_KEYS
-COUNTERS: Final = tuple(key for key in EVENT_KEYS if key.startswith(("allocator_", "device_")) and key != "device_id")
+COUNTERS: Final = MASKED_COUNTERS
 
 EVENT_TYPES: Final = (
     "start",

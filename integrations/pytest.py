@@ -35,6 +35,7 @@ _MARK_HELP = (
 )
 
 _table = pytest.StashKey[str]()
+_over_budget = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,8 +92,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             test = OfTest.of(session.events(), _TEST, get_ident())
         wrong = [text for budget in budgets if (text := judged(budget, test, _TEST)) is not None]
     if wrong:
-        is_below = item.config.getoption("--phasescope")  # each table is printed once
-        pytest.fail("\n".join(wrong if is_below else [*wrong, "", item.stash[_table]]), pytrace=False)
+        item.stash[_over_budget] = True
+        pytest.fail("\n".join(wrong), pytrace=False)
     return result
 
 
@@ -107,6 +108,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if call.when == "call":
         report.phasescope_table = item.stash.get(_table, None)  # a text, so that it comes through from xdist's workers
+        if _over_budget in item.stash and not item.config.getoption("--phasescope"):
+            # Not in the message of the failure, which pytest repeats as a whole in its last lines where `CI` is set.
+            report.sections.append(("phasescope", item.stash[_table]))
     return report
 
 

@@ -346,9 +346,14 @@ def test_it(session):
 """
 
 
-def test_the_verdict_is_above_the_table_and_that_is_printed_once(tmp_path: Path) -> None:
-    for options in ([], ["--phasescope"]):
-        folder = tmp_path / f"with_{len(options)}"
+@pytest.mark.parametrize("in_ci", [False, True], ids=["by hand", "in CI"])
+def test_the_verdict_is_above_the_table_and_that_is_printed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_ci: bool
+) -> None:
+    monkeypatch.delenv("BUILD_NUMBER", raising=False)
+    monkeypatch.setenv("CI", "true" if in_ci else "")  # where it is set, pytest does not shorten its last lines
+    for options in ([], ["--phasescope"], ["-n1"]):
+        folder = tmp_path / "_".join(["with", *options])
         folder.mkdir()
         done = run(folder, GROWS, *PLUGIN, *options)
         assert len(re.findall(r"^phase +count ", done.stdout, re.MULTILINE)) == 1, done.stdout

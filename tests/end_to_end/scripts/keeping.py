@@ -1,4 +1,4 @@
-"""Trainings whose steps keep something that their libraries count: `keeping.py NAME`. Run by test_keepers.py."""
+"""Trainings whose steps keep something that their libraries count: `keeping.py NAME`. Run by test_growth_advice.py."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from phasescope.backends import library_counters
 from phasescope.capture import collectors
 
 STEPS = 200
+PAUSE_S = 0.03  # libraries count some times a second, and it takes a few counts, on a fast machine too
 kept: list[Any] = []
 
 
@@ -39,7 +40,7 @@ def objects() -> None:
         for number in range(STEPS):
             with phase("step"):
                 kept.append([{"step": number, "sample": each} for each in range(2000)])
-                time.sleep(0.03)  # they are counted once a second, and it takes a few looks
+                time.sleep(PAUSE_S)
 
 
 def tensors() -> None:
@@ -62,6 +63,7 @@ def figures() -> None:
             with phase("step"):
                 plt.figure()
                 plt.plot(range(number))
+                time.sleep(PAUSE_S)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ import struct
 import subprocess
 import sys
 import tempfile
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 import phasescope
-from phasescope import _os_compat
+from phasescope import _native, _os_compat
 from phasescope.wire import ring
 from support.fakes.mounts import mounted
 from support.fakes.processes import in_forked_child, in_new_python
@@ -234,6 +235,23 @@ def test_where_a_ring_can_be_shortened_the_kernel_stores(
     on_tmpfs = ("CheckedWriter", "GuardedWriter") if _os_compat.user_id() == 0 else ("RingWriter",)
     assert type(file.writer).__name__ in (("GuardedWriter",) if place == "disk" else on_tmpfs)
     let_go(file)
+
+
+@pytest.mark.skipif(_os_compat.user_id() != 0, reason="only root's rings are asked for their pages")
+@pytest.mark.skipif(not _native.has_phases, reason="the compiled core's way to ask")
+@pytest.mark.parametrize("behind", [*range(1, 25), *range(92, 116)])
+def test_a_record_of_which_any_byte_lies_behind_a_files_end_is_not_stored(behind: int, tmpfs: Path) -> None:
+    """The kernel is asked by a store of a few bytes: it must come to both pages of a record that lies in two."""
+    file = new_file(tmpfs / "rings")
+    writer: Any = file.writer
+    assert type(writer).__name__ == "CheckedWriter"
+    for size in (1000, 1000, 1000, PAGESIZE + behind - 3000 - 116):
+        assert writer._try_append(bytes(size - 16))
+    os.truncate(str(file.path), writer.layout.data_offset + PAGESIZE)
+    try:
+        assert in_forked_child(lambda: writer._try_append(bytes(100))) is False
+    finally:
+        let_go(file)
 
 
 RECORDED = """

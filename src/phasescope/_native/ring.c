@@ -35,13 +35,21 @@ publish(unsigned char *word, uint64_t value)
 
 static uintptr_t page_bytes;
 
-/* Let the kernel store a time here: it fails where a store of our own would end the process. No call takes less time,
- * and none is so sure to be allowed in any sandbox.
+#ifdef SYS_gettimeofday
+enum { ASKED_BYTES = 8 };
+#else
+enum { ASKED_BYTES = 16 };
+#endif
+
+/* Let the kernel store its time zone (or a time) here: it fails where a store of our own would end the process. Hardly a
+ * call takes less time, for this one reads no clock, and none is so sure to be allowed in any sandbox.
  */
 static int
 can_store_at(unsigned char *place)
 {
-#ifdef SYS_clock_gettime
+#if defined(SYS_gettimeofday)
+    return syscall(SYS_gettimeofday, NULL, place) == 0;
+#elif defined(SYS_clock_gettime)
     return syscall(SYS_clock_gettime, CLOCK_MONOTONIC_COARSE, place) == 0;
 #else
     (void)place;
@@ -53,10 +61,10 @@ can_store_at(unsigned char *place)
 static int
 can_be_asked(void)
 {
-    static const unsigned char constant[RECORD_HEADER] = {0};
+    static const unsigned char constant[ASKED_BYTES] = {0};
     static int answer = -1;
     if (answer < 0) {
-        unsigned char variable[RECORD_HEADER];
+        unsigned char variable[ASKED_BYTES];
         page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
         answer = can_store_at(variable) && !can_store_at((unsigned char *)constant) && errno == EFAULT;
     }
@@ -71,8 +79,8 @@ pages_are_there(unsigned char *start, unsigned char *end)
 {
 #ifdef __linux__
     if (can_be_asked() && (uintptr_t)(end - start) <= page_bytes) {
-        uintptr_t first = (uintptr_t)start / page_bytes, last = (uintptr_t)(end - RECORD_HEADER) / page_bytes;
-        return can_store_at(end - RECORD_HEADER) && (first == last || can_store_at(start));
+        uintptr_t first = (uintptr_t)start / page_bytes, last = (uintptr_t)(end - ASKED_BYTES) / page_bytes;
+        return can_store_at(end - ASKED_BYTES) && (first == last || can_store_at(start));
     }
     uintptr_t first = (uintptr_t)start & ~(page_bytes - 1);
     return madvise((void *)first, (size_t)((uintptr_t)end - first), MADV_POPULATE_WRITE) == 0;

@@ -1,14 +1,16 @@
 """Measures how often the growth detector is wrong and how often it finds a leak, and renews docs/growth.md's tables.
 
-python scripts/calibrate_growth.py [--runs 2000] [--write]
+python scripts/calibrate_growth.py [--runs 2000] [--first-seed 0] [--write]
+
+It prints each share with its 95 % confidence interval; the page has the share alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,74 +22,97 @@ from phasescope.analysis.statistics.trend import trend  # noqa: E402
 from support.series import HEALTHY, LEAKING  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from support.series import Make
 
+    Shares = dict[str, dict[str, int]]  # of each kind of series: how many runs, by the column
+
 T = TypeVar("T")
+Z = 1.96
 LENGTHS = (100, 200, 400, 1000)
 LOOKS = ((100, 1), (200, 1), (100, 4), (60, 10))  # how many, and the seconds from one to the next
 PAGE = ROOT / "docs" / "growth.md"
 
 
-def table(series: dict[str, Make], runs: int) -> str:
-    """Return Markdown: for each kind of series the share of runs called growing, by the number of steps."""
-    return _table(series, {f"{length:,} steps": length for length in LENGTHS}, partial(share, runs=runs))
+def table(series: dict[str, Make], seeds: range) -> Shares:
+    """Return for each kind of series how many runs are called growing, by the number of steps."""
+    return _counted(series, {f"{length:,} steps": length for length in LENGTHS}, seeds, grows)
 
 
-def workers_table(series: dict[str, Make], runs: int) -> str:
-    """Return Markdown: the share of runs whose workers are called growing, by the number of looks at them."""
+def workers_table(series: dict[str, Make], seeds: range) -> Shares:
+    """Return in how many runs the workers are called growing, by the number of looks at them."""
     columns = {f"{looks} looks" + (f", each {apart} s" if apart > 1 else ""): (looks, apart) for looks, apart in LOOKS}
-    return _table(series, columns, partial(workers_share, runs=runs))
+    return _counted(series, columns, seeds, workers_grow)
 
 
-def _table(series: dict[str, Make], columns: dict[str, T], share_of: Callable[[Make, T], float]) -> str:
+def _counted(series: dict[str, Make], columns: dict[str, T], seeds: range, is_called: Callable[..., bool]) -> Shares:
+    return {
+        name: {column: sum(is_called(make, seed, size) for seed in seeds) for column, size in columns.items()}
+        for name, make in series.items()
+    }
+
+
+def markdown(shares: Shares, runs: int, cell: Callable[[int, int], str]) -> str:
+    """Return a table with a row for each kind of series."""
+    columns = list(next(iter(shares.values())))
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, make in series.items():
-        cells = [f"{share_of(make, column):.1%}" for column in columns.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name, counts in shares.items():
+        lines.append(f"| {name} | " + " | ".join(cell(count, runs) for count in counts.values()) + " |")
     return "\n".join(lines)
 
 
-def workers_share(make: Make, looks: tuple[int, int], runs: int) -> float:
-    """Return the share of runs whose workers are called growing by a number of looks, some seconds apart."""
-    return (
-        sum(_grow(make(random.Random(seed), looks[0] * looks[1])[:: looks[1]], looks[1]) for seed in range(runs)) / runs
-    )
+def share(count: int, runs: int) -> str:
+    """Return the share as the page has it."""
+    return f"{count / runs:.1%}"
 
 
-def _grow(sizes: Sequence[int], apart: int) -> bool:
-    """Return whether a worker of these sizes grows, each of which is in the samples of `apart` seconds."""
-    crews = Crews()
-    for second in range(len(sizes) * apart):
-        workers = [[1, sizes[second // apart], True]]
-        metadata = {"children": 1, "children_private_bytes": workers}
+def with_interval(count: int, runs: int) -> str:
+    """Return the share with Wilson's interval, in which it truly lies with 95 %."""
+    center, spread = count + Z**2 / 2, Z * math.sqrt(count * (runs - count) / runs + Z**2 / 4)
+    low, high = ((center + sign * spread) / (runs + Z**2) for sign in (-1, 1))
+    return f"{count / runs:.2%} [{low:.2%}, {high:.2%}]"
+
+
+def workers_grow(make: Make, seed: int, looks: tuple[int, int]) -> bool:
+    """Return whether a worker is called growing by a number of looks, some seconds apart.
+
+    Its resident set is in every sample, one a second.
+    """
+    (count, apart), crews = looks, Crews()
+    sizes = make(random.Random(seed), count * apart)
+    for second, resident in enumerate(sizes):
+        workers = [[1, sizes[second // apart * apart], True]]
+        metadata = {"children": 1, "children_resident_bytes": resident, "children_private_bytes": workers}
         crews.take({"timestamp_ns": second * 1_000_000_000, "metadata": metadata})
     grown = crews.grown()
     return grown is not None and grown.trend.grows
 
 
-def share(make: Make, length: int, runs: int) -> float:
-    """Return the share of runs that are called growing."""
-    trends = (trend(make(random.Random(seed), length)) for seed in range(runs))
-    return sum(result is not None and result.grows for result in trends) / runs
+def grows(make: Make, seed: int, length: int) -> bool:
+    """Return whether a run is called growing."""
+    result = trend(make(random.Random(seed), length))
+    return result is not None and result.grows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--first-seed", type=int, default=0, help="of the runs' seeds, one after another")
     parser.add_argument("--write", action="store_true", help="renew the page")
     arguments = parser.parse_args()
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.runs)
     page = PAGE.read_text(encoding="utf-8")
     for name, series, make_table in (
         ("healthy", HEALTHY, table),
         ("leaking", LEAKING, table),
         ("workers", {**HEALTHY, **LEAKING}, workers_table),
     ):
-        figures = make_table(series, arguments.runs)
-        print(figures, end="\n\n")
+        shares = make_table(series, seeds)
+        print(markdown(shares, arguments.runs, with_interval), end="\n\n", flush=True)
         mark = f"<!-- {name}, {arguments.runs:,} runs each -->"
         before, _, rest = page.partition(f"<!-- {name}")
+        figures = markdown(shares, arguments.runs, share)
         page = f"{before}{mark}\n\n{figures}\n\n<!-- end -->" + rest.partition("<!-- end -->")[2]
     if arguments.write:
         PAGE.write_text(page, encoding="utf-8")

@@ -156,12 +156,20 @@ def test_what_is_ill_formed_is_passed_over(told: object) -> None:
     Crews().take({"metadata": {"children_private_bytes": told}})
 
 
-def looked_at(sizes: Callable[[int], Each], looks: int, apart: int = 1) -> Crews:
-    """Crews of which each worker is measured every `apart` seconds: between that its figure is as it was."""
+def looked_at(
+    sizes: Callable[[int], Each], looks: int, apart: int = 1, resident: Callable[[int], int] | None = None
+) -> Crews:
+    """Crews of which each worker is measured every `apart` seconds: between that its figure is as it was.
+
+    `resident` is what their resident sets are in each second, if that is known.
+    """
     crews = Crews()
     for second in range(looks * apart):
         told = [[pid, size, True] for pid, size in sizes(second // apart * apart).items()]
-        crews.take({"metadata": {"children_private_bytes": told}, "timestamp_ns": second * 1_000_000_000})
+        metadata: dict[str, Any] = {"children": len(told), "children_private_bytes": told}
+        if resident is not None:
+            metadata["children_resident_bytes"] = resident(second)
+        crews.take({"metadata": metadata, "timestamp_ns": second * 1_000_000_000})
     return crews
 
 
@@ -189,6 +197,53 @@ def test_a_rise_that_is_seldom_seen_is_growth_after_ten_minutes() -> None:
         return grown is not None and grown.trend.grows
 
     assert (seen(59), seen(60)) == (False, True)
+
+
+def test_a_cache_that_is_emptied_between_two_looks_is_not_growth() -> None:
+    """Each look meets it a little fuller; the resident sets, which are in every sample, fall back each time."""
+
+    def cache(second: int) -> int:
+        return (20 + round(60 * (second % 9.9))) * MIB
+
+    crews = looked_at(
+        lambda second: {7: cache(second)}, 60, apart=10, resident=lambda second: 300 * MIB + cache(second)
+    )
+    grown, unjudged = crews.grown(), crews.unjudged()
+    assert grown is not None
+    assert not grown.trend.grows
+    assert grown.trend.slope > 0
+    assert unjudged is not None
+    assert unjudged.looks == 60
+
+
+RESIDENT: dict[str, Callable[[int], int]] = {
+    "rise with it": lambda second: 300 + second // 2,
+    "rise with it, under batches that come and go": lambda second: 300 + second // 2 + 400 * (second % 7) // 7,
+    "stay, since pages were shared": lambda second: 300,
+    "stay, but for small batches": lambda second: 300 + 20 * (second % 7),
+}
+
+
+@pytest.mark.parametrize("name", RESIDENT)
+def test_a_leak_that_is_seldom_seen_is_one_whatever_resident_sets_do(name: str) -> None:
+    crews = looked_at(
+        lambda second: {7: (20 + second // 2) * MIB}, 60, apart=10, resident=lambda second: RESIDENT[name](second) * MIB
+    )
+    grown = crews.grown()
+    assert grown is not None
+    assert grown.trend.grows
+
+
+def test_resident_sets_of_others_say_nothing_of_one_crew() -> None:
+    """A compiler comes and goes beside a worker that grows."""
+    crews = Crews()
+    for second in range(120):
+        told: list[Any] = [[7, (20 + second) * MIB, True], *([[8, 200 * MIB]] if second % 10 > 5 else [])]
+        metadata = {"children_private_bytes": told, "children_resident_bytes": 300 * MIB * len(told)}
+        crews.take({"metadata": metadata, "timestamp_ns": second * 1_000_000_000})
+    grown = crews.grown()
+    assert grown is not None
+    assert grown.growing == (7,)
 
 
 def test_other_children_that_rise_in_a_few_looks_are_not_called_healthy_either() -> None:

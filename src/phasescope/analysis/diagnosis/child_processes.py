@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.analysis.event_fields import int_or_none, size_or_none
 
+from .between_looks import BetweenLooks
 from .few_looks import ENOUGH, CrewLooks, Unjudged
 from .phase_ends import Timed
 
@@ -61,6 +62,7 @@ class _Crew:
         self.latest = {worker.pid: worker for worker in workers}
         self.timed = Timed()
         self.looks = CrewLooks()
+        self._between = BetweenLooks()
         self._resident: list[int] = []  # of all children, at the first sample and the last
         self._is_alone = True  # there are no other children
 
@@ -73,13 +75,18 @@ class _Crew:
         self._is_alone = self._is_alone and children == len(self.latest)
         if resident:
             self._resident = [*self._resident[:1], resident]
+            self._between.take(resident)
         sizes = {pid: worker.size for pid, worker in self.latest.items()}
         self.timed.add(sum(sizes.values()), time_ns)
         self.looks.take(sizes)
 
     def trend(self) -> Trend | None:
         """Return the trend of its samples, as growth only if the looks are enough for a verdict."""
-        return _judged(self.timed.series.trend(), are_enough=self.looks.are_enough(self.samples))
+        return _judged(self.timed.series.trend(), are_enough=self._are_enough())
+
+    def _are_enough(self) -> bool:
+        is_explained = self._is_alone and self._between.explain(self.timed.series)
+        return self.looks.are_enough(self.samples) and not is_explained
 
     @property
     def risen(self) -> int:
@@ -102,7 +109,7 @@ class _Crew:
         if self.are_data_workers and self.looks.unjudged(self.risen, self.samples):
             return False
         trend = self.timed.series.trend()
-        return trend is None or not trend.grows or self.looks.are_enough(self.samples)
+        return trend is None or not trend.grows or self._are_enough()
 
     def growing(self) -> tuple[int, ...]:
         rises = {pid: worker.size - self.first[pid] for pid, worker in self.latest.items()}

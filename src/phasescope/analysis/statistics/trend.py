@@ -116,6 +116,12 @@ class StepSeries:
         """By how much the last figure kept lies above the first, without those that a trend leaves out; in bytes."""
         return self._points[-1] - self._points[int(len(self._points) * _WARM_UP)] if self._points else 0
 
+    def overall_slope(self) -> float | None:
+        """Return the slope of the whole series in bytes per step; None if there are too few steps for a trend."""
+        if len(self._points) < MIN_STEPS:
+            return None
+        return _Floors(self._points[int(len(self._points) * _WARM_UP) :]).slopes()[0] / self.stride
+
     def trend(self) -> Trend | None:
         """Return the trend; None if there are too few steps for one."""
         return trend(self._points, self.stride)

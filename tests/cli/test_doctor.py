@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,10 +118,10 @@ def test_doctor_names_the_extras_and_what_each_would_bring(
             return None
         if name.startswith("opentelemetry."):
             raise ModuleNotFoundError(name)  # so it is where the package around it is not there
-        return object()
+        return ModuleSpec(name, None, origin="here")
 
     monkeypatch.setattr("phasescope.capture.backend_selection.diagnose", list)
-    monkeypatch.setattr("phasescope.cli._extras.importlib.util.find_spec", find_spec)
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
     found = {extra["name"]: extra for extra in json.loads(run("doctor", "--json")[1])["extras"]}
     assert found["parquet"] == {"name": "parquet", "lacks": ["pyarrow"], "brings": "recordings as Parquet"}
     assert len(found["otlp"]["lacks"]) == 2

@@ -18,6 +18,7 @@ import pytest
 
 import phasescope
 from phasescope import cli
+from phasescope._packages import is_installed
 from support.commands import Training, interrupted, needs_files, second_process
 from support.metrics_databases import prometheus, query
 from support.waiting import CEILING_S, until
@@ -201,6 +202,16 @@ def test_a_missing_extra_is_answered_with_the_pip_line(
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     code, _, errors = run("export", "--all", "--prometheus", ":0")
     assert (code, 'pip install "phasescope[prometheus]"' in errors) == (cli.MISSING_DEPENDENCY, True)
+
+
+@pytest.mark.skipif(is_installed("wandb"), reason="wandb is installed here")
+def test_a_folder_of_runs_is_not_the_package_that_wrote_them(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wandb").mkdir()  # Python would import it
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, errors = run("export", "--all", "--to", "wandb")
+    assert (code, 'pip install "phasescope[wandb]"' in errors) == (cli.MISSING_DEPENDENCY, True)
 
 
 def test_a_session_that_is_over_is_refused(

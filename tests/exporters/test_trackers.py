@@ -268,7 +268,7 @@ def test_weights_and_biases_has_what_the_ring_says(rings: Path, tmp_path: Path, 
 def test_without_a_key_nobody_is_asked_for_one(rings: Path, tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed; `make test-trackers` does it")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    settings = {"NETRC": str(tmp_path / "none"), "HOME": str(tmp_path)}
+    settings = {"NETRC": str(tmp_path / "none"), "HOME": str(tmp_path), "WANDB_DIR": str(tmp_path)}
     process = second_process("export", "--all", "--to", "wandb", "--dir", str(rings), env={**environment, **settings})
     code, _, errors = outcome(process)
     assert (code, "WANDB_MODE=offline" in errors) == (1, True)
@@ -283,6 +283,7 @@ def test_a_key_is_found_where_it_lies_and_nothing_is_printed(rings: Path, tmp_pa
     netrc.chmod(0o600)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     settings = {"NETRC": str(netrc), "HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    settings["WANDB_DIR"] = str(tmp_path)  # or its files stay in the current directory
     if place != "NETRC":
         settings[place] = key[:40]
     process = second_process("export", "--all", "--to", "wandb", "--dir", str(rings), env={**environment, **settings})

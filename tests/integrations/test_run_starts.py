@@ -65,7 +65,9 @@ def test_without_room_for_the_ring(script: Path) -> None:
 
 
 def test_without_descriptors_for_the_integrations(script: Path) -> None:
-    done = under_run(script, "own", before=limited("NOFILE", 8))
+    done = under_run(
+        script, "own", before=limited("NOFILE", 9)
+    )  # the ring takes one more on Python 3.14 than before it
     assert_ran(done, b"phasescope: only the script's own phases are recorded")
 
 

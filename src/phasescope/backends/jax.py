@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from phasescope import _packages
 from phasescope.backends import cuda_driver, this_process
 from phasescope.backends.protocol import DeviceCounters, Unavailable
 
@@ -37,15 +38,14 @@ class Jax:
 
     def why_not(self) -> Unavailable | None:
         """Return whether JAX is installed with support for anything but the host. Imports and initialises nothing."""
-        if not this_process.is_installed("jax"):
+        if not _packages.is_installed("jax"):
             return Unavailable("JAX is not installed", _INSTALL)
         client = getattr(_modules.get(_BRIDGE), "_default_backend", None)
         if client is None:
             from importlib import metadata  # brings in half of `email`, and is wanted only here
 
-            used = bool(metadata.entry_points(group="jax_plugins")) or this_process.is_installed(
-                "jax_plugins", "libtpu"
-            )
+            names_one = bool(metadata.entry_points(group="jax_plugins"))
+            used = names_one or _packages.is_there("jax_plugins") or _packages.is_installed("libtpu")
         else:
             used = self.ready()
         return None if used else Unavailable("JAX runs on the host here, and keeps no statistics of it", _INSTALL)

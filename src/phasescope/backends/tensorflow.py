@@ -15,6 +15,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from phasescope import _packages
 from phasescope.backends import cuda_driver, this_process
 from phasescope.backends.protocol import HOST_DEVICE, DeviceCounters, Unavailable
 
@@ -49,7 +50,7 @@ class Tensorflow:
 
     def why_not(self) -> Unavailable | None:
         """Return whether TensorFlow is installed. Does not import it, which would take seconds."""
-        if not this_process.is_installed("tensorflow"):
+        if not _packages.is_installed("tensorflow"):
             return Unavailable("TensorFlow is not installed", "pip install tensorflow")
         return None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phasescope._packages import is_installed
 from phasescope.analysis.formatting import Column, table
 
 if TYPE_CHECKING:
@@ -39,18 +39,11 @@ def installed_extras() -> list[dict[str, Any]]:
     return [
         {
             "name": extra.name,
-            "lacks": [module for module in extra.modules if not _is_there(module)],
+            "lacks": [module for module in extra.modules if not is_installed(module)],
             "brings": extra.brings,
         }
         for extra in EXTRAS
     ]
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # the package around it is not there
-        return False
 
 
 def show(out: Terminal, extras: list[dict[str, Any]]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import importlib.util
 import math
 import os
 import shutil
@@ -20,6 +19,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phasescope._packages import is_installed
 from phasescope.analysis.formatting import elide, printable
 from phasescope.cli import MISSING_DEPENDENCY, OK, CommandError
 from phasescope.cli._output import Terminal
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if importlib.util.find_spec("torch") is None:
+    if not is_installed("torch"):
         raise CommandError('the demo needs PyTorch: pip install "phasescope[demo]"', MISSING_DEPENDENCY)
     import phasescope
 

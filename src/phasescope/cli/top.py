@@ -8,12 +8,12 @@ It works over ssh, and also shows a killed process's session. Press ? for the ke
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING
 
+from phasescope._packages import is_installed
 from phasescope.cli import (
     MISSING_DEPENDENCY,
     OK,
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if importlib.util.find_spec("textual") is None:
+    if not is_installed("textual"):
         raise CommandError('top needs textual: pip install "phasescope[top]"', MISSING_DEPENDENCY)
     watch = _watch(arguments.target, arguments.dir)
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):

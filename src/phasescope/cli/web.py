@@ -8,13 +8,13 @@ address of this one with --host. Needs an extra: pip install "phasescope[web]".
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import secrets
 import socket
 import sys
 from typing import TYPE_CHECKING
 
+from phasescope._packages import is_installed
 from phasescope.cli import (
     MISSING_DEPENDENCY,
     OK,
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in _NEEDED if not is_installed(name)]
     if missing:
         raise CommandError(f'{" and ".join(missing)} missing: pip install "phasescope[web]"', MISSING_DEPENDENCY)
     from phasescope.views.web.guard import is_loopback

@@ -4,11 +4,11 @@ an exporter is imported.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from phasescope._packages import is_installed
 from phasescope.exporters.addresses import Address, Endpoint, address_of, endpoint_of, is_loopback
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Targets(NamedTuple):
             ("otlp", self.otlp is not None, "opentelemetry.exporter.otlp.proto.http"),
             *((name, name in dict(self.trackers), name) for name in TRACKERS),
         ):
-            if is_used and not _is_installed(name):
+            if is_used and not is_installed(name):
                 raise ExtraMissingError(f'{name} missing: pip install "phasescope[{extra}]"')
 
 
@@ -79,13 +79,6 @@ def targets_of(options: Mapping[str, object]) -> Targets:
         trackers,
         _steps(options.get("every_steps", EVERY_STEPS)),
     )
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ImportError:  # the package above it is missing
-        return False
 
 
 def _text(options: Mapping[str, object], name: str) -> str | None:

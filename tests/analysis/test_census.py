@@ -12,13 +12,15 @@ from phasescope.analysis.diagnosis.census import (
     behind,
     compiled_again,
     is_explained,
+    is_kept_without_bound,
     is_outside_python,
     is_seldom,
+    not_counted_whole,
     seen_anyway,
     small_ones,
     without_keeper,
 )
-from phasescope.analysis.diagnosis.census_text import grown_text, remedies
+from phasescope.analysis.diagnosis.census_text import grown_text, remedies, suspicion
 from phasescope.analysis.diagnosis.growth_causes import of_growth
 from support.growths import GROWS, MIB
 
@@ -94,6 +96,50 @@ def test_small_tensors_that_stay_are_named_beside_a_growth_of_the_heap() -> None
     assert small_ones(GROWS, census_of(rare)) == small_ones(GROWS, census_of(LOSSES)) == ()
     assert small_ones(replace(GROWS, device="cuda:0"), census_of(tiny)) == small_ones(GROWS, None) == ()
     assert is_outside_python(GROWS, census_of(rare))
+
+
+def test_handles_without_bytes_leave_no_heap_in_pieces() -> None:
+    """A model that is made again keeps variables, of which the handles alone are Python's."""
+    handle = {**LOSSES, "library": "tensorflow", "dtype": "resource", "shape": [], "graph": False, "bytes": 0}
+    assert small_ones(GROWS, census_of(handle)) == ()
+
+
+PICTURES: dict[str, Any] = {
+    "kind": "items",
+    "of": "Image",
+    "count": 129,
+    "bytes": 37_668,
+    "before": 9,
+    "since_step": 8,
+    "per_step": 1.0,
+    "censuses": 5,
+    "keeper": {**LOSSES["keeper"], "container": "dict", "expression": "shown", "kept": 129},
+}
+
+
+def test_items_that_a_c_library_holds_more_for_are_named_where_nothing_else_explains_it() -> None:
+    (grown,) = not_counted_whole(GROWS, census_of(PICTURES))
+    assert grown_text(grown).startswith("129 Image items (36.8 KiB), kept by dict `shown` in train.py:41")
+    assert suspicion(grown) == (
+        "look at `shown` in train.py:41 first: what a C library holds for its Image items is not counted"
+    )
+
+
+@pytest.mark.parametrize(
+    "others",
+    [[LOSSES], [{**PICTURES, "of": "float"}], [{**PICTURES, "per_step": 0.1}], [{**PICTURES, "keeper": None}]],
+    ids=["something explains it", "plain numbers", "seldom", "of nobody"],
+)
+def test_no_items_are_named_for_what_others_explain_or_plain_objects_are(others: list[Any]) -> None:
+    more = [PICTURES] if others == [LOSSES] else []
+    assert not_counted_whole(GROWS, census_of(*others, *more)) == ()
+
+
+def test_what_has_a_bound_may_only_be_filling() -> None:
+    bounded = {**LOSSES, "keeper": {**LOSSES["keeper"], "bound": 100_000}}
+    assert is_kept_without_bound(GROWS, census_of(LOSSES))
+    assert is_explained(GROWS, census_of(bounded))
+    assert not is_kept_without_bound(GROWS, census_of(bounded))
 
 
 def test_a_census_without_time_for_keepers_has_those_found_before() -> None:

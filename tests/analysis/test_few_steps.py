@@ -45,26 +45,90 @@ def test_over_a_hundred_steps_it_is_growth() -> None:
     assert (growth.grows, growth.unclear, growth.few) == (True, False, False)
 
 
-def test_it_is_growth_if_it_is_known_who_keeps_it() -> None:
+def note_kept(session: MadeSession, *, rate: int = RATE, device: str = "cuda:0", bound: int | None = None) -> None:
+    """A census names who keeps one tensor of each step's."""
     keeper = {"container": "list", "expression": "kept", "scope": "global", "file": "train.py", "line": 7, "kept": 60}
     grown = {
         "kind": "tensors",
         "library": "torch",
-        "device": "cuda:0",
+        "device": device,
         "dtype": "float32",
-        "shape": [RATE // 4],
+        "shape": [rate // 4],
         "count": 60,
-        "bytes": 60 * RATE,
+        "bytes": 60 * rate,
         "before": 0,
         "since_step": 8,
         "per_step": 1.0,
         "censuses": 3,
-        "keeper": {**keeper, "length": 60, "function": "", "line_file": "train.py", "line_function": ""},
+        "keeper": {
+            **keeper,
+            "length": 60,
+            "function": "",
+            "line_file": "train.py",
+            "line_function": "",
+            "bound": bound,
+        },
     }
-    census = {"number": 3, "step": 32, "grown": [grown]}
-    answer = steps(60, then=lambda session: session.event("census", metadata={"census": census}))
+    session.event("census", metadata={"census": {"number": 3, "step": 32, "grown": [grown]}})
+
+
+def test_it_is_growth_if_it_is_known_who_keeps_it() -> None:
+    answer = steps(60, then=note_kept)
     assert answer.cause.kind == "growth"
     assert "kept by list `kept`" in answer.cause.text
+
+
+def test_who_keeps_it_may_be_filling_if_there_is_a_bound() -> None:
+    """A replay buffer of a million items, of which 60 are there."""
+    answer = steps(60, then=lambda session: note_kept(session, bound=1_000_000))
+    assert (answer.cause.kind, answer.cause.certain) == ("none", False)
+
+
+def fast_loop(then: Callable[[MadeSession], object] | None = None) -> Explanation:
+    """200 steps on the host within a moment, or so."""
+    session = MadeSession(backend="cpu", device_id=-1)
+    session.event("start")
+    for _ in range(200):
+        session.run("step", ms=1, change=274 << 10)
+    if then is not None:
+        then(session)
+    return explain(evidence(session.events))
+
+
+def test_a_fast_loop_may_be_a_heap_that_settles() -> None:
+    answer = fast_loop()
+    assert (answer.cause.kind, answer.cause.certain) == ("none", False)
+    assert "too little, in too short a time, to tell (host: +274 KiB per step)" in answer.cause.text
+
+
+def test_a_fast_loop_grows_if_it_is_known_who_keeps_it() -> None:
+    answer = fast_loop(lambda session: note_kept(session, rate=274 << 10, device="cpu"))
+    assert answer.cause.kind == "growth"
+    assert "Most of it is kept by list `kept` in train.py:7" in answer.cause.text
+
+
+def test_a_fast_loop_that_ran_out_of_memory_did_not_do_so_by_a_heap_that_settles() -> None:
+    answer = fast_loop(lambda session: session.run_out(session.enter("step")))
+    assert answer.cause.kind != "growth"
+
+
+@pytest.mark.parametrize(
+    ("counts", "grows"), [((1, 5, 10, 15, 20, 25), True), ((1, 18, 20, 21, 22, 23), False), ((3, 3, 3, 3, 3, 3), False)]
+)
+def test_figures_that_stay_open_are_what_grows_though_it_is_little(counts: tuple[int, ...], *, grows: bool) -> None:
+    session = MadeSession(backend="cpu", device_id=-1)
+    session.event("start")
+    for count in counts:
+        for _ in range(34):
+            session.run("step", ms=30, change=60 << 10)
+        figures = {"open_figures": count}
+        session.event(
+            "sample", backend="cpu", device_id=-1, allocator_allocated_bytes=session.allocated, metadata=figures
+        )
+    answer = explain(evidence(session.events))
+    assert (answer.cause.kind == "growth") is grows
+    if grows:
+        assert answer.advice[0].startswith("matplotlib has 25 figures open")
 
 
 def test_it_is_why_memory_ran_out_whichever_it_was() -> None:

@@ -453,9 +453,9 @@ def test_what_the_heap_takes_by_settling_is_not_called_growth_yet(
     session.event("start")
     for _ in range(STEPS):
         session.run("step", ms=ms, change=kib * 1024)
-    (found,) = growth(session.events)
-    assert (found.grows, found.little, found.unclear) == (grows, little, little)
     answer = explain(evidence(session.events))
+    (found,) = answer.evidence.growth
+    assert (found.grows, found.little, found.unclear) == (grows, little, little)
     assert ("too little, in too short a time, to tell (host: +60.0 KiB per step)" in answer.cause.text) is little
 
 

@@ -25,8 +25,8 @@ from .cause import (
     UNKNOWN,
     WORKERS_GROW,
 )
-from .census import behind, compiled_again, is_explained, seen_anyway, small_ones
-from .census_text import remedies
+from .census import behind, compiled_again, is_explained, not_counted_whole, seen_anyway, small_ones
+from .census_text import remedies, suspicion
 from .exhausted_limits import (
     MAPPINGS,
     OPEN_FILES,
@@ -75,6 +75,7 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
     again = compiled_again(growth, evidence.census)
     kept = (*behind(growth, evidence.census), *again, *small_ones(growth, evidence.census))
     of_keepers = [line for grown in kept for line in remedies(grown)]
+    of_keepers += [suspicion(grown) for grown in not_counted_whole(growth, evidence.census)]
     if is_in_pieces(growth, evidence.heap):
         of_keepers += _in_pieces(evidence)
     is_whole = is_explained(growth, evidence.census)

@@ -31,6 +31,20 @@ _LARGEST_VERSION = 64 << 20
 """With more bytes than these for each version of a function it is something else that grows."""
 
 _FEWEST_CENSUSES = 4
+_COUNTED_WHOLE = (
+    "float",
+    "int",
+    "str",
+    "bytes",
+    "bool",
+    "complex",
+    "NoneType",
+    "tuple",
+    "list",
+    "dict",
+    "set",
+    "ndarray",
+)
 _HOST_DEVICES = ("cpu", "cpu:0", "host", "")
 
 
@@ -177,6 +191,7 @@ def small_ones(growth: Growth, census: NewestCensus | None) -> tuple[GrownObject
         return ()
     said = {each.keeper for each in behind(growth, census)}
     often = [each for each in census.grown if each.kind in (TENSORS, GRAPH) and each.per_step >= _EVERY_OTHER_STEP]
+    often = [each for each in often if each.kind == GRAPH or each.bytes]  # a handle alone leaves nothing in pieces
     return _named([each for each in often if _is_on(each, "host") and each.keeper not in said])
 
 
@@ -195,6 +210,24 @@ def is_explained(growth: Growth, census: NewestCensus | None) -> bool:
     """Return whether what is known to be kept accounts for most of a growth."""
     rate = sum(grown.bytes_per_step for grown in behind(growth, census))
     return growth.per is not None and rate >= _MOST_OF_IT * growth.bytes_per_step
+
+
+def is_kept_without_bound(growth: Growth, census: NewestCensus | None) -> bool:
+    """Return whether most of a growth is kept by what is not merely filling: it has no bound."""
+    unbounded = (each for each in behind(growth, census) if each.keeper is not None and each.keeper.bound is None)
+    rate = sum(each.bytes_per_step for each in unbounded)
+    return growth.per is not None and rate >= _MOST_OF_IT * growth.bytes_per_step
+
+
+def not_counted_whole(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, ...]:
+    """Return items that became more from step to step, while a growth of the host's memory is explained by nothing
+    else: objects of which a C library may hold more than Python counts, such as pictures and tables."""
+    if census is None or not growth.grows or growth.device != "host" or growth.per is None or growth.rare:
+        return ()
+    if behind(growth, census) or without_keeper(growth, census):
+        return ()
+    often = [each for each in census.grown if each.kind == ITEMS and each.per_step >= _EVERY_OTHER_STEP]
+    return _named([each for each in often if each.of and each.of not in _COUNTED_WHOLE])
 
 
 def seen_anyway(census: NewestCensus | None) -> tuple[GrownObjects, ...]:

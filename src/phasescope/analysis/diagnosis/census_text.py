@@ -118,6 +118,13 @@ def remedies(grown: GrownObjects) -> Iterator[str]:
         yield f"{where}: empty `{printable(keeper.expression)}` from time to time, or keep sums instead"
 
 
+def suspicion(grown: GrownObjects) -> str:
+    """Return what to look at first, where it is not known how much of a growth these objects are."""
+    keeper, (_, items) = grown.keeper, _noun_and_rest(grown)
+    name = "it" if keeper is None else f"`{printable(keeper.expression)}` in {place_text(keeper)}"
+    return f"look at {name} first: what a C library holds for its{items} is not counted"
+
+
 def _against_versions(grown: GrownObjects, keeper: Keeper) -> str:
     """Return what keeps a function from being compiled or traced again."""
     name, where = printable(keeper.expression), "" if keeper.line is None else f"{place_text(keeper)}: "

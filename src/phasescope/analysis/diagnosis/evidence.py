@@ -175,10 +175,10 @@ class EvidenceFold:
         ending = self._ending.ending(state, open_spans, heartbeat_ns=heartbeat_ns, now_ns=now_ns)
         shortage = None if last is None else _shortage(last, fold.device_rows())
         summary = fold.summary(*missed)
-        census = self._census.result()
+        census, seen = self._census.result(), self._seen.result()
         is_oom_killed = ending.kind == KILLED and bool(oom_kills)
         growths = self._growth.result()
-        growth = tuple(few_steps.judged(each, ending, census, is_oom_killed=is_oom_killed) for each in growths)
+        growth = tuple(few_steps.judged(each, ending, census, seen, is_oom_killed=is_oom_killed) for each in growths)
         is_judged = any(each.device != WORKERS for each in growth)
         why_not = None
         if not is_judged:
@@ -196,7 +196,7 @@ class EvidenceFold:
             oom_kills=oom_kills,
             settings={} if last is None else _settings(last["metadata"]),
             not_judged=why_not,
-            seen=self._seen.result(),
+            seen=seen,
             relieved=fold.relieved(),
             run_command=command_under_run(constants or {}),
             census=census,

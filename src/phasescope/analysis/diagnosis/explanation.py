@@ -24,10 +24,12 @@ from .asked_by import asked_by
 from .cause import ALLOCATOR_CACHE, FRAGMENTATION, HOST_FULL, LIMIT, OTHERS, OUTSIDE_ALLOCATOR, TOO_LARGE
 from .causes import cause, why_not_known
 from .census import (
+    GRAPH,
     behind,
     compiled_again,
     is_outside_python,
     is_seldom,
+    not_counted_whole,
     seen_anyway,
     small_ones,
     without_keeper,
@@ -56,6 +58,10 @@ SCHEMA_VERSION = 1
 """Of `Explanation.to_dict()`; a key may be added without a new version."""
 
 _MOST_PHASES = 5
+_BESIDES = "what its operations keep besides is not counted"
+_IN_PIECES = (
+    "little by its own bytes, but what is kept between large blocks that are freed can leave the heap in pieces"
+)
 _BY_SIZE = (ALLOCATOR_CACHE, FRAGMENTATION, HOST_FULL, LIMIT, OTHERS, OUTSIDE_ALLOCATOR, TOO_LARGE)
 _LONGEST_WORDS = 240
 _LONGEST_REASON = 160
@@ -204,10 +210,9 @@ def _grown(evidence: Evidence) -> Iterator[str]:
     for grown in with_keeper:
         yield _grew(grown, evidence)
     for grown in dict.fromkeys(small for growth in growing for small in small_ones(growth, evidence.census)):
-        yield (
-            f"{_grew(grown, evidence)}: little by its own bytes, but what is kept between large blocks that are freed "
-            "can leave the heap in pieces"
-        )
+        yield f"{_grew(grown, evidence)}: {_BESIDES if grown.kind == GRAPH else _IN_PIECES}"
+    for grown in dict.fromkeys(each for growth in growing for each in not_counted_whole(growth, evidence.census)):
+        yield f"{_grew(grown, evidence)}: as Python counts them; what a C library holds for them is not in it"
     for grown in dict.fromkeys(large for growth in growing for large in without_keeper(growth, evidence.census)):
         yield f"{_grew(grown, evidence)}; who keeps them was not found"
     for grown in dict.fromkeys(again for growth in growing for again in compiled_again(growth, evidence.census)):

@@ -1,28 +1,39 @@
-"""Whether a rise over few steps is growth: decided by what else is known."""
+"""Whether a rise over few steps, or by little, is growth: decided by what else is known."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .census import is_explained
+from .census import compiled_again, is_kept_without_bound
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
+from .library_counts import do_figures_pile_up
 
 if TYPE_CHECKING:
     from .census import NewestCensus
     from .ending import Ending
     from .growth import Growth
+    from .library_counts import Seen
 
 
-def judged(growth: Growth, ending: Ending, census: NewestCensus | None, *, is_oom_killed: bool) -> Growth:
-    """Return a growth over few steps as unclear, unless it is known who keeps it, or memory ran out in the end.
+def judged(growth: Growth, ending: Ending, census: NewestCensus | None, seen: Seen, *, is_oom_killed: bool) -> Growth:
+    """Return a growth over few steps, or by little, as unclear, unless it is known what becomes more with the steps,
+    or memory ran out in the end over few of them.
 
-    A cache that fills, or garbage that was not collected yet, rises as a leak does. If memory ran out meanwhile, it is
-    a reason whichever it was.
+    A cache that fills, garbage that was not collected yet, and a heap that settles rise as a leak does. If memory ran
+    out over few steps, it is a reason whichever it was.
     """
     ran_out = is_oom_killed or ending.kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY)
-    if not growth.few:
+    if not (growth.grows and (growth.few or growth.little)):
         return growth
-    if ran_out or is_explained(growth, census):
-        return replace(growth, few=False)
+    if (ran_out and growth.few) or _is_known(growth, census, seen):
+        return replace(growth, few=False, little=False)
     return replace(growth, grows=False, unclear=True, phases=(), outside=False, hours_until_full=None)
+
+
+def _is_known(growth: Growth, census: NewestCensus | None, seen: Seen) -> bool:
+    """Return whether it is known what becomes more with the steps: objects that somebody keeps, versions of a function,
+    or figures that stay open."""
+    if is_kept_without_bound(growth, census) or compiled_again(growth, census):
+        return True
+    return growth.device == "host" and do_figures_pile_up(seen)

@@ -85,7 +85,8 @@ class Growth:
 
     `children` is set if the device is `WORKERS`. `unclear`: it may grow, and varies too much to tell,
     or, if it is `little` as well, rose by too little in too short a time, or if it is `few` as well, over fewer than
-    `SURE_STEPS`, or if it is `rare` as well, at too few entries.
+    `SURE_STEPS`, or if it is `rare` as well, at too few entries. What is `few` or `little` and still `grows` is for
+    `few_steps.judged` to decide.
 
     On the host the phases are those in which the resident set grows: freed memory is used again, so what one
     phase keeps can show as growth of the next.
@@ -253,12 +254,11 @@ class GrowthFold:
             # Between two samples a file may be mapped, read and closed: memory that stays is there at the samples too.
             stays = self._own.risen() >= _SEEN_BY_SAMPLES * trend.slope * trend.steps
             trend = trend._replace(grows=trend.grows and stays)
-        is_little = trend is not None and trend.grows and label == HOST and _is_little(ends.levels)
-        if trend is not None and is_little:
-            trend = trend._replace(grows=False, unclear=True)
         if trend is None:
             return None
-        growth = replace(self._growth(label, trend, ends.levels, step, phases), little=is_little)
+        growth = self._growth(label, trend, ends.levels, step, phases)
+        if trend.grows and label == HOST and _is_little(ends.levels):
+            return replace(growth, little=True, few=False)
         return by_entries(by_few_entries(growth, phases), phases)
 
     def _is_cut_short(self) -> bool:

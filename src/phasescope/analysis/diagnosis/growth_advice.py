@@ -14,6 +14,7 @@ from .growth_text import suspects
 from .library_counts import (
     BLOCKS,
     COMPILED,
+    FEWEST_NEW,
     FIGURES,
     TRACED,
 )
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from .open_phase_rise import Rise
 
 _HOST = "host"
-_FEWEST_NEW = 3  # as many more in the second half of the time are not start-up
 _BYTES_PER_BLOCK = 64
 _SMALL_SHARE = 0.3  # of the growth, that small objects account for
 _NUMBERS_OF_TORCH = "keep numbers, not tensors: `loss.item()` or `loss.detach()`, else each one keeps its whole graph"
 _PREDICT = "predict"
+_AGAIN_BY_KERAS = "; a Keras model that is made again is traced again: keras.utils.clear_session() before it"
 _TENSORS = ("torch", "tensorflow", "keras", "jax")
 
 
@@ -146,7 +147,7 @@ def _seen(seen: Seen) -> Iterator[str]:
         yield (
             f"TensorFlow has traced {count_text(seen.counts[TRACED].last)} functions, and goes on: one for each new "
             "Python number, shape, or tf.function made in the loop; give it tensors, an input_signature or "
-            "reduce_retracing=True, and make it once"
+            f"reduce_retracing=True, and make it once{_AGAIN_BY_KERAS if 'keras' in (seen.libraries or ()) else ''}"
         )
     if _rises(seen, COMPILED):
         yield (
@@ -157,7 +158,7 @@ def _seen(seen: Seen) -> Iterator[str]:
 
 def _rises(seen: Seen, name: str) -> bool:
     count = seen.counts.get(name)
-    return count is not None and count.lately >= _FEWEST_NEW
+    return count is not None and count.lately >= FEWEST_NEW
 
 
 def _may_compile(seen: Seen) -> bool:

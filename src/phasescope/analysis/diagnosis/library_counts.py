@@ -16,6 +16,10 @@ _MOST_KEPT = 256
 _MOST_LIBRARIES = 32
 _LONGEST_NAME = 40
 _FEWEST = 4  # samples, of which there is one a second
+FEWEST_NEW = 3
+"""As many more in the second half of the time are not start-up."""
+
+_GOES_ON = 0.5  # of the rise in the first half
 _NS_PER_HOUR = 3.6e12
 
 
@@ -45,6 +49,12 @@ class Seen:
     def has(self, library: str) -> bool:
         """Return whether it is loaded, or that is not known."""
         return self.libraries is None or library in self.libraries
+
+
+def do_figures_pile_up(seen: Seen) -> bool:
+    """Return whether ever more figures of matplotlib's stay open: as fast in the second half of the time as before."""
+    count = seen.counts.get(FIGURES)
+    return count is not None and count.lately >= FEWEST_NEW and count.lately >= _GOES_ON * (count.middle - count.first)
 
 
 class SeenFold:

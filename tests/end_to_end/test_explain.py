@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.commands import explained_in
 from support.waiting import CEILING_S
 
 pytestmark = [
@@ -43,7 +43,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         running = {name: started(name, tmp_path_factory.mktemp(name)) for name in pair}
         for name, (process, directory) in running.items():
             process.communicate(timeout=CEILING_S)
-            answers[name] = explained(directory)
+            answers[name] = explained_in(directory)
     return answers
 
 
@@ -56,14 +56,6 @@ def started(name: str, directory: Path) -> tuple[subprocess.Popen[bytes], Path]:
         stderr=subprocess.PIPE,
     )
     return process, directory / "rings"
-
-
-def explained(directory: Path) -> tuple[dict[str, Any], int]:
-    command = [sys.executable, "-m", "phasescope", "explain", "--json", "--dir", str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CEILING_S, check=False)
-    assert done.stdout, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found, done.returncode
 
 
 @pytest.mark.parametrize(

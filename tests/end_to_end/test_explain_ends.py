@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from support.commands import explained_in
 from support.waiting import CEILING_S
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals as Linux has them")
@@ -29,11 +29,7 @@ def ended(name: str, directory: Path, script: str = "ended.py") -> dict[str, Any
         timeout=CEILING_S,
         check=False,
     )
-    command = [sys.executable, "-m", "phasescope", "explain", "--json", "--dir", str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CEILING_S, check=False)
-    assert done.stdout, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return explained_in(directory)[0]
 
 
 def test_a_missing_module_is_the_headline_and_no_leak_is_advised(tmp_path: Path) -> None:
@@ -154,8 +150,7 @@ def test_memory_that_ran_out_outside_of_phases_has_its_figures(
         [sys.executable, *runner, str(script)], env=environment, capture_output=True, timeout=CEILING_S
     )
     assert done.returncode == (7 if words == "SystemExit" else 1)
-    command = [sys.executable, "-m", "phasescope", "explain", "--json", "--dir", str(tmp_path)]
-    answer = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=CEILING_S, check=False).stdout)
+    answer, _ = explained_in(tmp_path)
     ending = answer["ending"]
     assert (ending["kind"], ending["certain"], ending["path"]) == ("host_out_of_memory", certain, [])
     assert ending["context"] == f"{words}, while handling MemoryError"

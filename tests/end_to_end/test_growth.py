@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.commands import explained_in
 from support.waiting import CEILING_S
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux counts it")
@@ -28,11 +28,7 @@ def explained(name: str, directory: Path) -> tuple[dict[str, Any], int]:
     subprocess.run(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=CEILING_S, check=False
     )
-    ask = [sys.executable, "-m", "phasescope", "explain", "--json", "--dir", str(directory)]
-    done = subprocess.run(ask, capture_output=True, text=True, timeout=CEILING_S, check=False)
-    assert done.stdout, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found, done.returncode
+    return explained_in(directory)
 
 
 @pytest.mark.parametrize("name", [pytest.param("short", marks=needs_torch), "mapped", "loading"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from phasescope.analysis.diagnosis.evidence import evidence
 from phasescope.analysis.diagnosis.explanation import Explanation, explain
 from phasescope.backends.library_counters import Libraries
+from support.commands import explained_in
 from support.events import MIB, MadeSession
 from support.waiting import CEILING_S
 
@@ -129,8 +129,7 @@ def kept(name: str, directory: Path) -> list[str]:
     environment.pop("MALLOC_MMAP_THRESHOLD_", None)
     command = [sys.executable, "-W", "ignore", str(SCRIPT), name]
     subprocess.run(command, env=environment, capture_output=True, timeout=CEILING_S, check=True)
-    command = [sys.executable, "-m", "phasescope", "explain", "--json", "--dir", str(directory)]
-    answer = json.loads(subprocess.run(command, capture_output=True, timeout=CEILING_S, check=False).stdout)
+    answer, _ = explained_in(directory)
     assert answer["cause"]["kind"] == "growth", answer["cause"]
     advice: list[str] = answer["advice"]
     return advice

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from phasescope.views.page.html_page import embedded_json
+from support.commands import printed, python
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 LOOP = """
@@ -27,12 +26,8 @@ for number in range(60):
 """
 
 
-def phasescope(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PHASESCOPE_DIR": str(directory / "rings")}
-    command = [sys.executable, "-W", "ignore", "-m", "phasescope", *arguments]
-    return subprocess.run(
-        command, env=environment, cwd=directory, capture_output=True, text=True, timeout=120, check=False
-    )
+def run(folder: Path) -> subprocess.CompletedProcess[str]:
+    return python(folder, "-W", "ignore", "-m", "phasescope", "run", "train.py")
 
 
 @pytest.mark.parametrize(
@@ -47,27 +42,27 @@ def test_run_summary_and_report_begin_with_the_same_line(
     failing: int, exit_code: int, verdict: str, tmp_path: Path
 ) -> None:
     (tmp_path / "train.py").write_text(LOOP.format(failing=failing))
-    ran = phasescope(tmp_path, "run", "train.py")
+    ran = run(tmp_path)
     assert ran.returncode == exit_code
     assert ran.stderr.partition("again with: phasescope summary")[2].splitlines()[1] == verdict
-    told = json.loads(phasescope(tmp_path, "summary", "--json").stdout)
+    told = json.loads(printed("summary", "--json")[1])
     assert told["verdict"]["text"] == verdict
     assert told["verdict"]["is_good"] is (exit_code == 0)
-    assert verdict in phasescope(tmp_path, "summary").stdout.splitlines()[:3]
+    assert verdict in printed("summary")[1].splitlines()[:3]
     pytest.importorskip("plotly")
-    made = phasescope(tmp_path, "report", "-o", "page.html")
-    assert made.returncode == 0, made.stderr
-    assert f'"verdict":{embedded_json(told["verdict"])}' in (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = tmp_path / "page.html"
+    assert printed("report", "-o", str(page))[0] == 0
+    assert f'"verdict":{embedded_json(told["verdict"])}' in page.read_text(encoding="utf-8")
 
 
 def test_of_ten_steps_every_line_says_ten(tmp_path: Path) -> None:
     """Whether or not a sample came after them."""
     (tmp_path / "train.py").write_text(LOOP.replace("range(60)", "range(10)").format(failing=-1))
-    phasescope(tmp_path, "run", "train.py")
+    run(tmp_path)
     why = "too few steps to tell (step ended 10 times, and 100 are needed); train for longer"
-    answer = json.loads(phasescope(tmp_path, "explain", "--json").stdout)
+    answer = json.loads(printed("explain", "--json")[1])
     assert why in answer["cause"]["text"]
     assert f"whether it grows: {why}" in answer["unknown"]
-    told = json.loads(phasescope(tmp_path, "summary", "--json").stdout)
+    told = json.loads(printed("summary", "--json")[1])
     assert told["verdict"]["text"].endswith(why)
     assert [row["count"] for row in told["phases"]] == [10]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import signal
 import subprocess
@@ -76,6 +78,20 @@ def python(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
         cwd=folder,
         env={**os.environ, **environment},
     )
+
+
+def printed(*arguments: str) -> tuple[int, str]:
+    """Run a command in this process; return its exit code and standard output."""
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        code = cli.main(list(arguments))
+    return code, told.getvalue()
+
+
+def explained_in(directory: Path) -> tuple[dict[str, Any], int]:
+    """Return what `explain --json` says of a directory's newest session, and its exit code."""
+    code, text = printed("explain", "--json", "--dir", str(directory))
+    return dict(json.loads(text)), code
 
 
 def second_process(*arguments: str, **options: Any) -> subprocess.Popen[str]:

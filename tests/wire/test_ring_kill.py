@@ -5,6 +5,7 @@ Every writer is a process of its own that says, in memory that both share, which
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import threading
@@ -65,21 +66,27 @@ def check_boundaries(boundaries: list[dict[str, Any]]) -> None:
         assert scope["scope_id"].endswith(f":{enter}")
 
 
+@functools.cache
+def payloads() -> list[bytes]:
+    """Return more records than a writer that is killed writes: made once, and each writer is born with them."""
+    return [payload_of(sequence) for sequence in range(1, 30_002)]
+
+
 # 200 runs in all: 8 x 10 of the ring alone, 8 x 10 of a session, 3 x 10 with threads, 10 that begin and end
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_killed_ring_holds_every_record_whose_write_had_returned(directory: Path, seed: int) -> None:
     random_ = random.Random(seed)
+    lengths_of_all = [len(payload) for payload in payloads()]
     for run in range(RUNS):
         capacity_bytes = random_.choice(CAPACITIES)
 
         def write(acknowledged: memoryview, run: int = run, capacity_bytes: int = capacity_bytes) -> None:
             file = new_file(directory, capacity_bytes, f"node-{run}-1")
             append = file.writer.append
-            payloads = [payload_of(sequence) for sequence in range(1, 30_001)]
             acknowledged[1] = 1
-            for sequence, payload in enumerate(payloads, 1):
+            for sequence, payload in enumerate(payloads()[:30_000], 1):
                 append(payload)
                 acknowledged[0] = sequence
             time.sleep(60)
@@ -98,7 +105,7 @@ def test_a_killed_ring_holds_every_record_whose_write_had_returned(directory: Pa
         sequences = [sequence for sequence, _ in records]
         assert sequences == list(range(written - len(records) + 1, written + 1))
         # One that was just about to be written may have taken the place of the oldest segment already.
-        lengths = [len(payload_of(sequence)) for sequence in range(1, written + 2)]
+        lengths = lengths_of_all[: written + 1]
         kept = {oldest_kept(lengths[:-1], reader.layout), oldest_kept(lengths, reader.layout)}
         assert written == 0 or sequences[0] in kept, "something is gone that was not overwritten"
         assert (reader.missed, reader.damaged) == (written - len(records), 0)

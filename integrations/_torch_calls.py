@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from ._torch_around import around, guarded, is_failure_of_ours
+from ._torch_classes import mark_method
 from ._torch_here import here, is_below_autograd, is_pass_of_a_function
 from ._torch_module_call import chosen, outermost
+from ._torch_own_calls import all_past_torchs, past_torchs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+_MAX_OCCASIONS = 128
 
 
 class Marker(Protocol):
@@ -41,6 +45,8 @@ class Calls:
         self._everywhere: Marker | None = None
         self._choosing_call: tuple[Any, Any] | None = None  # torch's own function, and the one made for chosen modules
         self._placed: dict[str, tuple[Any, Any]] = {}  # by name: torch's own function, and the present one
+        self._occasions = 0
+        self._own_begins, self._own_ends = guarded(self._own_call_begins), guarded(self._own_call_ends)
 
     @property
     def are_chosen(self) -> bool:
@@ -64,6 +70,35 @@ class Calls:
         if marker in self._choosing:
             self._choosing.remove(marker)
             self._place_all()
+
+    def meet(self, cls: type) -> None:
+        """Mark the calls of a class of modules also if it has a `__call__` that does not come to torch's."""
+        self._mark_own(past_torchs(cls))
+
+    def look_for_own(self) -> None:
+        """Mark those of every class of that kind. Looked at on the 1st, 2nd, 4th … occasion, and at last no more."""
+        self._occasions += 1
+        if self._occasions <= _MAX_OCCASIONS and self._occasions & (self._occasions - 1) == 0:
+            self._mark_own(all_past_torchs())
+
+    def _mark_own(self, classes: Iterable[type]) -> None:
+        for cls in classes:
+            mark_method(cls, "__call__", self._own_begins, self._own_ends)
+
+    def _own_call_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        module = args[0]
+        if here.own_call == id(module):  # the `__call__` of a class that this one's inherits from
+            return None
+        marker = self.marks.get(id(module)) if self._choosing else None if here.busy else self._everywhere
+        scope = None if marker is None else marker.call_begins(module, args[1:], kwargs)
+        if marker is None or scope is None:
+            return None
+        around_it, here.own_call = here.own_call, id(module)
+        return marker, scope, around_it
+
+    def _own_call_ends(self, begun: tuple[Marker, Any, Any], error: BaseException | None) -> None:
+        marker, scope, here.own_call = begun
+        marker.call_ends(scope, error)
 
     def _place_all(self) -> None:
         marker = self._choosing[-1] if self._choosing else self._everywhere

@@ -26,6 +26,7 @@ class Here(threading.local):
     """The state of the calling thread."""
 
     busy = False  # a marked call, or a backward pass: calls inside belong to it
+    own_call = 0  # the id of the module whose `__call__`, not torch's, is the innermost that is marked
     in_backward = False
     differentiates = False  # a function of a model's parameters, by `torch.func`, since the last backward pass
 
@@ -46,6 +47,7 @@ def settle() -> None:
             return
         frame = frame.f_back
     here.busy = here.in_backward = False
+    here.own_call = 0
 
 
 def is_traced() -> bool:

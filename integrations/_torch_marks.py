@@ -60,6 +60,7 @@ class Forwards:
 
     def _mark(self, module: torch.nn.Module, name: str) -> None:
         ident = id(module)
+        calls.meet(type(module))
 
         def gone(_reference: Any) -> None:
             if not calls:  # the interpreter has emptied this module already

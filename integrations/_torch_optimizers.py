@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ._scopes import logger
-from ._torch_around import around, guarded
+from ._torch_around import guarded
+from ._torch_classes import mark_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _MAX_FRAMES = 64
 _METHODS = ("step", "zero_grad")
-_OURS = "phasescope_marks"  # an attribute of a function, and of those that `functools.wraps` puts around it
 
 
 class OptimizerClasses:
@@ -36,14 +35,8 @@ class OptimizerClasses:
     def meet(self, cls: type, method: str = "step") -> None:
         """Mark the steps of this class, wherever in it they are defined."""
         for owner in cls.__mro__:
-            step = vars(owner).get(method)
-            if owner is not torch.optim.Optimizer and isinstance(step, FunctionType) and not hasattr(step, _OURS):
-                marked = around(step, self._begins, self._ends)
-                setattr(marked, _OURS, True)
-                try:
-                    setattr(owner, method, marked)
-                except (AttributeError, TypeError) as error:
-                    logger.debug("the steps of a %s are not marked (%s)", owner.__name__, error)
+            if owner is not torch.optim.Optimizer:
+                mark_method(owner, method, self._begins, self._ends)
 
     def look_around(self) -> None:
         """Meet the classes that look like optimizers in the modules whose functions run. Each is looked into once."""

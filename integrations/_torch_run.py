@@ -154,6 +154,7 @@ class Everything:
         scope: Any = _UNMARKED
         if not is_silent():
             self._optimizers.look_around()
+            calls.look_for_own()
             if self._has_loops and not (was_busy or _threads.stepping):
                 _loop().backward_begins()
             if looks.is_watching and not was_busy:
@@ -172,6 +173,7 @@ class Everything:
 
     def optimizer_made(self, optimizer: Any) -> None:
         """Note a new optimizer: calls from now on are named by the modules that it trains."""
+        calls.look_for_own()
         _loop().optimizer_made(key_of(optimizer))
         _roles.add(optimizer, _threads.loop.owner)
         self._optimizers.meet(type(optimizer))
@@ -278,6 +280,7 @@ def begin_anew() -> None:
     forget_others()
     _threads.loop = _new_loop()
     _threads.stepping = _threads.fetching = here.busy = here.in_backward = here.differentiates = False
+    here.own_call = 0
 
 
 def _tell_of_optimizers(made: Callable[[Any], None]) -> None:

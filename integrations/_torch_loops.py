@@ -51,6 +51,8 @@ class Loop:
         self._loaders = Loaders()
         self._model: weakref.ref[Any] | None = None
         self._idle: set[int] = set()  # optimizers that do not step each time
+        self._made: set[int] = set()  # optimizers that were made since one has stepped: they may step at once too
+        self._was_over = False  # the step that they were made in
         self._looks = 0  # forwards of the evaluation that is open
         self._has_stepped = False
         self._has_had_backward = False
@@ -91,6 +93,7 @@ class Loop:
 
     def fetch_begins(self, iterator: Any) -> None:
         """Note that a batch is about to be fetched."""
+        self.goes_on()
         batches = self._loaders.of(iterator)
         trains, begins = self._is_for_training(batches), batches.begins
         self._loaders.fetch(batches, trains)
@@ -171,7 +174,7 @@ class Loop:
     # Forwards
 
     def forward_begins(self, module: Any, role: Role) -> None:
-        """Note that a model is about to be called."""
+        """Note that a model is about to be called. `goes_on` comes first."""
         is_trained, is_graded = role.is_trained, torch.is_grad_enabled()
         if is_graded and role.by and self._is_a_loop():
             self._optimizers.called(role.by, self.owner)
@@ -221,6 +224,7 @@ class Loop:
 
     def backward_begins(self) -> None:
         """Note that a backward pass is about to begin: whatever this is, it is training."""
+        self.goes_on()
         mode = self._mode()
         if mode is not None:
             self._evaluates_in_mode = mode
@@ -243,19 +247,39 @@ class Loop:
     def optimizer_made(self, key: int) -> None:
         """Note that an optimizer is about to be known.
 
-        If the loop has stepped before, another training begins with it.
+        If the loop has stepped before, another training begins with it; but not if it is made amid a step's steps, as
+        one for each parameter may be.
         """
         step = self._step
-        if step is not None and step.stepped and self._is_over(step) and step.is_without_batches:
+        is_over = step is not None and bool(step.stepped) and self._is_over(step) and step.is_without_batches
+        if self._has_stepped and key not in self._own():
+            self._model = None  # its mode says nothing of the one that is trained next
+        self._idle.discard(key)
+        if step is None or not step.has_just_stepped:
+            self._begin_another(is_over)
+            return
+        self._was_over = self._was_over if self._made else is_over
+        self._made.add(key)
+
+    def goes_on(self) -> None:
+        """Note that something else than a step is about to come."""
+        if self._step is not None:
+            self._step.has_just_stepped = False
+        if self._made:
+            self._begin_another(self._was_over)
+
+    def _begin_another(self, is_over: bool) -> None:
+        if is_over and self._step is not None:
             self._leave_step()
         if self._has_stepped:
-            if key not in self._own():
-                self._model = None  # its mode says nothing of the one that is trained next
-            self._optimizers.retire(self.owner)
-        self._idle.discard(key)
+            self._optimizers.retire(self.owner, self._made)
+        self._made.clear()
 
     def optimizer_begins(self, key: int) -> None:
         """Note that an optimizer is about to step."""
+        if self._made and key not in self._made:
+            self.goes_on()
+        self._made.discard(key)
         self._optimizers.called((key,), self.owner)
         self._scopes.leave("evaluate")
         step = self._step
@@ -280,6 +304,7 @@ class Loop:
             step.stepped_twice = True
             self._idle |= self._own() - step.stepped
         step.stepped.add(key)
+        step.has_just_stepped = True
 
     def failed(self) -> None:
         """Note that the call begun last has raised: if the loop goes on, it is with another batch."""

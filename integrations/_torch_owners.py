@@ -68,10 +68,10 @@ class Optimizers:
         owners = {made.owner for _, made in self._records(keys)}
         return {key for owner in owners for key, made in self._records(self.of(owner)) if not made.is_retired}
 
-    def retire(self, owner: object) -> None:
-        """Note that a loop has stepped with those that it has, and makes another."""
-        for _, made in self._records(self.of(owner)):
-            made.is_retired = True
+    def retire(self, owner: object, but: AbstractSet[int] = _NONE) -> None:
+        """Note that a loop has stepped with those that it has, and makes another: one of the exceptions, or the next."""
+        for key, made in self._records(self.of(owner)):
+            made.is_retired = made.is_retired or key not in but
 
     def called(self, keys: Iterable[int], owner: object) -> None:
         """Note that a loop calls a model that these train, or steps with them.

@@ -121,6 +121,7 @@ class Everything:
         if is_silent() or is_traced() or is_below_autograd() or "_is_replica" in vars(module):
             here.busy = True
             return _UNMARKED
+        _threads.loop.goes_on()
         role = _roles.of(module)
         if role.name is None:
             return None

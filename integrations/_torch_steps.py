@@ -25,6 +25,7 @@ class Step:
         self.forwards = 0
         self.backwards = 0
         self.has_failed = False
+        self.has_just_stepped = False  # with no fetch, forward or backward pass since
         self._calls: dict[int, list[Spot]] = {}
 
     @property

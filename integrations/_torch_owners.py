@@ -69,7 +69,7 @@ class Optimizers:
         return {key for owner in owners for key, made in self._records(self.of(owner)) if not made.is_retired}
 
     def retire(self, owner: object, but: AbstractSet[int] = _NONE) -> None:
-        """Note that a loop has stepped with those that it has, and makes another: one of the exceptions, or the next."""
+        """Note that a loop has stepped with those that it has, and makes another: an exception, or the next."""
         for key, made in self._records(self.of(owner)):
             made.is_retired = made.is_retired or key not in but
 

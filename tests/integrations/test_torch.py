@@ -136,6 +136,10 @@ def test_a_model_that_calls_itself_nests(told: dict[str, Any]) -> None:
     assert told["recursion"] == ["forward", "forward/forward", "forward/forward/forward", "backward", "forward"]
 
 
+def test_a_call_that_leaves_out_torchs_is_marked_once_until_undo(told: dict[str, Any]) -> None:
+    assert told["own_call"] == ["forward", "forward/part", "backward", "optimizer"]
+
+
 def test_what_a_closure_does_lies_inside_of_the_step(told: dict[str, Any]) -> None:
     phases, notes = told["closure"]
     assert phases == ["optimizer", *inside("optimizer", ["forward", "backward"] * 2)]

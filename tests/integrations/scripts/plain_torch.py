@@ -352,6 +352,32 @@ def recursion() -> Any:
 
 
 @scenario
+def own_call() -> Any:
+    """A model and a part of it whose classes have a `__call__` that leaves out torch's."""
+
+    class Base(torch.nn.Linear):  # type: ignore[misc]
+        def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.forward(inputs)
+
+    class Model(Base):
+        def __init__(self) -> None:
+            super().__init__(8, 2)
+            self.part = Base(8, 8)
+
+        def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+            return super().__call__(self.part(inputs))
+
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters())
+    with phasescope.start() as session:
+        with instrument(model, optimizer, depth=1):
+            model(torch.randn(2, 8)).sum().backward()
+            optimizer.step()
+        model(torch.randn(2, 8))
+        return phases(session)
+
+
+@scenario
 def closure() -> Any:
     """An optimizer that calls forward and backward itself."""
     model, _, _ = made()

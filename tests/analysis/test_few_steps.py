@@ -45,10 +45,12 @@ def test_over_a_hundred_steps_it_is_growth() -> None:
     assert (growth.grows, growth.unclear, growth.few) == (True, False, False)
 
 
-def note_kept(session: MadeSession, *, rate: int = RATE, device: str = "cuda:0", bound: int | None = None) -> None:
-    """A census names who keeps one tensor of each step's."""
+def note_kept(
+    session: MadeSession, *, rate: int = RATE, device: str = "cuda:0", bound: int | None = None, is_found: bool = True
+) -> None:
+    """A census names one tensor of each step's, and who keeps it, if that `is_found`."""
     keeper = {"container": "list", "expression": "kept", "scope": "global", "file": "train.py", "line": 7, "kept": 60}
-    grown = {
+    grown: dict[str, object] = {
         "kind": "tensors",
         "library": "torch",
         "device": device,
@@ -69,6 +71,8 @@ def note_kept(session: MadeSession, *, rate: int = RATE, device: str = "cuda:0",
             "bound": bound,
         },
     }
+    if not is_found:
+        del grown["keeper"]
     session.event("census", metadata={"census": {"number": 3, "step": 32, "grown": [grown]}})
 
 
@@ -76,6 +80,13 @@ def test_it_is_growth_if_it_is_known_who_keeps_it() -> None:
     answer = steps(60, then=note_kept)
     assert answer.cause.kind == "growth"
     assert "kept by list `kept`" in answer.cause.text
+
+
+def test_where_nobody_was_found_who_keeps_it_they_may_wait_for_the_collector() -> None:
+    answer = steps(120, then=lambda session: note_kept(session, is_found=False))
+    (grown,) = (line for line in answer.held if line.startswith("grew by"))
+    assert grown.endswith("; who keeps them was not found, or they wait for the garbage collector")
+    assert answer.advice[1].startswith("see whether memory falls back after gc.collect()")
 
 
 def test_who_keeps_it_may_be_filling_if_there_is_a_bound() -> None:

@@ -25,7 +25,7 @@ from .cause import (
     UNKNOWN,
     WORKERS_GROW,
 )
-from .census import behind, compiled_again, is_explained, not_counted_whole, seen_anyway, small_ones
+from .census import behind, compiled_again, is_explained, not_counted_whole, seen_anyway, small_ones, without_keeper
 from .census_text import remedies, suspicion
 from .exhausted_limits import (
     MAPPINGS,
@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 
 _TORCH = ("cuda", "rocm", "xpu")
 _MOST = 4
+_CIRCLES = (
+    "see whether memory falls back after gc.collect(): objects that refer to each other in a circle stay until the "
+    "collector comes, which gc.disable(), gc.freeze() or a large gc.set_threshold() keep away"
+)
 _PINNED = re.compile(r"cudaHostAlloc|cudaMallocHost|hipHostMalloc|[Pp]in memory|\bbytes on host\b|CUDA host|[Pp]inned")
 _NOT_FAR = 2  # times the whole: it may be meant
 _UNLESS_KNOWN = (
@@ -80,6 +84,8 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
         of_keepers += _in_pieces(evidence)
     is_whole = is_explained(growth, evidence.census)
     others = [] if is_whole else keepers(growth, evidence.seen, evidence.rises, is_compiling_told=bool(again))
+    if without_keeper(growth, evidence.census):
+        others.insert(1, _CIRCLES)
     lines = [*of_keepers, *others]
     if growth.hours_until_full is not None and not evidence.ending.is_over:
         full = f"at this rate it is full in {hours_text(growth.hours_until_full)}: save a checkpoint before"

@@ -214,7 +214,7 @@ def _grown(evidence: Evidence) -> Iterator[str]:
     for grown in dict.fromkeys(each for growth in growing for each in not_counted_whole(growth, evidence.census)):
         yield f"{_grew(grown, evidence)}: as Python counts them; what a C library holds for them is not in it"
     for grown in dict.fromkeys(large for growth in growing for large in without_keeper(growth, evidence.census)):
-        yield f"{_grew(grown, evidence)}; who keeps them was not found"
+        yield f"{_grew(grown, evidence)}; who keeps them was not found, or they wait for the garbage collector"
     for grown in dict.fromkeys(again for growth in growing for again in compiled_again(growth, evidence.census)):
         yield f"{_grew(grown, evidence)}: it lies outside of Python, so how much of the growth it is cannot be told"
     lines = evidence.lines

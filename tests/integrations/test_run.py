@@ -7,16 +7,19 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 import phasescope
 from phasescope.cli import main
+from programs.preloaded import CALM, end_all, preloaded
 from support import commands
 from support.scenarios import SCRIPTS, folded, made_of, phases_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
@@ -40,6 +43,23 @@ def work(tmp_path: Path) -> Path:
 python = functools.partial(commands.python, OMP_NUM_THREADS="1", PYTHONHASHSEED="0")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_process_stays() -> Iterator[None]:
+    yield
+    end_all()
+
+
+def loaded(work: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run the script under run in a fork of a process that has loaded torch: where it does not matter when it was."""
+    *options, what = command
+    process = preloaded(("torch", "torch._dynamo"))
+    if not process.is_silent:
+        return python(work, *RUN, *options, "script.py", what)
+    environment = {**os.environ, **CALM}
+    done = process.run([*RUN, *options], work / "script.py", [what.encode()], work, environment)
+    return subprocess.CompletedProcess(command, done.exit, done.stdout.decode(), done.stderr.decode())
+
+
 def without_summary(stderr: str) -> str:
     return re.sub(r"\nphasescope: pid \d+.*", "", stderr, flags=re.DOTALL)
 
@@ -53,7 +73,7 @@ def phases(work: Path) -> list[str]:
 
 @needs_torch
 def test_what_the_memory_of_a_plain_loop_is_made_of_is_known(work: Path) -> None:
-    done = python(work, *RUN, "script.py", "trains")
+    done = loaded(work, "trains")
     assert done.returncode == 0, done.stderr
     (ring,) = (work.parent / "phasescope").glob("*.ring")
     with phasescope.attach(ring) as reader:
@@ -109,7 +129,7 @@ def test_a_plain_loop_is_marked_and_computes_the_same(work: Path, what: str) -> 
 
 @needs_torch
 def test_what_the_script_instruments_itself_is_marked_once(work: Path) -> None:
-    done = python(work, *RUN, "script.py", "instruments")
+    done = loaded(work, "instruments")
     assert done.returncode == 0, done.stderr
     assert phases(work) == ["forward", "backward", "optimizer"]
 
@@ -124,14 +144,14 @@ def test_what_the_script_instruments_itself_is_marked_once(work: Path) -> None:
     ],
 )
 def test_own_phases_have_nothing_of_ours_around_them(work: Path, what: str, tree: str) -> None:
-    done = python(work, *RUN, "script.py", what)
+    done = loaded(work, what)
     assert done.returncode == 0, done.stderr
     assert folded(phases(work)) == tree
 
 
 @needs_torch
 def test_a_thread_that_only_fetches_has_no_steps(work: Path) -> None:
-    done = python(work, *RUN, "script.py", "fetches_in_a_thread")
+    done = loaded(work, "fetches_in_a_thread")
     assert done.returncode == 0, done.stderr
     assert sorted(phases(work)) == sorted(
         ["data"] * 3 + ["step", "step/forward", "step/backward", "step/optimizer"] * 2
@@ -147,7 +167,7 @@ def test_what_a_training_saves_has_the_bytes_that_it_has_without(work: Path) -> 
 
 @needs_torch
 def test_nothing_is_instrumented_or_printed_when_told_so(work: Path) -> None:
-    done = python(work, *RUN, "--no-instrument", "--no-summary", "--interval-ms", "50", "script.py", "trains:9")
+    done = loaded(work, "--no-instrument", "--no-summary", "--interval-ms", "50", "trains:9")
     assert done.returncode == 0
     assert done.stderr == ""
     assert phases(work) == []

@@ -15,6 +15,7 @@ from phasescope.analysis.diagnosis.census import (
     is_kept_without_bound,
     is_outside_python,
     is_seldom,
+    may_be_garbage,
     not_counted_whole,
     seen_anyway,
     small_ones,
@@ -133,6 +134,14 @@ def test_items_that_a_c_library_holds_more_for_are_named_where_nothing_else_expl
 def test_no_items_are_named_for_what_others_explain_or_plain_objects_are(others: list[Any]) -> None:
     more = [PICTURES] if others == [LOSSES] else []
     assert not_counted_whole(GROWS, census_of(*others, *more)) == ()
+
+
+def test_what_has_no_keeper_may_be_garbage_unless_a_graph_becomes_longer() -> None:
+    nobodys = {**LOSSES, "keeper": None}
+    graph = {**LOSSES, "kind": "graph", "count": 1334, "bytes": 0, "per_step": 10.0}
+    assert may_be_garbage(GROWS, census_of(nobodys))
+    assert not may_be_garbage(GROWS, census_of(nobodys, graph))
+    assert not may_be_garbage(GROWS, census_of(LOSSES))
 
 
 def test_what_has_a_bound_may_only_be_filling() -> None:

@@ -25,7 +25,7 @@ from .cause import (
     UNKNOWN,
     WORKERS_GROW,
 )
-from .census import behind, compiled_again, is_explained, not_counted_whole, seen_anyway, small_ones, without_keeper
+from .census import behind, compiled_again, is_explained, may_be_garbage, not_counted_whole, seen_anyway, small_ones
 from .census_text import remedies, suspicion
 from .exhausted_limits import (
     MAPPINGS,
@@ -84,7 +84,7 @@ def _growth(cause: Cause, evidence: Evidence) -> list[str]:
         of_keepers += _in_pieces(evidence)
     is_whole = is_explained(growth, evidence.census)
     others = [] if is_whole else keepers(growth, evidence.seen, evidence.rises, is_compiling_told=bool(again))
-    if without_keeper(growth, evidence.census):
+    if may_be_garbage(growth, evidence.census):
         others.insert(1, _CIRCLES)
     lines = [*of_keepers, *others]
     if growth.hours_until_full is not None and not evidence.ending.is_over:

@@ -180,6 +180,13 @@ def without_keeper(growth: Growth, census: NewestCensus | None) -> tuple[GrownOb
     return tuple(large[:_MOST_NAMED])
 
 
+def may_be_garbage(growth: Growth, census: NewestCensus | None) -> bool:
+    """Return whether what has no keeper may wait for the garbage collector: not if a graph becomes longer, which keeps
+    tensors that no name leads to."""
+    is_by_graph = census is not None and any(each.kind == GRAPH for each in census.grown)
+    return bool(without_keeper(growth, census)) and not is_by_graph
+
+
 def small_ones(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, ...]:
     """Return the tensors kept from step to step, and graphs that become longer, that account for little of a growth of
     the host's by their own bytes.

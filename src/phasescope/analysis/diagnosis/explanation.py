@@ -29,6 +29,7 @@ from .census import (
     compiled_again,
     is_outside_python,
     is_seldom,
+    may_be_garbage,
     not_counted_whole,
     seen_anyway,
     small_ones,
@@ -214,7 +215,9 @@ def _grown(evidence: Evidence) -> Iterator[str]:
     for grown in dict.fromkeys(each for growth in growing for each in not_counted_whole(growth, evidence.census)):
         yield f"{_grew(grown, evidence)}: as Python counts them; what a C library holds for them is not in it"
     for grown in dict.fromkeys(large for growth in growing for large in without_keeper(growth, evidence.census)):
-        yield f"{_grew(grown, evidence)}; who keeps them was not found, or they wait for the garbage collector"
+        is_garbage = any(may_be_garbage(growth, evidence.census) for growth in growing)
+        waits = ", or they wait for the garbage collector" if is_garbage else ""
+        yield f"{_grew(grown, evidence)}; who keeps them was not found{waits}"
     for grown in dict.fromkeys(again for growth in growing for again in compiled_again(growth, evidence.census)):
         yield f"{_grew(grown, evidence)}: it lies outside of Python, so how much of the growth it is cannot be told"
     lines = evidence.lines

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from phasescope.readers.default_session import default_ring
 from phasescope.readers.reader import SessionNotFoundError
 from phasescope.readers.ring_reader import RingReader
 from phasescope.wire import ring_directories, ring_files
@@ -29,7 +31,8 @@ def attach(
         target: a pid, the path of a ring file or of a recording, a session id or its beginning, if no other begins so,
             or a dataset (`fleet`, `fleet#r=3`, `s3://bucket/fleet#job=4711/r=3`), of which the newest such session is
             taken. If several sessions have the pid, or if it is None, the session that was started last is opened;
-            live ones first.
+            live ones first. If it is None, and that session is of a child process, the training that started the
+            child is opened, unless only the child has phases.
         directory: look for rings there only. By default `$PHASESCOPE_DIR` or the usual places are searched.
 
     Raises SessionNotFoundError if there is no such session, or if several ids begin so, TypeError if `target` is of
@@ -39,6 +42,8 @@ def attach(
         raise TypeError(f"target must be a pid, a path, a session id or None, not a {type(target).__name__}")
     if isinstance(target, os.PathLike) or (isinstance(target, str) and _looks_like_path(target)):
         return _open(target)
+    if target is None:
+        return _default(directory)
     best: Reader | None = None
     best_rank = (False, False)
     begun: dict[str, object] = {}  # the sessions whose ids only begin so, with their pids
@@ -62,6 +67,14 @@ def attach(
         best.close()
         raise SessionNotFoundError(_several(target, begun))
     return best
+
+
+def _default(directory: str | os.PathLike[str] | None) -> Reader:
+    ring = default_ring(directory)
+    if ring is not None:
+        with contextlib.suppress(OSError, RingError):  # gone meanwhile
+            return RingReader.open(ring)
+    raise SessionNotFoundError(_not_found(None, directory))
 
 
 def _looks_like_path(target: str) -> bool:
@@ -91,7 +104,7 @@ def _open(path: str | os.PathLike[str]) -> Reader:
     return RecordingReader.open(path)
 
 
-def _opened(path: Path, target: int | str | None) -> tuple[Reader | None, tuple[bool, bool]]:
+def _opened(path: Path, target: int | str) -> tuple[Reader | None, tuple[bool, bool]]:
     """Return the file's reader if it is of a session that `target` may mean, and how well: exactly, and still
     running."""
     try:
@@ -109,10 +122,10 @@ def _pid(target: int | str | None) -> int | None:
     return int(target) if isinstance(target, int) or (isinstance(target, str) and target.isdecimal()) else None
 
 
-def _match(constants: dict[str, Any], target: int | str | None) -> bool | None:
+def _match(constants: dict[str, Any], target: int | str) -> bool | None:
     """Return True if `target` is this session's pid or id, False if it is only the beginning of the id, else None."""
     session_id = constants["session_id"]
-    if target is None or constants["pid"] == _pid(target) or session_id == target:
+    if constants["pid"] == _pid(target) or session_id == target:
         return True
     return False if isinstance(target, str) and target and session_id.startswith(target) else None
 

@@ -275,13 +275,13 @@ def threads_of_kernel() -> set[str]:
         return set()
 
 
-def process_start_ticks() -> int:
+def process_start_ticks(pid: int | str = "self") -> int:
     """Return a number that an earlier process of the same pid does not have; 0 if the platform does not say.
 
     Field 22 of /proc/self/stat: clock ticks since boot at which the process started.
     """
     try:
-        with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 - pathlib is not on the import path
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib is not on the import path
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope import _native, _os_compat
 from phasescope._secrets import words_without_secrets
 from phasescope._version import VERSION
+from phasescope.capture import parent_process
 from phasescope.capture.cluster_names import cluster_names
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def session_constants(
             "process_start_ticks": _os_compat.process_start_ticks(),
             "started_ns": started_ns,
             "command": [
-                word[:MAX_ARGUMENT] for word in words_without_secrets(_os_compat.command_line()[:MAX_ARGUMENTS])
+                word[:MAX_ARGUMENT] for word in words_without_secrets(parent_process.command_line()[:MAX_ARGUMENTS])
             ],
+            **parent_process.link(),
             "python": sys.version.partition(" ")[0],
             "version": VERSION,
             "core": _native.name,

@@ -7,7 +7,6 @@ a healthy session and 4 if there is a problem, for use in scripts.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -43,8 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from phasescope.cli._failed_ranks import failed_ranks, meant
+    from phasescope.readers.default_session import default_ring
 
-    with opened(arguments.target or _newest(arguments.dir), arguments.dir) as newest:
+    target = arguments.target or default_ring(arguments.dir, live_first=False)
+    with opened(target, arguments.dir) as newest:
         failed = failed_ranks(newest)
         with meant(newest, failed, arguments.target) as reader:
             return _answer(reader, failed, as_json=arguments.json)
@@ -69,19 +70,6 @@ def _rank_lines(others: Sequence[FailedRank]) -> Iterator[str]:
         yield f"  phasescope explain {shlex.quote(each.path)}"
     if len(others) > _MOST_RANKS:
         yield f"and {len(others) - _MOST_RANKS} more that did not end well"
-
-
-def _newest(directory: str | None) -> str | None:
-    """Return the session that began last, of those that can be read."""
-    from phasescope.readers.ring_reader import RingReader
-    from phasescope.wire import ring_files
-    from phasescope.wire.ring import RingError
-
-    for path in ring_files.find(directory):
-        with contextlib.suppress(OSError, RingError):
-            RingReader.open(path).close()
-            return str(path)
-    return None
 
 
 def _show(out: Terminal, reader: Reader, answer: Explanation) -> None:

@@ -1,4 +1,4 @@
-"""List this user's sessions, live and dead, the newest first, the ranks of a job together.
+"""List this user's sessions, live and dead, the newest first, the ranks of a job together, child processes below.
 
 The phase is the innermost one that is open, for a dead session the one in which it died; memory is allocated and
 reserved on its device at the last event. A "silent" session has a living process that gave no sign of life for ten
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 
 _ID_SHOWN = 8
-_OF_TABLE = ("fared", "constants")
+_OF_TABLE = ("fared", "constants", "depth")
+_BELOW = "└ "
+_MOST_DEEP = 4
 _LONGEST_TEXT = 200
 _COLUMNS = (
     Column("pid"),
@@ -91,13 +93,19 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _by_job(sessions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the ranks of a job next to each other; the job that was started last comes first."""
+    """Return the ranks of a job next to each other, child processes below what started them.
+
+    The job that was started last comes first.
+    """
+    from phasescope.analysis.jobs.families import in_order, over_since, parents
     from phasescope.analysis.jobs.grouping import group
 
     readable = [session for session in sessions if "error" not in session]
-    runs = group(session["constants"] for session in readable)
+    constants = [session["constants"] for session in readable]
+    over = [over_since(session["state"], session["heartbeat_ns"]) for session in readable]
+    ordered = in_order(group(constants), parents(constants, over))
     return [
-        *(readable[index] for run in runs for index in run),
+        *({**readable[index], "depth": depth} for run, depth in ordered for index in run),
         *(session for session in sessions if "error" in session),
     ]
 
@@ -126,6 +134,8 @@ def _of_session(reader: Any) -> dict[str, Any]:
         **_last_seen(events),
         "events_written": reader.written,
         "command": constants.get("command"),
+        "parent_pid": constants.get("parent_pid"),
+        "process_name": constants.get("process_name"),
         "fared": ending,
         "constants": constants,
     }
@@ -187,8 +197,13 @@ def _cells(session: dict[str, Any]) -> list[str]:
         UNKNOWN if session["phase"] is None else elide(path_text(session["phase"]), _LONGEST_TEXT),
         size_text(session["allocated_bytes"]),
         size_text(session["reserved_bytes"]),
-        elide(what_runs(session), _LONGEST_TEXT),
+        f"{_under(session['depth'])}{elide(what_runs(session), _LONGEST_TEXT)}",
     ]
+
+
+def _under(depth: int) -> str:
+    """Return the sign of a child process."""
+    return "  " * (min(depth, _MOST_DEEP) - 1) + _BELOW if depth else ""
 
 
 def _short_id(session_id: object) -> str:

@@ -37,6 +37,7 @@ class Entry(NamedTuple):
     state: str
     constants: dict[str, Any]
     silent_ns: int | None = None
+    heartbeat_ns: int | None = None
 
 
 class Catalogue:
@@ -121,7 +122,7 @@ class Folders:
 def _entry(path: Path, reader: Reader) -> Entry:
     state, interval_ms = reader.state, int_or_none(reader.constants.get("sampling_interval_ms"))
     silent_ns = silence_ns(state, reader.heartbeat_ns, interval_ms, time.time_ns())
-    return Entry(key_of(path), os.fspath(path), state, reader.constants, silent_ns)
+    return Entry(key_of(path), os.fspath(path), state, reader.constants, silent_ns, reader.heartbeat_ns)
 
 
 def _once(entries: Iterable[Entry]) -> list[Entry]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST_COMMAND = 300
+_LONGEST_NAME = 100
 
 
 def command_of(constants: Mapping[str, Any]) -> str:
@@ -21,7 +22,18 @@ def command_of(constants: Mapping[str, Any]) -> str:
 
 
 def what_runs(constants: Mapping[str, Any]) -> str:
-    """Return what a session is called everywhere: its command without the interpreter before it."""
+    """Return what a session is called everywhere: its command without the interpreter before it.
+
+    A child of multiprocessing's is called by its name, and by the script that started it.
+    """
+    script = _script_of(constants)
+    name = constants.get("process_name")
+    if not isinstance(name, str) or not name:
+        return script
+    return f"{printable(name[:_LONGEST_NAME])} of {script}" if script else printable(name[:_LONGEST_NAME])
+
+
+def _script_of(constants: Mapping[str, Any]) -> str:
     program, _, rest = command_of(constants).partition(" ")
     if not rest or not program.startswith("python"):
         return f"{program} {rest}".rstrip()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from phasescope._attach import attach
 from phasescope.analysis.devices import Devices
 from phasescope.analysis.spans import current_phase
+from phasescope.readers.default_session import default_session
 from phasescope.readers.diagnosis import LAST_EVENTS, Moment
 from phasescope.views.catalogue import index_of_job, job_with, key_of
 from phasescope.views.job_loader import MAX_RANKS
@@ -101,8 +102,8 @@ class SessionWatch:
             self.key, self.news = again.key, f"pid {self._pid} has begun a new session"
         elif not self._by_hand and (self.key is None or (self.chosen is not None and self.chosen.was_over)):
             # Nobody looks at a session that was over before it was first seen, once something runs.
-            newest = next(iter((*running, *newest_first)), None)
-            self.key = self.key if newest is None else self._first_rank(newest).key
+            meant = default_session(newest_first)
+            self.key = self.key if meant is None else self._first_rank(meant).key
         elif fresh:
             self.news = f"a new session has begun: pid {fresh[0].constants.get('pid')}"
 

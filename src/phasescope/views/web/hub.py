@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope._attach import attach
 from phasescope.analysis.jobs.imbalance import ranks as compared
 from phasescope.analysis.text.state_word import silent_word, state_word
+from phasescope.readers.default_session import default_session
 from phasescope.readers.diagnosis import LAST_EVENTS, ending
 from phasescope.views.catalogue import job_with
 from phasescope.views.job_loader import MAX_RANKS, member
@@ -68,10 +69,11 @@ class Hub:
         return self._words.get(entry.key)
 
     def newest(self) -> str | None:
-        """Return the session started last, running ones first."""
-        entries = [entry for run in self.jobs() for entry in run]
-        running = [entry for entry in entries if entry.state == "running"]
-        return next((entry.key for entry in (*running, *entries)), None)
+        """Return the session to show first: that which a command takes if none is named, of a job the first rank."""
+        meant = default_session([entry for run in self.jobs() for entry in run])
+        if meant is None:
+            return None
+        return next(rank.key for rank in job_with(self.jobs(), meant.key) if rank.state == meant.state)
 
     def progress(self, key: str) -> tuple[int, int] | None:
         """Read on for half a second; return how many events are read of how many, None if all are or the session is

@@ -463,7 +463,16 @@ FINALLY = "try: work()\nfinally: phasescope.stop()"
             "killed",
             "killed or crashed: its process ended without stopping the session",
         ),
-        ("os._exit(3)", "work()", "killed", "killed or crashed: its process ended without stopping the session"),
+        ("os._exit(3)", "work()", "exception", "ended by os._exit with exit code 3"),
+        ("os._exit(0)", "work()", "finished", "finished: the process left by os._exit"),
+        (
+            "1 / 0",
+            f"{CAUGHT}\nos._exit(1)",
+            "exception",
+            "ended by an exception: ZeroDivisionError: division by zero, in epoch/step; then by os._exit with",
+        ),
+        ("raise MemoryError", f"{CAUGHT}\nos._exit(1)", "host_out_of_memory", "out of memory on the host, in epoch"),
+        ("1 / 0", f"{CAUGHT}\nos._exit(0)", "finished", "finished: the process left by os._exit"),
         ("raise MemoryError", CAUGHT, "host_out_of_memory", "out of memory on the host, in epoch/step; nothing was"),
         ("raise MemoryError", f"{CAUGHT}\nwith phase('on'): pass", "finished", "finished: the interpreter exited"),
         ("1 / 0", CAUGHT, "finished", "finished: the interpreter exited"),
@@ -485,4 +494,4 @@ def test_real_processes_end_in_each_way(rings: Path, action: str, call: str, kin
     assert told.kind == kind, told
     assert told.text.startswith(text)
     opened = [phase.path for phase in told.open_phases]
-    assert opened == ([("epoch",), ("epoch", "step")] if kind == "killed" else [])
+    assert opened == ([("epoch",), ("epoch", "step")] if kind == "killed" or action.startswith("os._exit") else [])

@@ -11,6 +11,7 @@ from phasescope.capture import exception_info, target_end
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LEFT_AT_ONCE = "the process left by os._exit"
 _AFTER_ALL_ELSE = -100
 _OUTERMOST = ("<module>", "_run_module_as_main")
 _called_in = 0  # the child process in which something is called at its end

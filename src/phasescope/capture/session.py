@@ -10,7 +10,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from phasescope import _log, _native
-from phasescope.capture import backend_selection, categories, error_events, identity, phase_context, process_end
+from phasescope.capture import (
+    backend_selection,
+    categories,
+    error_events,
+    identity,
+    os_exit,
+    phase_context,
+    process_end,
+)
 from phasescope.capture.clock import SystemClock
 from phasescope.capture.collector import Collector, DeviceState
 from phasescope.capture.collectors import Collectors
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
 
 _SUBSCRIBERS_SECONDS = 1.0
 _RECORDING_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 0.1
 _WITH_SITES_ONE_PART_IN = 50
 """Of the run's time for the census: all of Python is slower then, and whoever asks for lines wants them."""
 
@@ -132,6 +141,7 @@ class Session:
         if self._exporter is not None:
             self._exporter.start()
         phase_context.set_event_writer(self._writer)
+        os_exit.watch(self._note_os_exit)
         if self._census is not None:
             self._census.begin()
 
@@ -156,6 +166,25 @@ class Session:
 
     def _end_at_end_of_child(self) -> None:
         self._end(process_end.exit_context(None))
+
+    def _note_os_exit(self, code: int) -> None:
+        """Write the stop of a process that leaves by `os._exit`.
+
+        Wait for nothing and ask no backend: a watchdog ends a process so that hangs. The ring stays mapped, since the
+        sampler may be writing to it.
+        """
+        if os.getpid() != self.pid or not self._writer.lock.acquire(timeout=_LAST_WORDS_SECONDS):
+            return
+        try:
+            if self._last_words or self._writer.closed:
+                return
+            self._last_words = True
+            of_script = self._ended_by if self._ended_by and "error_type" in self._ended_by else {"exit_code": code}
+            state = self._collectors.boundary.any_state()
+            self._writer.note("stop", state, None, None, process_end.LEFT_AT_ONCE, of_script)
+            self._writer.close(lambda: None)
+        finally:
+            self._writer.lock.release()
 
     def _end(self, context: str | None) -> None:
         """End all of a session. Called again, it takes up what an exception (Ctrl-C) broke off."""
@@ -183,6 +212,7 @@ class Session:
                     self._recording.finish(_RECORDING_SECONDS)
                 if self._exporter is not None:
                     self._exporter.finish()
+            os_exit.let_go()
             self._on_over(self)
 
     def _leave_phases(self) -> None:
@@ -205,6 +235,7 @@ class Session:
 
     def _forget_in_child(self) -> None:
         """In a forked child, let go: the ring, and the lock that says its writer lives, are the parent's alone."""
+        os_exit.let_go()
         self._writer.abandon_in_child()
         if self._sampler.requests is not None:
             self._sampler.requests.abandon_in_child()

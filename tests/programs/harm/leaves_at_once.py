@@ -1,7 +1,7 @@
 """Leave by os._exit, without any cleanup.
 
 exit: 7
-verdict: killed
+verdict: exception
 """
 
 import os

@@ -281,7 +281,7 @@ def _open_files(cause: Cause, evidence: Evidence) -> list[str]:
 def _killed(cause: Cause, evidence: Evidence) -> list[str]:
     return [
         "look for a crash in its output: `python -X faulthandler` shows where a segmentation fault or an abort struck",
-        "look for `os._exit` in what it calls: it ends the process silently",
+        "look for `os.exec`, or an `exit` in C, in what it calls: they end the process silently",
         "check what sent the signal: the batch system's time limit, a preemption, an operator; `dmesg` names those of "
         "the kernel",
     ]

@@ -227,6 +227,8 @@ class EndingFold:
 
         `raised` is the same exception on its way through the phases, or another.
         """
+        if stated.error_type is None and stated.exit_code:
+            return _left_at_once(stated, raised, ran_out)
         same = raised is not None and is_same(raised, stated)
         if stated.error_type is None or stated.error_type in _EXITS:
             if ran_out is not None:
@@ -263,6 +265,20 @@ def _exited(name: str, raised: Raised | None, is_sure: bool) -> tuple[str, bool,
         text = f"ended with exit code {raised.exit_code}{words}{_in(raised)}"
         return EXCEPTION, is_sure, text, raised
     return FINISHED, True, f"finished with {_short(raised.error_type or '')}{_in(raised)}", raised
+
+
+def _left_at_once(
+    stated: Raised, raised: Raised | None, ran_out: Raised | None
+) -> tuple[str, bool, str, Raised | None]:
+    """Return the ending by `os._exit` with a code that is not 0, after an exception if one has left the phases."""
+    if raised is not None and raised.out_of_memory:
+        return _out_of_memory(raised, True)
+    if ran_out is not None:
+        return _nothing_after(ran_out, _exit_text(stated.exit_code))
+    if raised is None or raised.error_type in _EXITS:
+        return EXCEPTION, True, f"ended by os._exit with exit code {stated.exit_code}", stated
+    text = f"{_exception_text(raised)}; then by os._exit with exit code {stated.exit_code}"
+    return EXCEPTION, False, text, raised
 
 
 def _nothing_after(ran_out: Raised, then: str) -> tuple[str, bool, str, Raised | None]:

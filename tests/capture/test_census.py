@@ -292,6 +292,10 @@ def test_the_step_is_the_outermost_phase_that_comes_again() -> None:
 
     assert found([("step", "forward"), ("step", "backward"), ("step",)]) == ("step",)
     assert found([("epoch", "step", "forward"), ("epoch", "step")]) == ("epoch", "step")
+    assert found([("step", "forward"), ("step", "forward"), ("step", "backward"), ("step",)]) == ("step",)
+    assert found([*[("epoch", "step", "forward")] * 16, ("epoch", "step")]) == ("epoch", "step")
+    assert found([*[("turn", "forward")] * 4, ("turn",)]) == ("turn",)
+    assert found([*[("step", "forward")] * 100]) == ("step", "forward"), "what is called so never ends"
     assert found([("data",), ("forward",), ("optimizer",)]) == ("optimizer",)
     assert found([("epoch",)]) is None
 

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 _OFTEN = 4
 _MOST_PATHS = 256
-_EPOCH = "epoch"
+_EPOCH, _STEP = "epoch", "step"
+_PATIENCE = 64  # entries of a phase inside of one that is called a step and does not end
 
 
 class StepFinder:
@@ -26,6 +27,8 @@ class StepFinder:
         if not names or names[-1] == _EPOCH or (names not in self._counts and len(self._counts) >= _MOST_PATHS):
             return None
         count = self._counts[names] = self._counts.get(names, 0) + 1
+        if self._is_part_of_one_that_comes_again(names, count):
+            return None
         if self._first is not None and names == self._first:  # a whole round since
             return self._last
         if count >= _OFTEN and (self._first is None or len(names) < len(self._first)):
@@ -33,3 +36,8 @@ class StepFinder:
         elif self._first is not None and len(names) == len(self._first) and count >= _OFTEN - 1:
             self._last = path
         return None
+
+    def _is_part_of_one_that_comes_again(self, names: tuple[str, ...], count: int) -> bool:
+        """Return whether a phase lies in one that has ended before, or that will: several forwards are one step's."""
+        around = (names[:depth] for depth in range(1, len(names)))
+        return any(each in self._counts or (each[-1] == _STEP and count < _PATIENCE) for each in around)

@@ -7,6 +7,13 @@
 #include "core.h"
 
 enum { REMEMBERED_THREADS = 16 };
+
+/* Objects of each kind that have ended and serve again; none where a use after the end shall be seen. */
+#ifdef __SANITIZE_ADDRESS__
+enum { MOST_SPARE = 0 };
+#else
+enum { MOST_SPARE = 8 };
+#endif
 enum { ALLOCATED_UNKNOWN = 1 }; /* a bit of a device's mask */
 
 /* Far beyond any time or size; what is beyond is left to Python, and no sum of two overflows. */
@@ -35,6 +42,8 @@ typedef struct Context {
         uint64_t id;
         PyObject *thread;
     } threads[REMEMBERED_THREADS];
+    Scope *spare[MOST_SPARE + 1]; /* not one of their fields is set */
+    int spares;
 } Context;
 
 extern Context *contexts;
@@ -58,6 +67,9 @@ context_of_object(PyObject *object)
 /* phase.c: the boundaries of the compiled type. */
 PyObject *phase_enter(PyObject *phase, PyObject *ignored);
 PyObject *phase_exit(PyObject *phase, PyObject *const *args, Py_ssize_t count);
+
+/* phase_methods.c: let the compiled type's methods be bound at less cost. */
+int replace_methods(PyTypeObject *compiled);
 
 /* phase_creation.c: the type itself, and what calling the two Python classes gives from then on. */
 extern PyType_Spec compiled_spec;

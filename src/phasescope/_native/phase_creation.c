@@ -52,10 +52,43 @@ clean_attributes(PyObject *const *values, PyObject *names)
     return attributes;
 }
 
-static PyObject *
-new_phase(const Context *c, PyObject *name, PyObject *attributes)
+/* A phase without a name, as `tp_alloc` would give it. */
+static Scope *
+bare_phase(Context *c)
 {
-    Scope *self = (Scope *)c->compiled->tp_alloc(c->compiled, 0);
+    if (c->spares == 0) {
+        return (Scope *)c->compiled->tp_alloc(c->compiled, 0);
+    }
+    Scope *self = c->spare[--c->spares];
+    PyObject_Init((PyObject *)self, c->compiled);
+    memset((char *)self + sizeof(PyObject), 0, sizeof *self - sizeof(PyObject));
+    PyObject_GC_Track(self);
+    return self;
+}
+
+/* As scope_dealloc(), but that a phase may serve again. */
+static void
+phase_dealloc(PyObject *object)
+{
+    Context *c = context_of_object(object);
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    Py_TRASHCAN_BEGIN(object, phase_dealloc)
+    scope_clear(object);
+    if (c->spares < MOST_SPARE) {
+        c->spare[c->spares++] = (Scope *)object;
+    }
+    else {
+        type->tp_free(object);
+    }
+    Py_DECREF(type);
+    Py_TRASHCAN_END
+}
+
+static PyObject *
+new_phase(Context *c, PyObject *name, PyObject *attributes)
+{
+    Scope *self = bare_phase(c);
     if (self != NULL) {
         self->phase_name = Py_NewRef(name);
         self->phase_attributes = Py_XNewRef(attributes);
@@ -99,7 +132,7 @@ context_of_class(PyObject *type)
 PyObject *
 phase_call(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names)
 {
-    const Context *c = context_of_class(type);
+    Context *c = context_of_class(type);
     Py_ssize_t count = PyVectorcall_NARGS(nargsf);
     if (c != NULL && count == 1 && PyUnicode_CheckExact(args[0])) {
         if (names == NULL || PyTuple_GET_SIZE(names) == 0) {
@@ -120,7 +153,7 @@ phase_call(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names
 PyObject *
 prepared_call(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names)
 {
-    const Context *c = context_of_class(type);
+    Context *c = context_of_class(type);
     Py_ssize_t count = PyVectorcall_NARGS(nargsf);
     if (c != NULL && names == NULL && (count == 2 || count == 3) && PyUnicode_CheckExact(args[0])) {
         PyObject *self = new_phase(c, args[0], args[1]);
@@ -155,7 +188,7 @@ static PyType_Slot compiled_slots[] = {
     {Py_tp_methods, compiled_methods},
     {Py_tp_traverse, scope_traverse},
     {Py_tp_clear, scope_clear},
-    {Py_tp_dealloc, scope_dealloc},
+    {Py_tp_dealloc, phase_dealloc},
     {0, NULL},
 };
 

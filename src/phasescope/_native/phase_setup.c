@@ -98,7 +98,8 @@ compile_phase(PyObject *module, PyObject *args, PyObject *kwargs)
         compiled = PyType_FromModuleAndSpec(module, &compiled_spec, bases);
         Py_DECREF(bases);
     }
-    if (compiled == NULL) {
+    if (compiled == NULL || replace_methods((PyTypeObject *)compiled) < 0) {
+        Py_XDECREF(compiled);
         return NULL;
     }
     PyObject *kept[] = {module, (PyObject *)phase, (PyObject *)prepared, (PyObject *)path_class, (PyObject *)thread_class,

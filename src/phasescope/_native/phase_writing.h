@@ -52,8 +52,7 @@ write_boundary(const Context *c, Writer *writer, Scope *scope, int is_exit, long
         || !describe(c, writer, scope, now_ns, counters, &event)) {
         return 0;
     }
-    int is_listed = PyDict_Contains(open, (PyObject *)scope);
-    if (is_listed != is_exit) {
+    if (is_exit && PyDict_Contains(open, (PyObject *)scope) != 1) {
         PyErr_Clear();
         return 0;
     }
@@ -63,7 +62,10 @@ write_boundary(const Context *c, Writer *writer, Scope *scope, int is_exit, long
         allocated = event.is_as_before ? Py_NewRef(*last) : PyLong_FromLongLong(counters->allocated);
     }
     /* Taken in before the write: there may be no memory for it, and then nothing was changed. */
-    if (allocated == NULL || (!is_exit && PyDict_SetItem(open, (PyObject *)scope, Py_None) < 0)) {
+    Py_ssize_t open_before = PyDict_GET_SIZE(open);
+    if (allocated == NULL
+        || (!is_exit
+            && (PyDict_SetItem(open, (PyObject *)scope, Py_None) < 0 || PyDict_GET_SIZE(open) == open_before))) {
         PyErr_Clear();
         Py_XDECREF(allocated);
         return 0;

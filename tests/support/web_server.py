@@ -83,7 +83,9 @@ class Server:
     def holds(self, connection: socket.socket) -> bool:
         """Return whether its end of the connection is open; what it sent may still be on the way."""
         port = connection.getsockname()[1]
-        theirs = psutil.Process(self.process.pid).net_connections("tcp")
+        process = psutil.Process(self.process.pid)
+        connections = getattr(process, "net_connections", None) or process.connections  # before psutil 6.0
+        theirs = connections("tcp")
         return any(one.raddr and one.raddr.port == port for one in theirs)
 
     def close(self) -> int:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 
+_BEGAN, _ENDED = "interrupted while it began", "interrupted while it ended"
+
+
 class phase(PhaseScope):
     """A named part of the training: `with phase("forward"): ...`, or `@phase("forward")` on a function.
 
@@ -92,14 +95,19 @@ class phase(PhaseScope):
             self.entered_ns = entered_ns = now()
             writer.enter(self, entered_ns, counters)
             phase_context.set_current(self)
-        except BaseException as error:
-            theirs = not isinstance(error, Exception)
+        except Exception as error:  # not asked by isinstance(): there may be no stack left for a call
             try:
-                theirs = irregular_exits.break_off(self, writer, error, "interrupted while it began")
-            except Exception:  # there may be no stack left for the call; the sampler clears up
-                self.is_open = False
+                theirs = irregular_exits.break_off(self, writer, error, _BEGAN)
+            except Exception:
+                theirs = self.is_open = False  # the sampler clears up
             if theirs:
                 raise
+        except BaseException as error:
+            try:
+                irregular_exits.break_off(self, writer, error, _BEGAN)
+            except Exception:
+                self.is_open = False
+            raise
         return self
 
     @compiled.seen_as(compiled.leave)
@@ -136,15 +144,20 @@ class phase(PhaseScope):
             else:
                 irregular_exits.end_with_exception(scope, writer, now_ns, counters, exc_type, exc, note)
             scope.is_open = False  # last: from now on another thread may take this object
-        except BaseException as error:
-            theirs = not isinstance(error, Exception)
+        except Exception as error:  # as in __enter__()
             try:
-                theirs = irregular_exits.break_off(scope, writer, error, "interrupted while it ended")
-            except Exception:  # there may be no stack left for the call; the sampler clears up
-                scope.is_open = False
+                theirs = irregular_exits.break_off(scope, writer, error, _ENDED)
+            except Exception:
+                theirs = scope.is_open = False
             if theirs:
                 raise
             return
+        except BaseException as error:
+            try:
+                irregular_exits.break_off(scope, writer, error, _ENDED)
+            except Exception:
+                scope.is_open = False
+            raise
         if writer.watch is not None and exc_type is None:
             _tell_watch(scope, writer)
         asked = writer.asked

@@ -60,6 +60,8 @@ def test_without_any_phase_it_says_why() -> None:
     assert said(is_over=False) == "no phases yet"
     assert "`run` saw no model, backward pass or optimizer of torch" in said()
     assert 'phasescope.phase("step")' in said()
+    assert "jax.block_until_ready(" in said()
+    assert "jax.block_until_ready(" in said("data"), "its loader may be torch's"
     assert "start it by `phasescope run`" in said(of=ALONE)
     assert said(ended_well=False) == "no phases: none had begun when it ended"
     assert said(missed=5) == "no phases in the events that are left"

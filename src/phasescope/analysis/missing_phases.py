@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from phasescope.analysis.summary.phase_tree import Row
 
 _OF_LOOPS = frozenset({"epoch", "step", "data", "forward", "backward", "optimizer", "evaluate"})
+_LINE_FOR_JAX = (
+    '  with JAX: `with phasescope.phase("step"): state, loss = jax.block_until_ready(train_step(state, batch))`'
+)
 
 
 def missing_phases(
@@ -66,6 +69,7 @@ def _no_phases(is_over: bool, ended_well: bool, missed: int, command: list[str] 
     else:
         yield "no phases: `run` saw no model, backward pass or optimizer of torch in this process, and no other trainer"
         yield 'put `with phasescope.phase("step"):` around the part that the script repeats'
+        yield _LINE_FOR_JAX
 
 
 def _lacking(names: set[str]) -> Iterator[str]:
@@ -74,6 +78,7 @@ def _lacking(names: set[str]) -> Iterator[str]:
     if "forward" not in names and not trains:
         yield "no forward: batches were fetched, but no torch module with parameters was called in this process"
         yield _line("forward", "the work on a batch")
+        yield _LINE_FOR_JAX
     elif "forward" not in names:
         yield "no forward: no torch module with parameters was called (a function, or a scripted model?)"
         yield _line("forward", "the model's call")

@@ -35,6 +35,7 @@ def test_a_whole_loop_an_inference_and_phases_of_the_scripts_own_lack_nothing() 
     assert said(*loop, "epoch/step/optimizer") == ""
     assert said("evaluate", "evaluate/data", "evaluate/forward") == ""
     assert said("forward") == ""
+    assert said("step") == said("step", "step/data") == "", "the line for JAX was added"
     assert said("load", "backward") == ""
     assert said("data", of=ALONE) == "", "who marks by hand marks what he wants"
 

@@ -75,6 +75,8 @@ def _no_phases(is_over: bool, ended_well: bool, missed: int, command: list[str] 
 def _lacking(names: set[str]) -> Iterator[str]:
     """Yield the phases of a loop that are missing, by the others that were seen."""
     trains = "backward" in names or "optimizer" in names
+    if "step" in names and not trains:  # the script's own, around what cannot be marked
+        return
     if "forward" not in names and not trains:
         yield "no forward: batches were fetched, but no torch module with parameters was called in this process"
         yield _line("forward", "the work on a batch")

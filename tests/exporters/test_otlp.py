@@ -423,3 +423,23 @@ def test_the_documentation_lists_every_metric_with_its_kind_and_unit() -> None:
     text = text.partition("## OpenTelemetry")[2]
     rows = re.findall(r"^\| `([a-z_.]+)` \| ([a-z -]+) \| `([^`]+)` \|", text, re.MULTILINE)
     assert [(name, (kind, unit)) for name, kind, unit in rows] == list(NAMES.items())
+
+
+def test_a_collector_that_is_back_when_the_export_ends_gets_the_rest(
+    rings: Path, collector: Collector, exporting: Exporting
+) -> None:
+    collector.start()
+    exporting.delivery.start()
+    with made_ring(rings, session_id="a") as ring:
+        ring.run(["step"], 3)
+        exporting.go()
+        collector.kill()
+        ring.run(["step"], 4)
+        exporting.go()
+        assert any("does not take metrics" in line for line in exporting.said)
+        collector.start()
+        exporting.delivery.close()
+        with phasescope.attach(ring.path) as reader:
+            (row,) = reader.summary().rows
+    durations = collector.metrics("a")["phasescope.phase.duration", frozenset({("phasescope.phase", "step")})]
+    assert (durations.count, durations.sum) == (row.count, (row.total_ns or 0) / 1e9)

@@ -41,6 +41,7 @@ _SESSIONS_A_REQUEST = 16
 _REFUSALS_A_ROUND = 12
 _MOST_ENDED = 256
 _JOIN_S = TIMEOUT_S
+_ONCE_MORE_S = 1.5  # the SDK waits about a second before it tries again
 
 
 class Queue:
@@ -152,16 +153,12 @@ class Delivery:
         self._thread.start()
 
     def close(self) -> None:
-        """Send what is there, unless the collector is away, and end."""
+        """Send what is there, and end. A collector that was away a moment ago may be back: it is asked once more."""
         self._ended.set()
-        if self._failing:
-            self.hurry()
-        self._thread.join(_JOIN_S)
+        self._thread.join(_ONCE_MORE_S if self._failing else _JOIN_S)
         if self._thread.is_alive():  # it tries again and again, or an answer comes byte by byte
             self.hurry()
             self._thread.join(_JOIN_S)
-        elif not self._failing:
-            self.deliver()
         self.hurry()
 
     def hurry(self) -> None:
@@ -233,7 +230,9 @@ class Delivery:
 
     def _run(self) -> None:
         quiet_this_thread()
-        while not self._ended.wait(self._interval_s):
+        is_last = False
+        while not is_last:
+            is_last = self._ended.wait(self._interval_s)
             try:
                 self.deliver()
             except Exception as error:  # the next round must come, whatever this one met
@@ -242,7 +241,7 @@ class Delivery:
 
     def _sent(self, signal: str, batch: Any) -> bool:
         answers = self._answers[signal]
-        if answers.rests:
+        if answers.rests or self._hurried:
             return False
         answers.forget()
         done = self._exporters[signal].export(batch)

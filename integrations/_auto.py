@@ -24,7 +24,7 @@ _PHASES = ("phase", "track")
 
 
 def instrument_imports() -> None:
-    """Instrument torch, Lightning, transformers and Keras as the script imports them."""
+    """Instrument torch, TensorFlow, Lightning, transformers and Keras as the script imports them."""
     _own_phases.watch()
     when_imported(
         {
@@ -33,6 +33,7 @@ def instrument_imports() -> None:
             "pytorch_lightning.trainer.trainer": _on_lightning,
             "transformers.trainer": _on_transformers,
             "keras": _on_keras,
+            "tensorflow": _on_tensorflow,
         }
     )
 
@@ -92,14 +93,32 @@ def _on_keras(module: ModuleType) -> None:
         from ._torch_run import everything
 
         everything.meet_optimizers(module.optimizers.Optimizer, "apply")
+    elif module.backend.backend() == "tensorflow":
+        from ._tensorflow_run import marks
+
+        marks.meet_keras(module)
 
 
 def _on_torch(_module: ModuleType) -> None:
     from ._torch_run import everything
 
+    _begin_loops()
     everything.begin()
-    _at_the_end.append(everything.leave_loops)
-    _own_phases.then(everything.leave_loops_to_the_script)
+
+
+def _on_tensorflow(_module: ModuleType) -> None:
+    from ._tensorflow_run import marks
+
+    _begin_loops()
+    marks.begin()
+
+
+def _begin_loops() -> None:
+    from ._run_loops import loops
+
+    if loops.begin():
+        _at_the_end.append(loops.leave)
+        _own_phases.then(loops.leave_to_the_script)
 
 
 def script_ended(error: BaseException | None) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MAX_DEPTH = 200
 _CALLS_OF_A_SITE = 3
 _ITERATES = ("FOR_ITER", "SEND", "YIELD_FROM")
-_OURS = ("phasescope", "torch")
+_OURS = ("phasescope", "torch", "tensorflow", "keras")
 _CAN_BE_LEFT = 0x20 | 0x80 | 0x200  # generators and coroutines: a loop in one goes on though its frame is away
 
 
@@ -58,7 +58,7 @@ class LoopPlace(NamedTuple):
 
 
 def stack_here() -> list[Spot]:
-    """Return the calling thread's stack, the outermost first, without the calls of ours and torch's that it is in."""
+    """Return the calling thread's stack, the outermost first, without the calls of ours and a framework's it is in."""
     return stack_of(_callers_own())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ._failures import is_failure_of_ours
 from ._scopes import logger
 from ._torch_here import is_compiling, marking_codes
 from ._tracebacks import step_out
@@ -40,23 +41,6 @@ def guarded_method(function: Callable[..., Any]) -> Callable[..., Any]:
         return call(self, *arguments)
 
     return method
-
-
-def is_failure_of_ours(error: BaseException) -> bool:
-    """Return whether an exception is this package's own, and note it; else a signal handler of the training's raised
-    it, and it must go on."""
-    if not _is_ours(error):
-        return False
-    logger.debug("not marked (%s: %s)", type(error).__name__, error)
-    return True
-
-
-def _is_ours(error: BaseException) -> bool:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
-    return where.partition(".")[0] in ("phasescope", "torch", "weakref", "threading")
 
 
 def around(

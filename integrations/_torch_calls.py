@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from ._torch_around import around, guarded, is_failure_of_ours
+from ._failures import is_failure_of_ours
+from ._torch_around import around, guarded
 from ._torch_classes import mark_method
 from ._torch_here import here, is_below_autograd, is_pass_of_a_function
 from ._torch_module_call import chosen, outermost

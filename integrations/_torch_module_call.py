@@ -11,7 +11,8 @@ import dis
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._torch_around import around, guarded, is_failure_of_ours, leave_uncompiled, unseen_by_compilers
+from ._failures import is_failure_of_ours
+from ._torch_around import around, guarded, leave_uncompiled, unseen_by_compilers
 from ._torch_here import here, is_compiling
 
 if TYPE_CHECKING:

@@ -7,29 +7,19 @@ weakly, and by identity: a model may compare and hash as it likes.
 from __future__ import annotations
 
 import weakref
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ._torch_owners import Optimizers
+from ._role import ModelNames, Role
 from ._torch_storages import modules_of, parameters_of
+
+if TYPE_CHECKING:
+    from ._loop_optimizers import Optimizers
 
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
 _WRAPPERS |= {"FullyShardedDataParallel": "_fsdp_wrapped_module", "_FabricModule": "_original_module"}
 _WRAPPERS["DeepSpeedEngine"] = "module"
-_MAX_NAME = 40
-_MAX_NUMBER = 8
-
-
-class Role(NamedTuple):
-    """The name of a module's calls, and whether an optimizer has parameters of it: then it is trained.
-
-    No name: it is not marked.
-    """
-
-    name: str | None
-    is_trained: bool
-    by: frozenset[int] = frozenset()
 
 
 _NONE = Role(None, False)
@@ -39,10 +29,10 @@ _OF_OTHERS = Role("forward", True)
 class Roles:
     """The roles of modules, decided at the first call, and again when an optimizer comes that trains something else."""
 
-    def __init__(self) -> None:
-        self.optimizers = Optimizers()
+    def __init__(self, optimizers: Optimizers) -> None:
+        self.optimizers = optimizers
         self._known: dict[int, tuple[weakref.ref[Any], Role]] = {}
-        self._named: dict[str, dict[int, weakref.ref[Any]]] = {}
+        self._names = ModelNames()
 
     def add(self, optimizer: Any, owner: object) -> None:
         """Note that an optimizer was made."""
@@ -78,20 +68,8 @@ class Roles:
         return Role(name, bool(by) or not trained, by)
 
     def _name_of(self, module: Any) -> str:
-        """Return the name of its class, with the least number that is free among the living ones of that name.
-
-        Beyond the highest there is they share one.
-        """
         module = _unwrapped(module)
-        name = type(module).__name__[:_MAX_NAME]
-        named = self._named.setdefault(name, {})
-        number = next((number for number, other in named.items() if other() is module), None)
-        if number is None:
-            free = (number for number in range(1, _MAX_NUMBER) if number not in named)
-            number = next(free, _MAX_NUMBER)
-            if number < _MAX_NUMBER:
-                named[number] = weakref.ref(module, lambda _: named.pop(number, None))
-        return name if number == 1 else f"{name} {number}{'+' if number == _MAX_NUMBER else ''}"
+        return self._names.of(module, type(module).__name__)
 
     def _trained(self) -> dict[int, list[Any]]:
         """Return the parameters of each optimizer that is still there and trains some of a module."""

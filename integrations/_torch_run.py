@@ -6,27 +6,23 @@ off in it, an optimizer that steps another one, all are part of what is marked a
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-import phasescope
 from phasescope import phase, track
 
 from ._attributes import attributes_of
-from ._scopes import FitSession, leave
+from ._run_loops import loops
+from ._scopes import leave
 from ._torch_around import guarded, guarded_method
 from ._torch_batches import size_fetched
 from ._torch_calls import calls
-from ._torch_ends import ask_in, forget_others
 from ._torch_here import here, is_below_autograd, is_for_shapes, is_traced, note_function, settle
 from ._torch_looks import looks
-from ._torch_loops import Loop
 from ._torch_marks import ended_with
 from ._torch_optimizers import OptimizerClasses, is_around_another
 from ._torch_roles import Roles, key_of
@@ -52,9 +48,7 @@ def is_silent() -> bool:
 
     That is so if no session runs, if a framework's fit does, or if the script instruments itself.
     """
-    if calls.are_chosen or FitSession.is_any_open():
-        return True
-    return phasescope.current() is None and not FitSession.waits()
+    return calls.are_chosen or loops.are_silent()
 
 
 class _RunThreads(threading.local):
@@ -62,37 +56,10 @@ class _RunThreads(threading.local):
 
     stepping = False  # an optimizer that steps another one, or its parent's `step`, is one step
     fetching = False
-    session_id: str | None = None
-
-    def __init__(self) -> None:
-        self.loop = _new_loop()
 
 
-def _new_loop() -> Loop:
-    loop = Loop(_roles.optimizers)
-    _loops[id(loop)] = loop
-    return loop
-
-
-_roles = Roles()
-_loops: weakref.WeakValueDictionary[int, Loop] = weakref.WeakValueDictionary()
+_roles = Roles(loops.optimizers)
 _threads = _RunThreads()
-
-
-def _loop() -> Loop:
-    """Return the loop of the calling thread. In another session than the last time nothing of it is open."""
-    session = phasescope.current()
-    session_id = None if session is None else session.session_id
-    if _threads.session_id != session_id:
-        if _threads.session_id is not None or not _threads.loop.is_in_session():  # else it began with the open phases
-            _threads.loop.leave_all(None)
-        _threads.session_id = session_id
-        if session is not None:
-            ask_in(session)
-    loop = _threads.loop
-    if loop.ends.seen:
-        loop.catch_up()
-    return loop
 
 
 class Everything:
@@ -100,17 +67,14 @@ class Everything:
 
     def __init__(self) -> None:
         self._optimizers = OptimizerClasses(self._step_begins, self._step_ends)
-        self._has_loops = True
 
     def begin(self) -> None:
         """Mark torch's work in this process from now on."""
         calls.watch_everything(self)
         _tell_of_optimizers(self.optimizer_made)
-        FitSession.before_any.append(self.leave_loops)
-        calls.before_choosing.append(self.leave_loops)
-        atexit.register(guarded(_leave_loops_of_threads))
+        calls.before_choosing.append(loops.leave)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=begin_anew)
+            os.register_at_fork(after_in_child=_forget_calls)
         iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
         iterators.__next__ = self._marked_fetch(iterators.__next__)
 
@@ -121,7 +85,7 @@ class Everything:
         if is_silent() or is_traced() or is_below_autograd() or "_is_replica" in vars(module):
             here.busy = True
             return _UNMARKED
-        _threads.loop.goes_on()
+        loops.latest.goes_on()
         role = _roles.of(module)
         if role.name is None:
             return None
@@ -129,8 +93,8 @@ class Everything:
             here.busy = True
             return _UNMARKED
         note_function(lambda: parameters_of(module))
-        if self._has_loops and not _threads.stepping:
-            _loop().forward_begins(module, role)
+        if loops.are_there and not _threads.stepping:
+            loops.current().forward_begins(module, role, is_graded=torch.is_grad_enabled())
         looks.know_model(module)
         if looks.is_watching:
             looks.forward_begins((args, kwargs))
@@ -156,8 +120,8 @@ class Everything:
         if not is_silent():
             self._optimizers.look_around()
             calls.look_for_own()
-            if self._has_loops and not (was_busy or _threads.stepping):
-                _loop().backward_begins()
+            if loops.are_there and not (was_busy or _threads.stepping):
+                loops.current().backward_begins()
             if looks.is_watching and not was_busy:
                 looks.backward_begins()
             scope = phase("backward")
@@ -175,8 +139,8 @@ class Everything:
     def optimizer_made(self, optimizer: Any) -> None:
         """Note a new optimizer: calls from now on are named by the modules that it trains."""
         calls.look_for_own()
-        _loop().optimizer_made(key_of(optimizer))
-        _roles.add(optimizer, _threads.loop.owner)
+        loops.current().optimizer_made(key_of(optimizer))
+        _roles.add(optimizer, loops.latest.owner)
         self._optimizers.meet(type(optimizer))
         looks.know_optimizer(optimizer)
 
@@ -189,10 +153,10 @@ class Everything:
             return None
         key = key_of(optimizer)
         if is_below_autograd():  # a step of one parameter, when its gradient is there
-            _threads.loop.optimizer_stepped(key)
+            loops.latest.optimizer_stepped(key)
             return None
-        if self._has_loops and not here.busy:
-            _loop().optimizer_begins(key)
+        if loops.are_there and not here.busy:
+            loops.current().optimizer_begins(key)
         _threads.stepping = True
         scope = phase("optimizer")
         scope.__enter__()
@@ -202,13 +166,13 @@ class Everything:
         _threads.stepping = False
         self._leave(begun[0], error)
         if error is None:
-            _threads.loop.optimizer_stepped(begun[1])
+            loops.latest.optimizer_stepped(begun[1])
             looks.step_ended(begun[1])
 
     def _leave(self, scope: Any, error: BaseException | None) -> None:
         leave(scope, error)
         if error is not None:
-            _threads.loop.failed()
+            loops.latest.failed()
             looks.failed(error)
 
     # Fetches
@@ -237,8 +201,8 @@ class Everything:
         settle()
         if _threads.fetching or is_silent():
             return None
-        if self._has_loops and not here.busy:
-            _loop().fetch_begins(iterator)
+        if loops.are_there and not here.busy:
+            loops.current().fetch_begins(iterator, is_graded=torch.is_grad_enabled())
         if looks.is_watching:
             looks.fetched = size_fetched(attributes_of(iterator).get("_index_sampler"))
         scope = phase("data")
@@ -251,35 +215,18 @@ class Everything:
         _threads.fetching = False
         if isinstance(error, StopIteration):
             leave(scope, track.Exhausted())
-            _threads.loop.fetch_found_the_end()
+            loops.latest.fetch_found_the_end()
         else:
             self._leave(scope, error)
-
-    # The phases around
-
-    def leave_loops(self, error: BaseException | None = None) -> None:
-        """Close the phases around the calling thread's loop."""
-        _threads.loop.leave_all(error)
-
-    def leave_loops_to_the_script(self) -> None:
-        """Leave the loops to the script: it has phases of its own, and none of ours may lie around those."""
-        self._has_loops = False
-        self.leave_loops()
-
-
-def _leave_loops_of_threads() -> None:
-    """Close the phases around the loops of threads that nobody waits for: the script is over."""
-    for reference in _loops.valuerefs():
-        loop = reference()
-        if loop is not None and loop is not _threads.loop:
-            loop.leave_all(None)
 
 
 def begin_anew() -> None:
     """Forget the loop of the calling thread: this is a forked child."""
-    _loops.clear()
-    forget_others()
-    _threads.loop = _new_loop()
+    loops.begin_anew()
+    _forget_calls()
+
+
+def _forget_calls() -> None:
     _threads.stepping = _threads.fetching = here.busy = here.in_backward = here.differentiates = False
     here.own_call = 0
 

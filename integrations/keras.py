@@ -211,6 +211,11 @@ class _FitCalls(threading.local):
 _calls = _FitCalls()
 
 
+def is_in_a_call() -> bool:
+    """Return whether this thread is in a call of `fit` and the like, whether its callbacks have begun or not."""
+    return bool(_calls.running)
+
+
 def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap the method of a model; phases that callbacks have begun in it end with the exception that leaves it."""
 

@@ -36,6 +36,7 @@ def test_a_whole_loop_an_inference_and_phases_of_the_scripts_own_lack_nothing() 
     assert said("evaluate", "evaluate/data", "evaluate/forward") == ""
     assert said("forward") == ""
     assert said("step") == said("step", "step/data") == "", "the line for JAX was added"
+    assert said("step", "step/data", "step/call (train_step)") == "", "a compiled function may be all of it"
     assert said("load", "backward") == ""
     assert said("data", of=ALONE) == "", "who marks by hand marks what he wants"
 
@@ -43,8 +44,8 @@ def test_a_whole_loop_an_inference_and_phases_of_the_scripts_own_lack_nothing() 
 @pytest.mark.parametrize(
     ("names", "lacks", "line"),
     [
-        (["data"], "no forward: batches were fetched, but no torch module", 'phase("forward")'),
-        (["step", "step/backward", "step/optimizer"], "no forward: no torch module", 'phase("forward")'),
+        (["data"], "no forward: batches were fetched, but no model", 'phase("forward")'),
+        (["step", "step/backward", "step/optimizer"], "no forward: no model of torch or Keras", 'phase("forward")'),
         (["step", "step/forward", "step/optimizer"], "no backward: the gradients come from", 'phase("backward")'),
         (["step", "step/forward", "step/backward"], "no optimizer: nothing stepped", 'phase("optimizer")'),
     ],
@@ -59,7 +60,9 @@ def test_what_a_loop_lacks_is_named_with_its_line(names: list[str], lacks: str, 
 
 def test_without_any_phase_it_says_why() -> None:
     assert said(is_over=False) == "no phases yet"
-    assert "`run` saw no model, backward pass or optimizer of torch" in said()
+    assert "`run` saw no model, gradient or optimizer of torch or TensorFlow" in said()
+    assert "jax.block_until_ready(" in said()
+    assert "jax.block_until_ready(" in said("data")
     assert 'phasescope.phase("step")' in said()
     assert "jax.block_until_ready(" in said()
     assert "jax.block_until_ready(" in said("data"), "its loader may be torch's"

@@ -67,7 +67,7 @@ def _no_phases(is_over: bool, ended_well: bool, missed: int, command: list[str] 
     elif "--no-instrument" in command:
         yield "no phases: the script marks none, and --no-instrument leaves out what `run` would mark"
     else:
-        yield "no phases: `run` saw no model, backward pass or optimizer of torch in this process, and no other trainer"
+        yield "no phases: `run` saw no model, gradient or optimizer of torch or TensorFlow here, and no other trainer"
         yield 'put `with phasescope.phase("step"):` around the part that the script repeats'
         yield _LINE_FOR_JAX
 
@@ -78,14 +78,14 @@ def _lacking(names: set[str]) -> Iterator[str]:
     if "step" in names and not trains:  # the script's own, around what cannot be marked
         return
     if "forward" not in names and not trains:
-        yield "no forward: batches were fetched, but no torch module with parameters was called in this process"
+        yield "no forward: batches were fetched, but no model of torch or Keras was called in this process"
         yield _line("forward", "the work on a batch")
         yield _LINE_FOR_JAX
     elif "forward" not in names:
-        yield "no forward: no torch module with parameters was called (a function, or a scripted model?)"
+        yield "no forward: no model of torch or Keras was called (a function, or a scripted model?)"
         yield _line("forward", "the model's call")
     if "optimizer" in names and "backward" not in names:
-        yield "no backward: the gradients come from elsewhere than torch's autograd"
+        yield "no backward: the gradients come from elsewhere than torch's autograd or TensorFlow's tape"
         yield _line("backward", "the code that makes them")
     if "backward" in names and "optimizer" not in names:
         yield "no optimizer: nothing stepped that looks like one"

@@ -1,7 +1,8 @@
 """Run a script or a module as Python does, with a session around it and its phases marked.
 
-The work of torch, Lightning, transformers and Keras is marked if the script imports them. At the end the summary
-goes to standard error, also if the script raises or is interrupted; meanwhile any other command can read the session.
+The work of torch, TensorFlow, Lightning, transformers and Keras is marked if the script imports them. At the end the
+summary goes to standard error, also if the script raises or is interrupted; meanwhile any other command can read the
+session.
 
 Arguments after SCRIPT or MODULE are its own, and no separator is needed (`--` may come before it). Exit code,
 traceback, sys.argv and sys.path are the same as with Python alone.

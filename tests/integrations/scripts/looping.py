@@ -12,7 +12,7 @@ from phasescope.integrations import _auto
 _auto.instrument_imports()
 
 import torch
-from phasescope.integrations import _torch_run
+from phasescope.integrations import _run_loops, _torch_run
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 
+def forget_optimizers() -> None:
+    _run_loops.loops.optimizers.__init__()
+    _torch_run._roles.__init__(_run_loops.loops.optimizers)
+
+
 def loop(function: Callable[[], Any]) -> Callable[[], Any]:
     """A scenario whose phases are told, and what their ends say of those that were not closed as they should be."""
 
     def told() -> Any:
         torch.manual_seed(0)
-        _torch_run._roles.__init__()
+        forget_optimizers()
         _torch_run.begin_anew()
         with phasescope.start() as session:
             error = None

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from looping import Discriminator, Generator, Net, data, loop, loss_of, step, trained
-from phasescope.integrations import _auto, _torch_here, _torch_run
+from looping import Discriminator, Generator, Net, data, forget_optimizers, loop, loss_of, step, trained
+from phasescope.integrations import _auto, _torch_here
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -612,7 +612,7 @@ def instrumented_in_the_middle() -> None:
 @scenario
 def another_session() -> Any:
     """The script ends the session that runs, and begins one."""
-    _torch_run._roles.__init__()
+    forget_optimizers()
     model, optimizer = trained()
     batches = iter(data())
     with phasescope.start():

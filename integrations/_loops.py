@@ -13,24 +13,23 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from phasescope import track
 
+from ._loop_batches import Loaders
+from ._loop_code import says_backward, says_no_gradients
+from ._loop_ends import LoopEnds
 from ._places import stack_in
 from ._scopes import Scopes, UnseenError
 from ._thread_ends import when_thread_fails
-from ._torch_code import says_backward, says_no_gradients
-from ._torch_ends import LoopEnds
-from ._torch_loaders import Loaders
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
-    from ._torch_loaders import Batches
-    from ._torch_owners import Optimizers
-    from ._torch_roles import Role
-    from ._torch_steps import Step
+    from ._loop_batches import Batches
+    from ._loop_optimizers import Optimizers
+    from ._loop_steps import Step
+    from ._role import Role
 
 _LOOKS = 8  # into the code around the calls, for a backward pass: not at each batch of an inference
 _MANY = 64  # backward passes of a step, until it is plain that nobody reports the optimizer
@@ -55,6 +54,7 @@ class Loop:
         self._was_over = False  # the step that they were made in
         self._looks = 0  # forwards of the evaluation that is open
         self._has_stepped = False
+        self._trains_on = False  # it has stepped since an optimizer was made
         self._has_had_backward = False
         self._says_backward = False
         self._looks_into_code = _LOOKS
@@ -91,12 +91,12 @@ class Loop:
 
     # Fetches
 
-    def fetch_begins(self, iterator: Any) -> None:
-        """Note that a batch is about to be fetched."""
+    def fetch_begins(self, iterator: Any, *, is_graded: bool = True) -> None:
+        """Note that a batch is about to be fetched, with gradients switched on or off."""
         self.goes_on()
         batches = self._loaders.of(iterator)
-        trains, begins = self._is_for_training(batches), batches.begins
-        self._loaders.fetch(batches, trains)
+        trains, begins = self._is_for_training(batches) if is_graded else False, batches.begins
+        self._loaders.fetch(batches, trains, is_graded=is_graded)
         if trains:
             self._fetch_for_training(batches, begins)
         elif trains is False:
@@ -121,12 +121,10 @@ class Loop:
 
     def _is_for_training(self, batches: Batches) -> bool | None:
         """Return whether the next batch will be; None if nothing speaks for either."""
-        if not torch.is_grad_enabled():
-            return False
         by_loader = self._loaders.are_for_training(batches, self._mode())
         if by_loader is not None or self._mode() is not None:
             return by_loader
-        if not self._is_a_loop():
+        if not self._is_a_loop() or (batches.is_without_mode and self._trains_on):
             return None
         return not says_no_gradients() if self._own() else self._will_train() or None
 
@@ -173,9 +171,9 @@ class Loop:
 
     # Forwards
 
-    def forward_begins(self, module: Any, role: Role) -> None:
-        """Note that a model is about to be called. `goes_on` comes first."""
-        is_trained, is_graded = role.is_trained, torch.is_grad_enabled()
+    def forward_begins(self, module: Any, role: Role, *, is_graded: bool) -> None:
+        """Note that a model is about to be called, so that gradients can follow or not. `goes_on` comes first."""
+        is_trained = role.is_trained
         if is_graded and role.by and self._is_a_loop():
             self._optimizers.called(role.by, self.owner)
         own = is_trained and self._own()
@@ -219,6 +217,41 @@ class Loop:
             self._enter_step(None)
         assert self._step is not None
         self._step.forwards += 1
+
+    # Calls that are a whole step, or an evaluation's: what lies in them was compiled
+
+    def compiled_begins(self, *, trains: bool | None, looks: bool) -> None:
+        """Note the call of such a function. It may not be known yet whether it trains, or else calls a model."""
+        self.goes_on()
+        if trains:
+            self._train()
+            self.backward_begins()
+        elif looks or (trains is None and self._step is None and self._has_unsorted_batch()):
+            self._look(is_trained=True, trains=True)
+
+    def compiled_ended(self, keys: Iterable[int], *, trains: bool, looks: bool, was_known: bool) -> None:
+        """Note its end. It has stepped with these optimizers."""
+        if trains:
+            if not was_known:
+                self._has_had_backward = True
+                if self._step is not None:
+                    self._step.backwards += 1
+            for key in keys:
+                self._optimizers.called((key,), self.owner)
+                if self._step is not None:
+                    self._note_call(self._step, key)
+                self.optimizer_stepped(key)
+            if self._step is not None:
+                self._step.has_just_stepped = False  # an optimizer that is made next is of another training
+                self.ends.learn(self._step)
+            self._loaders.doubt_last()
+            self._loaders.prove(self._mode(), trains=True)
+        elif looks and not was_known and self._step is None:
+            self._loaders.prove(self._mode(), trains=False)
+
+    def _has_unsorted_batch(self) -> bool:
+        last = self._loaders.last
+        return last is not None and last.is_unsorted
 
     # Backward passes and steps
 
@@ -271,8 +304,9 @@ class Loop:
     def _begin_another(self, is_over: bool) -> None:
         if is_over and self._step is not None:
             self._leave_step()
-        if self._has_stepped:
+        if self._trains_on:
             self._optimizers.retire(self.owner, self._made)
+        self._trains_on = False
         self._made.clear()
 
     def optimizer_begins(self, key: int) -> None:
@@ -289,15 +323,19 @@ class Loop:
             self._enter_step(None)
         assert self._step is not None
         self.ends.learn(self._step)
-        if self._step.is_by_hand and len(self._optimizers.awaited(self.owner)) > 1:
-            self._step.called(key)
+        self._note_call(self._step, key)
         self._loaders.doubt_last()
         self._loaders.prove(self._mode(), trains=True)
+
+    def _note_call(self, step: Step, key: int) -> None:
+        """Note where an optimizer steps, if of several that alone shows where the turns of the loop begin."""
+        if step.is_by_hand and len(self._optimizers.awaited(self.owner)) > 1:
+            step.called(key)
 
     def optimizer_stepped(self, key: int) -> None:
         """Note that an optimizer has stepped. One that steps twice has overtaken those that have not yet."""
         step = self._step
-        self._has_stepped = True
+        self._has_stepped = self._trains_on = True
         if step is None:
             return
         if key in step.stepped:

@@ -6,11 +6,13 @@ import sys
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from ._attributes import attributes_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-_BETWEEN = ("torch", "phasescope", "keras", "accelerate", "lightning", "lightning_fabric")
+_BETWEEN = ("torch", "tensorflow", "phasescope", "keras", "accelerate", "lightning", "lightning_fabric")
 """Whose functions stand between the loop's own and us."""
 _NO_GRADIENTS = frozenset({"no_grad", "inference_mode"})
 _OF_TRAINING = ("train", "step", "optim", "update", "fit")  # methods are not looked into
@@ -19,7 +21,7 @@ _OF_TRAINING = ("train", "step", "optim", "update", "fit")  # methods are not lo
 def says_backward() -> bool:
     """Return whether the function that fetches, or calls a model, calls a backward pass, or one that does."""
     frame = _loops_own()
-    return frame is not None and any(_has_backward(each) for each in _codes_of(frame))
+    return frame is not None and any(_has_backward(each) for each in _codes_of(frame.f_code, frame.f_globals))
 
 
 def says_no_gradients() -> bool:
@@ -30,7 +32,14 @@ def says_no_gradients() -> bool:
         return False
     if any(part in name for name in names for part in _OF_TRAINING):
         return False
-    return not any(_has_backward(each) for each in _codes_of(frame))
+    return not any(_has_backward(each) for each in _codes_of(frame.f_code, frame.f_globals))
+
+
+def trains(function: Any) -> bool:
+    """Return whether a function takes gradients, or one that it names, as far as their code shows."""
+    if type(function) is not FunctionType:
+        return False
+    return any(_has_backward(each) for each in _codes_of(function.__code__, function.__globals__))
 
 
 def _loops_own() -> FrameType | None:
@@ -46,15 +55,18 @@ def _package(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
-def _codes_of(frame: FrameType) -> Iterator[CodeType]:
-    yield frame.f_code
-    names = frame.f_globals
-    for name in frame.f_code.co_names:
+def _codes_of(code: CodeType, names: dict[str, Any]) -> Iterator[CodeType]:
+    yield code
+    for name in code.co_names:
         value: Any = names.get(name)
+        if type(value) is not FunctionType:
+            value = attributes_of(value).get("_python_function")  # what `tf.function` made something of
         if type(value) is FunctionType:
             yield value.__code__
 
 
 def _has_backward(code: CodeType) -> bool:
     names = {*code.co_names}
-    return bool(names & {"backward", "grad_and_value"}) or ("grad" in names and bool(names & {"autograd", "func"}))
+    return bool(names & {"backward", "grad_and_value", "GradientTape"}) or (
+        "grad" in names and bool(names & {"autograd", "func"})
+    )

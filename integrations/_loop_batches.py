@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import Any
-
-import torch
 
 from ._places import is_begun_anew_by_itself, path_here, site_here
 
@@ -18,8 +17,13 @@ class Batches:
     def __init__(self, iterator: Any) -> None:
         self.is_of = weakref.ref(iterator)
         held = vars(iterator)
-        self.dataset = id(held.get("_dataset"))
-        self.loader = id(held.get("_index_sampler"))  # each loader has one of its own, and its iterators share it
+        sampler = held.get("_index_sampler")
+        self.is_without_mode = sampler is None  # of `tf.data`: no model's mode speaks for it
+        if sampler is not None:
+            self.dataset = id(held.get("_dataset"))
+            self.loader = id(sampler)  # each loader has one of its own, and its iterators share it
+        else:
+            self.dataset = self.loader = _number_of(held.get("_dataset", iterator))
         self.trains: bool | None = None
         self.site: tuple[tuple[int, int], ...] = ()  # the call that fetches
         self.path = 0  # all the calls around that one
@@ -40,6 +44,25 @@ class Batches:
         if last is None or last.loader != self.loader or not (last.is_exhausted and last.is_begun_anew):
             return False
         return self.is_begun_anew and bool(last.site and self.site) and last.site[0][0] == self.site[0][0]
+
+
+_numbers: dict[int, tuple[weakref.ref[Any], int]] = {}
+_next_number = itertools.count(-1, -1)  # no `id` is negative
+
+
+def _number_of(dataset: Any) -> int:
+    """Return a number that no other dataset ever has: many are made for one loop, and their `id` is soon another's."""
+    ident = id(dataset)
+    known = _numbers.get(ident)
+    if known is None or known[0]() is not dataset:
+        gone = weakref.ref(dataset, lambda ref: _numbers.pop(ident, None) if _is_of(ident, ref) else None)
+        known = _numbers[ident] = gone, next(_next_number)
+    return known[1]
+
+
+def _is_of(ident: int, ref: weakref.ref[Any]) -> bool:
+    known = _numbers.get(ident)
+    return known is not None and known[0] is ref
 
 
 class Loaders:
@@ -67,13 +90,13 @@ class Loaders:
             batches = self._iterators[ident] = Batches(iterator)
         return batches
 
-    def fetch(self, batches: Batches, trains: bool | None) -> None:
+    def fetch(self, batches: Batches, trains: bool | None, *, is_graded: bool) -> None:
         """Note that the next batch is fetched, for this presumed purpose."""
         begins = batches.begins
         batches.fetches = 1 if begins else batches.fetches + 1
         batches.is_exhausted = batches.was_looked_at = False
         batches.is_unsorted = begins and trains is None
-        batches.is_without_gradients = not torch.is_grad_enabled()
+        batches.is_without_gradients = not is_graded
         self.last = batches
         if batches.trains is None and batches not in self._unproven:
             self._unproven.append(batches)

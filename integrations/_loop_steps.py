@@ -9,8 +9,8 @@ from ._places import has_turned, loops_around, stack_here
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
+    from ._loop_batches import Batches
     from ._places import LoopPlace, Spot
-    from ._torch_loaders import Batches
 
 
 class Step:

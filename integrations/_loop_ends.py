@@ -10,17 +10,17 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from ._loop_steps import Step
 from ._places import Spot, is_gone, is_here, stack_here
-from ._torch_steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from phasescope import Session, phase
 
+    from ._loop_batches import Batches
     from ._places import LoopPlace
     from ._scopes import Scopes
-    from ._torch_loaders import Batches
 
     StacksOf = Callable[[set[int]], dict[int, tuple[list[Any], list[Any]]]]
 

@@ -283,6 +283,8 @@ class Loop:
         If the loop has stepped before, another training begins with it; but not if it is made amid a step's steps, as
         one for each parameter may be.
         """
+        if self._step is not None and not self._step.stepped:
+            self._leave_what_is_left()  # steps without an optimizer: only their loop shows that they are over
         step = self._step
         is_over = step is not None and bool(step.stepped) and self._is_over(step) and step.is_without_batches
         if self._has_stepped and key not in self._own():

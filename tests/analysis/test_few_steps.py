@@ -46,7 +46,13 @@ def test_over_a_hundred_steps_it_is_growth() -> None:
 
 
 def note_kept(
-    session: MadeSession, *, rate: int = RATE, device: str = "cuda:0", bound: int | None = None, is_found: bool = True
+    session: MadeSession,
+    *,
+    rate: int = RATE,
+    device: str = "cuda:0",
+    bound: int | None = None,
+    is_found: bool = True,
+    taken: int = 3,
 ) -> None:
     """A census names one tensor of each step's, and who keeps it, if that `is_found`."""
     keeper = {"container": "list", "expression": "kept", "scope": "global", "file": "train.py", "line": 7, "kept": 60}
@@ -61,7 +67,7 @@ def note_kept(
         "before": 0,
         "since_step": 8,
         "per_step": 1.0,
-        "censuses": 3,
+        "censuses": taken,
         "keeper": {
             **keeper,
             "length": 60,
@@ -73,7 +79,7 @@ def note_kept(
     }
     if not is_found:
         del grown["keeper"]
-    session.event("census", metadata={"census": {"number": 3, "step": 32, "grown": [grown]}})
+    session.event("census", metadata={"census": {"number": taken, "step": 32, "grown": [grown]}})
 
 
 def test_it_is_growth_if_it_is_known_who_keeps_it() -> None:
@@ -155,3 +161,24 @@ def test_an_error_before_the_first_step_is_not_answered_with_advice_on_steps() -
     assert explain(evidence(session.events, "stopped")).cause.text.endswith(
         "whether it grew is not known: no phase had begun when it ended."
     )
+
+
+def slackening(then: Callable[[MadeSession], object] | None = None) -> Explanation:
+    """200 steps, of which the last third rises at a quarter of the rate before, as after a heap was given back."""
+    session = MadeSession(backend="cuda", device_id=0)
+    session.event("start")
+    for number in range(200):
+        session.run("step", ms=100, change=RATE if number < 130 else RATE // 4)
+    if then is not None:
+        then(session)
+    return explain(evidence(session.events))
+
+
+def test_a_rise_that_slackens_does_not_grow_unless_a_keeper_contradicts() -> None:
+    assert slackening().verdict.startswith("healthy")
+    answer = slackening(lambda session: note_kept(session, taken=4))
+    (growth,) = answer.evidence.growth
+    assert (answer.cause.kind, answer.cause.certain, growth.grows, growth.unclear) == ("none", False, False, True)
+    assert any("kept by list `kept`" in line for line in answer.held)
+    with_bound = slackening(lambda session: note_kept(session, taken=4, bound=1_000_000))
+    assert with_bound.cause.certain

@@ -161,7 +161,7 @@ def behind(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, .
     if census is None or not growth.grows or growth.children is not None:
         return ()
     least = max(1.0, _WORTH_NAMING * _bytes_per_census_step(growth))
-    there = [each for each in census.grown if _is_on(each, growth.device) and each.bytes_per_step >= least]
+    there = [each for each in census.grown if is_on(each, growth.device) and each.bytes_per_step >= least]
     return _named(there)
 
 
@@ -175,7 +175,7 @@ def without_keeper(growth: Growth, census: NewestCensus | None) -> tuple[GrownOb
     if is_explained(growth, census):
         return ()
     least = max(1.0, _EXPLAINS * growth.bytes_per_step)
-    there = [each for each in census.grown if each.keeper is None and _is_on(each, growth.device)]
+    there = [each for each in census.grown if each.keeper is None and is_on(each, growth.device)]
     large = sorted((each for each in there if each.bytes_per_step >= least), key=lambda each: -each.bytes_per_step)
     return tuple(large[:_MOST_NAMED])
 
@@ -199,7 +199,7 @@ def small_ones(growth: Growth, census: NewestCensus | None) -> tuple[GrownObject
     said = {each.keeper for each in behind(growth, census)}
     often = [each for each in census.grown if each.kind in (TENSORS, GRAPH) and each.per_step >= _EVERY_OTHER_STEP]
     often = [each for each in often if each.kind == GRAPH or each.bytes]  # a handle alone leaves nothing in pieces
-    return _named([each for each in often if _is_on(each, "host") and each.keeper not in said])
+    return _named([each for each in often if is_on(each, "host") and each.keeper not in said])
 
 
 def compiled_again(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, ...]:
@@ -257,7 +257,7 @@ def is_outside_python(growth: Growth, census: NewestCensus | None) -> bool:
         return False
     if small_ones(growth, census) or compiled_again(growth, census) or any(each.kind == GRAPH for each in census.grown):
         return False
-    rates = sum(each.bytes_per_step for each in census.grown if _is_on(each, "host"))
+    rates = sum(each.bytes_per_step for each in census.grown if is_on(each, "host"))
     return rates < _EXPLAINS * growth.bytes_per_step
 
 
@@ -279,7 +279,8 @@ def _named(grown: Sequence[GrownObjects]) -> tuple[GrownObjects, ...]:
     return tuple(named.values())[:_MOST_NAMED]
 
 
-def _is_on(grown: GrownObjects, device: str) -> bool:
+def is_on(grown: GrownObjects, device: str) -> bool:
+    """Return whether objects take memory of this device."""
     if grown.kind == GRAPH:
         return True
     if grown.kind in (ITEMS, VERSIONS) or grown.device in _HOST_DEVICES:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ._failures import is_failure_of_ours
+from ._failures import unfelt
 from ._scopes import logger
 from ._torch_here import is_compiling, marking_codes
 from ._tracebacks import step_out
@@ -19,16 +19,8 @@ _frames: Any = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap the function; if the wrapper fails, nothing is marked, and the training feels nothing."""
-
-    def call(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except Exception as error:
-            if not is_failure_of_ours(error):
-                raise
-            return None
-
+    """Wrap the function as `unfelt` does, and keep `torch.compile` from it."""
+    call = unfelt(function)
     leave_uncompiled(call, and_what_it_calls=True)
     return call
 

@@ -32,6 +32,7 @@ CAN_SHARE_FILES = _flock is not None and hasattr(os, "getuid")
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MOST_POPULATED = 1 << 28
 _MFD_NOEXEC_SEAL = 8
+_MAP_FIXED, _NORESERVE = 0x10, 0x4000  # Python 3.10 has no names for them
 _PUNCH_HOLE = 0x01 | 0x02  # and keep the size
 _PATIENCE_SECONDS = 2.0
 _LOCAL = frozenset(("tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs"))
@@ -40,6 +41,7 @@ _CGROUPS = "/sys/fs/cgroup/"
 _COUNTERS_BYTES = 4096
 _ZEROS = bytes(1 << 20)
 _seek_lock = threading.Lock()
+_without_pages: list[mmap.mmap] = []  # for good: another thread's memory may lie at their addresses by now
 
 
 def user_id() -> int:
@@ -133,10 +135,34 @@ def map_memory(fd: int, size: int, *, populate: bool = True) -> mmap.mmap:
     seems to grow.
     """
     flag = getattr(mmap, "MAP_POPULATE", 0) if populate and size <= _MOST_POPULATED else 0
-    if not flag:
-        return mmap.mmap(fd, size)
-    kind = mmap.MAP_SHARED | (mmap.MAP_ANONYMOUS if fd == -1 else 0)
-    return mmap.mmap(fd, size, flags=kind | flag)
+    if fd != -1:
+        return _map_file(fd, size, flag)
+    return mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | flag) if flag else mmap.mmap(-1, size)
+
+
+def _map_file(fd: int, size: int, flag: int) -> mmap.mmap:
+    """Map a file without a copy of its descriptor.
+
+    Python closes that copy with the mapping, whosever file has its number by then: a daemon closes all it finds.
+    """
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(fd, size, flags=mmap.MAP_SHARED | flag, trackfd=False)
+    try:
+        import ctypes
+
+        place: Any = ctypes.CDLL(None, use_errno=True).mmap
+    except (ImportError, AttributeError, OSError, TypeError):
+        return mmap.mmap(fd, size, flags=mmap.MAP_SHARED | flag)
+    unreserved = getattr(mmap, "MAP_NORESERVE", _NORESERVE if sys.platform == "linux" else 0)
+    mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | unreserved)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+    place.restype = ctypes.c_void_p
+    place.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    if place(address, size, protection, mmap.MAP_SHARED | _MAP_FIXED | flag, fd, 0) != address:
+        _without_pages.append(mapping)
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return mapping
 
 
 def memory_file(size: int) -> int:

@@ -821,3 +821,32 @@ def test_clean_removes_all_that_are_over_and_says_which(rings: Path) -> None:
     assert set(ring_sweep.clean(rings)) == set(dead)
     assert set(rings.iterdir()) == {Path(file.path or ""), rings / "notes.txt"}
     let_go(file)
+
+
+def descriptors_of(path: Path) -> int:
+    """How many of this process's descriptors are that file's."""
+    status, count = path.stat(), 0
+    for number in Path("/dev/fd").iterdir():
+        try:
+            count += os.path.samestat(os.fstat(int(number.name)), status)
+        except OSError:  # that of the listing itself
+            continue
+    return count
+
+
+def test_a_mapping_holds_no_descriptor_that_could_be_anothers_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "ring"
+    with path.open("w+b") as file:
+        file.truncate(3 * ring.MIN_CAPACITY_BYTES)
+        mapping = _os_compat.map_memory(file.fileno(), 3 * ring.MIN_CAPACITY_BYTES)
+        assert descriptors_of(path) == 1
+    mapping[-5:] = b"there"
+    mapping.close()
+    assert path.read_bytes().endswith(b"\0there")
+
+
+def test_a_file_that_cannot_be_mapped_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ring"
+    path.write_bytes(bytes(ring.MIN_CAPACITY_BYTES))
+    with path.open("rb") as file, pytest.raises(OSError, match="ermission denied"):
+        _os_compat.map_memory(file.fileno(), ring.MIN_CAPACITY_BYTES)

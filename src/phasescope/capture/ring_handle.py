@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from phasescope.readers.ring_reader import RingReader
     from phasescope.wire.ring import RingWriter
 
-_left_mapped: list[Any] = []  # for good
-
 
 class RingHandle:
     """A session's own ring. `path` is None if it lives in memory."""
@@ -70,21 +68,17 @@ class RingHandle:
         if self.released or fd is None:
             self.released = True
             return
-        if not self._is_ours(fd):
-            # Python closes the mapping's own copy of the descriptor with it, whichever file has that number by now.
-            _left_mapped.append(self._ring.buffer)
-            self.released = True
-            return
         self.released = True
         writer = self._ring.writer
         used = writer.used_bytes
         with contextlib.suppress(OSError, ValueError, BufferError):
             writer.release()
             self._ring.buffer.close()
-            if writer.memory is None:
+            if writer.memory is None and self._is_ours(fd):
                 os.truncate(fd, used)
-        with contextlib.suppress(OSError):
-            os.close(fd)
+        if self._is_ours(fd):
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def discard(self) -> None:
         """Remove every trace of a session that never began."""

@@ -7,6 +7,7 @@ on in memory and comes back to its file when that can be written again.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -217,8 +218,8 @@ class GuardedWriter(ring.RingWriter):
         try:
             if self._is_ours():
                 _os_compat.allocate(self._fd, self.layout.size)
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno == errno.EBADF  # a daemon closed it, and a reader of this ring has its number by now
         return True
 
     def stop(self) -> None:

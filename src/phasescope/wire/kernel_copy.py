@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import mmap
 
 SOURCE_BYTES = 16 * 1024
-_all: list[_MemoryFile] = []  # for good: Python closes a mapping's own descriptor with it, whosever that is by then
 _free: list[_MemoryFile] = []
 
 
@@ -28,7 +27,6 @@ class _MemoryFile:
         self.fd = _os_compat.memory_file(SOURCE_BYTES)
         self.memory = _os_compat.map_memory(self.fd, SOURCE_BYTES)
         self._file = os.fstat(self.fd)
-        _all.append(self)
 
     def is_whole(self) -> bool:
         """Return whether it is still open: daemons close every descriptor."""

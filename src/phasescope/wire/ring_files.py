@@ -160,8 +160,8 @@ def _is_sealed(path: str, fd: int) -> bool:
 def _map(path: str, size: int) -> mmap.mmap:
     """Map the file into memory.
 
-    Python keeps a copy of the descriptor with it, out of reach of a forked child, which must not hold on to the lock:
-    so the file is opened once more, without it.
+    The mapping holds on to its open file, in a forked child too, which must not hold on to the lock: so the file is
+    opened once more, without it.
     """
     fd = _os_compat.open_file(path, writable=True)
     try:

@@ -1,7 +1,6 @@
 """Record into a file, close all descriptors, and write checkpoints that take their numbers over.
 
 differs: events*.jsonl
-stderr: the recorder says that it goes on in another file, if it writes before the numbers are taken over
 ranks: 0 0
 tree:
   step ×50

@@ -66,15 +66,20 @@ class Parts:
         if self._handles or not hasattr(inner, "register_step_pre_hook"):
             return
 
-        def begin(*_: Any) -> None:
-            self._scopes.leave_inside("step")
-            self._scopes.enter("optimizer")
+        self._handles = [
+            inner.register_step_pre_hook(self.optimizer_begins),
+            inner.register_step_post_hook(self.optimizer_ended),
+        ]
 
-        def end(*_: Any) -> None:
-            self._scopes.leave("optimizer")
-            looks.step_ended(id(self))
+    def optimizer_begins(self, *_: Any) -> None:
+        """Note that a step of the optimizer begins."""
+        self._scopes.leave_inside("step")
+        self._scopes.enter("optimizer")
 
-        self._handles = [inner.register_step_pre_hook(begin), inner.register_step_post_hook(end)]
+    def optimizer_ended(self, *_: Any) -> None:
+        """Note that it has ended."""
+        self._scopes.leave("optimizer")
+        looks.step_ended(id(self))
 
     def end(self) -> None:
         """Take everything away again."""

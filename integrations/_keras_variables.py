@@ -6,28 +6,27 @@ While JAX trains, the values lie in the trainer's state: to ask a variable for i
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
-
-import phasescope
 
 from ._attributes import attributes_of
 from ._held import hold, there
-from ._look_times import LookTimes
-from ._scopes import logger
+from ._look_times import Looks
 from ._sizes import CategorySizes
 
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Iterator
 
+    from phasescope import Session
+
+    from ._look_times import LookTimes
+
 _MOST_LAYERS = 100_000
 _ORDER = ("parameters", "buffers", "optimizer_state")
 _STATE = {"trainable_variables": "parameters", "optimizer_variables": "optimizer_state"}
 
 _models: dict[int, weakref.ref[Any]] = {}
-_times = LookTimes()
-_busy = threading.Lock()
+_looks = Looks()
 
 
 def know_model(model: Any) -> None:
@@ -37,26 +36,12 @@ def know_model(model: Any) -> None:
 
 def look_if_due(backend: str, moment: str) -> None:
     """Note what the known models' memory is made of, if it is time to: at a step's end, or before any (`forward`)."""
-    session = phasescope.current()
-    if session is None or _times.is_soon(session.session_id) or not _busy.acquire(blocking=False):
-        return
-    try:
-        _times.begin(session.session_id)
-        if _times.is_due(_outline):
-            _look(session, backend, moment)
-    except Exception as error:  # the training feels nothing
-        logger.debug("not counted (%s: %s)", type(error).__name__, error)
-    finally:
-        _busy.release()
 
-
-def _look(session: phasescope.Session, backend: str, moment: str) -> None:
-    _times.look_begins()
-    try:
+    def look(session: Session, times: LookTimes) -> None:
         sizes = _count(there(_models), backend)
-        session.note_categories(sizes, moment=moment, looks=_times.looks, looks_ns=_times.spent_ns)
-    finally:
-        _times.look_ended(_outline())
+        session.note_categories(sizes, moment=moment, looks=times.looks, looks_ns=times.spent_ns)
+
+    _looks.look_if_due(_outline, look)
 
 
 def _count(models: list[Any], backend: str) -> dict[str, dict[str, int]]:

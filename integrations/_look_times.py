@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
+from phasescope import current
+
+from ._scopes import logger
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from phasescope import Session
 
 ONE_PART_IN = 2500
 """The looks of a session take this part of its time: what asking costs at each step comes on top."""
@@ -101,3 +108,30 @@ class LookTimes:
         self._has_time_ns = self._began_ns + (self.spent_ns + took_ns) * ONE_PART_IN  # for one more of them
         self._due_ns = max(now_ns + AT_LEAST_NS, self._has_time_ns)
         self._asked_again_ns = 0
+
+
+class Looks:
+    """Looks at what is in memory, in whichever session runs: one at a time, and when it is time to."""
+
+    def __init__(self) -> None:
+        self._times = LookTimes()
+        self._busy = threading.Lock()
+
+    def look_if_due(self, outline: Callable[[], object], look: Callable[[Session, LookTimes], None]) -> None:
+        """Look, if there is a session and it is time to. `outline` is as in `LookTimes.is_due`."""
+        session = current()
+        if session is None or self._times.is_soon(session.session_id) or not self._busy.acquire(blocking=False):
+            return
+        times = self._times
+        try:
+            times.begin(session.session_id)
+            if times.is_due(outline):
+                times.look_begins()
+                try:
+                    look(session, times)
+                finally:
+                    times.look_ended(outline())
+        except Exception as error:  # the training feels nothing
+            logger.debug("not counted (%s: %s)", type(error).__name__, error)
+        finally:
+            self._busy.release()

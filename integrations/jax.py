@@ -14,18 +14,16 @@ Tested with JAX 0.10, optax 0.2, equinox 0.13 and flax 0.12 on the CPU, on one d
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
-from phasescope import current
-
 from ._frameworks import framework
-from ._look_times import LookTimes
-from ._scopes import logger
+from ._look_times import Looks
 from ._sizes import CategorySizes
 
 if TYPE_CHECKING:
     from phasescope import Session
+
+    from ._look_times import LookTimes
 
 framework("jax", "jax", pip="jax")
 
@@ -34,8 +32,7 @@ from ._jax_arrays import JaxArrays  # noqa: E402
 __all__ = ["note_pytrees"]
 
 
-_times = LookTimes()
-_busy = threading.Lock()
+_looks = Looks()
 
 
 def note_pytrees(
@@ -63,36 +60,22 @@ def note_pytrees(
 
     What is not given is not known, and is shown as no figure rather than as 0. Without a session it does nothing.
     """
-    session = current()
-    if session is None or _times.is_soon(session.session_id) or not _busy.acquire(blocking=False):
-        return
-    try:
-        given = {
-            "parameters": parameters,
-            "buffers": buffers,
-            "gradients": gradients,
-            "optimizer_state": optimizer_state,
-            "inputs": inputs,
-        }
-        _times.begin(session.session_id)
-        if _times.is_due(lambda: _outline(given)):
-            _look(session, {category: tree for category, tree in given.items() if tree is not None})
-    except Exception as error:  # the training feels nothing
-        logger.debug("not counted (%s: %s)", type(error).__name__, error)
-    finally:
-        _busy.release()
+    trees = {
+        "parameters": parameters,
+        "buffers": buffers,
+        "gradients": gradients,
+        "optimizer_state": optimizer_state,
+        "inputs": inputs,
+    }
 
-
-def _look(session: Session, trees: dict[str, Any]) -> None:
-    """Count what the trees hold now."""
-    _times.look_begins()
-    try:
+    def look(session: Session, times: LookTimes) -> None:
         sizes, arrays = CategorySizes(), JaxArrays()
         for category, tree in trees.items():
-            arrays.add_tree(sizes, category, tree)
-        session.note_categories(sizes.found(), looks=_times.looks, looks_ns=_times.spent_ns)
-    finally:
-        _times.look_ended(_outline(trees))
+            if tree is not None:
+                arrays.add_tree(sizes, category, tree)
+        session.note_categories(sizes.found(), looks=times.looks, looks_ns=times.spent_ns)
+
+    _looks.look_if_due(lambda: _outline(trees), look)
 
 
 def _outline(trees: dict[str, Any]) -> list[tuple[str, int, int]]:

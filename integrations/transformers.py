@@ -113,12 +113,10 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
         self._parts.batch()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._scopes.leave_inside("step")
-        self._scopes.enter("optimizer")
+        self._parts.optimizer_begins()
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._scopes.leave("optimizer")
-        looks.step_ended(id(self))
+        self._parts.optimizer_ended()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._scopes.leave("step")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .event_fields import is_host, size_or_none, unavailable
+from .event_fields import counter_of, is_host, size_or_none, unavailable
 from .formatting import elide, printable, size_text
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _Figures:
         self._measured: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
 
         def known(key: str) -> int | None:
-            return None if key in unknown else size_or_none(event.get(key))
+            return counter_of(event, unknown, key)
 
         self.is_host = is_host(self._measured.get("backend"), event.get("device_id"))
         self.allocated, self.reserved = known("allocator_allocated_bytes"), known("allocator_reserved_bytes")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .breakdown import Breakdown, breakdown, completed
 from .categories import Categories, categories, compared, has_categories
-from .event_fields import HOST_ID, device_label, device_of, int_or_none, size_or_none, unavailable
+from .event_fields import HOST_ID, counter_of, device_label, device_of, int_or_none, size_or_none, unavailable
 from .one_pool import with_hosts_figures
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def device_row(event: Mapping[str, Any]) -> DeviceRow:
     unknown = unavailable(event)
 
     def known(counter: str) -> int | None:
-        return None if counter in unknown else size_or_none(event.get(counter))
+        return counter_of(event, unknown, counter)
 
     backend = event["metadata"].get("backend")
     reserved, used = known("allocator_reserved_bytes"), known("device_used_bytes")

@@ -73,6 +73,11 @@ def size_or_none(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < _INT64 else None
 
 
+def counter_of(event: Mapping[str, Any], unknown: frozenset[str], name: str) -> int | None:
+    """Return one of an event's counters; None if it is one of the `unknown`, those that `unavailable` returns."""
+    return None if name in unknown else size_or_none(event.get(name))
+
+
 def unavailable(event: Mapping[str, Any]) -> frozenset[str]:
     """Return the counters of an event whose 0 is not a measurement."""
     metadata = event.get("metadata")

@@ -8,11 +8,11 @@ that the training may never use.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope.backends.amd_smi import AmdSmi
 from phasescope.backends.amd_sysfs import AmdSysfs
+from phasescope.backends.hidden_devices import hidden_by
 from phasescope.backends.nvml import Nvml
 from phasescope.backends.protocol import DeviceCounters, Unavailable
 
@@ -48,9 +48,9 @@ class DriverAlone:
         unavailable: Unavailable | None = self._driver.why_not()
         if unavailable is not None:
             return unavailable
-        for variable in self._hides:
-            if os.environ.get(variable) in ("", "-1"):
-                return Unavailable(f"{variable} hides every device", f"unset {variable}, or name a device in it")
+        hidden = hidden_by(self._hides)
+        if hidden is not None:
+            return hidden
         if self._driver.visible():
             return None
         names = " and ".join(self._hides)

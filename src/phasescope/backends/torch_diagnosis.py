@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from phasescope.backends.hidden_devices import hidden_by
 from phasescope.backends.protocol import Unavailable
 
 _BUILDS = {False: "CUDA", True: "ROCm"}
@@ -31,7 +31,7 @@ def why_not(*, hip: bool) -> Unavailable | None:
     wrong = _wrong_build(torch, hip)
     if wrong or torch.cuda.is_initialized():
         return wrong
-    return _forked(torch) or _hidden(hip) or (_no_amd_driver() if hip else _no_nvidia_driver())
+    return _forked(torch) or hidden_by(_VISIBLE[hip]) or (_no_amd_driver() if hip else _no_nvidia_driver())
 
 
 def import_torch(install: str) -> Any:
@@ -74,14 +74,6 @@ def _forked(torch: Any) -> Unavailable | None:
     )
 
 
-def _hidden(hip: bool) -> Unavailable | None:
-    for variable in _VISIBLE[hip]:
-        if os.environ.get(variable) in ("", "-1"):
-            remedy = f"unset {variable}, or name a device in it"
-            return Unavailable(f"{variable} hides every device", remedy)
-    return None
-
-
 def _no_amd_driver() -> Unavailable | None:
     if not sys.platform.startswith("linux") or _AMD_NODE.exists() or Path("/dev/dxg").exists():
         return None
@@ -106,7 +98,7 @@ def _no_nvidia_driver() -> Unavailable | None:
 
 
 def _no_nvidia_node(reason: str) -> Unavailable | None:
-    """Return a device file without NVML may still be a working device: then there is nothing to say against it."""
+    """Return the reason, unless there is a device file: without NVML that may still be a working device."""
     if not sys.platform.startswith("linux") or any(node.exists() for node in _NVIDIA_NODES):
         return None
     return Unavailable(reason, _NVIDIA)

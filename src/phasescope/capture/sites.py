@@ -129,8 +129,8 @@ class Sites:
                 for (file, line), sizes in traced.lines().items():
                     if not _is_ours(file):
                         by_line[_HOST, file, line] = sizes
-            except traced.TooManyTracesError:
-                why_not = "too many allocations are traced to list them without holding up the training"
+            except traced.TooManyTracesError as error:
+                why_not = str(error)
         for collector in collectors.admitted:
             if any(collector.backend is backend for backend in self._recording):
                 backend: Any = collector.backend

@@ -51,6 +51,11 @@ def add_session(parser: argparse.ArgumentParser, default: str = LIVE_FIRST) -> N
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json` to a command whose text is one answer."""
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
 def add_directory(parser: argparse.ArgumentParser) -> None:
     """Add where to look."""
     parser.add_argument("--dir", metavar="DIR", help="search for sessions in this directory only")

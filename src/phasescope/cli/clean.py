@@ -13,7 +13,7 @@ from phasescope.analysis.formatting import UNKNOWN, Column, plural, printable, s
 from phasescope.analysis.text.state_word import state_word
 from phasescope.cli import OK
 from phasescope.cli._output import Terminal
-from phasescope.cli._session_args import add_directory, number
+from phasescope.cli._session_args import add_directory, add_json, number
 from phasescope.cli.ls import describe
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _COLUMNS = (Column("pid"), Column("state", right=False), Column("size"), Column(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what would be removed, and remove nothing")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_json(parser)
     add_directory(parser)
 
 

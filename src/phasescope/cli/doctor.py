@@ -27,7 +27,7 @@ from phasescope.analysis.formatting import (
 )
 from phasescope.cli import NOT_FOUND, OK, _driver_devices, _extras
 from phasescope.cli._output import Terminal
-from phasescope.cli._session_args import add_directory
+from phasescope.cli._session_args import add_directory, add_json
 
 if TYPE_CHECKING:
     import argparse
@@ -47,7 +47,7 @@ _SOURCES = (Column("source", right=False), Column("kind", right=False), Column("
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_json(parser)
     add_directory(parser)
 
 

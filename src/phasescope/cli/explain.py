@@ -17,6 +17,7 @@ from phasescope.analysis.text.commands import what_runs
 from phasescope.cli import OK, PROBLEM
 from phasescope.cli._output import Terminal, verdict_stands
 from phasescope.cli._session_args import (
+    add_json,
     add_target,
     number,
     opened,
@@ -37,7 +38,7 @@ _MOST_RANKS = 4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser, "the one started last, live or dead")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

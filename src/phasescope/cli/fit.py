@@ -16,7 +16,7 @@ from phasescope.analysis.text.commands import what_runs
 from phasescope.cli import NOT_COMPARABLE, OK, PROBLEM, WRONG_USAGE, CommandError
 from phasescope.cli._output import Terminal, verdict_stands
 from phasescope.cli._quantities import size_between, whole
-from phasescope.cli._session_args import LIVE_FIRST, add_directory, number, opened
+from phasescope.cli._session_args import LIVE_FIRST, add_directory, add_json, number, opened
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ranks", type=whole(_MOST_RANKS), metavar="N", help="count sharding over this many ranks; default: 8"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_json(parser)
     add_directory(parser)
 
 

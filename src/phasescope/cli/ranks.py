@@ -13,7 +13,7 @@ from phasescope._json import json_text
 from phasescope.analysis.formatting import plural, printable
 from phasescope.cli import MISSING_DEPENDENCY, OK, WRONG_USAGE, CommandError
 from phasescope.cli._output import Terminal
-from phasescope.cli._session_args import number
+from phasescope.cli._session_args import add_json, number
 
 if TYPE_CHECKING:
     import argparse
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="the job with this id, or its beginning, or the pid of one of its ranks; default: the newest",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from phasescope.analysis.text.snapshot_text import snapshot_lines, took_text
 from phasescope.cli import NO_ANSWER, OK, CommandError
 from phasescope.cli._output import Terminal, complain
 from phasescope.cli._quantities import seconds
-from phasescope.cli._session_args import add_target, number, opened
+from phasescope.cli._session_args import add_json, add_target, number, opened
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +32,7 @@ _LONGEST_S = 600.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE as JSON, and print where")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_json(parser)
     parser.add_argument(
         "--wait",
         type=seconds(most_s=_LONGEST_S),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _LAST_PORT = 65535
 
+NOT_AN_ADDRESS = "not an address such as http://127.0.0.1:4318"
+
 
 class Endpoint(NamedTuple):
     """Where the collector is. `shown` is its address without user and password."""
@@ -35,7 +37,7 @@ def endpoint_of(url: str) -> Endpoint:
     """Return the collector that a URL names. Raises ValueError, without the URL in its text, if it names none."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("not an address such as http://127.0.0.1:4318")
+        raise ValueError(NOT_AN_ADDRESS)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     address = host if parts.port is None else f"{host}:{parts.port}"
     shown = SplitResult(parts.scheme, address, parts.path.rstrip("/"), "", "").geturl()

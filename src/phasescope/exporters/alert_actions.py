@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
 import shlex
@@ -16,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from phasescope.exporters.addresses import endpoint_of
+from phasescope.exporters.remarks import safely
 from phasescope.exporters.retry_after import seconds_of
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Sender:
 
     def __init__(self, action: Action, say: Callable[[str], object]) -> None:
         self.dropped = 0
-        self._say = say
+        self._say = safely(say)
         self._waiting: deque[str] = deque()
         self._action = action
         self._changed = threading.Condition()
@@ -175,21 +175,17 @@ class Sender:
             self._action.send(body)
         except TryAgainError as error:
             if not self._failing:
-                self._speak(f"{error}; alerts wait, and are sent again")
+                self._say(f"{error}; alerts wait, and are sent again")
             self._failing, self._rest_s = True, error.rest_s
             return False
         except RefusedError as error:
-            self._speak(f"an alert was not taken: {error}")
+            self._say(f"an alert was not taken: {error}")
             self.dropped += 1
         except Exception as error:  # its text may hold the address
-            self._speak(f"an alert was not taken: {type(error).__name__}")
+            self._say(f"an alert was not taken: {type(error).__name__}")
             self.dropped += 1
         else:
             if self._failing:
-                self._speak("alerts are taken again")
+                self._say("alerts are taken again")
             self._failing = False
         return True
-
-    def _speak(self, line: str) -> None:
-        with contextlib.suppress(Exception):
-            self._say(line)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope.analysis.diagnosis.cause import GROWTH as GROWS
 from phasescope.analysis.diagnosis.cause import PHASE_RISES, WORKERS_GROW
 from phasescope.analysis.diagnosis.verdict import verdict
-from phasescope.analysis.event_fields import device_label, device_of, size_or_none, unavailable
+from phasescope.analysis.event_fields import counter_of, device_label, device_of, unavailable
 from phasescope.analysis.formatting import duration_text, elide, printable, share_text, size_text
 from phasescope.analysis.judged_view import JudgedView
 from phasescope.analysis.liveness import silence_ns
@@ -115,10 +115,10 @@ class _Watched:
 
     def _compare(self, device: str, event: Mapping[str, Any], scope: Scope | None) -> None:
         unknown = unavailable(event)
-        total = None if "device_total_bytes" in unknown else size_or_none(event.get("device_total_bytes"))
+        total = counter_of(event, unknown, "device_total_bytes")
         for text, threshold in self._thresholds:
             field = FIGURES[threshold.figure]
-            size_bytes = None if field in unknown else size_or_none(event.get(field))
+            size_bytes = counter_of(event, unknown, field)
             limit = threshold.limit_bytes(total)
             if size_bytes is None or limit is None:
                 continue

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from phasescope.exporters.session_figures import SessionFigures
+from phasescope.readers.reader import state_of
 from phasescope.readers.ring_reader import RingReader
 from phasescope.wire.ring import RingError
 
@@ -46,7 +47,7 @@ class LiveSession:
         self.constants = reader.constants
         self.session_id = str(reader.constants.get("session_id"))
         self.figures = SessionFigures(max_phases)
-        self.state = self._state()
+        self.state = state_of(self._reader, inside=self._inside)
         self.heartbeat_ns: int | None = reader.heartbeat_ns or None
         self.missed = self.damaged = self.dropped = 0
         self.behind = True
@@ -64,7 +65,8 @@ class LiveSession:
 
         Raises OSError and RingError if the file cannot be read any more.
         """
-        state = self._state()  # before reading: what was written before the end is read with it
+        # Before reading: what was written before the end is read with it.
+        state = state_of(self._reader, inside=self._inside)
         deadline = time.monotonic() + budget_s
         while self._take_chunk() and time.monotonic() <= deadline:
             pass
@@ -72,12 +74,6 @@ class LiveSession:
             self.state = state
         self.heartbeat_ns, self.dropped = self._reader.heartbeat_ns or None, self._reader.dropped
         self.missed, self.damaged = self._reader.missed, self._reader.damaged
-
-    def _state(self) -> str:
-        """Return the session's state. A program that became a daemon has closed the ring's descriptor, and so its lock
-        is free; inside, it is known to live all the same."""
-        state = self._reader.state
-        return "running" if self._inside and state == "dead" else state
 
     def _take_chunk(self) -> bool:
         """Return whether there may be more."""

@@ -20,6 +20,7 @@ from phasescope.exporters.otlp_metrics import SessionMetrics, exporter_metrics
 from phasescope.exporters.otlp_spans import PhaseSpans
 from phasescope.exporters.otlp_values import own_resource, resource_of
 from phasescope.exporters.quiet_threads import end_of_quiet, quiet_for_now, quiet_this_thread
+from phasescope.exporters.remarks import safely
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,7 +119,7 @@ class Delivery:
         self._shown = endpoint.shown
         self._lock = lock
         self._interval_s = interval_s
-        self._say = say
+        self._say = safely(say)
         self._queues = {TRACES: Queue(), LOGS: Queue()}
         self._answers = {signal: Answers(signal) for signal in (METRICS, TRACES, LOGS)}
         with quiet_for_now():  # a variable with a value that the SDK does not know

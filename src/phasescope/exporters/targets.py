@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from phasescope._packages import is_installed
-from phasescope.exporters.addresses import Address, Endpoint, address_of, endpoint_of, is_loopback
+from phasescope.exporters.addresses import NOT_AN_ADDRESS, Address, Endpoint, address_of, endpoint_of, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,7 @@ def _endpoint(url: str) -> Endpoint:
     try:
         return endpoint_of(url)
     except ValueError:
-        raise TargetError("otlp", "not an address such as http://127.0.0.1:4318") from None
+        raise TargetError("otlp", NOT_AN_ADDRESS) from None
 
 
 def _address(text: str) -> Address:

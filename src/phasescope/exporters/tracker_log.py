@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from phasescope.analysis.formatting import plural
 from phasescope.exporters.quiet_threads import end_of_quiet, quiet_this_thread
+from phasescope.exporters.remarks import safely
 from phasescope.exporters.tracker_points import Points
 from phasescope.readers.session_html import session_html
 
@@ -111,7 +112,7 @@ class TrackerLog:
         self._tracker = tracker
         self._lock = lock
         self._every_steps = every_steps
-        self._say = say
+        self._say = safely(say)
         self._report = report
         self._tracked: dict[LiveSession, _Tracked] = {}
         self._left: list[_Tracked] = []
@@ -184,7 +185,7 @@ class TrackerLog:
                 self._fail(tracked, type(error).__name__)
         if is_well and self._is_failing:
             self._is_failing = False
-            self._speak(f"{self.shown} again")
+            self._say(f"{self.shown} again")
         return is_well
 
     def _hand_over(self, tracked: _Tracked) -> None:
@@ -217,7 +218,7 @@ class TrackerLog:
     def _fail(self, tracked: _Tracked, why: str) -> None:
         if not self._is_failing:
             self._is_failing = True
-            self._speak(f"{self.shown}: {why}; it is tried again")
+            self._say(f"{self.shown}: {why}; it is tried again")
         tracked.tries += tracked.is_over
         if tracked.tries >= _TRIES:
             self._unfinished += 1
@@ -227,10 +228,6 @@ class TrackerLog:
         with self._lock:
             self._dropped += tracked.dropped + len(tracked.points)
             self._left.remove(tracked)
-
-    def _speak(self, line: str) -> None:
-        with contextlib.suppress(Exception):
-            self._say(line)
 
 
 def title_of(constants: Mapping[str, Any]) -> str:

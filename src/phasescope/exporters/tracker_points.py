@@ -9,7 +9,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phasescope.analysis.event_fields import device_label, device_of, size_or_none, unavailable
+from phasescope.analysis.event_fields import counter_of, device_label, device_of, unavailable
 from phasescope.analysis.steps import EndedPhases, likely_step_of
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Points:
         unknown, label = unavailable(event), _name(device_label(*device).replace(":", "_"))
         allocated = None
         for figure, field in DEVICE_FIGURES.items():
-            size_bytes = None if field in unknown else size_or_none(event.get(field))
+            size_bytes = counter_of(event, unknown, field)
             key = f"{PREFIX}/{figure}/{label}"
             if figure == "allocated_bytes":
                 allocated = size_bytes

@@ -29,6 +29,16 @@ class SessionNotFoundError(LookupError):
     """No such session was found; the text says which one was looked for, and where."""
 
 
+def state_of(reader: Reader, *, inside: bool) -> str:
+    """Return the session's state, as `Reader.state` does, for a reader that may be `inside` the session's own process.
+
+    A program that became a daemon has closed the ring's descriptor, and so its lock is free; inside, it is known to
+    live all the same.
+    """
+    state = reader.state
+    return "running" if inside and state == "dead" else state
+
+
 class Reader(ABC):
     """One session, read from its ring or from a recording, live or later. Made by `attach()`.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from phasescope.analysis.event_fields import int_or_none
 from phasescope.wire.codec import Boundary
 from phasescope.wire.event import SCHEMA_VERSION
 
@@ -107,28 +108,15 @@ _OFTEN = frozenset({"phase_enter", "phase_exit", "sample", "device_time"})
 Row = tuple[Any, ...]
 
 
-class Rows:
-    """Some rows, all with the same values of `COMMON`.
+class RowsInCommon:
+    """Rows with the same values of `COMMON`. `repeated` are the combinations of `REPEATED` that occur in them."""
 
-    `repeated` are the combinations of `REPEATED` that occur, `places` says which of them each row has. `measured` and
-    `phases` have each row's figures as attributes, those of a packed boundary; `metadata` is JSON.
-    """
-
-    __slots__ = ("_known", "common", "measured", "metadata", "phases", "places", "repeated")
-
-    unfit = 0  # those are left out as soon as there are any
+    __slots__ = ("_known", "common", "repeated")
 
     def __init__(self, common: Row) -> None:
         self.common = common
         self.repeated: list[Row] = []
-        self.places: list[int] = []
-        self.measured: list[Any] = []
-        self.phases: list[Any] = []
-        self.metadata: list[bytes | str] = []
         self._known: dict[Row, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.places)
 
     def place(self, repeated: Row) -> int:
         """Return the number of this combination."""
@@ -136,6 +124,27 @@ class Rows:
         if place == len(self.repeated):
             self.repeated.append(repeated)
         return place
+
+
+class Rows(RowsInCommon):
+    """Some rows, as Python makes them: `places` says which of `repeated` each of them has.
+
+    `measured` and `phases` have each row's figures as attributes, those of a packed boundary; `metadata` is JSON.
+    """
+
+    __slots__ = ("measured", "metadata", "phases", "places")
+
+    unfit = 0  # those are left out as soon as there are any
+
+    def __init__(self, common: Row) -> None:
+        super().__init__(common)
+        self.places: list[int] = []
+        self.measured: list[Any] = []
+        self.phases: list[Any] = []
+        self.metadata: list[bytes | str] = []
+
+    def __len__(self) -> int:
+        return len(self.places)
 
     def fitting(self) -> Rows:
         """Return only those rows whose numbers all fit in 64 bits: an event may have larger ones, a table may not."""
@@ -233,7 +242,7 @@ def _scope(scope: dict[str, Any]) -> Row:
     texts = (joined, get("action"), get("status"), get("error_type"), get("thread_name"))
     return (
         *[text if type(text) is str else None for text in texts],
-        _int_or_none(get("thread_id")),
+        int_or_none(get("thread_id")),
         _names(path, get("name")),
     )
 
@@ -248,10 +257,10 @@ def _names(path: object, name: object) -> str | None:
 def _phase(scope: dict[str, Any]) -> _PhaseValues:
     get = scope.get
     return _PhaseValues(
-        _int_or_none(get("duration_ns")),
-        _int_or_none(get("allocated_delta_bytes")),
-        _int_or_none(get("peak_allocated_bytes")),
-        _int_or_none(get("sequence")),
+        int_or_none(get("duration_ns")),
+        int_or_none(get("allocated_delta_bytes")),
+        int_or_none(get("peak_allocated_bytes")),
+        int_or_none(get("sequence")),
         get("scope_id"),
         get("parent_scope_id"),
     )
@@ -300,7 +309,3 @@ def row_of_packed(measured: Any, phase: Any, session_id: str) -> Row:
 def fits(values: Iterable[object]) -> bool:
     """Return whether all of the numbers among these fit in 64 bits."""
     return all(type(value) is not int or -_INT64 <= value < _INT64 for value in values)
-
-
-def _int_or_none(value: object) -> int | None:
-    return value if type(value) is int and -_INT64 <= value < _INT64 else None

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from phasescope import _native
-from phasescope.recordings.columns import FIGURES, MAYBE, REPEATED, ROWS, common_of, fits, repeated_of, row_of
+from phasescope.recordings.columns import (
+    FIGURES,
+    MAYBE,
+    REPEATED,
+    ROWS,
+    RowsInCommon,
+    common_of,
+    fits,
+    repeated_of,
+    row_of,
+)
 from phasescope.recordings.row_template import Template
 from phasescope.wire.codec import PayloadError
 from phasescope.wire.payloads import SegmentPayloads
@@ -32,22 +42,20 @@ _FIRST, _LAST = REPEATED.index("device_used_bytes"), REPEATED.index("device_tota
 _encode = msgspec.json.Encoder().encode
 
 
-class PackedRows:
-    """Rows with the same values of `COMMON`; `unfit` more have a number beyond 64 bits.
+class PackedRows(RowsInCommon):
+    """Some rows, as the core makes them; `unfit` more have a number beyond 64 bits.
 
     `buffers` are the places in `repeated` (32 bits), those of `FIGURES` (64 bits), a bitmap for each of `MAYBE`, the
     ends of the texts (32 bits), and the texts of the metadata, `text_bytes` of them. All have room for more.
     """
 
-    __slots__ = ("_known", "buffers", "common", "count", "repeated", "text_bytes", "unfit")
+    __slots__ = ("buffers", "count", "text_bytes", "unfit")
 
     def __init__(self, common: Row) -> None:
-        self.common = common
-        self.repeated: list[Row] = []
+        super().__init__(common)
         self.count = self.unfit = self.text_bytes = 0
         self.buffers = tuple(bytearray() for _ in range(3 + len(FIGURES) + len(MAYBE)))
         self.buffers[-2].extend(bytes(4))
-        self._known: dict[Row, int] = {}
 
     def __len__(self) -> int:
         return self.count
@@ -57,13 +65,6 @@ class PackedRows:
         """Whether no more is to be added."""
         is_long = self.count >= GROUP_ROWS or self.text_bytes >= _MAX_GROUP_BYTES
         return is_long or len(self.repeated) >= ROWS
-
-    def place(self, repeated: Row) -> int:
-        """Return the number of this combination."""
-        place = self._known.setdefault(repeated, len(self._known))
-        if place == len(self.repeated):
-            self.repeated.append(repeated)
-        return place
 
 
 class _Learnt(NamedTuple):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from phasescope._forks import WorkingThread
 from phasescope._log import log_once, warn
-from phasescope.readers.reader import SessionNotFoundError
+from phasescope.readers.reader import SessionNotFoundError, state_of
 from phasescope.recordings.formats import real_path, split_ending
 from phasescope.recordings.jsonl_writer import DEFAULT_BYTES, Writer
 from phasescope.recordings.line_text import line_of
@@ -121,13 +121,7 @@ class Recorder:
         self._writer.abandon()
 
     def _is_over(self) -> bool:
-        return self._state() != "running"
-
-    def _state(self) -> str:
-        """Return the session's state. A program that became a daemon has closed the ring's descriptor, and so its lock
-        is free; inside, it is known to live all the same."""
-        state = self._reader.state
-        return "running" if self._inside and state == "dead" else state
+        return state_of(self._reader, inside=self._inside) != "running"
 
     def _resume(self, path: Path) -> dict[str, Any] | None:
         """Return how far the recording has this session already: the last event that need not be written again."""
@@ -203,7 +197,7 @@ class Recorder:
             missed=reader.missed,
             damaged=reader.damaged,
             dropped=reader.dropped + self.lost,
-            state=self._state(),
+            state=state_of(self._reader, inside=self._inside),
             heartbeat_ns=reader.heartbeat_ns,
             inside=self._inside,
             end=end,

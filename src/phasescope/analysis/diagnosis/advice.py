@@ -39,7 +39,7 @@ from .growth_advice import gatherers, keepers
 from .growth_causes import hours_text
 from .heap import is_in_pieces
 from .host_limits import exceeds_all, own_limit
-from .left_behind import leaving_most
+from .left_behind import leaving_most, left_text
 from .torch_settings import allocator_settings, expandable_already, expandable_segments
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _too_large(cause: Cause, evidence: Evidence) -> list[str]:
     shortage = evidence.shortage
     if shortage is not None and exceeds_all(shortage):
         return _oversized(shortage)
-    lines = ["a smaller batch, with gradient accumulation if its size matters"]
+    lines = [device_advice.SMALLER_BATCH]
     made_of, pools = by_category(shortage, evidence.categories), device_advice.private_pools(cause, evidence)
     if made_of:
         return [*pools, *made_of, *lines]
@@ -189,8 +189,7 @@ def _largest_phase(evidence: Evidence) -> str | None:
     rows = [] if evidence.shortage is None else leaving_most(evidence.summary.rows, evidence.shortage)
     if not rows:
         return None
-    left = size_text(rows[0].allocated_delta_mean_bytes)
-    return f"begin with {path_text(rows[0].path)}: it leaves {left} behind, the mean per entry"
+    return f"begin with {path_text(rows[0].path)}: it leaves {left_text(rows[0])}"
 
 
 def _limit(cause: Cause, evidence: Evidence) -> list[str]:

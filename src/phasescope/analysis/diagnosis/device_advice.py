@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _POOLS_SHARE = 0.25
 _SHORT_SHARE = 0.05
+SMALLER_BATCH = "a smaller batch, with gradient accumulation if its size matters"
+
 TAKES_MOST = (
     "a JAX or TensorFlow process takes most of a GPU unless XLA_PYTHON_CLIENT_PREALLOCATE=false, or "
     "TF_FORCE_GPU_ALLOW_GROWTH=true, is set for it"
@@ -93,7 +95,7 @@ def outside_allocator(cause: Cause, evidence: Evidence) -> list[str]:
     ]
     if evidence.shortage is not None and evidence.shortage.device.backend == "mps":
         lines = ["torch.mps.empty_cache() between phases, and smaller inputs: Metal's own buffers and graphs hold it"]
-    return [*lines, "a smaller batch, with gradient accumulation if its size matters"]
+    return [*lines, SMALLER_BATCH]
 
 
 def unknown(cause: Cause, evidence: Evidence) -> list[str]:
@@ -114,7 +116,7 @@ def unknown(cause: Cause, evidence: Evidence) -> list[str]:
         "in a container the list may be hidden: look on the machine itself, or start it with --pid=host",
         "if it is this process: a second framework, communication buffers (NCCL) and graphs lie outside of its "
         f"allocator{f'; {snapshot} shows what lies in it' if snapshot else ''}",
-        "a smaller batch, with gradient accumulation if its size matters",
+        SMALLER_BATCH,
     ]
 
 

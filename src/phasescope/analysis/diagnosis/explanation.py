@@ -42,7 +42,7 @@ from .growth_causes import hours_text
 from .growth_text import span
 from .heap import heap_text
 from .host_limits import LIMITS, own_limit
-from .left_behind import leaving_most
+from .left_behind import leaving_most, left_text
 from .lines import line_text, lines_behind
 
 if TYPE_CHECKING:
@@ -281,8 +281,7 @@ def _largest(evidence: Evidence, shortage: LastShortage) -> Iterator[str]:
     Else it would sound like growth: their mean has all that the first entries load and allocate.
     """
     for row in leaving_most(evidence.summary.rows, shortage)[:_MOST_PHASES]:
-        left = size_text(row.allocated_delta_mean_bytes)
-        yield f"{elide(path_text(row.path), 60)} leaves {left} behind, the mean per entry"
+        yield f"{elide(path_text(row.path), 60)} leaves {left_text(row)}"
 
 
 def _rise(rise: Rise) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phasescope.analysis.formatting import size_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,6 +24,11 @@ def leaving_most(rows: Iterable[Row], shortage: LastShortage) -> list[Row]:
     least = max(1, _WORTH_NAMING * (shortage.device.allocated_bytes or 0))
     leaving = [row for row in rows if row.path and _left(row) >= least and shortage.label in row.devices]
     return sorted(leaving, key=lambda row: -_left(row))
+
+
+def left_text(row: Row) -> str:
+    """Return how much the entries of a phase leave behind."""
+    return f"{size_text(row.allocated_delta_mean_bytes)} behind, the mean per entry"
 
 
 def _left(row: Row) -> int:

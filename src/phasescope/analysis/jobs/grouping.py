@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from phasescope.analysis.event_fields import int_or_none
+from phasescope.analysis.jobs.families import started_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ def group(sessions: Iterable[Mapping[str, Any]]) -> list[list[int]]:
     constants = list(sessions)
     runs: list[list[int]] = []
     running: dict[tuple[Any, ...], list[int]] = {}
-    for index in sorted(range(len(constants)), key=lambda index: (_started(constants[index]), index)):
+    for index in sorted(range(len(constants)), key=lambda index: (started_ns(constants[index]), index)):
         key = _key(constants[index])
         run = running.get(key) if key is not None else None
         if run is None or _begins_anew(constants, run, index):
@@ -36,7 +37,7 @@ def group(sessions: Iterable[Mapping[str, Any]]) -> list[list[int]]:
         run.append(index)
     for run in runs:
         run.sort(key=lambda index: (rank_of(constants[index]), index))
-    return sorted(runs, key=lambda run: min(_started(constants[index]) for index in run), reverse=True)
+    return sorted(runs, key=lambda run: min(started_ns(constants[index]) for index in run), reverse=True)
 
 
 def _key(constants: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -56,13 +57,9 @@ def _begins_anew(constants: Sequence[Mapping[str, Any]], run: Sequence[int], ind
         return True
     # A job id says it better than clocks, which may be those of several hosts.
     of_one_host = _key(constants[index])[0] is None  # type: ignore[index]
-    return of_one_host and _started(constants[index]) - _started(constants[run[-1]]) > _START_APART_NS
+    return of_one_host and started_ns(constants[index]) - started_ns(constants[run[-1]]) > _START_APART_NS
 
 
 def rank_of(constants: Mapping[str, Any]) -> int:
     """Return a session's rank; 0 if it names none."""
     return int_or_none(constants.get("rank")) or 0
-
-
-def _started(constants: Mapping[str, Any]) -> int:
-    return int_or_none(constants.get("started_ns")) or 0

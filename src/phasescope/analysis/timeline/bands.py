@@ -6,6 +6,7 @@ Where a session has more of them than are kept, strips say which phase took most
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class Band(NamedTuple):
     path: tuple[str, ...]
     thread_id: int | None
     status: str
+
+    @property
+    def length_ns(self) -> int:
+        """How long it took; 0 while it is open."""
+        return 0 if self.end_ns is None else self.end_ns - self.start_ns
 
 
 class Strip(NamedTuple):
@@ -86,12 +92,12 @@ class Bands:
         self._add_busy(band)
         if band.status != "ok":
             self._failed.append(band)
-        if _length_ns(band) > self._too_short_ns:
+        if band.length_ns > self._too_short_ns:
             self._longest.append(band)
             if len(self._longest) > 2 * LONGEST:
-                self._longest.sort(key=_length_ns, reverse=True)
+                self._longest.sort(key=attrgetter("length_ns"), reverse=True)
                 del self._longest[LONGEST:]
-                self._too_short_ns = _length_ns(self._longest[-1])
+                self._too_short_ns = self._longest[-1].length_ns
 
     def _add_busy(self, band: Band) -> None:
         key = (band.thread_id, band.path)
@@ -102,7 +108,7 @@ class Bands:
             busy = self._busy[key] = {}
         number = band.start_ns // self._width_ns
         # A phase that is longer than its bucket is among the longest, and drawn itself.
-        busy[number] = busy.get(number, 0) + min(_length_ns(band), self._width_ns)
+        busy[number] = busy.get(number, 0) + min(band.length_ns, self._width_ns)
         self._buckets.add(number)
         while len(self._buckets) > STRIP_BUCKETS:
             self._widen()
@@ -153,10 +159,6 @@ class Bands:
     def dropped(self) -> int:
         """How many bands have ended and are not kept."""
         return self.ended - len({*self._longest, *self._latest, *self._failed})
-
-
-def _length_ns(band: Band) -> int:
-    return 0 if band.end_ns is None else band.end_ns - band.start_ns
 
 
 def _place(item: tuple[tuple[int | None, int, int], object]) -> tuple[int, int, int]:

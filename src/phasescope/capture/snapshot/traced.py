@@ -19,6 +19,9 @@ TracedLine = tuple[str, int]
 class TooManyTracesError(Exception):
     """tracemalloc knows of more blocks than can be listed without harm."""
 
+    def __str__(self) -> str:
+        return "too many allocations are traced to list them without holding up the training"
+
 
 def is_tracing() -> bool:
     """Return whether tracemalloc runs. Imports nothing."""
@@ -34,7 +37,7 @@ def lines() -> dict[TracedLine, tuple[int, int]]:
     import _tracemalloc
 
     if _tracemalloc.get_tracemalloc_memory() > MOST_TRACES_BYTES:
-        raise TooManyTracesError(_tracemalloc.get_tracemalloc_memory())
+        raise TooManyTracesError
     traces = _tracemalloc._get_traces()
     sizes: dict[int, list[Any]] = {}  # by the traceback, one object for all that have it: quicker than by its content
     for trace in traces:
@@ -61,8 +64,8 @@ def traced() -> dict[str, Any]:
     figures: dict[str, Any] = {"traced_bytes": total, "traced_peak_bytes": peak, "own_bytes": own}
     try:
         largest = sorted(lines().items(), key=lambda each: -each[1][0])[:MOST_LINES]
-    except TooManyTracesError:
-        return {**figures, "why_not": "too many allocations are traced to list them without holding up the training"}
+    except TooManyTracesError as error:
+        return {**figures, "why_not": str(error)}
     figures["lines"] = [
         {"file": file[-_LONGEST:], "line": line, "bytes": size, "count": count}
         for (file, line), (size, count) in largest

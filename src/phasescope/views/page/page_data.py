@@ -230,12 +230,8 @@ def _fitting(bands: Sequence[Band]) -> Sequence[Band]:
         return bands
     late = len(bands) - MAX_BANDS // 3
     kept = [index for index, band in enumerate(bands) if index >= late or band.status != "ok"][-MAX_BANDS // 2 :]
-    rest = sorted(set(range(len(bands))) - set(kept), key=lambda index: _length_ns(bands[index]), reverse=True)
+    rest = sorted(set(range(len(bands))) - set(kept), key=lambda index: bands[index].length_ns, reverse=True)
     return [bands[index] for index in sorted([*kept, *rest[: MAX_BANDS - len(kept)]])]
-
-
-def _length_ns(band: Band) -> int:
-    return 0 if band.end_ns is None else band.end_ns - band.start_ns
 
 
 def _band(band: Band, origin_ms: int) -> list[Any]:

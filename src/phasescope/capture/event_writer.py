@@ -1,8 +1,8 @@
 """The place where every event of a session gets its order and is written: one lock, one ring.
 
 Everything here runs inside the training, most of it at every phase boundary, so calls are few and nothing is looked up
-twice. The lock is reentrant and guarded by `_state`: a signal handler or the garbage collector may close a phase while
-this very thread is writing an event. Such an event waits in `_deferred` until the one being written is done.
+twice. A signal handler or the garbage collector may close a phase while this very thread is writing an event: `Turns`
+has it wait until that one is written.
 
 Ctrl-C may land between any two calls. `open` therefore changes right after the write, with no call in between: a phase
 is in there from its enter's being written to its exit's, so whoever clears up knows what is left to write.
@@ -10,13 +10,11 @@ is in there from its enter's being written to its exit's, so whoever clears up k
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from phasescope import _native
 from phasescope.capture.collector import ALLOCATED_UNKNOWN
 from phasescope.capture.exception_info import is_from_signal_handler
+from phasescope.capture.turns import BUSY, CLOSED, FREE, Turns
 from phasescope.wire import encoding
 
 if TYPE_CHECKING:
@@ -29,34 +27,11 @@ if TYPE_CHECKING:
     from phasescope.capture.scope import PhaseScope
     from phasescope.wire.ring import RingWriter
 
-_FREE, _BUSY, _CLOSED = range(3)
-_MAX_DEFERRED = 1000
 _CLOCK_JUMP_NS = 10_000_000
 """By less than this the wall clock is not followed: a thread that had to wait would look like a jump."""
 
 
-if TYPE_CHECKING or not _native.has_phases:
-
-    class _Slots:
-        __slots__ = (
-            "_sequence",
-            "_state",
-            "asked",
-            "collectors",
-            "now",
-            "offset_ns",
-            "open",
-            "ring",
-            "watch",
-            "watch_left",
-            "watch_path",
-        )
-
-else:
-    _Slots = _native.core.WriterSlots
-
-
-class EventWriter(_Slots):
+class EventWriter(Turns):
     """Writes events into the ring. Times are monotonic ns; `offset_ns` turns them into wall-clock time.
 
     Methods may raise only what a caller inside the package catches: callers facing the training guard every call.
@@ -64,12 +39,8 @@ class EventWriter(_Slots):
 
     __slots__ = (
         "_append",
-        "_deferred",
-        "_flushing",
         "_wall_ns",
-        "dropped",
         "irregular",
-        "lock",
         "report_exceptions",
         "reported",
         "seen_to_be_over",
@@ -85,32 +56,22 @@ class EventWriter(_Slots):
     watch_left: int
     asked: Callable[[PhaseScope], None] | None  # called at the ends of all phases, after `watch`
     _sequence: int
-    _state: int
 
     def __init__(self, ring_writer: RingWriter, now: Callable[[], int], wall_ns: Callable[[], int]) -> None:
+        super().__init__()
         self.ring = ring_writer
         self.now = now
         self.offset_ns = wall_ns() - now()
         self.open = {}
-        self.dropped = 0
         self.irregular = 0
         self.report_exceptions: tuple[type[BaseException], ...] = ()
         self.reported: dict[tuple[int, int], tuple[int, int]] = {}
         self.seen_to_be_over: set[PhaseScope] = set()  # the sampler has ended them; their own exits are to come
-        self.lock = threading.RLock()
         self._append = ring_writer.append
-        self._deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._flushing = False
         self._sequence = 0
-        self._state = _FREE
         self.watch = self.watch_path = self.asked = None
         self.watch_left = 0
         self._wall_ns = wall_ns
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing can be written any more."""
-        return self._state == _CLOSED
 
     @property
     def sequence(self) -> int:
@@ -126,15 +87,15 @@ class EventWriter(_Slots):
     ) -> None:
         """Write a phase's `phase_enter`."""
         measures = scope.device_state.measures
-        mark = None if measures is None or self._state == _CLOSED else measures.mark()
+        mark = None if measures is None or self._state == CLOSED else measures.mark()
         with self.lock:
             if self._state:
                 self._not_now(self.enter, (scope, now_ns, counters))
-                if self._state == _BUSY:
+                if self._state == BUSY:
                     self.open[scope] = None
                 return
             try:
-                self._state = _BUSY
+                self._state = BUSY
                 device = scope.device_state
                 counts: dict[str, int] | None = None
                 if len(counters) == 5:
@@ -172,7 +133,7 @@ class EventWriter(_Slots):
                     self._write_shortened(fields, scope, error)
                 self.open[scope] = None
             finally:
-                self._state = _FREE
+                self._state = FREE
                 if self._deferred:
                     self._write_deferred()
 
@@ -189,7 +150,7 @@ class EventWriter(_Slots):
     ) -> None:
         """Write a phase's `phase_exit`, unless another thread was quicker to."""
         measures = scope.device_state.measures
-        mark = None if measures is None or self._state == _CLOSED else measures.mark()
+        mark = None if measures is None or self._state == CLOSED else measures.mark()
         with self.lock:
             if self._state:
                 self._not_now(self.exit, (scope, now_ns, counters, status, error_type, note, extra))
@@ -197,7 +158,7 @@ class EventWriter(_Slots):
             if scope not in self.open:
                 return
             try:
-                self._state = _BUSY
+                self._state = BUSY
                 device = scope.device_state
                 if len(counters) == 5:
                     extra = {**(extra or {}), **counters[4]}
@@ -238,7 +199,7 @@ class EventWriter(_Slots):
                     self._write_shortened(fields, scope, error)
                 del self.open[scope]
             finally:
-                self._state = _FREE
+                self._state = FREE
                 if self._deferred:
                     self._write_deferred()
 
@@ -257,10 +218,10 @@ class EventWriter(_Slots):
                 self._not_now(self.note, (event_type, device, counters, scope, context, extra))
                 return
             try:
-                self._state = _BUSY
+                self._state = BUSY
                 self._write_note(event_type, device, counters, scope, context, extra)
             finally:
-                self._state = _FREE
+                self._state = FREE
                 if self._deferred:
                     self._write_deferred()
 
@@ -278,12 +239,12 @@ class EventWriter(_Slots):
                 self._not_now(self.note, ("sample", device, counters, innermost(), None, extra))
                 return None
             try:
-                self._state = _BUSY
+                self._state = BUSY
                 scope = innermost()
                 self._write_note("sample", device, counters, scope, None, extra)
                 return scope
             finally:
-                self._state = _FREE
+                self._state = FREE
                 if self._deferred:
                     self._write_deferred()
 
@@ -328,35 +289,13 @@ class EventWriter(_Slots):
         except Exception:
             self.dropped += 1
 
-    def _not_now(self, method: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        if self._state == _CLOSED or len(self._deferred) >= _MAX_DEFERRED:
-            self.dropped += 1
-        else:
-            self._deferred.append((method, arguments))
-
-    def _write_deferred(self) -> None:
-        if self._flushing:  # further out on this stack
-            return
-        self._flushing = True
-        try:
-            while self._deferred and self._state == _FREE:
-                method, arguments = self._deferred.popleft()
-                try:
-                    method(*arguments)
-                except Exception as error:
-                    self.dropped += 1
-                    if is_from_signal_handler(error):
-                        raise
-        finally:
-            self._flushing = False
-
     def beat(self) -> None:
         """Tell readers that this session is alive, and follow the wall clock if it jumps."""
         with self.lock:
-            if self._state != _FREE:
+            if self._state != FREE:
                 return
             try:
-                self._state = _BUSY
+                self._state = BUSY
                 before = self.now()
                 wall_ns = self._wall_ns()
                 after = self.now()
@@ -366,7 +305,7 @@ class EventWriter(_Slots):
                     self.offset_ns = offset_ns
                 self.ring.beat(wall_ns, self.dropped)
             finally:
-                self._state = _FREE
+                self._state = FREE
                 if self._deferred:
                     self._write_deferred()
 
@@ -374,17 +313,16 @@ class EventWriter(_Slots):
         """Write nothing any more, and call `then` once. Where this call interrupts a write of its own thread, both
         come about as soon as that is done."""
         with self.lock:
-            if self._state == _BUSY:
+            if self._state == BUSY:
                 self._deferred.append((self.close, (then,)))
-            elif self._state == _FREE:
+            elif self._state == FREE:
                 self._write_deferred()
                 self.beat()
-                self._state = _CLOSED
+                self._state = CLOSED
                 self.ring.stop()
                 then()
 
     def abandon_in_child(self) -> None:
         """In a forked child, never write, whatever another thread of the parent was doing with the lock."""
-        self.lock = threading.RLock()
         self.watch = self.asked = None
-        self._state = _CLOSED
+        super().abandon_in_child()

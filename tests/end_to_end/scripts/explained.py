@@ -74,10 +74,10 @@ def worker_leak() -> None:
     import torch
 
     from phasescope.backends import host_details, host_private
-    from phasescope.capture import collectors
+    from phasescope.capture import device_figures
 
     # Workers are looked at once a second, and less often where that takes long; a test has no minute to wait.
-    collectors._EXTRA_PERIOD_NS = 15_000_000
+    device_figures.EXTRA_PERIOD_NS = 15_000_000
     host_details._AT_MOST = host_details._WAITING_AT_MOST = host_private._AT_MOST = 1
     torch.set_num_threads(1)
     dataset: Any = Leaking()

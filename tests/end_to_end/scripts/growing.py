@@ -86,9 +86,9 @@ def varying() -> None:
 def look_often() -> None:
     """Children are looked at once a second, within a budget; a test has no minute to wait."""
     from phasescope.backends import host_details, host_private
-    from phasescope.capture import collectors
+    from phasescope.capture import device_figures
 
-    collectors._EXTRA_PERIOD_NS = 30_000_000
+    device_figures.EXTRA_PERIOD_NS = 30_000_000
     host_details._AT_MOST = host_details._WAITING_AT_MOST = host_private._AT_MOST = 1
 
 

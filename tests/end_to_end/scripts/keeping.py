@@ -10,7 +10,7 @@ from typing import Any
 import phasescope
 from phasescope import phase
 from phasescope.backends import library_counters
-from phasescope.capture import collectors
+from phasescope.capture import device_figures
 
 STEPS = 200
 PAUSE_S = 0.03  # libraries count some times a second, and it takes a few counts, on a fast machine too
@@ -68,6 +68,6 @@ def figures() -> None:
 
 if __name__ == "__main__":
     # What libraries count is asked once a second, and less often where that takes long; a test has no minute to wait.
-    collectors._EXTRA_PERIOD_NS = 30_000_000
+    device_figures.EXTRA_PERIOD_NS = 30_000_000
     library_counters._AT_MOST = 1
     globals()[sys.argv[1]]()

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from phasescope.backends import host_details, host_private
-from phasescope.capture import collectors
+from phasescope.capture import device_figures
 
-collectors._EXTRA_PERIOD_NS = 20_000_000  # workers are looked at once a second; a test has no minutes to wait
+device_figures.EXTRA_PERIOD_NS = 20_000_000  # workers are looked at once a second; a test has no minutes to wait
 host_private._AT_MOST = host_details._AT_MOST = 2  # and a look may take 15 ms on a machine with other work to do,
 host_details._WAITING_AT_MOST = 1  # and ten times as long until its turn comes
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import math
 import mmap
 import os
@@ -36,11 +37,13 @@ _MAP_FIXED, _NORESERVE = 0x10, 0x4000  # Python 3.10 has no names for them
 _PUNCH_HOLE = 0x01 | 0x02  # and keep the size
 _PATIENCE_SECONDS = 2.0
 _LOCAL = frozenset(("tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs"))
-_OUT_OF_THE_WAY = (1000, 200)
+_OUT_OF_THE_WAY = (900, 130)
+_MEMORY_FILES_ABOVE = 100
 _CGROUPS = "/sys/fs/cgroup/"
 _COUNTERS_BYTES = 4096
 _ZEROS = bytes(1 << 20)
 _seek_lock = threading.Lock()
+_memory_files = itertools.count(_MEMORY_FILES_ABOVE)
 _without_pages: list[mmap.mmap] = []  # for good: another thread's memory may lie at their addresses by now
 
 
@@ -166,8 +169,10 @@ def _map_file(fd: int, size: int, flag: int) -> mmap.mmap:
 
 
 def memory_file(size: int) -> int:
-    """Return a file without a name, in memory, under a number that descriptors which are opened and closed do not
-    reach.
+    """Return a file without a name, in memory, out of the way.
+
+    What is stored in it is taken out by number, without a look at whose that is. So no other file of ours, and no later
+    one of these, gets a number that one had: somebody may have closed it.
 
     Raises NotImplementedError if there is no such thing, and OSError.
     """
@@ -185,12 +190,27 @@ def memory_file(size: int) -> int:
             raise
     try:
         os.ftruncate(fd, size)
-        for lowest in _OUT_OF_THE_WAY:
-            with contextlib.suppress(OSError, ValueError):  # beyond the limit
-                return int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest))
-        return os.dup(fd)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return out_of_the_way(fd, next(_memory_files))
+
+
+def out_of_the_way(fd: int, above: int = 0) -> int:
+    """Return an open file under a number that descriptors which are opened and closed do not reach, and close `fd`.
+
+    A program that closes all descriptors has another file under a low number at once: one that a thread which has just
+    looked whose it is would write to. Return `fd` itself if no higher number can be had.
+    """
+    for lowest in _OUT_OF_THE_WAY if fcntl is not None else ():
+        try:
+            higher = int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + above))
+        except (OSError, ValueError):  # beyond the limit
+            continue
+        with contextlib.suppress(OSError):
+            os.close(fd)
+        return higher
+    return fd
 
 
 def file_system(fd: int) -> str:

@@ -850,3 +850,35 @@ def test_a_file_that_cannot_be_mapped_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(ring.MIN_CAPACITY_BYTES))
     with path.open("rb") as file, pytest.raises(OSError, match="ermission denied"):
         _os_compat.map_memory(file.fileno(), ring.MIN_CAPACITY_BYTES)
+
+
+def test_a_file_out_of_the_way_has_a_number_that_open_does_not_give(tmp_path: Path) -> None:
+    low = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    os.write(low, b"there")
+    high = _os_compat.out_of_the_way(low)
+    try:
+        assert high >= 130
+        assert not os.get_inheritable(high)
+        assert os.pread(high, 9, 0) == b"there"
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(low)
+    finally:
+        os.close(high)
+
+
+def test_where_there_is_no_higher_number_a_file_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_os_compat, "_OUT_OF_THE_WAY", (2**30,))
+    low = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    assert _os_compat.out_of_the_way(low) == low
+    os.close(low)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="there are no memory files here")
+def test_a_memory_file_never_gets_the_number_of_one_that_a_daemon_closed() -> None:
+    first = _os_compat.memory_file(100)
+    os.close(first)
+    second = _os_compat.memory_file(100)
+    os.close(second)
+    assert second > first

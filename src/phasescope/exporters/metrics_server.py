@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
 
+from phasescope import _os_compat
 from phasescope.exporters.addresses import is_loopback
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def server_bind(self) -> None:
         """Bind without asking for the host's name, which may wait for a name server."""
+        aside = _os_compat.out_of_the_way(self.socket.detach())
+        self.socket = socket.socket(self.address_family, self.socket_type, fileno=aside)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()

@@ -44,7 +44,7 @@ class OpenFile:
         """Open the file. Raises OSError, FileExistsError if a new one is asked for, NotARecordingError,
         RecordingInUseError."""
         self.path = path
-        self._fd = os.open(path, _FLAGS | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o600)
+        self._fd = _os_compat.out_of_the_way(os.open(path, _FLAGS | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o600))
         try:
             self.found = os.fstat(self._fd)
             if not stat.S_ISREG(self.found.st_mode):
@@ -85,7 +85,7 @@ class OpenFile:
         """Open it again by its path where all descriptors were closed; whether that is the file and nobody else's."""
         fd = -1
         try:
-            fd = os.open(self.path, _FLAGS)
+            fd = _os_compat.out_of_the_way(os.open(self.path, _FLAGS))
             if os.path.samestat(os.fstat(fd), self.found) and _lock(fd):
                 self._fd, fd = fd, -1
                 return True
@@ -113,7 +113,7 @@ class OpenFile:
 
     def reading(self) -> BinaryIO:
         """Return the same file for reading, to be closed by the caller. Raises OSError."""
-        return os.fdopen(os.dup(self._held()), "rb")
+        return os.fdopen(_os_compat.out_of_the_way(os.dup(self._held())), "rb")
 
     def close(self) -> None:
         """Let go of the file, and of nothing else."""

@@ -32,7 +32,7 @@ class OpenRing:
         self.fd: int | None = None
         self.path = Path(path)
         self._path = self.path.absolute()  # daemons go to "/" as well
-        self.fd = ring_files.open_ring(path)
+        self.fd = _os_compat.out_of_the_way(ring_files.open_ring(path))
         self._file = os.fstat(self.fd)
 
     def read(self, size: int, offset: int) -> bytes:
@@ -65,7 +65,7 @@ class OpenRing:
         other = object.__new__(OpenRing)
         other.fd = None
         other.path, other._path, other._file = self.path, self._path, self._file
-        other.fd = os.dup(self._opened())
+        other.fd = _os_compat.out_of_the_way(os.dup(self._opened()))
         return other
 
     def _opened(self) -> int:
@@ -74,7 +74,7 @@ class OpenRing:
         for _ in range(_TRIES):
             if self._is_the_files(self.fd):
                 return self.fd
-            self.fd = ring_files.open_ring(self._path)
+            self.fd = _os_compat.out_of_the_way(ring_files.open_ring(self._path))
             if not os.path.samestat(self._path.stat(), self._file):
                 fd, self.fd = self.fd, -1
                 os.close(fd)

@@ -114,7 +114,7 @@ def _check_room(path: str, size: int) -> None:
 def _create_file(directory: str, name: str, layout: ring.Layout, constants: bytes) -> RingFile:
     """Complete the file under a temporary name, then link it to its own: nobody ever sees half a header."""
     unfinished = os.path.join(directory, f".{name}-{time.monotonic_ns()}{UNFINISHED}")  # noqa: PTH118
-    fd = _os_compat.create_file(unfinished)
+    fd = _os_compat.out_of_the_way(_os_compat.create_file(unfinished))
     buffer = writer = None
     try:
         if not _os_compat.lock(fd):

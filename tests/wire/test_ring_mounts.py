@@ -292,6 +292,25 @@ def test_a_recording_and_a_subscriber_go_on_where_the_ring_file_is_shortened(tmp
     assert numbers[-48:] == list(range(252, 300))
 
 
+def test_a_writer_does_not_come_back_while_somebody_may_still_write_into_the_file(tmp_path: Path) -> None:
+    """Who opens a file anew has cut it first, and writes a moment later."""
+    file = new_file(tmp_path / "rings")
+    path = Path(str(file.path))
+    size = path.stat().st_size
+    os.truncate(path, 0)
+    file.writer.beat(1_000_000_000, 0)
+    assert file.writer.memory is not None
+    file.writer.beat(1_010_000_000, 0)
+    file.writer.beat(1_999_000_000, 0)
+    assert path.stat().st_size == 0
+    file.writer.append(b"amid it")
+    file.writer.beat(2_011_000_000, 0)
+    assert (file.writer.memory, path.stat().st_size) == (None, size)
+    with ring_of(path) as reader:
+        assert [data for _, data in read_all(reader)] == [b"amid it"]
+    let_go(file)
+
+
 def test_an_older_header_written_over_a_ring_is_put_right(tmp_path: Path) -> None:
     """A copy that was made a segment ago leaves its oldest position there, and the next record a head of now."""
     session = phasescope.start(capacity_bytes=1 << 16, interval_ms=3_600_000, directory=str(tmp_path))

@@ -126,6 +126,8 @@ class GuardedWriter(ring.RingWriter):
         if self._memory is None:
             if not self._is_whole():
                 self._leave("was shortened or written over")
+        elif not self._retry_ns:  # not at once: who has just shortened the file may be about to write into it
+            self._retry_ns = now_ns + self._pause_ns
         elif now_ns >= self._retry_ns:
             self._return()
             self._pause_ns = min(2 * self._pause_ns, _LONGEST_PAUSE_NS)
@@ -154,7 +156,7 @@ class GuardedWriter(ring.RingWriter):
 
     def _leave(self, why: str) -> bool:
         """Go on in memory, with all that the file still gives. Return False if that is nothing. Raises OSError."""
-        self._trouble = why
+        self._trouble, self._retry_ns = why, 0
         self._store_nowhere()
         size, moderate = self.layout.size, self.layout.size <= _MOST_TAKEN_ALONG
         memory = _os_compat.map_memory(-1, size, populate=moderate)

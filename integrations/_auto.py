@@ -39,7 +39,7 @@ def instrument_imports() -> None:
 
 
 def _after(cls: Any, name: str, then: Callable[[Any], None]) -> None:
-    """After each call of the method, call `then` with its object; an exception that it raises is logged."""
+    """Call `then` with its object after each call of the method; an exception that it raises is logged."""
     method = getattr(cls, name)
 
     @functools.wraps(method)

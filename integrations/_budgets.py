@@ -106,7 +106,7 @@ def judged(budget: MemoryBudget, test: OfTest, whole: str) -> str | None:
     devices = peaks.devices(budget.device)
     if not devices:
         there = sorted(peaks.known())
-        return f"{budget}: nothing was measured of that device; only of: {', '.join(there) or 'none'}"
+        return f"{budget}: nothing was measured on that device, only on: {', '.join(there) or 'none'}"
     over = [text for device in devices if (text := _over(budget, name, peaks, device)) is not None]
     return "\n".join(over) or None
 

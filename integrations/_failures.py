@@ -48,8 +48,10 @@ def unfelt(function: Callable[..., Any]) -> Callable[..., Any]:
 def with_scope(
     theirs: Callable[..., Any], begins: Callable[..., Any], ends: Callable[[Any, BaseException | None], Any]
 ) -> Callable[..., Any]:
-    """Return the function with a scope around each call that `begins` gives one for; it gets the arguments."""
-    begins, ends = unfelt(begins), unfelt(ends)
+    """Return the function with a scope around each call that `begins` gives one for; it gets the arguments.
+
+    Neither of the two may fail: see `unfelt`.
+    """
 
     @functools.wraps(theirs)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._attributes import attributes_of
 from ._held import hold, there
-from ._look_times import Looks
+from ._look_times import TimedLooks
 from ._sizes import CategorySizes
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _ORDER = ("parameters", "buffers", "optimizer_state")
 _STATE = {"trainable_variables": "parameters", "optimizer_variables": "optimizer_state"}
 
 _models: dict[int, weakref.ref[Any]] = {}
-_looks = Looks()
+_looks = TimedLooks()
 
 
 def know_model(model: Any) -> None:

@@ -110,7 +110,7 @@ class LookTimes:
         self._asked_again_ns = 0
 
 
-class Looks:
+class TimedLooks:
     """Looks at what is in memory, in whichever session runs: one at a time, and when it is time to."""
 
     def __init__(self) -> None:

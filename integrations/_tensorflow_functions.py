@@ -16,7 +16,7 @@ _FRAMEWORK = ("tensorflow", "keras")
 _MAX_NAME = 40
 
 
-class Known:
+class KnownFunction:
     """What a call of a function does. It is known once it has been called to its end."""
 
     __slots__ = ("is_known", "looks", "optimizers", "trains")
@@ -28,25 +28,25 @@ class Known:
         self.optimizers: set[int] = set()
 
 
-class Functions:
+class CalledFunctions:
     """All that were called, by their identity. None of them is kept."""
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, tuple[weakref.ref[Any], Known]] = {}
+        self._known: dict[Hashable, tuple[weakref.ref[Any], KnownFunction]] = {}
 
-    def of(self, function: Any) -> Known:
+    def of(self, function: Any) -> KnownFunction:
         """Return what is known of a function; of a method, for the very object that it is of."""
         if type(function) is MethodType:
             return self.of_method(function.__self__, id(function.__func__))
         return self.of_method(function, 0)
 
-    def of_method(self, owner: Any, method: Hashable) -> Known:
+    def of_method(self, owner: Any, method: Hashable) -> KnownFunction:
         """Return what is known of an object's method, by a name or another key of it."""
         key = id(owner), method
         entry = self._known.get(key)
         if entry is not None and entry[0]() is owner:
             return entry[1]
-        known = Known()
+        known = KnownFunction()
         try:
             self._known[key] = weakref.ref(owner, lambda gone: self._forget(key, gone)), known
         except TypeError:  # nothing can refer to it weakly: each call is the first

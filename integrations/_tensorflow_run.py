@@ -18,12 +18,12 @@ from tensorflow.python import pywrap_tfe
 
 from phasescope import phase, track
 
-from ._failures import with_scope
+from ._failures import unfelt, with_scope
 from ._loop_code import trains
 from ._role import ModelNames, Role
 from ._run_loops import loops
 from ._scopes import leave, logger
-from ._tensorflow_functions import Functions, Known, is_of_the_framework, name_of, name_of_model
+from ._tensorflow_functions import CalledFunctions, KnownFunction, is_of_the_framework, name_of, name_of_model
 from ._tracebacks import step_out
 
 if TYPE_CHECKING:
@@ -41,20 +41,20 @@ class _Here(threading.local):
 
     busy = False  # a marked call: calls inside belong to it
     fetching = False
-    call: Known | None = None  # what is known of the function that is being called
+    call: KnownFunction | None = None  # what is known of the function that is being called
 
 
 here = _Here()
 _fits: list[Callable[[], bool]] = []  # that tell whether one of Keras's is running: it marks itself
 _threads: dict[int, threading.Thread] = vars(threading).get("_active", {})
-_calls: list[Known] = []  # that run; replicas of one trace in threads of their own
+_calls: list[KnownFunction] = []  # that run; replicas of one trace in threads of their own
 
 
 class Marks:
     """Marks whatever a loop by hand does."""
 
     def __init__(self) -> None:
-        self._functions = Functions()
+        self._functions = CalledFunctions()
         self._names = ModelNames()
 
     def begin(self) -> None:
@@ -74,7 +74,7 @@ class Marks:
         from .keras import is_in_a_call
 
         _fits.append(is_in_a_call)
-        keras.Model.__call__ = with_scope(_inherited_call(keras.Model), self._model_begins, self._ends)
+        keras.Model.__call__ = _marked(_inherited_call(keras.Model), self._model_begins, self._ends)
         for method in _ON_BATCH:
             _put_around(keras.Model, method, self._on_batch(method), self._function_ends)
         base = next(cls for cls in keras.optimizers.Optimizer.__mro__ if "apply" in vars(cls))
@@ -106,7 +106,7 @@ class Marks:
 
         return begins
 
-    def _call_begins(self, known: Known, name: str, *, presumably_trains: bool = False) -> Any:
+    def _call_begins(self, known: KnownFunction, name: str, *, presumably_trains: bool = False) -> Any:
         is_training = known.trains if known.is_known else presumably_trains or None
         if loops.are_there:
             loops.current().compiled_begins(trains=is_training, looks=known.looks)
@@ -295,7 +295,11 @@ def _there(module: str, name: str) -> list[Any]:
 
 
 def _put_around(cls: Any, method: str, begins: Callable[..., Any], ends: Callable[..., Any]) -> None:
-    setattr(cls, method, with_scope(getattr(cls, method), begins, ends))
+    setattr(cls, method, _marked(getattr(cls, method), begins, ends))
+
+
+def _marked(theirs: Callable[..., Any], begins: Callable[..., Any], ends: Callable[..., Any]) -> Callable[..., Any]:
+    return with_scope(theirs, unfelt(begins), unfelt(ends))
 
 
 marks = Marks()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ._failures import unfelt
+from ._failures import unfelt, with_scope
 from ._scopes import logger
 from ._torch_here import is_compiling, marking_codes
-from ._tracebacks import step_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,25 +36,14 @@ def guarded_method(function: Callable[..., Any]) -> Callable[..., Any]:
 def around(
     function: Callable[..., Any], begins: Callable[..., Any], ends: Callable[[Any, BaseException | None], Any]
 ) -> Callable[..., Any]:
-    """Return the function with a scope around each call; `begins` gets its arguments."""
+    """Return the function with a scope around each call, as `with_scope` does; compilers see the function itself."""
 
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        scope = None if is_compiling() else begins(args, kwargs)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            if scope is not None:
-                ends(scope, error)
-            step_out(error)
-            raise
-        if scope is not None:
-            ends(scope, None)
-        return result
+    def begun(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return None if is_compiling() else begins(args, kwargs)
 
-    for each in (begins, ends):
+    for each in (begun, ends):
         leave_uncompiled(each, and_what_it_calls=True)
-    return unseen_by_compilers(call, function)
+    return unseen_by_compilers(with_scope(function, begun, ends), function)
 
 
 def unseen_by_compilers(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._frameworks import framework
-from ._look_times import Looks
+from ._look_times import TimedLooks
 from ._sizes import CategorySizes
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ from ._jax_arrays import JaxArrays  # noqa: E402
 __all__ = ["note_pytrees"]
 
 
-_looks = Looks()
+_looks = TimedLooks()
 
 
 def note_pytrees(

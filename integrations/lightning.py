@@ -54,7 +54,7 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
         self._log_every = checked_interval("log_every_n_batches", log_every_n_batches)
         self._scopes = Scopes()
         self._fit = FitSession()
-        self._step = _Step(self._scopes)
+        self._step = _StepEnd(self._scopes)
 
     @property
     def session(self) -> phasescope.Session | None:
@@ -223,7 +223,7 @@ class PhaseCallback(pl.Callback):  # type: ignore[misc]
             self._scopes.enter("data")
 
 
-class _Step:
+class _StepEnd:
     """The end of an optimizer's step, for which Lightning has no hook: the optimizer's own stays for the whole fit."""
 
     def __init__(self, scopes: Scopes) -> None:
@@ -258,8 +258,8 @@ class _Step:
         if handle is not None:
             handle.remove()
 
-    def __reduce__(self) -> tuple[type[_Step], tuple[Scopes]]:
-        return (_Step, (self._scopes,))
+    def __reduce__(self) -> tuple[type[_StepEnd], tuple[Scopes]]:
+        return (_StepEnd, (self._scopes,))
 
 
 def _know(trainer: Any, pl_module: Any) -> None:

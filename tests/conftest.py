@@ -168,7 +168,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: py
         if name in _LAUNCHER or name.startswith(_LAUNCHERS):
             monkeypatch.delenv(name)
     # A training does not wait long for its recording; on a busy machine a test would find half of it.
-    monkeypatch.setattr("phasescope.capture.session._RECORDING_SECONDS", _RECORDED_WITHIN_S)
+    monkeypatch.setattr("phasescope.capture.optional_parts._RECORDING_SECONDS", _RECORDED_WITHIN_S)
     threads = set(threading.enumerate())
     files = _open_files(tmp_path)
     yield

@@ -11,7 +11,7 @@ TORCH = {"cuda": "CUDA", "rocm": "HIP", "xpu": "XPU"}
 """The backends of torch's caching allocator, by the name that its errors begin with."""
 
 
-class Shortage(NamedTuple):
+class FailedAllocation(NamedTuple):
     """A failing allocation. In bytes; None if the library does not say."""
 
     device: int
@@ -34,7 +34,7 @@ def _size_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def of_device(backend: str, short: Shortage) -> str:
+def of_device(backend: str, short: FailedAllocation) -> str:
     """Return the words of the library that a backend of this name measures. Raises ValueError for any other."""
     if backend in TORCH:
         return _of_torch(TORCH[backend], short)
@@ -51,7 +51,7 @@ def of_host(requested: int) -> str:
     )
 
 
-def _of_torch(name: str, short: Shortage) -> str:
+def _of_torch(name: str, short: FailedAllocation) -> str:
     """Return the words of the caching allocator. Its words count what is free in the pools of graphs as allocated."""
     used = "" if short.process is None else f"this process has {_size_text(short.process)} memory in use. "
     other = f"Process 4711 has {_size_text(short.others)} memory in use. " if short.others else ""
@@ -66,7 +66,7 @@ def _of_torch(name: str, short: Shortage) -> str:
     )
 
 
-def _of_mps(short: Shortage) -> str:
+def _of_mps(short: FailedAllocation) -> str:
     beside = 0 if short.process is None else max(0, short.process - short.allocated)
     most = short.total if short.allowed is None else short.allowed
     return (
@@ -77,15 +77,15 @@ def _of_mps(short: Shortage) -> str:
     )
 
 
-def _of_jax(short: Shortage) -> str:
+def _of_jax(short: FailedAllocation) -> str:
     return f"RESOURCE_EXHAUSTED: Out of memory while trying to allocate {short.requested} bytes."
 
 
-def _of_tensorflow(short: Shortage) -> str:
+def _of_tensorflow(short: FailedAllocation) -> str:
     return (
         f"OOM when allocating tensor with shape[{short.requested}] and type uint8 on "
         f"/job:localhost/replica:0/task:0/device:GPU:{short.device} by allocator GPU_{short.device}_bfc"
     )
 
 
-_OTHERS: dict[str, Callable[[Shortage], str]] = {"mps": _of_mps, "jax": _of_jax, "tensorflow": _of_tensorflow}
+_OTHERS: dict[str, Callable[[FailedAllocation], str]] = {"mps": _of_mps, "jax": _of_jax, "tensorflow": _of_tensorflow}

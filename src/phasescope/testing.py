@@ -186,7 +186,7 @@ class FakeBackend:
         elif total is None:
             raise ValueError("total is needed: FakeBackend(total=...)")
         else:
-            at_failure = _library_words.Shortage(
+            at_failure = _library_words.FailedAllocation(
                 *(index, requested_bytes, allocated, reserved, total, free_bytes),
                 *(allowed_bytes, process_bytes, other_bytes, pools_bytes),
             )

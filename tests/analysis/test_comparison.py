@@ -303,8 +303,8 @@ def _without_phases(summary: Any) -> None:
         ("time@nosuch>5%", None, "no phase `nosuch` in A or B"),
         ("time@forward>5%", _renamed, "the phase `forward` is in A only"),
         ("time>5%", _without_phases, "only A has phases"),
-        ("device_time>5%", None, "device_time of any phase is not known of both A and B"),
-        ("device_time@step>5%", None, "device_time of step is not known of both A and B"),
+        ("device_time>5%", None, "device_time of any phase is not known for both A and B"),
+        ("device_time@step>5%", None, "device_time of step is not known for both A and B"),
     ],
 )
 def test_a_rule_that_nothing_can_be_held_against_fails(
@@ -341,7 +341,7 @@ def test_nothing_changed_is_said(files: list[str], capsys: pytest.CaptureFixture
         ("x.json", "[]", "holds no summary, but a list"),
         ("x.json", "{", "holds no summary"),
         ("x.json", "{}", "is not a summary: it has no list"),
-        ("x.html", "<html>", "it is not a page of phasescope"),
+        ("x.html", "<html>", "it is not a page made by phasescope"),
     ],
 )
 def test_a_file_that_is_none_is_named(
@@ -367,7 +367,7 @@ def _without_figures(summary: Any) -> None:
     [
         (_all_renamed, "the two have no phase in common"),
         (_without_phases, "B has no phases"),
-        (_without_figures, "of the phases that both have, no figure is known on both sides"),
+        (_without_figures, "no figure of the phases that both have is known on both sides"),
     ],
 )
 def test_two_that_have_nothing_in_common_are_not_called_the_same(

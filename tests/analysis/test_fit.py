@@ -162,8 +162,8 @@ def test_what_is_not_float32_is_not_said_to_be_halved() -> None:
 @pytest.mark.parametrize(
     ("train", "told"),
     [
-        (steps(8, 8, noted=None), "the batch size is not known for sure: say it with --batch-size N"),
-        (steps(8, 4, 6, 7), "the batches differ in size, from 4 to 8 samples: say the largest with --batch-size N"),
+        (steps(8, 8, noted=None), "the batch size is not known for sure: pass --batch-size N"),
+        (steps(8, 4, 6, 7), "the batches differ in size, from 4 to 8 samples: pass the largest as --batch-size N"),
         (
             lambda training: (training.step(8, elements=100), training.step(8, elements=250)),
             "the samples differ in size, from 100 to 250 elements",

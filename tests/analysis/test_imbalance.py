@@ -251,7 +251,7 @@ def test_a_session_that_is_there_as_ring_and_recording_counts_once(
 def test_what_is_no_job_ends_with_one_line(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     exit_code, out, err = run(str(tmp_path))
     assert (exit_code, out) == (1, "")
-    assert "is a rank of a job of several" in err
+    assert "is one of several ranks of a job" in err
     assert "torchrun" in err
     assert run(str(tmp_path / "nowhere"))[0] == 1
     record(tmp_path, a_straggler())

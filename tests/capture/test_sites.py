@@ -46,8 +46,10 @@ def steps(session: Session, kept: list[Any], until_step: int) -> None:
             kept.append(bytearray(10_000))
             short_lived = [bytes(100) for _ in range(50)]
             short_lived.clear()
-        if session._census is not None and session._census.taken > len(looks(session)):
-            until(lambda: session._census is not None and len(looks(session)) == session._census.taken)
+        if session._optional.census is not None and session._optional.census.taken > len(looks(session)):
+            until(
+                lambda: session._optional.census is not None and len(looks(session)) == session._optional.census.taken
+            )
 
 
 @counts

@@ -110,7 +110,7 @@ def test_a_certificate_that_nobody_knows_is_said_and_one_that_is_named_is_truste
         ({"status": 401}, "it answers 401"),
         ({"status": 404}, "it answers 404"),
         ({"status": 302}, "it answers 302"),
-        ({"page": "<html>Log in", "headers": {"Content-Type": "text/html; charset=utf-8"}}, "a page for a person"),
+        ({"page": "<html>Log in", "headers": {"Content-Type": "text/html; charset=utf-8"}}, "the answer is a page"),
         ({"delay_s": 30.0}, "no answer"),
         (None, "no connection"),
     ],
@@ -162,7 +162,7 @@ def test_a_port_for_grpc_is_said(sent: Callable[..., list[str]]) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        assert "for OTLP over gRPC there is another port" in sent(f"http://127.0.0.1:{port}")[0]
+        assert "OTLP over gRPC has another port" in sent(f"http://127.0.0.1:{port}")[0]
     finally:
         server.stop(None).wait()
 

@@ -188,7 +188,7 @@ def test_the_failure_says_by_how_much_and_shows_the_table(budgets: subprocess.Co
 
 def test_what_can_not_be_judged_fails_and_says_what_there_is(budgets: subprocess.CompletedProcess[str]) -> None:
     assert "no such phase was entered; there were: forward" in section(budgets, "test_no_such_phase")
-    assert "nothing was measured of that device; only of: host" in section(budgets, "test_no_such_device")
+    assert "nothing was measured on that device, only on: host" in section(budgets, "test_no_such_device")
 
 
 def test_of_two_budgets_only_the_broken_one_is_named(budgets: subprocess.CompletedProcess[str]) -> None:

@@ -164,7 +164,7 @@ def test_where_no_file_can_hold_the_session_only_what_works_is_said(work: Path, 
     command = again(done.stderr)
     if not options:
         assert command is None
-        assert "no file holds its session, so this is all that stays of it" in done.stderr
+        assert "no file holds its session, so this is all that is left of it" in done.stderr
     else:
         assert command is not None
         assert "step " in python(work, "-m", "phasescope", *command).stdout

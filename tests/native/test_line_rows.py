@@ -69,13 +69,13 @@ def sound() -> list[dict[str, Any]]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return the lines of which Python is asked for a row from now on."""
     lines: list[bytes] = []
-    kept = packed_lines._LineBatches._row_of
+    kept = packed_lines._PackedLineBatches._row_of
 
     def noted(self: Any, line: bytes) -> Any:
         lines.append(line)
         return kept(self, line)
 
-    monkeypatch.setattr(packed_lines._LineBatches, "_row_of", noted)
+    monkeypatch.setattr(packed_lines._PackedLineBatches, "_row_of", noted)
     return lines
 
 

@@ -408,8 +408,8 @@ def test_a_recorder_goes_on_with_all_that_came_once_its_file_can_be_written_agai
     folder.mkdir()
     path = folder / "run.jsonl"
     with phasescope.start(backends=["cpu"], record=path, record_bytes=1 << 20) as session:
-        assert session._recording is not None
-        recorder = session._recording.recorder
+        assert session._optional.recording is not None
+        recorder = session._optional.recording.recorder
         folder.rename(away)
 
         def has_failed() -> bool:

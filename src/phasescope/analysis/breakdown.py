@@ -75,7 +75,7 @@ def breakdown(event: Mapping[str, Any]) -> Breakdown | None:
     Figures read one after another may not add up to the byte. Then the coarser figure holds: a device has at
     least as much in use as the allocator reserved, and finer parts that do not fit in are not separated.
     """
-    figures = _Figures(event)
+    figures = _EventFigures(event)
     if figures.held is None and figures.used is None:
         return None
     if figures.total is not None and (figures.held or 0) > figures.total:
@@ -131,7 +131,7 @@ def _part_texts(whole: Breakdown) -> Iterator[str]:
             yield f"{part.label} {size_text(part.size_bytes)}{pieces if part.name == 'slack' else ''}"
 
 
-class _Figures:
+class _EventFigures:
     """The figures of an event, each in bytes, None if unknown. `held` is what its allocator is known to hold."""
 
     def __init__(self, event: Mapping[str, Any]) -> None:
@@ -168,7 +168,7 @@ class _Figures:
         return min(inactive, self.reserved - self.allocated)
 
 
-def _device_parts(figures: _Figures) -> list[Part]:
+def _device_parts(figures: _EventFigures) -> list[Part]:
     parts = []
     if figures.allocated is not None:
         parts.append(Part("live", figures.allocated))
@@ -189,7 +189,7 @@ def _device_parts(figures: _Figures) -> list[Part]:
     return [*parts, *separated, *_remainder(figures, rest, _untold(figures, separated))]
 
 
-def _process_parts(figures: _Figures, rest: int) -> list[Part]:
+def _process_parts(figures: _EventFigures, rest: int) -> list[Part]:
     """Return this process outside its allocator, and the others, if the driver separated them and both fit in."""
     used, others = figures.measured("process_used_bytes"), figures.measured("other_processes_bytes")
     if used is None:
@@ -203,7 +203,7 @@ def _process_parts(figures: _Figures, rest: int) -> list[Part]:
     return [own, Part("other_processes", others)]
 
 
-def _untold(figures: _Figures, separated: list[Part]) -> tuple[str, ...]:
+def _untold(figures: _EventFigures, separated: list[Part]) -> tuple[str, ...]:
     """Return the possible holders of the rest of the memory in use."""
     names = {part.name for part in separated}
     may_hold = []
@@ -218,7 +218,7 @@ def _untold(figures: _Figures, separated: list[Part]) -> tuple[str, ...]:
     return tuple(may_hold) if "driver" in names else (*may_hold, LABELS["driver"])
 
 
-def _host_parts(figures: _Figures) -> list[Part]:
+def _host_parts(figures: _EventFigures) -> list[Part]:
     """Return the resident set, the children's addition to it, and the rest in use.
 
     Only proportional sets can be added up.
@@ -236,7 +236,7 @@ def _host_parts(figures: _Figures) -> list[Part]:
     return [*parts, *_remainder(figures, rest, untold)]
 
 
-def _children_bytes(figures: _Figures, resident: int) -> int | None:
+def _children_bytes(figures: _EventFigures, resident: int) -> int | None:
     """Return what the children hold beyond what they share with this process."""
     if figures.measured("children") == 0:
         return 0
@@ -244,7 +244,7 @@ def _children_bytes(figures: _Figures, resident: int) -> int | None:
     return None if own is None or theirs is None else max(0, own + theirs - resident)
 
 
-def _remainder(figures: _Figures, rest: int | None, untold: tuple[str, ...]) -> list[Part]:
+def _remainder(figures: _EventFigures, rest: int | None, untold: tuple[str, ...]) -> list[Part]:
     """Return the memory in use that belongs to no part yet, and the free memory.
 
     `rest` is None if used is not known.

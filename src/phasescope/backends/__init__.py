@@ -1,4 +1,7 @@
-"""Sources of counters, one file each; a new one is a file here and a line below. They may import one another only."""
+"""Sources of counters, one file each; a new one is a file here and a line below.
+
+They may import one another, `_native` and `_packages`.
+"""
 
 from __future__ import annotations
 

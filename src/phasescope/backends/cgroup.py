@@ -177,7 +177,7 @@ class _CgroupLevel:
         return int(text) if text.isdigit() else None  # "max"
 
     def used_bytes(self) -> int:
-        """Usage less the inactive file pages.
+        """Return the usage less the inactive file pages.
 
         These are page cache: the kernel gives them back before it kills anyone, so a process that merely read
         a large file is not short of memory.

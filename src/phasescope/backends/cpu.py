@@ -192,8 +192,8 @@ class Cpu:
         return None
 
     def extra(self, device: int = HOST_DEVICE) -> dict[str, Any]:
-        """Shared, proportional and swapped memory, and the child processes': see `HostExtra.read`. Besides, what
-        libraries count: see `Libraries.read`."""
+        """Return shared, proportional and swapped memory, also of the child processes (`HostExtra.read`), and what
+        libraries count (`Libraries.read`)."""
         if self._cgroup.look_again():  # this is asked once a second: until then the core goes by what it finds now
             self._let_core_read(self._held)
         return {**self._extra.read(), **self._libraries.read()}
@@ -231,8 +231,8 @@ class Cpu:
         self._extra.close()
 
     def _let_go_of_lost(self) -> None:
-        """Under the descriptor's number may be another file by now, and figures in that would be taken for memory. To
-        ask at each boundary would cost as much as the reading."""
+        """Close a descriptor whose number is another file's by now: figures in that would be taken for memory. Asking
+        at each boundary would cost as much as the reading."""
         with self._lock:
             if self._statm is not None and not self._statm.is_held():
                 self._statm = None

@@ -120,8 +120,7 @@ class Jax:
         return self._devices
 
     def _find_devices(self, bridge: Any, client: Any) -> None:
-        """Return the devices that keep statistics, those of the default platform first; ids may repeat on another
-        one."""
+        """Find the devices that keep statistics, those of the default platform first; ids may repeat on another one."""
         devices: dict[int, Any] = {}
         clients = () if client is None else (client, *bridge._backends.values())
         for device in (device for client in clients for device in client.local_devices()):

@@ -78,7 +78,7 @@ class Libraries:
         return None if pyplot is None else len(pyplot.get_fignums())
 
     def _traced_functions(self) -> int | None:
-        """Also gradients, and each function by each signature; only where TensorFlow's context is there already."""
+        """Return their number, gradients and each signature included, if TensorFlow's context exists already."""
         module = self._modules.get("tensorflow.python.eager.context")
         context = None if module is None else module.context_safe()
         if context is None or not context._initialized:

@@ -173,5 +173,5 @@ def _present(nvml: Any, handle: Any) -> Present:
 
 
 def _text(value: str | bytes) -> str:
-    """Older versions of pynvml leave the fields of structures as the bytes that they are."""
+    """Return the text of a structure's field, which older versions of pynvml leave as bytes."""
     return value if isinstance(value, str) else value.decode("ascii", "replace")

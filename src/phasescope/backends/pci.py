@@ -15,7 +15,7 @@ _CLASSES = ("0x03", "0x12")  # display controllers, processing accelerators
 
 
 def normal(bus_id: str) -> str | None:
-    """ "dddddddd:bb:dd.f" in lower case, as in `DeviceIdentity`; None for a text that is not a bus id."""
+    """Return `dddddddd:bb:dd.f` in lower case, as in `DeviceIdentity`; None for a text that is not a bus id."""
     domain, _, rest = bus_id.strip().lower().partition(":")
     try:
         return f"{int(domain, 16):08x}:{rest}"

@@ -137,8 +137,7 @@ class Tensorflow:
         return self._context
 
     def _find_devices(self, context: Any) -> None:
-        """Return the devices of this process that report their memory, by their ids; the context's list never
-        changes."""
+        """Find the devices of this process that report their memory, by their ids; the context's list never changes."""
         names: dict[int, str] = {}
         ids: dict[tuple[str, str], int] = {}
         host = None
@@ -155,7 +154,7 @@ class Tensorflow:
 
 
 def _local_devices(context: Any) -> Iterator[tuple[str, str, str]]:
-    """Name, type and number of each device of this process; in a cluster, TensorFlow lists those of the others too."""
+    """Yield name, type and number of each device of this process; in a cluster, TensorFlow lists all of them."""
     cluster = context._server_def or context._collective_ops_server_def
     for device in context.list_logical_devices():
         named = _NAME.search(device.name)

@@ -232,7 +232,7 @@ class CachingAllocator:
         return self._torch
 
     def _uses(self, torch: Functions, device: int) -> bool:
-        """Once used, always used: a context stays until the process ends."""
+        """Return whether the device was ever used: a context stays until the process ends."""
         if device not in self._used and self._has_memory(torch, device):
             self._used.add(device)
         return device in self._used

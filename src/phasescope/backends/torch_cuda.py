@@ -15,7 +15,7 @@ from phasescope.backends.torch_allocator import CachingAllocator, Functions
 from phasescope.backends.torch_diagnosis import is_compiled, is_hip, why_not
 from phasescope.backends.torch_pluggable import allocates_by_python
 from phasescope.backends.torch_snapshot import History
-from phasescope.backends.torch_timing import Marks
+from phasescope.backends.torch_timing import TimingEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,8 +149,8 @@ class Cuda(CachingAllocator):
         return History(sys.modules["torch.cuda.memory"], sys.modules["torch._C"])
 
     @cached_property
-    def _marks(self) -> Marks:
-        return Marks(sys.modules["torch.cuda"], sys.modules["torch._C"], hip=sys.modules["torch.version"].hip)
+    def _marks(self) -> TimingEvents:
+        return TimingEvents(sys.modules["torch.cuda"], sys.modules["torch._C"], hip=sys.modules["torch.version"].hip)
 
     @cached_property
     def _knows_inactive(self) -> bool:  # type: ignore[override]

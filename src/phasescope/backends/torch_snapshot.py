@@ -17,7 +17,7 @@ class History:
     """The record of one process, over all devices of `torch.cuda`."""
 
     def __init__(self, memory: Any, core: Any) -> None:
-        """Return `torch.cuda.memory` and `torch._C`."""
+        """Use `torch.cuda.memory` and `torch._C`."""
         self._memory = memory
         self._core = core
         self._ours = False

@@ -57,12 +57,12 @@ class DeviceMark(NamedTuple):
     stream: int = 0
 
 
-class Marks:
+class TimingEvents:
     """Events of one process, used again once they were read: making one asks the driver for memory."""
 
     def __init__(self, cuda: Any, core: Any, *, hip: str | None) -> None:
-        """`cuda` is `torch.cuda`, `core` is `torch._C`, `hip` its version. Raises NotImplementedError if events could
-        not be read."""
+        """Use `torch.cuda` and `torch._C`; `hip` is the version of HIP. Raises NotImplementedError if events could not
+        be read."""
         self._event: Callable[..., Any] = cuda.Event
         self._current_stream: Callable[[int], Any] = cuda.current_stream
         self._is_capturing: Callable[[], bool] = getattr(core, "_cuda_isCurrentStreamCapturing", bool)

@@ -151,7 +151,7 @@ class Sampler(_Slots):
             self._thread.join(timeout=1.0)
 
     def last_look(self) -> None:
-        """Before the session ends, measure the host once more, and write down what devices have finished by now.
+        """Measure the host once more before the session ends, and write down what devices have finished by now.
 
         What phases keep after the last sample could not be judged without: a `stop` does not say how much is mapped.
         """

@@ -13,7 +13,6 @@ from phasescope import _log, _native
 from phasescope.capture import (
     backend_selection,
     categories,
-    error_events,
     identity,
     os_exit,
     phase_context,
@@ -24,10 +23,12 @@ from phasescope.capture.collector import Collector, DeviceState
 from phasescope.capture.collectors import Collectors
 from phasescope.capture.event_writer import EventWriter
 from phasescope.capture.oom_snapshots import SnapshotFiles
+from phasescope.capture.optional_parts import OptionalParts
 from phasescope.capture.requests import Requests
 from phasescope.capture.ring_handle import RingHandle
 from phasescope.capture.sampler import Sampler
 from phasescope.capture.scope import close_scope
+from phasescope.capture.session_events import SessionEvents
 from phasescope.capture.session_header import session_constants
 from phasescope.capture.thresholds import Thresholds
 from phasescope.wire.encoding import Raw, encode
@@ -38,23 +39,14 @@ if TYPE_CHECKING:
 
     from phasescope.analysis.diagnosis.explanation import Explanation
     from phasescope.analysis.summary.summary import Summary
-    from phasescope.capture.census.census import Census
     from phasescope.capture.clock import Clock
     from phasescope.capture.options import Options
     from phasescope.capture.sampler import WhatIsOver
-    from phasescope.capture.sites import Sites
-    from phasescope.exporters.inside import ExporterInside
-    from phasescope.exporters.targets import Targets
     from phasescope.readers.reader import Reader
     from phasescope.readers.subscription import Subscription
-    from phasescope.recordings.recorder import RecorderThread
     from phasescope.wire.envelope import ProjectedTelemetryRecord
 
 _SUBSCRIBERS_SECONDS = 1.0
-_RECORDING_SECONDS = 5.0
-_LAST_WORDS_SECONDS = 0.1
-_WITH_SITES_ONE_PART_IN = 50
-"""Of the run's time for the census: all of Python is slower then, and whoever asks for lines wants them."""
 
 
 class Session:
@@ -70,80 +62,59 @@ class Session:
         self.pid = os.getpid()
         self.identity = identity.identity(options)
         self.session_id = os.urandom(16).hex()
-        self.degraded = 0
         self._clock: Clock = options.clock or SystemClock()
         self._ending = threading.RLock()
-        self._last_words = False
-        self._ended_by: dict[str, Any] | None = None
+        self._events = SessionEvents()
         self._on_ending, self._on_over = on_ending, on_over
         self._subscriptions: list[Subscription] = []
-        _load_modules_for(options)
-        self._sites = _sites() if options.sites else None
+        self._optional = OptionalParts(options)
         chosen, drivers = backend_selection.choose(options.backends)
         self._collectors = Collectors(
             chosen,
             drivers,
             options.devices,
             self._clock.monotonic_ns,
-            self._collector_event,
+            self._events.note_collector,
             peaks=options.peaks,
             device_time=options.device_time,
             snapshots=SnapshotFiles(options.oom_snapshot, self.session_id) if options.oom_snapshot else None,
-            sites=self._sites,
+            sites=self._optional.sites,
         )
         names = [backend.name for backend in chosen]
         constants = session_constants(self.session_id, self.pid, self._clock.wall_ns(), self.identity, options, names)
-        self._exporter: ExporterInside | None = None
         self._own_reader: Reader | None = None
         self._ring = RingHandle(constants, options.capacity_bytes, options.directory)
         try:
             self._writer = EventWriter(self._ring.writer, self._clock.monotonic_ns, self._clock.wall_ns)
             self._writer.report_exceptions = options.report_exceptions
-            self._writer.collectors = self._collectors
+            self._writer.collectors = self._events.collectors = self._collectors
+            self._events.writer = self._writer
             thresholds = Thresholds(
                 (options.critical_share, options.warning_share), (options.critical_bytes, options.warning_bytes)
             )
             self._sampler = Sampler(
                 self._writer, self._collectors, self._clock, options.interval_ms, thresholds, self.session_id
             )
-            self._census = _census(self._writer, options)
-            self._sampler.census = self._census
-            self._sampler.sites = self._sites
+            self._optional.count_objects(self._writer)
+            self._sampler.census, self._sampler.sites = self._optional.census, self._optional.sites
             if options.requests and self._ring.path is not None:
                 self._sampler.answer(Requests(self._ring.path, self._writer, self._collectors))
-            self._exporter = None if options.export is None else self._open_exporter(options.export)
-            self._recording = None if options.record is None else self._open_recording(options.record, constants)
+            self._optional.open(self._ring, self._writer, constants, self.identity.local_rank or 0)
         except BaseException:
-            if self._sites is not None:
-                self._sites.end()
-            if self._exporter is not None:
-                self._exporter.discard()
+            self._optional.discard()
             self._ring.discard()
             raise
-
-    def _open_recording(self, path: str, constants: dict[str, Any]) -> RecorderThread:
-        from phasescope.recordings.recorder import RecorderThread, recorder_inside  # for those who ask for it
-
-        return RecorderThread(recorder_inside(self.reader, path, constants, self.options.record_bytes))
-
-    def _open_exporter(self, targets: Targets) -> ExporterInside:
-        from phasescope.exporters.inside import ExporterInside  # for those who ask for it
-
-        return ExporterInside(targets, lambda: self._ring.open_reader(self._writer.beat), self.identity.local_rank or 0)
 
     def _begin(self) -> None:
         with contextlib.suppress(Exception):
             list(self._collectors.sample())  # so that the first event already knows its device
-        self._note("start", None)
+        self._events.note_start()
         self._sampler.start()
-        if self._recording is not None:
-            self._recording.start()
-        if self._exporter is not None:
-            self._exporter.start()
+        self._optional.start()
         phase_context.set_event_writer(self._writer)
-        os_exit.watch(self._note_os_exit)
-        if self._census is not None:
-            self._census.begin()
+        os_exit.watch(self._events.note_os_exit)
+        if self._optional.census is not None:
+            self._optional.census.begin()
 
     def stop(self) -> None:
         """End the session. Close the phases that are open as `abandoned`. A second call does nothing."""
@@ -151,40 +122,16 @@ class Session:
         self._end(None if error is None else f"stopped after {error.__name__}")
 
     def _note_end(self, error: BaseException | None, is_end: bool = True) -> None:
-        """Keep for the stop the exception that ended the script (or that left this session, if not `is_end`)."""
-        if self._ended_by is None and not self._writer.closed and os.getpid() == self.pid:
-            try:
-                self._ended_by = error_events.note_end(self._writer, error, is_end)
-            except Exception:
-                self._writer.dropped += 1
+        self._events.note_end(error, is_end)
 
     def _end_at_exit(self) -> None:
         error = process_end.last_error()
         if process_end.has_ended_script(error):
-            self._note_end(error)
+            self._events.note_end(error)
         self._end(process_end.exit_context(error))
 
     def _end_at_end_of_child(self) -> None:
         self._end(process_end.exit_context(None))
-
-    def _note_os_exit(self, code: int) -> None:
-        """Write the stop of a process that leaves by `os._exit`.
-
-        Wait for nothing and ask no backend: a watchdog ends a process so that hangs. The ring stays mapped, since the
-        sampler may be writing to it.
-        """
-        if os.getpid() != self.pid or not self._writer.lock.acquire(timeout=_LAST_WORDS_SECONDS):
-            return
-        try:
-            if self._last_words or self._writer.closed:
-                return
-            self._last_words = True
-            of_script = self._ended_by if self._ended_by and "error_type" in self._ended_by else {"exit_code": code}
-            state = self._collectors.boundary.any_state()
-            self._writer.note("stop", state, None, None, process_end.LEFT_AT_ONCE, of_script)
-            self._writer.close(lambda: None)
-        finally:
-            self._writer.lock.release()
 
     def _end(self, context: str | None) -> None:
         """End all of a session. Called again, it takes up what an exception (Ctrl-C) broke off."""
@@ -192,26 +139,23 @@ class Session:
             return
         with self._ending:
             self._on_ending(self)
-            if self._census is not None:
-                self._census.end()
+            if self._optional.census is not None:
+                self._optional.census.end()
             self._sampler.stop()
             self._close_phases()
             with self._writer.lock:  # a thread that was in the middle of a boundary comes before the end, or not at all
                 self._close_phases()
                 with contextlib.suppress(Exception):
                     self._sampler.last_look()
-                self._note_stop(context)
+                self._events.note_stop(context)
                 self._writer.close(self._ring.release)
-            if self._sites is not None:
-                self._sites.end()
+            if self._optional.sites is not None:
+                self._optional.sites.end()
             self._collectors.close()
             if self._writer.closed:  # else `stop` was called inside of a write, which goes on when this returns
                 self._ring.release()
                 self._join_subscriptions()
-                if self._recording is not None:
-                    self._recording.finish(_RECORDING_SECONDS)
-                if self._exporter is not None:
-                    self._exporter.finish()
+                self._optional.finish()
             os_exit.let_go()
             self._on_over(self)
 
@@ -222,11 +166,6 @@ class Session:
         for scope in reversed(list(self._writer.open)):
             with contextlib.suppress(Exception):
                 close_scope(scope, self._writer, "the session stopped while it was open")
-
-    def _note_stop(self, context: str | None) -> None:
-        if not self._last_words:
-            self._last_words = True
-            self._note("stop", context, self._ended_by)
 
     def _join_subscriptions(self) -> None:
         deadline = time.monotonic() + _SUBSCRIBERS_SECONDS
@@ -239,31 +178,8 @@ class Session:
         self._writer.abandon_in_child()
         if self._sampler.requests is not None:
             self._sampler.requests.abandon_in_child()
-        if self._sites is not None:
-            self._sites.abandon_in_child()
-        if self._recording is not None:
-            self._recording.recorder.abandon_in_child()
-        if self._exporter is not None:
-            self._exporter.abandon_in_child()
+        self._optional.abandon_in_child()
         self._ring.abandon_in_child()
-
-    def _note(self, event_type: str, context: str | None, extra: dict[str, Any] | None = None) -> None:
-        try:
-            state = self._collectors.device_state()
-            try:
-                counters = state.collector.read(state.device_id)
-            except Exception as error:
-                counters = state.collector.read_failed(error)
-            self._writer.note(event_type, state, counters, None, context, extra)
-        except Exception as error:
-            self._writer.dropped += 1
-            _log.log_once(f"note {event_type}", "%s could not be written: %s", event_type, type(error).__name__)
-
-    def _collector_event(self, event_type: str, collector: Collector, text: str) -> None:
-        if event_type == "collector_degraded":
-            self.degraded += 1
-            _log.log_once(f"degraded {text}", "%s", text)
-        self._writer.note(event_type, collector.any_state(), None, None, text)
 
     def __enter__(self) -> Session:
         return self
@@ -272,7 +188,7 @@ class Session:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if exc is not None:
-            self._note_end(exc, is_end=False)
+            self._events.note_end(exc, is_end=False)
         self._end(None if exc_type is None else f"left after {exc_type.__name__}")
 
     def __repr__(self) -> str:
@@ -306,6 +222,11 @@ class Session:
     def dropped(self) -> int:
         """The number of events that could not be written."""
         return self._writer.dropped
+
+    @property
+    def degraded(self) -> int:
+        """How often a source of counters stopped answering."""
+        return self._events.degraded
 
     @property
     def irregular(self) -> int:
@@ -419,33 +340,6 @@ class Session:
         subscription = Subscription(self._ring.open_reader(self._writer.beat), callback)
         self._subscriptions = [each for each in self._subscriptions if each.running] + [subscription]
         return subscription
-
-
-def _load_modules_for(options: Options) -> None:
-    """Load what these options need, before a file is opened: the process may have few descriptors left."""
-    if options.census or options.sites:
-        import phasescope.capture.census.census
-    if options.record is not None:
-        import phasescope.recordings.recorder
-    if options.export is not None:
-        import phasescope.exporters.inside  # noqa: F401
-
-
-def _sites() -> Sites:
-    from phasescope.capture.sites import Sites  # for those who ask for it
-
-    return Sites()
-
-
-def _census(writer: EventWriter, options: Options) -> Census | None:
-    if not options.census and not options.sites:
-        return None
-    from phasescope.capture.census.census import Census, can_count  # for those who ask for it
-
-    if not can_count():
-        _log.log_once("no census", "no census of the objects: it needs the compiled core (%s)", _native.why_not)
-        return None
-    return Census(writer, one_part_in=_WITH_SITES_ONE_PART_IN if options.sites else None)
 
 
 if _native.has_phases:

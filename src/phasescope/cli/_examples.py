@@ -78,7 +78,7 @@ EXAMPLES = {
         ("phasescope doctor --json", "the same for a script"),
     ),
     "help": (
-        ("phasescope help exit-codes", "what an exit code says"),
+        ("phasescope help exit-codes", "what an exit code means"),
         ("phasescope help explain", "as phasescope explain --help"),
     ),
     "clean": (

@@ -1,8 +1,8 @@
 """Compare two sessions phase by phase: time and memory, and which differences exceed chance.
 
-A and B are sessions (a pid, a ring, a recording), or saved as JSON by `phasescope summary --json`, or pages made by
-`phasescope report`. Of two snapshots (`phasescope snapshot -o`) it shows what became more. --fail-on makes it a test
-for continuous integration: "peak_allocated>5%" fails if any phase's peak rose by more than 5 %, "time@step/forward>2
+A and B are sessions (a pid, a ring, a recording), JSON saved by `phasescope summary --json`, or pages made by
+`phasescope report`. For two snapshots (`phasescope snapshot -o`) it shows what grew. --fail-on makes it a test for
+continuous integration: "peak_allocated>5%" fails if any phase's peak rose by more than 5 %, "time@step/forward>2
 ms" if that phase's median rose by more than 2 ms. A difference within the noise never fails; a rule that cannot be
 checked does. If nothing could be compared, because no figure is known on both sides, the exit code is 5, with rules
 too.
@@ -179,7 +179,7 @@ def _why_not(comparison: Comparison) -> str:
         return f"{' and '.join(without)} {'have' if len(without) > 1 else 'has'} no phases"
     if all(None in counts for _, *counts in comparison.counts):
         return "the two have no phase in common"
-    return "of the phases that both have, no figure is known on both sides"
+    return "no figure of the phases that both have is known on both sides"
 
 
 def _show_failed(violations: Sequence[tuple[FailRule, Change]], unheld: Sequence[tuple[FailRule, str]]) -> None:

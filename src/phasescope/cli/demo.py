@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=_positive, metavar="S", help=f"end after S seconds (default {_SECONDS:g})")
     parser.add_argument(
-        "--leak", action="store_true", help="keep the activations of each step, and say what explain says"
+        "--leak", action="store_true", help="keep the activations of each step, and print what explain says"
     )
     parser.add_argument("--dir", metavar="DIR", help="put its live session into this directory")
 

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prometheus",
         metavar="[HOST]:PORT",
-        help="serve the page of metrics there; without HOST at 127.0.0.1, port 0 is a free one",
+        help="serve the page of metrics there; without HOST at 127.0.0.1; port 0 means a free one",
     )
     parser.add_argument(
         "--token-file", metavar="FILE", help="ask for the token in this file; needed if HOST is not the loopback"
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_phases,
         default=100,
         metavar="N",
-        help="the limit of distinct phases of a session, all further ones are (other) (default 100, at most 1000)",
+        help="the most distinct phases per session; all others count as (other) (default 100, at most 1000)",
     )
 
 

@@ -1,9 +1,9 @@
 """Say which batch fits: how memory grows with the batch, the largest that fits a device, and what would save.
 
-It goes by what memory was made of in a session, live or dead, and by the size of its batches: see docs/fit.md. One
-session gives a range; two of the same training with different batches give the line itself. It answers for a device
-with an allocator that counts, not for the host. Nothing is run. The exit code is 0 if a batch fits, 4 if not even one
-sample does, and 5 if too little is known: then one line says what is missing.
+It is computed from what memory was made of in a session, live or dead, and from the size of its batches: see
+docs/fit.md. One session gives a range; two of the same training with different batches give the line itself. It
+answers for a device with an allocator that counts, not for the host. Nothing is run. The exit code is 0 if a batch
+fits, 4 if not even one sample does, and 5 if too little is known: then one line says what is missing.
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device-memory",
         type=size_between(_LEAST_DEVICE, _LARGEST_DEVICE),
         metavar="SIZE",
-        help="fit a device of this size, such as 80GiB, and not the one that was measured",
+        help="fit a device of this size, such as 80GiB, instead of the one that was measured",
     )
-    parser.add_argument("--device", metavar="NAME", help="such as cuda:1; default: the one with the most memory in use")
+    parser.add_argument(
+        "--device", metavar="NAME", help="the device, such as cuda:1; default: the one with the most in use"
+    )
     parser.add_argument(
         "--ranks", type=whole(_MOST_RANKS), metavar="N", help="count sharding over this many ranks; default: 8"
     )
@@ -115,7 +117,7 @@ def _usage(reader: Reader, device: str | None) -> Usage:
         if usage.label == device:
             return usage
     labels = ", ".join(usage.label for usage in usages)
-    raise CommandError(f"--device {device}: what it holds is known of {labels} only", NOT_COMPARABLE)
+    raise CommandError(f"--device {device}: what it holds is known only for {labels}", NOT_COMPARABLE)
 
 
 def _name(reader: Reader) -> str:

@@ -1,6 +1,6 @@
 """Show the help of a command, or of a topic that belongs to all of them.
 
-Without TOPIC it lists the commands. The topics beside their names: exit-codes, what the exit code of a command says.
+Without TOPIC it lists the commands. The topics beside their names: exit-codes, what a command's exit code means.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ _NONE = "a session knows its rank from its launcher (torchrun, Slurm, an MPI), o
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("places", nargs="*", metavar="DIR", help="a folder or file of rings or recordings")
-    parser.add_argument("--dir", metavar="DIR", action="append", default=[], help="the same, as in other commands")
+    parser.add_argument(
+        "--dir", metavar="DIR", action="append", default=[], help="the same as DIR, as in other commands"
+    )
     parser.add_argument(
         "--job",
         metavar="ID",
@@ -109,8 +111,8 @@ def _is_named(job: Sequence[_OfJob], wanted: str | None) -> bool:
 def _not_found(places: Sequence[str], wanted: str | None) -> str:
     where = f" in {', '.join(places)}" if places else ""
     if wanted is not None:
-        return f'no job "{wanted}"{where}: no id of a job begins so, and no rank has this pid'
-    return f"no session{where or ' here'} is a rank of a job of several; {_NONE}"
+        return f'no job "{wanted}"{where}: no job id begins with it, and no rank has this pid'
+    return f"no session{where or ' here'} is one of several ranks of a job; {_NONE}"
 
 
 def _show(out: Terminal, compared: Ranks, others: Sequence[Sequence[_OfJob]]) -> None:

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=seconds(zero=False),
         default=600.0,
         metavar="S",
-        help="of --dataset: the time of a file (default 600)",
+        help="with --dataset: begin a new file every S seconds (default 600)",
     )
     parser.add_argument(
         "--max-bytes",

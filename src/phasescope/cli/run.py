@@ -1,7 +1,7 @@
 """Run a script or a module as Python does, with a session around it and its phases marked.
 
 The work of torch, TensorFlow, Lightning, transformers and Keras is marked if the script imports them. At the end the
-summary goes to standard error, also if the script raises or is interrupted; meanwhile any other command can read the
+summary goes to standard error, even if the script raises or is interrupted; meanwhile any other command can read the
 session.
 
 Arguments after SCRIPT or MODULE are its own, and no separator is needed (`--` may come before it). Exit code,
@@ -252,9 +252,9 @@ def _again(reader: Reader, session: Session) -> str:
     if reader.path is not None:
         place = "" if reader.path in ring_files.find(None) else f" --dir {shlex.quote(str(reader.path.parent))}"
         return f"; again with: phasescope summary {session.pid}{place}"
-    if session._recording is not None:
-        return f"; again with: phasescope summary {shlex.quote(str(session._recording.recorder.path))}"
-    return "; no file holds its session, so this is all that stays of it"
+    if session._optional.recording is not None:
+        return f"; again with: phasescope summary {shlex.quote(str(session._optional.recording.recorder.path))}"
+    return "; no file holds its session, so this is all that is left of it"
 
 
 def _sum_up(begun: Sequence[Session]) -> None:
@@ -279,7 +279,9 @@ def _sum_up(begun: Sequence[Session]) -> None:
             out.line()
             out.line(f"phasescope: pid {session.pid}{_again(reader, session)}", "bold")
             if reader.constants["session_id"] not in (session.session_id, child_sessions.session_with_rank):
-                out.line("of the session that the script itself began last; `phasescope ls` has the earlier", "dim")
+                out.line(
+                    "of the session that the script itself began last; `phasescope ls` has the earlier ones", "dim"
+                )
             answer = reader.explain()
             answer_line = verdict(answer)
             out.line(answer_line.text, "green" if answer_line.is_good else "red")

@@ -31,7 +31,7 @@ _LONGEST_S = 600.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE as JSON, and print where")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE as JSON, and print the file's name")
     add_json(parser)
     parser.add_argument(
         "--wait",

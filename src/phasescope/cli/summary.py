@@ -55,7 +55,7 @@ _TABLE_TITLES = ("phase ", "device ", "rank ")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session(parser)
     add_directories(parser)
-    parser.add_argument("--depth", type=whole(_MOST), metavar="N", help="show no phases further inside than N")
+    parser.add_argument("--depth", type=whole(_MOST), metavar="N", help="show at most N levels of phases")
     parser.add_argument("--sort", choices=FIGURES, metavar="FIGURE", help=f"the largest first: {', '.join(FIGURES)}")
     parser.add_argument("--limit", type=whole(_MOST), metavar="N", help="show the first N phases")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table, with all phases")

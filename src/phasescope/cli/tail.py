@@ -57,7 +57,9 @@ _STYLES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    parser.add_argument("-n", "--last", type=_count, default=10, metavar="N", help="begin with the last N (default 10)")
+    parser.add_argument(
+        "-n", "--last", type=_count, default=10, metavar="N", help="begin with the last N events (default 10)"
+    )
     parser.add_argument("--all", action="store_true", help="begin with the oldest event kept")
     parser.add_argument("--types", type=_types, metavar="A,B", help="only these event types, e.g. phase_exit,error")
     parser.add_argument("--no-follow", action="store_true", help="print the events that are there, and end")

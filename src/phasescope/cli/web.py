@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="a further name by which the page is requested",
+        help="another name by which the page may be requested",
     )
     parser.add_argument(
         "--no-token", action="store_true", help="let every user of this machine watch; only on the loopback"

@@ -68,7 +68,7 @@ class Alert:
         }
 
 
-class _Watched:
+class _AlertedSession:
     """One session: what was said of it already, and what has to be said."""
 
     def __init__(self, session: LiveSession, conditions: Sequence[Condition]) -> None:
@@ -204,7 +204,7 @@ class Watching:
     ) -> None:
         self._conditions = conditions
         self._now_s = now_s
-        self._watched: dict[LiveSession, _Watched] = {}
+        self._watched: dict[LiveSession, _AlertedSession] = {}
         self._last: list[Alert] = []
         sessions.opened.append(self._open)
         sessions.closed.append(self._close)
@@ -222,7 +222,7 @@ class Watching:
         return all(each.state != "running" and not each.behind for each in self._watched)
 
     def _open(self, session: LiveSession) -> None:
-        watched = self._watched[session] = _Watched(session, self._conditions)
+        watched = self._watched[session] = _AlertedSession(session, self._conditions)
         session.watches.append(watched.take)
 
     def _close(self, session: LiveSession) -> None:

@@ -35,11 +35,11 @@ _LATER = (
     HTTPStatus.GATEWAY_TIMEOUT,
 )
 _FAULTS: tuple[tuple[str, str], ...] = (
-    ("CertificateError", "its certificate is not trusted: OTEL_EXPORTER_OTLP_CERTIFICATE names who is"),
-    ("SSLCertVerificationError", "its certificate is not trusted: OTEL_EXPORTER_OTLP_CERTIFICATE names who is"),
+    ("CertificateError", "its certificate is not trusted: OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust"),
+    ("SSLCertVerificationError", "its certificate is not trusted: OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust"),
     ("ProxyError", "the proxy lets nothing through"),
     ("SSLError", "it does not agree on TLS"),
-    ("BadStatusLine", "it does not speak HTTP/1: for OTLP over gRPC there is another port"),
+    ("BadStatusLine", "it does not speak HTTP/1: OTLP over gRPC has another port"),
     ("Timeout", "no answer"),
     ("ConnectionError", "no connection"),
     ("OSError", "a file that an OTEL_EXPORTER_OTLP_… variable names cannot be read"),
@@ -65,7 +65,7 @@ class Answers:
     """
 
     def __init__(self, signal: str, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.session: requests.Session = _Session(self)
+        self.session: requests.Session = _HttpSession(self)
         self.session.hooks["response"].append(self._see)
         self.rejected = 0
         self.remark: Left | None = None
@@ -100,7 +100,7 @@ class Answers:
     def reason(self) -> str:
         """Why the last request was not taken, for a person."""
         if self._is_page:
-            return "a page for a person answers, of a proxy perhaps"
+            return "the answer is a page for people, perhaps a proxy's"
         return f"it answers {self._status}" if self._status else self._fault or "no answer"
 
     def failed(self, error: BaseException) -> None:
@@ -126,7 +126,7 @@ class Answers:
         self.remark = left if any(left) else None
 
 
-class _Session(requests.Session):
+class _HttpSession(requests.Session):
     """Notes what becomes of requests that have no answer, and prefers what was said of this exporter to what the
     environment says of all requests."""
 

@@ -25,7 +25,7 @@ class Outlet(Protocol):
         """Begin."""
 
     def close(self) -> None:
-        """Bring away what is there, and end, within a bounded time."""
+        """Send or write what is there, and end, within a bounded time."""
 
     def hurry(self) -> None:
         """Let a `close` that another thread is in come to its end at once, as far as that can be."""

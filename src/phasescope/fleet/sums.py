@@ -193,7 +193,7 @@ class SessionSums:
                 setattr(node, count, getattr(node, count) + row["events"])
 
     def _newest_events(self) -> Iterable[dict[str, Any]]:
-        """Yield of each device the last event that tells its figures, as far as they are needed."""
+        """Yield the last event of each device that has its figures, as far as they are needed."""
         newest: dict[tuple[str, int], Row] = {}
         for row in sorted(self._rows, key=lambda row: row["last_at"]):
             device = row["backend"], row["device_id"]
@@ -233,8 +233,8 @@ class SessionSums:
         }
 
     def _left_open(self) -> Iterable[tuple[int, Row, int]]:
-        """Yield of each phase in each thread how many of its entries have not ended, the sums with the last entry, and
-        the number of its last end."""
+        """Yield, for each phase in each thread, how many of its entries have not ended, the sums with the last entry,
+        and the number of its last end."""
         threads: dict[tuple[str, int | None], tuple[list[Row], list[Row]]] = {}
         for row in self._boundaries():
             if row["phase_names"] is not None:

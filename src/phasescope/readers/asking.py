@@ -104,7 +104,7 @@ def _parsed(answer: bytes) -> dict[str, Any]:
 
 def _why_not(reader: Reader, was_taken: bool) -> str:
     if _is_stopped(reader):
-        return "it is stopped (SIGSTOP, Ctrl-Z, or a debugger), and answers nothing; the request is withdrawn"
+        return "it is stopped (SIGSTOP, Ctrl-Z, or a debugger), and cannot answer; the request is withdrawn"
     interval_ms = int_or_none(reader.constants.get("sampling_interval_ms"))
     silent_ns = silence_ns(reader.state, reader.heartbeat_ns or None, interval_ms, time.time_ns())
     if silent_ns is not None:

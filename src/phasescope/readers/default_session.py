@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class _Known(Protocol):
+class _Listed(Protocol):
     @property
     def path(self) -> str: ...
     @property
@@ -34,7 +34,7 @@ class _Ring(NamedTuple):
     heartbeat_ns: int | None
 
 
-_K = TypeVar("_K", bound=_Known)
+_K = TypeVar("_K", bound=_Listed)
 
 
 def default_ring(directory: str | os.PathLike[str] | None, *, live_first: bool = True) -> str | None:

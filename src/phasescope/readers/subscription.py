@@ -66,4 +66,4 @@ class Subscription:
         except BaseException as error:  # `sys.exit` ends the thread that calls it, and this one is not the callback's
             self.errors += 1
             if self.errors == 1:
-                logger.warning("a subscriber raised %s; it is called on", type(error).__name__)
+                logger.warning("a subscriber raised %s; it stays subscribed", type(error).__name__)

@@ -14,7 +14,7 @@ from phasescope.recordings.object_store import Store, is_url
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from phasescope.recordings.parquet import File
+    from phasescope.recordings.parquet_source import File
 
 KEYS = {"job": "job_id", "node": "host", "r": "rank"}
 """The folders' names, with the constants of a session that they hold. The columns have other names: some engines refuse

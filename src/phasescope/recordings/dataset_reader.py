@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from phasescope.readers.reader import SessionNotFoundError
 from phasescope.recordings.dataset import KEYS, SessionFiles, sessions_in
 from phasescope.recordings.object_store import is_url, shown
-from phasescope.recordings.parquet import ParquetSource
+from phasescope.recordings.parquet_source import ParquetSource
 from phasescope.recordings.reader import RecordingReader
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ class DatasetRecorder:
                     self.events += write(self._rows(), path, self._note).events
                     pause_s = _FIRST_PAUSE_S
                 except OSError as error:
-                    log_once("dataset", "%s cannot be written, trying on: %s", path, error.strerror or error)
+                    log_once("dataset", "%s cannot be written, still trying: %s", path, error.strerror or error)
                     self.lost += self._in_part
                     self._hurry.wait(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -36,7 +36,7 @@ _encode = msgspec.json.Encoder().encode
 def of_lines(source: JsonlSource, reading: Reading) -> Iterator[PackedRows]:
     """Yield the rows of a session's lines."""
     unpack = LineUnpack(reading)
-    batches = _LineBatches(unpack, reading.session_id)
+    batches = _PackedLineBatches(unpack, reading.session_id)
     for lines in batches_of(source, reading, unpack):
         yield from batches.add(lines)
         if batches.is_full:
@@ -46,7 +46,7 @@ def of_lines(source: JsonlSource, reading: Reading) -> Iterator[PackedRows]:
         yield batches.rows
 
 
-class _LineBatches:
+class _PackedLineBatches:
     """Rows in the making."""
 
     def __init__(self, unpack: LineUnpack, session_id: str) -> None:

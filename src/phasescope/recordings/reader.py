@@ -23,7 +23,7 @@ from phasescope.recordings.formats import (
     parts,
 )
 from phasescope.recordings.notes import is_note, note_in
-from phasescope.recordings.parquet import ParquetSource
+from phasescope.recordings.parquet_source import ParquetSource
 from phasescope.recordings.row_batches import of_events, of_lines
 from phasescope.recordings.row_pass import fold_rows
 from phasescope.recordings.session_pass import Reading, fold_lines
@@ -101,7 +101,7 @@ class RecordingReader(Reader):
     @property
     def state(self) -> str:
         """`stopped` and `dead` as of a ring, `running` while a recorder writes the file; else `unknown`: it ends in
-        the middle, and whether the session did is not to be seen."""
+        the middle, and whether the session did cannot be seen."""
         last, note = self._end()
         is_stopped = last is not None and last["event_type"] == "stop"
         return state_by(note, self._open_source().is_being_written, is_stopped=is_stopped)

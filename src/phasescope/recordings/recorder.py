@@ -165,10 +165,10 @@ class Recorder:
                 self._writer.write(b"".join(self._pending))
                 self.events += self._pending_events
                 if self.path != before:
-                    log_once("recording moved", "%s is another file by now; recorded on in %s", before, self.path)
+                    log_once("recording moved", "%s is another file by now; recording goes on in %s", before, self.path)
             except OSError as error:
                 self.failures += 1
-                log_once("recording", "%s cannot be written, trying on: %s", before, error.strerror or error)
+                log_once("recording", "%s cannot be written, still trying: %s", before, error.strerror or error)
                 # At the end of the session there is no more time than for one more try.
                 if not self._hurry.wait(pause_s) and not (pause_s > _FIRST_PAUSE_S and self._is_over()):
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

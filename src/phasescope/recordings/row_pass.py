@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from phasescope.analysis.summary.packed_summary import SummaryObserver
-    from phasescope.recordings.parquet import ParquetSource
+    from phasescope.recordings.parquet_source import ParquetSource
     from phasescope.recordings.session_pass import BoundaryPhase, Reading
 
 _ACTIONS = {"phase_enter": "enter", "phase_exit": "exit"}

@@ -141,7 +141,7 @@ class Decoder:
         if wire.extra:
             for key, value in wire.extra.items():
                 if key in _OWN_METADATA or (type(value) not in _SCALARS and not _is_json(value, _MAX_NESTING)):
-                    raise PayloadError("the metadata hold what has no place there")
+                    raise PayloadError("the metadata holds what has no place there")
         return wire
 
     def boundaries(self, payloads: Iterable[bytes]) -> Iterator[tuple[Boundary, Boundary, bytes] | None]:

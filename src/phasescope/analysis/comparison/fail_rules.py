@@ -114,4 +114,4 @@ def _why_unjudged(comparison: Comparison, one: FailRule) -> str:
     )
     if any(verdict in JUDGED for verdict in judged):
         return ""
-    return f"{one.metric} {about} is not known of both A and B"
+    return f"{one.metric} {about} is not known for both A and B"

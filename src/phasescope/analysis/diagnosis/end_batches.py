@@ -6,7 +6,7 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from phasescope.analysis.summary.packed_summary import PackedEnds
+from phasescope.analysis.summary.kept_boundaries import PackedEnds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -190,7 +190,7 @@ class EndingFold:
         if raised is not None:
             return EXCEPTION, False, f"{_exception_text(raised)}; then its process ended without a stop", raised
         if state != "dead":
-            return UNKNOWN, True, "its events end here; whether the session did is not to be seen", None
+            return UNKNOWN, True, "its events end here; whether the session did cannot be seen", None
         room = self._host.is_short()
         if room is not None:
             text = f"killed, probably for want of memory on the host: {room} at the last sample"

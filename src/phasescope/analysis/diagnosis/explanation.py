@@ -219,7 +219,7 @@ def _grown(evidence: Evidence) -> Iterator[str]:
         waits = ", or they wait for the garbage collector" if is_garbage else ""
         yield f"{_grew(grown, evidence)}; who keeps them was not found{waits}"
     for grown in dict.fromkeys(again for growth in growing for again in compiled_again(growth, evidence.census)):
-        yield f"{_grew(grown, evidence)}: it lies outside of Python, so how much of the growth it is cannot be told"
+        yield f"{_grew(grown, evidence)}: it lies outside of Python, so how much of the growth it is cannot be said"
     lines = evidence.lines
     for line in dict.fromkeys(line for growth in growing for line in lines_behind(growth, lines)):
         yield line_text(line, 0 if lines is None else lines.step)
@@ -314,7 +314,7 @@ def _unknown(evidence: Evidence) -> Iterator[str]:
             yield "how much was asked for: the error does not say"
         parts = [] if shortage.breakdown is None else [part.name for part in shortage.breakdown.parts]
         if "other_processes" not in parts:
-            yield "how much of it other processes hold: the driver did not tell"
+            yield "how much of it other processes hold: the driver did not say"
     if any(growth.device == "host" and growth.grows and growth.phases for growth in evidence.growth):
         yield "which phase keeps it for sure: on the host, memory that one phase freed is what the next one gets"
     if evidence.not_judged is not None:

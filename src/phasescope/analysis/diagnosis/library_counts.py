@@ -63,7 +63,7 @@ class SeenFold:
     def __init__(self) -> None:
         self._libraries: tuple[str, ...] | None = None
         self._threshold: int | None = None
-        self._counts: dict[str, _Counts] = {}
+        self._counts: dict[str, _CountSeries] = {}
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take the next event."""
@@ -80,7 +80,7 @@ class SeenFold:
         for name in _COUNTED:
             count = size_or_none(metadata.get(name))
             if count is not None and time_ns is not None:
-                self._counts.setdefault(name, _Counts()).add(time_ns, count)
+                self._counts.setdefault(name, _CountSeries()).add(time_ns, count)
 
     def result(self) -> Seen:
         """Return the counts as known now."""
@@ -88,7 +88,7 @@ class SeenFold:
         return Seen(self._libraries, self._threshold, judged)
 
 
-class _Counts:
+class _CountSeries:
     """One count over time; of many samples only every n-th is kept."""
 
     def __init__(self) -> None:

@@ -151,17 +151,17 @@ def _checked(usage: Usage, batch_size: int | None) -> Usage:
         return with_batch_size(usage, batch_size)
     sizes, noted = usage.batch_sizes, [look for look in usage.looks if look.batch_size]
     if not sizes or 2 * len(noted) < len(usage.looks):
-        raise FitError("the batch size is not known for sure: say it with --batch-size N")
+        raise FitError("the batch size is not known for sure: pass --batch-size N")
     full = [look for look in noted if look.batch_size == sizes[-1]]
     if len(sizes) > _WITH_A_LAST_BATCH or 2 * len(full) < len(noted):
         raise FitError(
-            f"the batches differ in size, from {sizes[0]} to {sizes[-1]} samples: say the largest with --batch-size N"
+            f"the batches differ in size, from {sizes[0]} to {sizes[-1]} samples: pass the largest as --batch-size N"
         )
     samples = [look.batch_elements / sizes[-1] for look in full if look.batch_elements]
     if samples and max(samples) > (1 + _ALIKE) * min(samples):
         raise FitError(
             f"the samples differ in size, from {min(samples):,.0f} to {max(samples):,.0f} elements: pad them to one "
-            "length, or go by the largest that was seen with --batch-size N"
+            "length, or pass the largest that was seen as --batch-size N"
         )
     return usage
 

@@ -57,5 +57,5 @@ def room_of(usage: Usage, given_bytes: int | None) -> Room:
             others = held["process_outside"] + held.get("driver", 0)
         return Room(given_bytes, min(others, given_bytes), fragmented, None, is_given=True)
     if row.total_bytes is None:
-        raise RoomError("the size of the device is not known: say it with --device-memory SIZE")
+        raise RoomError("the size of the device is not known: pass --device-memory SIZE")
     return Room(row.total_bytes, others, fragmented, usage.limit_bytes, is_given=False)

@@ -7,26 +7,27 @@ device are compared as the bytes they are packed in.
 from __future__ import annotations
 
 import contextlib
-from array import array
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from phasescope import _native
 from phasescope.analysis.event_fields import device_label
 from phasescope.analysis.spans import MAX_OPENED
 
 from .allocator_counts import KEYS, Counts
+from .kept_boundaries import NO_DEVICE, Device, PackedEnds, PhaseBoundaries
+from .packed_events import LaidPayloads
 from .phase_tree import MAX_PATHS
 from .summary import SummaryFold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from phasescope.analysis.devices import DeviceRow
     from phasescope.analysis.event_fields import Scope
     from phasescope.analysis.spans import Span
 
-    from .phase_tree import _Node
+    from .kept_boundaries import Ends
+    from .packed_events import Boundaries, DecodedBoundary, Payloads, Unpack
     from .summary import Summary
 
 _INT64 = 1 << 63
@@ -35,86 +36,6 @@ _MAX_DEVICES = 256
 _NOTHING: Mapping[Any, Any] = {}
 _NO_ALLOCATED, _NO_RESERVED = 1, 2
 """The bits of a device's mask that say that the allocated or the reserved figure is unknown."""
-
-
-class PackedBoundary(Protocol):
-    """A plain phase boundary; its integers are of 64 bits."""
-
-    timestamp: int
-    allocated: int
-    reserved: int
-
-    @property
-    def event_type(self) -> str:
-        """`phase_enter` or `phase_exit`."""
-
-
-class PackedPhase(Protocol):
-    """The phase of a boundary. Phases are known by numbers or by their whole ids."""
-
-    duration: int | None
-    allocated_delta: int | None
-    peak_allocated: int | None
-
-    @property
-    def scope(self) -> int | str | None:
-        """Which phase it is; None if that is `sequence`."""
-
-    @property
-    def sequence(self) -> int:
-        """The boundary's own number."""
-
-    @property
-    def parent(self) -> int | str | None:
-        """The enclosing phase."""
-
-    @property
-    def status(self) -> str:
-        """`ok`, `error` or `abandoned`."""
-
-    @property
-    def path(self) -> Any:
-        """As packed bytes."""
-
-
-DecodedBoundary = tuple[PackedBoundary, PackedPhase, bytes]
-"""A boundary, its phase, and its device as packed bytes: the same object as before if these are equal."""
-
-
-Boundaries = Callable[[Any], "Iterable[DecodedBoundary | None]"]
-"""Unpacks any payloads: one for each, None if it is not a plain boundary."""
-
-
-class Payloads(Protocol):
-    """Packed events by their place: bytes, or whatever else `Unpack.event` takes."""
-
-    def __getitem__(self, index: int, /) -> Any: ...
-
-
-@runtime_checkable
-class LaidPayloads(Payloads, Protocol):
-    """The same of bytes that lie in `data`; `spans` are packed, the start and the length of each."""
-
-    data: bytes
-    spans: bytearray
-
-
-class Unpack(Protocol):
-    """The unpacking of payloads; all raise ValueError for one that is ill-formed."""
-
-    def event(self, payload: Any) -> dict[str, Any]:
-        """Return a whole event."""
-
-    def path(self, packed: bytes) -> tuple[str, ...]:
-        """Return a path."""
-
-    def device(self, packed: bytes) -> tuple[str, int, int]:
-        """Return a device's backend, its id and the mask of its unavailable counters."""
-
-
-Ends = tuple[tuple[str, ...], "Sequence[tuple[int, int, int, int | None, int]]"]
-"""A phase's path and its exits: the place of each among those passed on together, allocated bytes, delta, time and
-duration."""
 
 
 class SummaryObserver(Protocol):
@@ -136,78 +57,6 @@ class SummaryObserver(Protocol):
         """Note the time of the newest boundary so far."""
 
 
-class _PhaseBoundaries:
-    """The boundaries of one phase on one device: those that its node has not been passed yet."""
-
-    __slots__ = (
-        *("deltas", "durations", "ends", "highest", "knows_reserved", "node", "path", "reserved"),
-        *("packed_deltas", "packed_durations", "packed_ends"),
-        *("risen", "risen_outside", "slack"),
-    )
-
-    def __init__(self, node: _Node, knows_reserved: bool) -> None:
-        self.node = node
-        self.path = node.path
-        self.knows_reserved = knows_reserved
-        self.highest = -1  # of the allocated figures; below 0 there is nothing to pass on
-        self.reserved = self.slack = -1  # the highest of these
-        self.durations: list[int] = []
-        self.deltas: list[int] = []
-        self.ends: list[tuple[int, int, int, int | None, int]] = []  # only if a watch wants them
-        # What the compiled core adds: 64-bit integers.
-        self.packed_durations, self.packed_deltas, self.packed_ends = bytearray(), bytearray(), bytearray()
-        self.risen = [0] * len(KEYS)  # what the allocator's counts have risen by at its exits
-        self.risen_outside = [0] * len(KEYS)  # and at its entries: meanwhile the enclosing phase was the innermost
-
-    def tell(self, label: str, knows_allocated: bool) -> None:
-        self.node.saw(label, True, self.highest if knows_allocated else None)
-        if knows_allocated and self.knows_reserved:
-            self.node.reserved(label, self.reserved, self.slack)
-        self.reserved = self.slack = -1
-        if self.packed_durations:
-            durations, deltas = array("q", self.packed_durations), array("q", self.packed_deltas)
-            self.node.ended(len(durations), durations, deltas)
-            self.packed_durations.clear()
-            self.packed_deltas.clear()
-        if self.durations:
-            self.node.ended(len(self.durations), self.durations, self.deltas)
-            self.durations.clear()
-            self.deltas.clear()
-        self.highest = -1
-
-
-class PackedEnds(Sequence[tuple[int, int, int, "int | None", int]]):
-    """Ends of a phase as the compiled core packs them: five integers each."""
-
-    def __init__(self, packed: bytearray) -> None:
-        """Take the packed ends."""
-        self._values = array("q", packed)
-
-    def columns(self) -> tuple[Sequence[int], ...]:
-        """Return their places, allocated bytes, deltas, times and durations."""
-        return tuple(self._values[first::5] for first in range(5))
-
-    def __len__(self) -> int:
-        return len(self._values) // 5
-
-    def __iter__(self) -> Iterator[Any]:
-        return zip(*self.columns(), strict=True)
-
-    def __getitem__(self, index: Any) -> Any:
-        return list(self)[index]
-
-
-class _Device(NamedTuple):
-    """`kinds` are by packed path. Devices that differ in the driver's figures only have them in common."""
-
-    label: str
-    knows_allocated: bool
-    kinds: dict[bytes, _PhaseBoundaries]
-
-
-_UNKNOWN = _Device("", False, {})
-
-
 class PackedFold(SummaryFold):
     """A summary that takes packed events as well."""
 
@@ -216,10 +65,10 @@ class PackedFold(SummaryFold):
         super().__init__(prefix)
         self._unpack = unpack
         self._watch = watch
-        self._known: dict[bytes, _Device] = {}
-        self._kinds: dict[tuple[str, int], dict[bytes, _PhaseBoundaries]] = {}
+        self._known: dict[bytes, Device] = {}
+        self._kinds: dict[tuple[str, int], dict[bytes, PhaseBoundaries]] = {}
         self._learned = 0
-        self._untold: list[tuple[_PhaseBoundaries, str, bool]] = []
+        self._untold: list[tuple[PhaseBoundaries, str, bool]] = []
         self._newest: dict[str, Any] = {}  # of each device the payload that spoke of it last
         self._newest_at: dict[str, int] = {}  # the same of those that are being added, by their place
 
@@ -249,7 +98,7 @@ class PackedFold(SummaryFold):
                 continue
             if of_device is not packed_device:
                 packed_device = of_device
-                label, knows_allocated, kinds = known_devices.get(of_device, _UNKNOWN)
+                label, knows_allocated, kinds = known_devices.get(of_device, NO_DEVICE)
             kind = kinds.get(bytes(phase.path))
             if kind is None:  # as an event once, then as a boundary
                 damaged += self._add_event(payloads, place, bytes(phase.path), of_device)
@@ -336,7 +185,7 @@ class PackedFold(SummaryFold):
         wants_ends, spans = watch is not None and watch.ended is not None, self._spans
         entries, exits, damaged, first_ns, last_ns = core.fold(
             *(data, payload_spans, form, self._known, self._untold, self._newest_at, spans.opened, spans, raised),
-            *(wants_ends, watch is not None, add, MAX_OPENED, _PhaseBoundaries, self._counts.newest),
+            *(wants_ends, watch is not None, add, MAX_OPENED, PhaseBoundaries, self._counts.newest),
         )
         self._note_boundaries(entries, exits, first_ns, last_ns)
         self._tell(payloads)
@@ -375,10 +224,10 @@ class PackedFold(SummaryFold):
         device = self._known.get(packed_device) or self._learned_device(packed_device)
         if device is not None and node.path == path and self._learned < 2 * MAX_PATHS:  # else it is counted with others
             knows_reserved = not self._unpack.device(packed_device)[2] & _NO_RESERVED
-            device.kinds[packed_path] = _PhaseBoundaries(node, knows_reserved)
+            device.kinds[packed_path] = PhaseBoundaries(node, knows_reserved)
             self._learned += 1
 
-    def _learned_device(self, packed: bytes) -> _Device | None:
+    def _learned_device(self, packed: bytes) -> Device | None:
         backend, device_id, mask = self._unpack.device(packed)
         what = device_label(backend, device_id), mask & (_NO_ALLOCATED | _NO_RESERVED)
         if not -_INT64 <= device_id < _INT64 or (what not in self._kinds and len(self._kinds) >= _MAX_DEVICES):
@@ -386,7 +235,7 @@ class PackedFold(SummaryFold):
         if len(self._known) >= _MAX_KNOWN:  # the driver's figures are in it, and change with every sample
             self._known.clear()
         kinds = self._kinds.setdefault(what, {})
-        device = self._known[packed] = _Device(what[0], not mask & _NO_ALLOCATED, kinds)
+        device = self._known[packed] = Device(what[0], not mask & _NO_ALLOCATED, kinds)
         return device
 
     def _tell(self, payloads: Payloads) -> None:
@@ -409,7 +258,7 @@ class PackedFold(SummaryFold):
             self._newest[label] = payloads[place]
         self._newest_at.clear()
 
-    def _count_risen(self, kind: _PhaseBoundaries) -> None:
+    def _count_risen(self, kind: PhaseBoundaries) -> None:
         """Pass on what the allocator's counts have risen by."""
         for path, risen in ((kind.path, kind.risen), (kind.path[:-1], kind.risen_outside)):
             if any(risen):

@@ -101,18 +101,23 @@ def behind(job: Job) -> Iterator[str]:
         yield f"rank {row.rank} ended {steps} short" if row.ending.is_over else f"rank {row.rank} is {steps} behind"
 
 
-def _missing_ranks(job: Job) -> Iterator[str]:
+def missing_ranks(job: Job) -> Iterator[str]:
     """Yield a line that names the ranks that have no session, if there are any."""
     if job.missing:
         named = ", ".join(map(str, job.missing[:_MAX_MISSING])) + (", …" if len(job.missing) > _MAX_MISSING else "")
         yield f"no session of {'rank' if len(job.missing) == 1 else 'ranks'} {named}"
 
 
-def _remarks(job: Job) -> Iterator[str]:
-    yield from _missing_ranks(job)
+def fattest(job: Job) -> Iterator[str]:
+    """Yield a line that names the rank with the highest peak, if one stands out."""
     if job.fattest is not None:
         row = job.ranks[job.fattest]
         yield f"rank {row.rank} uses the most: {size_text(row.peak_allocated_bytes)}"
+
+
+def _remarks(job: Job) -> Iterator[str]:
+    yield from missing_ranks(job)
+    yield from fattest(job)
     yield from behind(job)
     yield from map(_slow, sorted(filter(_is_slow, job.phases), key=_slowdown, reverse=True)[:_MAX_SLOW])
     if len(job.hosts) > 1:
@@ -191,7 +196,7 @@ def _rank(outlier: Outlier | None) -> str:
 
 def _compared(ranks: Ranks) -> Iterator[str]:
     job = ranks.job
-    yield from _missing_ranks(job)
+    yield from missing_ranks(job)
     yield from behind(job)
     if job.step_path is None:
         yield "which rank is behind is not known: events of some are lost, or they have no phase in common"

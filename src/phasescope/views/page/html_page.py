@@ -63,7 +63,7 @@ def summary_of(made: str) -> dict[str, Any]:
     none."""
     match = _DATA.search(made)
     if match is None:
-        raise ValueError("it is not a page of phasescope's")
+        raise ValueError("it is not a page made by phasescope")
     data = json.loads(match[1])
     try:
         return {"phases": data["snapshot"]["phases"]["rows"]}

@@ -235,7 +235,7 @@ def _fitting(bands: Sequence[Band]) -> Sequence[Band]:
 
 
 def _band(band: Band, origin_ms: int) -> list[Any]:
-    """Start, end (null: open), path, thread, status."""
+    """Return start, end (null: open), path, thread and status."""
     thread = None if band.thread_id is None else str(band.thread_id)
     return [_ms(band.start_ns, origin_ms), _ms(band.end_ns, origin_ms), _path(band.path), thread, band.status]
 

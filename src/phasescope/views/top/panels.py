@@ -11,13 +11,12 @@ from phasescope.analysis.formatting import (
     elide,
     pad,
     path_text,
-    plural,
     printable,
     size_text,
     text_width,
 )
 from phasescope.analysis.text.commands import what_runs
-from phasescope.analysis.text.job_text import behind
+from phasescope.analysis.text.job_text import behind, fattest, missing_ranks
 from phasescope.analysis.text.state_word import state_word
 from phasescope.views.catalogue import index_of_job
 from phasescope.views.top.chart import clock
@@ -83,7 +82,7 @@ def _speaker(watch: SessionWatch, job: Sequence[Entry]) -> Entry:
     return chosen or next((entry for entry in job if entry.state == "running"), job[0])
 
 
-class _Row(NamedTuple):
+class _JobRow(NamedTuple):
     """A job's cells: `ending` is the worst of its ranks', None as long as that is not known."""
 
     job: Sequence[Entry]
@@ -94,12 +93,12 @@ class _Row(NamedTuple):
     allocated: str
 
 
-def _row(watch: SessionWatch, job: Sequence[Entry]) -> _Row:
+def _row(watch: SessionWatch, job: Sequence[Entry]) -> _JobRow:
     entry = _speaker(watch, job)
     glance = watch.glanced(entry.key)
     endings = [each.ending for rank in job if (each := watch.glanced(rank.key)) is not None and each.ending is not None]
     ending = max(endings, key=_badness, default=None)
-    return _Row(
+    return _JobRow(
         job,
         entry,
         ending,
@@ -116,7 +115,7 @@ def _badness(ending: Ending) -> int:
     return 1 if ending.is_good else 2
 
 
-def _job_line(watch: SessionWatch, row: _Row, widths: _Widths, width: int, now_ns: int) -> StyledLine:
+def _job_line(watch: SessionWatch, row: _JobRow, widths: _Widths, width: int, now_ns: int) -> StyledLine:
     is_chosen = any(rank.key == watch.key for rank in row.job)
     sign, role = state_sign("unknown" if row.ending is None else row.ending.kind)
     pid = row.entry.constants.get("pid")
@@ -143,7 +142,7 @@ class _Widths(NamedTuple):
     phase: int
 
 
-def _widths(rows: Sequence[_Row], width: int) -> _Widths:
+def _widths(rows: Sequence[_JobRow], width: int) -> _Widths:
     """Return as little as the rows that are shown need: the rest is the command's."""
     return _Widths(
         state=max((text_width(row.state) for row in rows), default=0),
@@ -202,13 +201,7 @@ def _rank_line(row: RankRow, index: int, job: Job, chosen_pid: int | None, phase
 
 def remarks(job: Job) -> list[str]:
     """Return the outliers among the ranks, for a person."""
-    lines = []
-    if job.fattest is not None:
-        row = job.ranks[job.fattest]
-        lines.append(f"rank {row.rank} uses the most: {size_text(row.peak_allocated_bytes)} at its peak")
-    lines += behind(job)
-    if job.missing:
-        lines.append(f"{plural(len(job.missing), 'rank')} of {job.world_size} not here")
+    lines = [*missing_ranks(job), *fattest(job), *behind(job)]
     if len(job.hosts) > 1:
         lines.append(f"{len(job.hosts)} hosts; {job.clocks.text}")
     return lines

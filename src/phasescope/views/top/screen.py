@@ -279,7 +279,7 @@ class Picture:
         return [spread(line, held, width)] if held.parts else [line]
 
     def _measure(self, frame: Frame, width: int) -> None:
-        """Return the points for the chart.
+        """Find the points for the chart.
 
         A long timeline is costly and moves slowly: it is looked at once a second.
         """

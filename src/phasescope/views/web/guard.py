@@ -73,7 +73,7 @@ class Guard:
         elif self._is_from_elsewhere(headers, scope["path"]):
             answer = PlainTextResponse("only the page itself may ask this", 403)
         elif scope["method"] not in ("GET", "HEAD"):
-            answer = PlainTextResponse("there is nothing to be changed here", 405)
+            answer = PlainTextResponse("nothing can be changed here", 405)
         elif not (_is_of_the_page(scope["path"]) or may_look(scope["headers"], self._token)):
             answer = PlainTextResponse("a token is needed: use the address that `phasescope web` printed", 401)
         await answer(scope, receive, guarded)

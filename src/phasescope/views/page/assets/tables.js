@@ -259,8 +259,7 @@
   function ranks(job, chosen, choose) {
     byId("job-card").hidden = !job;
     if (!job) return;
-    const missing = job.missing.length ? `no session of rank ${job.missing.slice(0, 8).join(", ")}${job.missing.length > 8 ? ", …" : ""}` : null;
-    const note = [`${job.ranks.length} of ${job.world_size ?? "?"} ranks`, missing, job.hosts.length > 1 ? plain(job.clocks.text) : null, job.step_path ? `steps of ${path(job.step_path)}` : null];
+    const note = [`${job.ranks.length} of ${job.world_size ?? "?"} ranks`, job.step_path ? `steps of ${path(job.step_path)}` : null];
     byId("job-note").textContent = note.filter(Boolean).join(" · ");
     write(byId("job-remarks"), ...(job.remarks ?? []).map((remark) => make("p", "", plain(remark))));
     const most = Math.max(1, ...job.ranks.map((row) => row.peak_allocated_bytes ?? 0));

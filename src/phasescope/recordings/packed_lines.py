@@ -1,4 +1,4 @@
-"""The rows of a recording's lines, made by the compiled core: the same as `row_batches` makes in Python."""
+"""The rows of a recording's lines, made by the compiled core: the same as `line_batches` makes in Python."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import msgspec
 
 from phasescope import _native
 from phasescope.recordings.columns import common_of, fits, repeated_of, row_of, row_of_packed
+from phasescope.recordings.line_batches import LineTexts, common_of_line, metadata_of_line, repeated_of_line
 from phasescope.recordings.line_text import text_of
 from phasescope.recordings.packed_rows import MAX_KNOWN, PackedRows
-from phasescope.recordings.row_batches import (
-    MAX_BATCH_BYTES,
-    LineTexts,
-    common_of_line,
-    metadata_of_line,
-    repeated_of_line,
-)
+from phasescope.recordings.row_batches import MAX_BATCH_BYTES
 from phasescope.recordings.session_pass import LineUnpack, batches_of
 
 if TYPE_CHECKING:

@@ -6,36 +6,30 @@ the one whose events come last, or the one that is named after a `#`, as in `run
 
 from __future__ import annotations
 
-import errno
-import os
 from collections import Counter, deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phasescope import _native
 from phasescope.analysis.summary.summary import SummaryFold
 from phasescope.readers.reader import Reader, SessionNotFoundError
 from phasescope.recordings import packed_lines
-from phasescope.recordings.formats import (
-    ENDINGS,
-    PERFETTO,
-    full_parts,
-    parts,
-)
+from phasescope.recordings.line_batches import of_lines
 from phasescope.recordings.notes import is_note, note_in
 from phasescope.recordings.parquet_source import ParquetSource
-from phasescope.recordings.row_batches import of_events, of_lines
+from phasescope.recordings.recording_files import source_of, split_session
+from phasescope.recordings.row_batches import of_events
 from phasescope.recordings.row_pass import fold_rows
 from phasescope.recordings.session_pass import Reading, fold_lines
 from phasescope.recordings.source import (
     MAX_PROBLEMS,
     JsonlSource,
-    JsonSource,
     Problem,
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from phasescope.analysis.summary.packed_summary import SummaryObserver
     from phasescope.recordings.columns import Rows
@@ -83,8 +77,8 @@ class RecordingReader(Reader):
     def open(cls, path: str | os.PathLike[str]) -> RecordingReader:
         """Return a reader of the recording at `path`, or of its session `path#id`. Raises OSError,
         SessionNotFoundError, and MissingDependencyError for `.zst` and `.parquet` without their packages."""
-        path, session = _split_session(path)
-        return cls(_source_of(path), path, session)
+        path, session = split_session(path)
+        return cls(source_of(path), path, session)
 
     def close(self) -> None:
         """Close it. Reading afterwards raises ValueError."""
@@ -293,41 +287,3 @@ def _constants(first: dict[str, Any], note: Note | None) -> dict[str, Any]:
         "world_size": first.get("world_size", 1),
         "sampling_interval_ms": first["sampling_interval_ms"],
     }
-
-
-def _split_session(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
-    """Split `run.jsonl#5b0e` into the file and the session, unless there is a file of just that name."""
-    text = os.fspath(path)
-    name, mark, session = text.rpartition("#")
-    if mark and session and not os.path.lexists(text):
-        return Path(name), session
-    return Path(text), None
-
-
-def _source_of(path: Path) -> RecordingSource:
-    """Return the reader for the file's content, not its name; a directory holds the segments of another tool's sink."""
-    path = Path(os.path.realpath(path))  # the parts of a recording lie beside the file that a link leads to
-    if path.is_dir():
-        segments = sorted(path.glob("segment-*.jsonl"))
-        if not segments:
-            raise SessionNotFoundError(f"{path} is a directory; name one of the recordings in it")
-        return JsonlSource(segments)
-    if not path.exists() and full_parts(path):
-        return JsonlSource(parts(path))
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    with path.open("rb") as file:
-        beginning = file.read(4)
-    if beginning == b"PAR1":
-        return ParquetSource([path])
-    if _is_perfetto(path, beginning):
-        raise SessionNotFoundError(
-            f"{path} is a trace for ui.perfetto.dev, which cannot be read back; name the file that it was made of"
-        )
-    if beginning[:1] == b"[" or path.suffix.lower() == ".json":
-        return JsonSource(path)
-    return JsonlSource(parts(path))
-
-
-def _is_perfetto(path: Path, beginning: bytes) -> bool:
-    return ENDINGS.get(path.suffix.lower()) == PERFETTO and not beginning.startswith(b"{")

@@ -1,4 +1,4 @@
-"""How a session fares or ended is said in the same word in each list, table, heading and page."""
+"""How a session is doing or ended is said in the same word in each list, table, heading and page."""
 
 from __future__ import annotations
 

@@ -302,7 +302,7 @@ class Session:
             looks: the number of times that they were counted so far.
             looks_ns: the time that those took.
             batch_size: the number of samples that a forward of this step was given, None if that is not sure.
-                `phasescope fit` goes by it.
+                `phasescope fit` is based on it.
             batch_elements: the elements of all its tensors together: with them it shows whether samples differ in
                 size.
             modules: the bytes of each category by device and part of the model; only the event itself has them.
@@ -323,7 +323,7 @@ class Session:
 
         For phases around code that nobody can put a `with` around: where a loop was left is seen a little later. Each
         comes with the class name of the exception that ended it, or None. Leaving it once more is not irregular.
-        `ask` is given what looks at other threads, see `other_threads.stacks_of_threads()`.
+        `ask` is called with a function from the ids of other threads to their stacks.
         """
         self._sampler.asks.append(ask)
 

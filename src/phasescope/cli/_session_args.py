@@ -1,4 +1,4 @@
-"""The session that a command speaks of: its arguments, opening it, and saying how it fares."""
+"""The session that a command speaks of: its arguments, opening it, and saying how it is doing."""
 
 from __future__ import annotations
 
@@ -154,9 +154,9 @@ def health(reader: Reader, now_ns: int | None = None) -> SessionHealth:
     return SessionHealth(state, age_ns, heartbeat_ns, silent_ns)
 
 
-def state_text(fares: SessionHealth) -> str:
+def state_text(condition: SessionHealth) -> str:
     """Return the state in a word or three: `running`, `silent 42.0 s`, `stopped`, `dead`."""
-    return fares.state if fares.silent_ns is None else f"silent {duration_text(fares.silent_ns)}"
+    return condition.state if condition.silent_ns is None else f"silent {duration_text(condition.silent_ns)}"
 
 
 def number(value: object) -> int | None:

@@ -115,19 +115,19 @@ def _of_session(reader: Any) -> dict[str, Any]:
 
     constants = reader.constants
     moment = Moment.of(reader)
-    fares = health(reader, moment.now_ns)
+    condition = health(reader, moment.now_ns)
     events = reader.events(last=LAST_EVENTS)
     ending = moment.ending_by(events)
     return {
         "session_id": constants.get("session_id"),
         "pid": constants.get("pid"),
         "host": constants.get("host"),
-        "state": fares.state,
+        "state": condition.state,
         "ending": ending.kind,
-        "silent_ns": fares.silent_ns,
+        "silent_ns": condition.silent_ns,
         "started_ns": constants.get("started_ns"),
-        "age_ns": fares.age_ns,
-        "heartbeat_ns": fares.heartbeat_ns,
+        "age_ns": condition.age_ns,
+        "heartbeat_ns": condition.heartbeat_ns,
         "rank": constants.get("rank"),
         "local_rank": constants.get("local_rank"),
         "world_size": constants.get("world_size"),

@@ -70,11 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
         opened_among(arguments.target, arguments.dir) as newest,
         meant(newest, [] if arguments.target else failed_ranks(newest), arguments.target) as reader,
     ):
-        fares = health(reader)
+        condition = health(reader)
         answer = reader.explain()
         summed, ending = answer.evidence.summary, answer.evidence.ending
         missing = missing_in(reader, summed, is_over=ending.is_over, ended_well=ending.is_good)
-        looked = _Looked(reader, fares, summed, ending, verdict(answer), missing, _job(reader, arguments.dir))
+        looked = _Looked(reader, condition, summed, ending, verdict(answer), missing, _job(reader, arguments.dir))
         if arguments.json:
             Terminal().line(json_text(_data(looked), indent=2))
         else:
@@ -86,7 +86,7 @@ class _Looked(NamedTuple):
     """All that is known of the session."""
 
     reader: Reader
-    fares: SessionHealth
+    condition: SessionHealth
     summed: Summary
     ending: Ending
     verdict: Verdict
@@ -104,13 +104,13 @@ def _job(reader: Reader, directories: Sequence[str]) -> Job | None:
 
 
 def _data(looked: _Looked) -> dict[str, Any]:
-    reader, fares = looked.reader, looked.fares
+    reader, condition = looked.reader, looked.condition
     constants: Mapping[str, Any] = reader.constants
     of_session = ("command", "python", "version", "core", "job_id", "started_ns", "sampling_interval_ms", "backends")
     return {
-        "state": fares.state,
-        "silent_ns": fares.silent_ns,
-        "heartbeat_ns": fares.heartbeat_ns,
+        "state": condition.state,
+        "silent_ns": condition.silent_ns,
+        "heartbeat_ns": condition.heartbeat_ns,
         "ending": looked.ending.to_dict(),
         "verdict": looked.verdict.to_dict(),
         "path": str(reader.path),
@@ -128,7 +128,7 @@ def _show(looked: _Looked, chosen: ShownPhases) -> None:
     command = what_runs(reader.constants)
     if command:  # other tools' recordings do not say
         out.line(elide(command, out.width or _LONGEST_COMMAND), "bold")
-    style = {"running": "green", "dead": "red"}.get(looked.fares.state, "")
+    style = {"running": "green", "dead": "red"}.get(looked.condition.state, "")
     out.line(_state_line(looked), style if looked.ending.is_good else "red")
     out.line(looked.verdict.text, "green" if looked.verdict.is_good else "red")
     if reader.dropped:
@@ -143,21 +143,21 @@ def _show(looked: _Looked, chosen: ShownPhases) -> None:
 
 
 def _state_line(looked: _Looked) -> str:
-    fares, ending, last_ns = looked.fares, looked.ending, looked.summed.last_timestamp_ns
+    condition, ending, last_ns = looked.condition, looked.ending, looked.summed.last_timestamp_ns
     ago = "" if last_ns is None else f"{_clock(last_ns)}, {duration_text(max(0, time.time_ns() - last_ns))} ago"
-    if fares.state == "dead":
+    if condition.state == "dead":
         pid = number(looked.reader.constants.get("pid"))
         how = disappeared_text(pid) if ending.kind == "killed" else ending.text
         return how + (f"; last event {ago}" if ago else "")
-    if fares.state == "stopped":
+    if condition.state == "stopped":
         stopped = "stopped" + (f" {ago}" if ago else "")
         is_next = looked.verdict.text.startswith(ending.text[:_SAME])  # the verdict stands below
         return stopped if ending.is_good or is_next else f"{ending.text}; {stopped}"
-    if fares.state == "unknown":
+    if condition.state == "unknown":
         return "recorded up to" + (f" {ago}" if ago else " an unknown time") + "; how the session ended is not in it"
-    if fares.silent_ns is not None:
-        return silent_text(fares.silent_ns)
-    return f"running for {duration_text(fares.age_ns)}"
+    if condition.silent_ns is not None:
+        return silent_text(condition.silent_ns)
+    return f"running for {duration_text(condition.age_ns)}"
 
 
 def _clock(time_ns: int) -> str:

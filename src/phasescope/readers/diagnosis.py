@@ -1,4 +1,4 @@
-"""How a reader's session fares or ended, and what happened to its memory, as it stands now."""
+"""How a reader's session is doing or ended, and what happened to its memory, as it stands now."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Moment(NamedTuple):
 
 
 def ending(reader: Reader, last: int | None = None) -> Ending:
-    """Return how the session fares or ended, by all its events or by the `last` ones."""
+    """Return how the session is doing or ended, by all its events or by the `last` ones."""
     return summary_and_ending(reader)[1] if last is None else _ending_by_last(reader, last)
 
 

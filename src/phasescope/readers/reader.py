@@ -140,7 +140,7 @@ class Reader(ABC):
         grows."""
 
     def ending(self) -> Ending:
-        """Return how the session fares, or how it ended."""
+        """Return how the session is doing, or how it ended."""
         from phasescope.readers.diagnosis import ending
 
         return ending(self)

@@ -1,4 +1,4 @@
-"""A session that a view keeps up with: its reader, its fold, and how it fares."""
+"""A session that a view keeps up with: its reader, its fold, and how it is doing."""
 
 from __future__ import annotations
 

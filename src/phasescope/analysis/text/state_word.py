@@ -1,4 +1,4 @@
-"""The word for how a session fares or ended: the same in each list, table, heading and page."""
+"""The word for how a session is doing or ended: the same in each list, table, heading and page."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _GLANCE_AGAIN_S = 1.0
 
 
 class Glance(NamedTuple):
-    """A session's columns in the list: the innermost open phase, its device's allocated bytes, and how it fares or
+    """A session's columns in the list: the innermost open phase, its device's allocated bytes, and how it is doing or
     ended, None if it cannot be read."""
 
     phase: tuple[str, ...] | None

@@ -117,7 +117,7 @@ class Watched:
         return self._newest[1]
 
     def newest_ending(self) -> Ending:
-        """Return how it fares or ended by its header and its newest events."""
+        """Return how it is doing or ended by its header and its newest events."""
         reader, view = self.followed.reader, self.newest()
         try:
             return view.ending(reader.state, heartbeat_ns=reader.heartbeat_ns or None, now_ns=time.time_ns())
@@ -149,7 +149,7 @@ class Watched:
         return self._summed[1]
 
     def glance(self) -> tuple[tuple[str, ...] | None, int | None, Ending]:
-        """Return the innermost open phase, its device's allocated bytes, and how it fares or ended."""
+        """Return the innermost open phase, its device's allocated bytes, and how it is doing or ended."""
         view = self.newest() if self.is_reading else self.view
         current, rows = view.current(), view.devices()
         ending = self.newest_ending() if self.is_reading else self.ending()

@@ -53,7 +53,7 @@ class Hub:
             return self._listed[1]
 
     def words(self, entries: Iterable[Entry]) -> dict[str, str]:
-        """Return the word for how each of these fares or ended, by its key; of some it is known only the next time."""
+        """Return the word for how each is doing or ended, by its key; some of them are known only the next time."""
         with self._lock:
             until = self._clock() + _WORDS_S
             words = {entry.key: self._word(entry, until) for entry in entries}

@@ -36,7 +36,7 @@ _ON_BATCH = ("train_on_batch", "test_on_batch", "predict_on_batch")
 _END = (StopIteration, tf.errors.OutOfRangeError)
 
 
-class _Here(threading.local):
+class _ThreadState(threading.local):
     """The state of the calling thread."""
 
     busy = False  # a marked call: calls inside belong to it
@@ -44,7 +44,7 @@ class _Here(threading.local):
     call: KnownFunction | None = None  # what is known of the function that is being called
 
 
-here = _Here()
+here = _ThreadState()
 _fits: list[Callable[[], bool]] = []  # that tell whether one of Keras's is running: it marks itself
 _threads: dict[int, threading.Thread] = vars(threading).get("_active", {})
 _calls: list[KnownFunction] = []  # that run; replicas of one trace in threads of their own

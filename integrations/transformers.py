@@ -44,7 +44,7 @@ class PhaseCallback(transformers.TrainerCallback):  # type: ignore[misc]
     It writes to the running session. If there is none, it starts one for the duration of the call and stops it
     afterwards. `session` is that session, also after the call: `print(callback.session.summary())`.
 
-    The Trainer does not report exceptions to its callbacks, nor the begin of an evaluation. So importing this module
+    The Trainer does not report exceptions to its callbacks, nor that an evaluation begins. So importing this module
     wraps `Trainer.train`, `evaluate` and `predict`; the wrapper calls the trainer's PhaseCallback, if it has one.
 
     Args:

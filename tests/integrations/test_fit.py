@@ -1,4 +1,4 @@
-"""`phasescope fit` held against the truth: predicted from batches of 8 and 16, measured at 64.
+"""`phasescope fit` checked against the truth: predicted from batches of 8 and 16, measured at 64.
 
 Real models train on the CPU; the allocator is a count of their live storages. What it counts as the peak is held
 against torch's own MemTracker where that is there.

@@ -1,4 +1,4 @@
-"""Each program here is run as Python runs it and under `phasescope run`; what it expects is held against both.
+"""Each program here is run as Python runs it and under `phasescope run`; what it expects is checked in both.
 
 Either may be a fork of a process that has loaded the framework (`preloaded.py`): the one under run is where loops and
 growth are tried, by programs that do not say `loading: under run`.

@@ -1,7 +1,7 @@
 """docs/ring-format.md says what the code does.
 
-Its tables are held against the code, and a second reader, that was written from the document and takes its numbers from
-there, reads what real sessions in other processes write.
+Its tables are checked against the code, and a second reader, that was written from the document and takes its numbers
+from there, reads what real sessions in other processes write.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def compared(now: Categories | None, before: Categories | None) -> Categories | 
 
 
 def has_categories(metadata: Mapping[str, Any]) -> bool:
-    """Return whether an event's metadata have any."""
+    """Return whether an event's metadata has any."""
     return _LOOKS in metadata
 
 

@@ -88,7 +88,7 @@ def broken(comparison: Comparison, rules: Iterable[FailRule]) -> Iterator[tuple[
 
 
 def unjudged(comparison: Comparison, rules: Iterable[FailRule]) -> Iterator[tuple[FailRule, str]]:
-    """Yield each rule that nothing could be held against, and why.
+    """Yield each rule that nothing could be checked against, and why.
 
     To pass it by would hide a phase that was renamed.
     """

@@ -36,7 +36,7 @@ class Cause:
 
 
 def sentence(brief: str) -> str:
-    """Return the few words as the begin of a sentence, so that both places say the same."""
+    """Return the few words as the beginning of a sentence, so that both places say the same."""
     return brief[:1].upper() + brief[1:]
 
 

@@ -52,7 +52,7 @@ class _Holder(NamedTuple):
     cause: Cause
 
 
-class _Failure:
+class _FailedMoment:
     """One failure, in bytes; None if that is not known."""
 
     def __init__(self, shortage: LastShortage) -> None:
@@ -111,7 +111,7 @@ class _Failure:
 
 def on_device(shortage: LastShortage) -> Cause:
     """Return the cause of a shortage on a device."""
-    moment = _Failure(shortage)
+    moment = _FailedMoment(shortage)
     if exceeds_all(shortage):
         brief = f"one request is for more than {moment.label} has"
         text = f"{sentence(brief)}: {moment.wanted} are more than its {size_text(moment.total)}."
@@ -123,7 +123,7 @@ def on_device(shortage: LastShortage) -> Cause:
     return _too_large(moment) if holder is None else holder.cause
 
 
-def _limited(moment: _Failure) -> Cause | None:
+def _limited(moment: _FailedMoment) -> Cause | None:
     """Return the cause if the process may have no more of the device, though the device has it."""
     limit, asked = moment.limit, moment.asked or 0
     if limit is None or moment.held is None or moment.held + asked < (1 - _ROUNDING_SHARE) * limit:
@@ -142,7 +142,7 @@ def _limited(moment: _Failure) -> Cause | None:
     return Cause(LIMIT_OF_DEVICE, f"{text}{free}.", figures=moment.figures, brief=brief)
 
 
-def _refused(moment: _Failure) -> Cause | None:
+def _refused(moment: _FailedMoment) -> Cause | None:
     """Return the cause if free memory alone would have done.
 
     Free memory is known of the failure itself, or not at all.
@@ -162,7 +162,7 @@ def _ample(total: int | None) -> float:
     return _AMPLE_BYTES if not total else min(max(_AMPLE_SHARE * total, _LEAST_AMPLE_BYTES), _AMPLE_BYTES)
 
 
-def _not_full_afterwards(moment: _Failure) -> Cause | None:
+def _not_full_afterwards(moment: _FailedMoment) -> Cause | None:
     """Return the cause if nothing is known of the failure itself, and the device had ample room when it was measured.
 
     What the training frees on its way out stays reserved by its allocator, so a full device is still full then.
@@ -178,7 +178,7 @@ def _not_full_afterwards(moment: _Failure) -> Cause | None:
     return Cause(UNKNOWN, text, figures={**moment.figures, "free_afterwards_bytes": free}, brief=brief)
 
 
-def _holders(moment: _Failure) -> Iterator[_Holder]:
+def _holders(moment: _FailedMoment) -> Iterator[_Holder]:
     """Yield each holder that held enough, with its cause."""
     others, outside, slack, total = moment.others, moment.outside, moment.slack, moment.total
     if others is not None and total and moment.is_held(others, _OTHERS_SHARE):
@@ -204,11 +204,11 @@ def _holders(moment: _Failure) -> Iterator[_Holder]:
         yield _Holder(slack, cause)
 
 
-def _live(moment: _Failure) -> str:
+def _live(moment: _FailedMoment) -> str:
     return size_text(moment.live) + ("" if moment.total is None else f" of {size_text(moment.total)}")
 
 
-def _too_large(moment: _Failure) -> Cause:
+def _too_large(moment: _FailedMoment) -> Cause:
     """Return the cause if there is no single holder: the device is full, or it is not known of what."""
     if moment.live is None or not moment.total:
         text = f"Memory ran out on {moment.label}{moment.where}; its figures are not known."
@@ -233,7 +233,7 @@ def _too_large(moment: _Failure) -> Cause:
     return Cause(TOO_LARGE, text, figures=moment.figures, brief=brief)
 
 
-def _is_accounted_for(moment: _Failure) -> bool:
+def _is_accounted_for(moment: _FailedMoment) -> bool:
     """Return whether all that is not live is known to be held by nobody in particular, or to be too small to matter."""
     if moment.total is None or moment.free is None or moment.held is None:
         return False

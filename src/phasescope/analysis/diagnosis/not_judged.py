@@ -46,7 +46,7 @@ class SampledHost:
 
 
 @dataclass
-class _Ended:
+class _EndedEntries:
     count: int
     total_ns: int
 
@@ -65,7 +65,7 @@ def why_not_judged(
     """
     rows = tuple(rows)
     entries: dict[tuple[str, ...], Entries] = {
-        row.path: _Ended(row.count, row.total_ns or 0) for row in rows if row.path and row.count
+        row.path: _EndedEntries(row.count, row.total_ns or 0) for row in rows if row.path and row.count
     }
     step = step_of(entries) or step_of(entries, 2) or step_of(entries, 1)
     if step is None:

@@ -14,7 +14,7 @@ _MOST_BLOCKS = 40_000_000  # of Python's memory: beyond that the training would 
 
 
 def types() -> dict[str, Any]:
-    """Return the objects that the collector of garbage knows: `objects`, all of them, and the commonest classes.
+    """Return the objects that the garbage collector knows: `objects`, all of them, and the commonest classes.
 
     The list of their classes is made within the interpreter's C code: no other thread comes in between, and the list of
     the objects themselves is gone before one does. Classes are known by their address, since a class's hash may

@@ -48,6 +48,24 @@ def loops_of(code: CodeType) -> tuple[CodeLoop, ...]:
     return loops
 
 
+def names_in_broken_off(code: CodeType, offset: int) -> set[str] | None:
+    """Return the names in the body of the `for` loop whose FOR_ITER this is, if nothing in it comes back to that.
+
+    None if something does, as in nearly every loop.
+    """
+    if len(code.co_code) > _MOST_BYTES:
+        return None
+    instructions = list(dis.get_instructions(code))
+    end = next((one.argval for one in instructions if one.offset == offset), offset)
+    heads = {offset}
+    for one in reversed(instructions):
+        if one.opname == "EXTENDED_ARG" and one.offset + 2 in heads:  # what is in front of it is what is jumped to
+            heads.add(one.offset)
+    if any(one.opcode in _JUMPS and one.argval in heads and one.offset > offset for one in instructions):
+        return None
+    return {one.argval for one in instructions if offset < one.offset < end and isinstance(one.argval, str)}
+
+
 def _loops_in(code: CodeType) -> tuple[CodeLoop, ...]:
     instructions = list(dis.get_instructions(code))
     after = _blocks(code, instructions)

@@ -6,7 +6,7 @@ import itertools
 import weakref
 from typing import Any
 
-from ._places import is_begun_anew_by_itself, path_here, site_here
+from ._places import is_begun_anew_by_itself, is_for_one_batch, path_here, site_here
 
 _MAX_PATHS = 256  # loaders may be made again in each epoch
 
@@ -28,7 +28,9 @@ class Batches:
         self.site: tuple[tuple[int, int], ...] = ()  # the call that fetches
         self.path = 0  # all the calls around that one
         self.is_begun_anew = False  # by the code that fetches: where the data end, its caller notices nothing
-        self.fetches = 0
+        self.is_a_look = False  # that code wants one batch, and comes to it once: a picture, a sampler's state
+        self.goes_over_anew = False  # the loader has begun another pass with this same iterator
+        self.fetches = self.fetches_of_pass = 0
         self.is_exhausted = False
         self.is_unsorted = False  # the first was fetched, and nothing spoke for either
         self.was_looked_at = False  # there was a forward without gradients since the last fetch
@@ -37,7 +39,7 @@ class Batches:
     @property
     def begins(self) -> bool:
         """Whether the next fetch is the first of a pass over the data."""
-        return not self.fetches or self.is_exhausted
+        return not self.fetches or self.is_exhausted or self.goes_over_anew
 
     def goes_on_after(self, last: Batches | None) -> bool:
         """Return whether this is the next pass over data that just ended, which the same code begins by itself."""
@@ -90,11 +92,19 @@ class Loaders:
             batches = self._iterators[ident] = Batches(iterator)
         return batches
 
+    def go_over_anew(self, loader: int) -> None:
+        """Note that this loader begins a pass; not if each is for one batch."""
+        for batches in list(self._iterators.values()):
+            if batches.loader == loader:
+                batches.goes_over_anew = batches.goes_over_anew or batches.fetches_of_pass > 1
+                batches.fetches_of_pass = 0
+
     def fetch(self, batches: Batches, trains: bool | None, *, is_graded: bool) -> None:
         """Note that the next batch is fetched, for this presumed purpose."""
         begins = batches.begins
         batches.fetches = 1 if begins else batches.fetches + 1
-        batches.is_exhausted = batches.was_looked_at = False
+        batches.fetches_of_pass += 1
+        batches.is_exhausted = batches.was_looked_at = batches.goes_over_anew = False
         batches.is_unsorted = begins and trains is None
         batches.is_without_gradients = not is_graded
         self.last = batches
@@ -110,9 +120,13 @@ class Loaders:
         if batches.begins:
             batches.site, batches.path = site_here(), path_here()
             batches.is_begun_anew = is_begun_anew_by_itself()
+        if batches.begins or batches.is_a_look:
+            batches.is_a_look = is_for_one_batch()
         by_path = self._by_path.get((batches.loader, batches.path))
         if by_path is not None:
             return by_path
+        if batches.is_a_look:
+            return None
         uses = self._uses
         use = uses.get(batches.loader) or uses.get(batches.dataset) or self._by_site.get(batches.site)
         if use is not None and (use[1] == mode or batches.goes_on_after(self.last)):
@@ -131,6 +145,8 @@ class Loaders:
     def prove(self, mode: bool | None, *, trains: bool) -> None:
         """Note that the batches fetched lately were for this."""
         for batches in self._unproven:
+            if batches.is_a_look and batches is not self.last:
+                continue
             batches.trains = trains
             if trains:
                 self._trained_on.add(batches.dataset)

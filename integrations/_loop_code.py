@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ._attributes import attributes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
     from types import FrameType
 
 _BETWEEN = ("torch", "tensorflow", "phasescope", "keras", "accelerate", "lightning", "lightning_fabric")
@@ -42,6 +43,14 @@ def trains(function: Any) -> bool:
     return any(_has_backward(each) for each in _codes_of(function.__code__, function.__globals__))
 
 
+def names_a_backward(names: Iterable[str], values: dict[str, Any]) -> bool:
+    """Return whether one of these names is a backward pass, or a function among the values that calls one."""
+    given = frozenset(names)
+    return _are_of_backward(given) or any(
+        type(value) is FunctionType and _has_backward(value.__code__) for name in given if (value := values.get(name))
+    )
+
+
 def _loops_own() -> FrameType | None:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and _package(frame) in _BETWEEN:
@@ -66,7 +75,10 @@ def _codes_of(code: CodeType, names: dict[str, Any]) -> Iterator[CodeType]:
 
 
 def _has_backward(code: CodeType) -> bool:
-    names = {*code.co_names}
+    return _are_of_backward(frozenset(code.co_names))
+
+
+def _are_of_backward(names: AbstractSet[str]) -> bool:
     return bool(names & {"backward", "grad_and_value", "GradientTape"}) or (
         "grad" in names and bool(names & {"autograd", "func"})
     )

@@ -44,6 +44,7 @@ class LoopEnds:
         """The phases that the sampler has found to be over, and ends, since the loop was told."""
 
         self._of_steps: LoopPlace | None = None
+        self._has_moved = False  # that was left, and another is not known yet
         self._of_epoch: LoopPlace | None = None
         self._looked_at: list[Spot] = []
 
@@ -51,19 +52,27 @@ class LoopEnds:
         """Return a step that begins here."""
         if self._of_steps is not None and not self._of_steps.holds_caller():
             self._of_steps = None
+            self._has_moved = True
         self.step = step = Step(batches, self._of_steps)
         return step
 
     def learn(self, step: Step) -> None:
         """Note that a step is all but done here: between its begin and this call lies one turn of its loop."""
+        self._has_moved = False
         around = step.found_around()
         if around:
             self._of_steps = around[0]
             self._of_epoch = around[min(1, len(around) - 1)]
 
+    def is_in_turns_of(self, step: Step) -> bool:
+        """Return whether the calling thread is in the loop whose turns the steps are, as far as the step shows it."""
+        place = step.place or step.place_so_far
+        return place is not None and place.holds_caller()
+
     def epoch_begins(self) -> None:
         """Forget the last epoch's place if this one is elsewhere."""
         if self._of_epoch is not None and not self._of_epoch.holds_caller():
+            self._has_moved = self._has_moved or self._of_steps is not None
             self._of_epoch = self._of_steps = None
 
     def evaluation_begins(self) -> None:
@@ -74,6 +83,10 @@ class LoopEnds:
         """Note a forward of the evaluation."""
         if not self._looked_at:
             self._looked_at = stack_here()
+
+    def is_elsewhere(self) -> bool:
+        """Return whether the calling thread has left the loop of the last step that was known to be one."""
+        return self._has_moved or (self._of_steps is not None and not self._of_steps.holds_caller())
 
     def has_left(self, name: str) -> bool:
         """Return whether the calling thread has left what this phase is about."""

@@ -27,6 +27,7 @@ class Step:
         self.has_failed = False
         self.has_just_stepped = False  # with no fetch, forward or backward pass since
         self._calls: dict[int, list[Spot]] = {}
+        self.place_so_far: LoopPlace | None = None  # as long as that is not known: the loop around its first backward
 
     @property
     def is_fresh(self) -> bool:
@@ -64,6 +65,12 @@ class Step:
         if turned is None:
             return have_all
         return turned or (to_look and have_all and not self._is_amid_its_calls())
+
+    def has_backward(self) -> None:
+        """Count a backward pass that begins."""
+        if self.place is None and not self.backwards and self._began_at:
+            self.place_so_far = next(iter(loops_around(self._began_at, stack_here())), None)
+        self.backwards += 1
 
     def called(self, key: int = 0) -> None:
         """Note the first call of each optimizer, or of a backward pass where there is none."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._loop_steps import Step
     from ._role import Role
 
+_NONE: AbstractSet[int] = frozenset()
 _LOOKS = 8  # into the code around the calls, for a backward pass: not at each batch of an inference
 _MANY = 64  # backward passes of a step, until it is plain that nobody reports the optimizer
 
@@ -55,6 +56,7 @@ class Loop:
         self._looks = 0  # forwards of the evaluation that is open
         self._has_stepped = False
         self._trains_on = False  # it has stepped since an optimizer was made
+        self._goes_without = False  # the loop of its optimizers is over, and what is called is a model of none
         self._has_had_backward = False
         self._says_backward = False
         self._looks_into_code = _LOOKS
@@ -100,9 +102,13 @@ class Loop:
         if trains:
             self._fetch_for_training(batches, begins)
         elif trains is False:
-            self._enter_evaluate()
+            self._enter_evaluate(amid_a_step=self._accumulates())
         elif self._step is not None and self._is_over_at_a_fetch(self._step):
             self._leave_step()
+
+    def pass_begins(self, loader: int) -> None:
+        """Note that this loader begins to be gone over, perhaps with the iterator that it has."""
+        self._loaders.go_over_anew(loader)
 
     def fetch_found_the_end(self) -> None:
         """Note that the fetch that began last found no batch."""
@@ -124,7 +130,7 @@ class Loop:
         by_loader = self._loaders.are_for_training(batches, self._mode())
         if by_loader is not None or self._mode() is not None:
             return by_loader
-        if not self._is_a_loop() or (batches.is_without_mode and self._trains_on):
+        if batches.is_a_look or not self._is_a_loop() or (batches.is_without_mode and self._trains_on):
             return None
         return not says_no_gradients() if self._own() else self._will_train() or None
 
@@ -176,6 +182,10 @@ class Loop:
         is_trained = role.is_trained
         if is_graded and role.by and self._is_a_loop():
             self._optimizers.called(role.by, self.owner)
+            self._goes_without = False
+        elif is_graded and self._trains_on and not is_trained and self.ends.is_elsewhere():
+            self._go_without()
+        is_trained = is_trained or self._goes_without
         own = is_trained and self._own()
         if own:
             self._model = weakref.ref(module)
@@ -206,8 +216,9 @@ class Loop:
 
     def _train(self) -> None:
         self._scopes.leave("evaluate")
-        if self._step is not None and self._step.is_by_hand and self._is_over(self._step):
-            self._leave_step()
+        step = self._step
+        if step is not None and self._is_over(step):
+            self._leave_step() if step.is_by_hand else self._leave_what_is_left()
         last = self._loaders.last
         if self._step is None and last is not None and last.is_unsorted:
             last.is_unsorted = False
@@ -268,7 +279,7 @@ class Loop:
         if self._step is None:
             self._enter_step(None)
         assert self._step is not None
-        self._step.backwards += 1
+        self._step.has_backward()
         if self._nobody_tells_of_steps(self._step):
             self.ends.learn(self._step)
             if self._step.is_of_tensors:
@@ -303,12 +314,20 @@ class Loop:
         if self._made:
             self._begin_another(self._was_over)
 
+    def _go_without(self) -> None:
+        """Begin another training, of a model that none of the optimizers trains, unless they go on."""
+        self._leave_what_is_left()
+        self._optimizers.retire(self.owner)
+        self._goes_without = True
+        self._has_stepped = self._trains_on = self._has_had_backward = self._says_backward = False
+        self._looks_into_code = _LOOKS
+
     def _begin_another(self, is_over: bool) -> None:
         if is_over and self._step is not None:
             self._leave_step()
         if self._trains_on:
             self._optimizers.retire(self.owner, self._made)
-        self._trains_on = False
+        self._trains_on = self._goes_without = False
         self._made.clear()
 
     def optimizer_begins(self, key: int) -> None:
@@ -316,6 +335,7 @@ class Loop:
         if self._made and key not in self._made:
             self.goes_on()
         self._made.discard(key)
+        self._goes_without = False
         self._optimizers.called((key,), self.owner)
         self._scopes.leave("evaluate")
         step = self._step
@@ -388,9 +408,22 @@ class Loop:
                 return
             self._leave_step() if name == "step" else self._scopes.leave(name)
 
-    def _enter_evaluate(self) -> None:
-        self._leave_step()
-        self._leave_what_is_left()
+    def _accumulates(self) -> bool:
+        """Return whether the step goes on after what comes now: its loop is not over, and its optimizers are ahead."""
+        step = self._step
+        return (
+            step is not None
+            and step.backwards > 0
+            and not (step.stepped or self._is_over(step))
+            and self.ends.is_in_turns_of(step)
+        )
+
+    def _enter_evaluate(self, *, amid_a_step: bool = False) -> None:
+        if "evaluate" in self._scopes:
+            self._leave_what_is_left()
+        elif not amid_a_step:
+            self._leave_step()
+            self._leave_what_is_left()
         if "evaluate" not in self._scopes and self._is_a_loop():
             self.ends.evaluation_begins()
             self._scopes.enter("evaluate")
@@ -409,4 +442,4 @@ class Loop:
 
     def _own(self) -> AbstractSet[int]:
         """Return the optimizers that this loop made, or trains with."""
-        return self._optimizers.of(self.owner)
+        return _NONE if self._goes_without else self._optimizers.of(self.owner)

@@ -10,7 +10,8 @@ import dis
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from ._code_loops import loops_of
+from ._code_loops import loops_of, names_in_broken_off
+from ._loop_code import names_a_backward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,6 +129,21 @@ def is_begun_anew_by_itself() -> bool:
         return True
     around = sum(loop.has(offset) for loop in loops_of(code))
     return bool(code.co_flags & _CAN_BE_LEFT) and around > (kind != "YIELD_FROM")
+
+
+def is_for_one_batch() -> bool:
+    """Return whether the code that fetches here comes to it once, or breaks its loop off without a training in it."""
+    frame = _callers_own()
+    if frame is None:
+        return False
+    if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "FOR_ITER":
+        names = names_in_broken_off(frame.f_code, frame.f_lasti)
+        return names is not None and not names_a_backward(names, frame.f_globals)
+    stack = stack_of(frame)
+    return bool(stack) and not any(
+        spot.code.co_flags & _CAN_BE_LEFT or any(loop.has(spot.offset) for loop in loops_of(spot.code))
+        for spot in reversed(stack)
+    )
 
 
 def has_turned(was: Sequence[Spot], now: Sequence[Spot]) -> bool | None:

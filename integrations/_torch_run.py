@@ -25,6 +25,7 @@ from ._torch_here import here, is_below_autograd, is_for_shapes, is_traced, note
 from ._torch_looks import looks
 from ._torch_marks import ended_with
 from ._torch_optimizers import OptimizerClasses, is_around_another
+from ._torch_passes import watch_passes
 from ._torch_roles import Roles, key_of
 from ._torch_storages import parameters_of
 from ._tracebacks import step_out
@@ -77,6 +78,7 @@ class Everything:
             os.register_at_fork(after_in_child=_forget_calls)
         iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
         iterators.__next__ = self._marked_fetch(iterators.__next__)
+        watch_passes()
 
     # Calls of models
 

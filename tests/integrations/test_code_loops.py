@@ -9,7 +9,14 @@ import sys
 import threading
 
 from phasescope.integrations._code_loops import loops_of
-from phasescope.integrations._places import has_turned, is_begun_anew_by_itself, is_gone, loops_around, stack_here
+from phasescope.integrations._places import (
+    has_turned,
+    is_begun_anew_by_itself,
+    is_for_one_batch,
+    is_gone,
+    loops_around,
+    stack_here,
+)
 
 
 def here(seen: dict[str, list], name: str) -> None:
@@ -179,6 +186,48 @@ class Once:
 )
 
 
+IN_TORCH["is_for_one_batch"] = is_for_one_batch
+exec(
+    """
+class Asked(Once):
+    def __iter__(self):
+        return Asked(self.answers)
+
+    def backward(self):
+        pass
+
+    def __next__(self):
+        self.answers.append(is_for_one_batch())
+        return self
+""",
+    IN_TORCH,
+)
+
+
+def train(batch):
+    batch.backward()
+
+
+def looked_into(loader):
+    for _ in loader:
+        break
+    for batch in loader:
+        repr(batch)
+        break
+    next(iter(loader))
+
+
+def trained_on(loader):
+    for batch in loader:
+        if batch:
+            break
+    for batch in loader:
+        train(batch)
+        break
+    for _ in range(2):
+        next(iter(loader))
+
+
 def shown(loader):
     yield from loader
 
@@ -228,3 +277,24 @@ def test_the_code_that_fetches_begins_a_loader_anew_or_leaves_that_to_its_caller
         assert len([*itertools.islice(wrap(loader), 2)]) == 2
     two_by_hand(loader)
     assert set(answers) == {True}
+
+
+def test_the_code_that_fetches_may_want_one_batch_alone() -> None:
+    answers: list[bool] = []
+    loader = IN_TORCH["Asked"](answers)
+
+    in_no_loop(lambda: looked_into(loader))
+    assert answers == [True] * 3
+    answers.clear()
+    in_no_loop(lambda: trained_on(loader))
+    assert answers == [False] * 4
+
+
+def test_a_loop_in_long_code_is_known_as_one() -> None:
+    """Its first instruction has a prefix there, which the jump back leads to."""
+    body = "\n".join(f"        use(name_{number}, {number}.5)" for number in range(400))
+    names = {"use": lambda *_: True, **{f"name_{number}": 0 for number in range(400)}}
+    exec(f"def long(loader):\n    for _ in loader:\n{body}\n        if use():\n            break\n", names)
+    answers: list[bool] = []
+    in_no_loop(lambda: names["long"](IN_TORCH["Asked"](answers)))
+    assert answers == [False]

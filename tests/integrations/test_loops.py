@@ -19,6 +19,8 @@ BY_HAND = "step[forward backward optimizer]"
 END = "step[data]"  # the fetch that only finds the end; summaries count neither
 EVALUATE = "evaluate[data forward data forward data]"
 LONG_EVALUATE = "evaluate[data forward data forward data forward data]"
+ONE_LOOK = "evaluate[data forward]"
+ACCUMULATED = "step[data forward backward data forward backward data forward backward optimizer]"
 GAN = "forward (Discriminator) backward optimizer"
 CRITIC = "forward (Generator) x 2 forward (Discriminator) backward optimizer"
 ACTOR = "forward (Generator) forward (Discriminator) backward optimizer forward (Generator) backward optimizer"
@@ -161,6 +163,29 @@ PUBLIC = {
     ),
     "an_actor_that_is_trained_in_every_second_turn": " ".join([f"step[{CRITIC}] step[{CRITIC} {ACTOR} {ACTOR}]"] * 2),
     "tensors_without_a_model_or_an_optimizer": "step[backward] x 3",
+    "passes_over_an_endless_iterator": (
+        f"epoch[{ACCUMULATED} step[data forward backward] {ONE_LOOK}] "
+        f"epoch[step[data forward backward data forward backward optimizer] "
+        f"step[data forward backward data forward backward] {ONE_LOOK}] "
+        f"epoch[{STEP} {ACCUMULATED} {ONE_LOOK}]"
+    ),
+    "passes_over_an_endless_iterator_alone": f"epoch[{STEP} x 2] x 2",
+    "one_batch_of_an_endless_iterator_at_a_time": f"epoch[{STEP} x 5]",
+    "evaluated_amid_an_accumulation": (
+        f"epoch[step[data forward backward data forward backward {EVALUATE} data forward backward optimizer] "
+        f"step[data forward backward {EVALUATE} data forward backward data forward backward optimizer] "
+        f"{EVALUATE} {END}] x 2"
+    ),
+    "loaders_that_are_looked_into_before": f"data x 2 epoch[{STEP} x 2 {END} {EVALUATE}] x 2",
+    # What calls the scenarios is a loop as well: the epoch's, as far as code shows.
+    "trainings_without_an_optimizer": (
+        "step[forward backward] x 2 epoch[step[data forward backward] x 2 step[forward backward] x 2]"
+    ),
+    "a_training_without_an_optimizer_after_one_with": (
+        f"{BY_HAND} x 2 epoch[step[data forward (Discriminator) backward] x 2 {END} "
+        "step[forward (Discriminator) backward] x 2]"
+    ),
+    "a_model_is_called_after_a_loop_without_an_optimizer": "epoch[step[data forward backward] step[forward]]",
     "folds_that_take_turns": " ".join(
         [
             f"epoch[step[data {model} backward optimizer] {END} evaluate[data {model} data]]"

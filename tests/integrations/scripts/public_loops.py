@@ -494,4 +494,149 @@ def tensors_without_a_model_or_an_optimizer() -> None:
         weights.data -= 0.1 * weights.grad
 
 
+class Endless(DataLoader):
+    """One iterator for all passes, whose workers stay (timm, Ultralytics)."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        object.__setattr__(self, "batch_sampler", Repeated(self.batch_sampler))
+        self.iterator = None
+
+    def __len__(self):
+        return len(self.batch_sampler.sampler)
+
+    def __iter__(self):
+        if self.iterator is None:
+            self.iterator = self._get_iterator()
+        for _ in range(len(self)):
+            yield next(self.iterator)
+
+
+class Repeated:
+    def __init__(self, sampler):
+        self.sampler = sampler
+
+    def __iter__(self):
+        while True:
+            yield from iter(self.sampler)
+
+
+@loop
+def passes_over_an_endless_iterator() -> None:
+    """Gradients are accumulated across the end of a pass."""
+    model, optimizer = trained()
+    loader, held_out = Endless(torch.randn(8, 4), batch_size=2), Endless(torch.randn(2, 4), batch_size=2)
+    number = 0
+    for _ in range(3):
+        model.train()
+        for inputs in loader:
+            loss_of(model(inputs)).backward()
+            number += 1
+            if number % 3 == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+        model.eval()
+        with torch.no_grad():
+            for inputs in held_out:
+                model(inputs)
+
+
+@loop
+def passes_over_an_endless_iterator_alone() -> None:
+    model, optimizer = trained()
+    for _, loader in itertools.product(range(2), [Endless(torch.randn(4, 4), batch_size=2)]):
+        for inputs in loader:
+            step(model, optimizer, inputs)
+
+
+@loop
+def one_batch_of_an_endless_iterator_at_a_time() -> None:
+    model, optimizer = trained()
+    loader = Endless(torch.randn(4, 4), batch_size=2)
+    for _ in range(5):
+        step(model, optimizer, next(iter(loader)))
+
+
+@loop
+def evaluated_amid_an_accumulation() -> None:
+    model, optimizer = trained()
+    loader, held_out = data(12), data()
+    for _ in range(2):
+        for number, inputs in enumerate(loader, 1):
+            model.train()
+            loss_of(model(inputs)).backward()
+            if number % 3 == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+            if number % 2 == 0:
+                model.eval()
+                with torch.no_grad():
+                    for each in held_out:
+                        model(each)
+
+
+@loop
+def loaders_that_are_looked_into_before() -> None:
+    """For a sampler's state, and for a picture of the first batch."""
+    model, optimizer = trained()
+    loader, held_out = data(), data()
+    for each in (held_out, loader):
+        for _ in each:
+            break
+    for _ in range(2):
+        model.train()
+        for inputs in loader:
+            step(model, optimizer, inputs)
+        model.eval()
+        with torch.no_grad():
+            for inputs in held_out:
+                model(inputs)
+
+
+@loop
+def trainings_without_an_optimizer() -> None:
+    """The second has a loader and is left early; the third has none."""
+
+    def descend(model, inputs):
+        loss_of(model(inputs)).backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0.1 * parameter.grad
+                parameter.grad = None
+
+    first, second, third = Net(), Generator(), Discriminator()
+    for _ in range(2):
+        descend(first, torch.randn(2, 4))
+    for number, inputs in enumerate(data(8)):
+        descend(second, inputs)
+        if number == 1:
+            break
+    for _ in range(2):
+        descend(third, torch.randn(2, 4))
+
+
+@loop
+def a_training_without_an_optimizer_after_one_with() -> None:
+    model, optimizer = trained()
+    for _ in range(2):
+        step(model, optimizer, torch.randn(2, 4))
+    other = Discriminator()
+    for inputs in data():
+        loss_of(other(inputs)).backward()
+        other.zero_grad()
+    for _ in range(2):
+        loss_of(other(torch.randn(2, 4))).backward()
+        other.zero_grad()
+
+
+@loop
+def a_model_is_called_after_a_loop_without_an_optimizer() -> None:
+    model = Net()
+    for inputs in data(8):
+        loss_of(model(inputs)).backward()
+        if model.zero_grad() is None:
+            break
+    Generator()(torch.randn(2, 4))
+
+
 tell_all()

@@ -51,6 +51,8 @@ class Loop:
         self._loaders = Loaders()
         self._model: weakref.ref[Any] | None = None
         self._idle: set[int] = set()  # optimizers that do not step each time
+        self._last_is_of_others = False  # the last forward with gradients, of a model that no optimizer trains
+        self._trains_others = False  # that alone stands before the backward passes: what is trained goes through it
         self._made: set[int] = set()  # optimizers that were made since one has stepped: they may step at once too
         self._was_over = False  # the step that they were made in
         self._looks = 0  # forwards of the evaluation that is open
@@ -185,7 +187,10 @@ class Loop:
             self._goes_without = False
         elif is_graded and self._trains_on and not is_trained and self.ends.is_elsewhere():
             self._go_without()
-        is_trained = is_trained or self._goes_without
+        if is_graded:
+            self._last_is_of_others = not is_trained
+            self._trains_others = self._trains_others and not is_trained
+        is_trained = is_trained or self._goes_without or self._trains_others
         own = is_trained and self._own()
         if own:
             self._model = weakref.ref(module)
@@ -276,7 +281,11 @@ class Loop:
         step = self._step
         if step is not None and step.is_of_tensors and self._nobody_tells_of_steps(step) and step.has_turned():
             self._leave_step()
+            step = None
+        if step is not None and step.is_by_hand and step.stepped and self._is_over(step):
+            self._leave_step()
         if self._step is None:
+            self._trains_others = self._last_is_of_others
             self._enter_step(None)
         assert self._step is not None
         self._step.has_backward()

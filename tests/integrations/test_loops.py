@@ -185,6 +185,10 @@ PUBLIC = {
         f"{BY_HAND} x 2 epoch[step[data forward (Discriminator) backward] x 2 {END} "
         "step[forward (Discriminator) backward] x 2]"
     ),
+    # That an optimizer trains what a model of others is given is known from the first backward pass on.
+    "models_given_what_is_trained": (
+        "forward (Discriminator) step[backward optimizer] step[forward (Discriminator) backward optimizer] x 5"
+    ),
     "a_model_is_called_after_a_loop_without_an_optimizer": "epoch[step[data forward backward] step[forward]]",
     "folds_that_take_turns": " ".join(
         [

@@ -639,4 +639,17 @@ def a_model_is_called_after_a_loop_without_an_optimizer() -> None:
     Generator()(torch.randn(2, 4))
 
 
+@loop
+def models_given_what_is_trained() -> None:
+    """Pictures, through a model that stays as it is; so it is with meta-learning, whose model has no parameters."""
+    for _ in range(2):
+        picture = torch.nn.Parameter(torch.zeros(2, 4))
+        optimizer = torch.optim.Adam([picture])
+        model = Discriminator()
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss_of(model(picture)).backward()
+            optimizer.step()
+
+
 tell_all()

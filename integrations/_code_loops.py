@@ -81,7 +81,10 @@ def _loops_in(code: CodeType) -> tuple[CodeLoop, ...]:
                 bodies.setdefault(head, {head}).update(_reached((start,), before, but=head))
     offsets = tuple(one.offset for one in instructions)
     places = _places(instructions)
-    loops = [CodeLoop(offsets, _text_of(body, starts, places)) for body in bodies.values()]
+    loops = [
+        CodeLoop(offsets, _text_of(body, starts, places) | _unplaced(body, starts, offsets, places))
+        for body in bodies.values()
+    ]
     return tuple(sorted(loops, key=lambda loop: len(loop.own)))
 
 
@@ -115,6 +118,15 @@ def _text_of(body: set[int], starts: tuple[int, ...], places: dict[int, tuple[in
                 break
             last = line
     return frozenset(offset for offset, (line, _) in places.items() if first <= line <= last)
+
+
+def _unplaced(
+    body: set[int], starts: tuple[int, ...], offsets: tuple[int, ...], places: dict[int, tuple[int, int | None]]
+) -> frozenset[int]:
+    """Return the instructions in these blocks that have no line: a jump back is one, in which a thread often waits."""
+    return frozenset(
+        offset for offset in offsets if offset not in places and starts[bisect_right(starts, offset) - 1] in body
+    )
 
 
 def _reached(begin: Iterable[int], ways: dict[int, set[int]], *, but: int) -> set[int]:

@@ -68,6 +68,19 @@ WELL = "finished: the interpreter exited"
         pytest.param(
             CHILD.format(child="assert type(os._exit) is type(len); os._exit(6)"), 0, [WELL], id="a child without one"
         ),
+        pytest.param(
+            "start()\nos.execlp(sys.executable, 'python', '-c', 'raise SystemExit(3)')",
+            3,
+            ["finished: another program took the process's place (os.exec)"],
+            id="another program",
+        ),
+        pytest.param(
+            "start()\ntry:\n    os.execv(sys.executable, ['python', 'x' * 2**22])\n"
+            "except OSError:\n    os.kill(os.getpid(), signal.SIGKILL)",
+            -9,
+            [GONE],
+            id="another program that fails to begin",
+        ),
         pytest.param("start().stop()\nos._exit(8)", 8, ["finished"], id="after the session"),
         pytest.param(
             HOLDS,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dis
 import itertools
 import sys
 import threading
@@ -88,6 +89,22 @@ def test_a_place_is_in_the_loops_whose_text_it_stands_in() -> None:
     in_both = {"in both": 2, "in a handler": 2, "in the outer": 1, "before": 0, "behind": 0}
     assert depths == ({**in_both, "before a break": 2} if sys.version_info >= (3, 11) else depths)
     assert [len(own(seen, "in both", name)) for name in ("in a handler", "in the outer", "behind")] == [2, 1, 0]
+
+
+def breaks_off(turns, given):
+    for turn in range(turns):
+        if turn in given:
+            for each in given:
+                if each:
+                    turns += each
+                    break
+
+
+def test_what_leads_back_is_in_the_loop_also_without_a_line_of_its_own() -> None:
+    outer = loops_of(breaks_off.__code__)[-1]
+    back = [one.offset for one in dis.get_instructions(breaks_off) if one.opname.startswith(("JUMP_B", "JUMP_A"))]
+    assert len(back) > 1
+    assert all(outer.has(offset) for offset in back)
 
 
 def test_a_handler_is_no_loop_though_the_code_jumps_back_from_it() -> None:

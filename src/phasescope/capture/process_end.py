@@ -11,6 +11,7 @@ from phasescope.capture import exception_info, target_end
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REPLACED = "another program took the process's place (os.exec)"
 LEFT_AT_ONCE = "the process left by os._exit"
 _AFTER_ALL_ELSE = -100
 _OUTERMOST = ("<module>", "_run_module_as_main")

@@ -14,6 +14,7 @@ from phasescope.capture import (
     backend_selection,
     categories,
     identity,
+    os_exec,
     os_exit,
     phase_context,
     process_end,
@@ -113,6 +114,7 @@ class Session:
         self._optional.start()
         phase_context.set_event_writer(self._writer)
         os_exit.watch(self._events.note_os_exit)
+        os_exec.watch(self._events.note_os_exec)
         if self._optional.census is not None:
             self._optional.census.begin()
 
@@ -157,6 +159,7 @@ class Session:
                 self._join_subscriptions()
                 self._optional.finish()
             os_exit.let_go()
+            os_exec.let_go()
             self._on_over(self)
 
     def _leave_phases(self) -> None:
@@ -175,6 +178,7 @@ class Session:
     def _forget_in_child(self) -> None:
         """In a forked child, let go: the ring, and the lock that says its writer lives, are the parent's alone."""
         os_exit.let_go()
+        os_exec.let_go()
         self._writer.abandon_in_child()
         if self._sampler.requests is not None:
             self._sampler.requests.abandon_in_child()

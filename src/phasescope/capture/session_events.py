@@ -9,6 +9,8 @@ from phasescope import _log
 from phasescope.capture import error_events, process_end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phasescope.capture.collector import Collector
     from phasescope.capture.collectors import Collectors
     from phasescope.capture.event_writer import EventWriter
@@ -64,6 +66,28 @@ class SessionEvents:
             self.writer.close(lambda: None)
         finally:
             self.writer.lock.release()
+
+    def note_os_exec(self) -> Callable[[], None]:
+        """Write the stop of a process whose place another program takes, and return what takes it back.
+
+        No other thread writes anything in between.
+        """
+        if os.getpid() != self._pid or not self.writer.lock.acquire(timeout=_LAST_WORDS_SECONDS):
+            return lambda: None
+        if self._has_stopped or self.writer.closed:
+            return self.writer.lock.release
+        state = self.collectors.boundary.any_state()
+        self.writer.note("stop", state, None, None, process_end.REPLACED, {"exit_code": 0})
+        self.writer.ring.stop()
+
+        def undo() -> None:
+            try:
+                self.writer.ring.go_on()
+                self.writer.note("start", state, None, None, "os.exec failed: the session goes on", None)
+            finally:
+                self.writer.lock.release()
+
+        return undo
 
     def note_collector(self, event_type: str, collector: Collector, text: str) -> None:
         """Write that a collector has failed or recovered."""

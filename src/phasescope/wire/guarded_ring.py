@@ -231,6 +231,12 @@ class GuardedWriter(ring.RingWriter):
         if self._memory is not None and self._is_whole():
             self._copy.put(8 * ring.STATE, _WORD.pack(ring.STOPPED))
 
+    def go_on(self) -> None:
+        """Publish that more will come after all, in the file too."""
+        super().go_on()
+        if self._memory is not None and self._is_whole():
+            self._copy.put(8 * ring.STATE, _WORD.pack(ring.RUNNING))
+
     def release(self) -> None:
         """Let go of the file. In memory the ring stays readable."""
         super().release()

@@ -218,6 +218,10 @@ class RingWriter(_AppendSlots):
         """Publish that nothing more will come."""
         self._store(STATE, STOPPED)
 
+    def go_on(self) -> None:
+        """Publish that more will come after all."""
+        self._store(STATE, RUNNING)
+
     @property
     def memory(self) -> mmap.mmap | None:
         """Where the ring is to be read while it cannot be in its file."""

@@ -132,6 +132,8 @@ class EndingFold:
         event_type = event.get("event_type")
         if event_type == "sample":
             self._host.take(event)
+        elif event_type == "start":  # after a stop that did not come about, too
+            self._is_stopped, self._stopped_with, self._ended_by = False, None, None
         elif event_type == "stop":
             self._is_stopped = True
             context = event.get("context")

@@ -222,8 +222,11 @@ class Loop:
     def _train(self) -> None:
         self._scopes.leave("evaluate")
         step = self._step
-        if step is not None and self._is_over(step):
-            self._leave_step() if step.is_by_hand else self._leave_what_is_left()
+        if step is not None:
+            if step.is_by_hand and self._is_over(step):
+                self._leave_step()
+            elif step.stepped or self._is_over(step):
+                self._leave_what_is_left()
         last = self._loaders.last
         if self._step is None and last is not None and last.is_unsorted:
             last.is_unsorted = False

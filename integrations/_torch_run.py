@@ -96,7 +96,8 @@ class Everything:
             return _UNMARKED
         note_function(lambda: parameters_of(module))
         if loops.are_there and not _threads.stepping:
-            loops.current().forward_begins(module, role, is_graded=torch.is_grad_enabled())
+            is_graded = torch.is_grad_enabled() and kwargs.get("training") is not False  # as Keras's models are told
+            loops.current().forward_begins(module, role, is_graded=is_graded)
         looks.know_model(module)
         if looks.is_watching:
             looks.forward_begins((args, kwargs))

@@ -186,6 +186,13 @@ PUBLIC = {
         "step[forward (Discriminator) backward] x 2]"
     ),
     # That an optimizer trains what a model of others is given is known from the first backward pass on.
+    "evaluation_that_is_told_by_an_argument": (
+        f"epoch[{STEP} x 2 {END} data evaluate[forward data forward data]] epoch[{STEP} x 2 {END} {EVALUATE}]"
+    ),
+    "predictions_with_gradients_after_two_layers_were_trained_by_themselves": (
+        f"step[forward (Generator) backward optimizer] x 2 step[{GAN}] x 2 "
+        "step[forward (Generator) forward (Discriminator)]"
+    ),
     "models_given_what_is_trained": (
         "forward (Discriminator) step[backward optimizer] step[forward (Discriminator) backward optimizer] x 5"
     ),

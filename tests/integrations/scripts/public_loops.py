@@ -652,4 +652,31 @@ def models_given_what_is_trained() -> None:
             optimizer.step()
 
 
+class Told(Net):
+    def forward(self, inputs, training=None):
+        return super().forward(inputs)
+
+
+@loop
+def evaluation_that_is_told_by_an_argument() -> None:
+    model, optimizer = trained(Told())
+    loader, held_out = data(), data()
+    for _ in range(2):
+        for inputs in loader:
+            step(model, optimizer, inputs)
+        for inputs in held_out:
+            model(inputs, training=False)
+
+
+@loop
+def predictions_with_gradients_after_two_layers_were_trained_by_themselves() -> None:
+    """The optimizer of the first never steps while the second is trained."""
+    layers = [trained(Generator()), trained(Discriminator())]
+    for model, optimizer in layers:
+        for _ in range(2):
+            step(model, optimizer, torch.randn(2, 4))
+    for model, _ in layers:
+        model(torch.randn(2, 4))
+
+
 tell_all()

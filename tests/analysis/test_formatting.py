@@ -164,3 +164,8 @@ def test_counts_and_their_nouns() -> None:
     assert formatting.plural(1, "event") == "1 event"
     assert formatting.plural(12_345, "event") == "12,345 events"
     assert formatting.path_text(["epoch", "a\nb"]) == r"epoch/a\nb"
+
+
+@pytest.mark.parametrize(("time_ns", "shown"), [(61_999_999_999, "01"), (-1, "59"), (1 << 100, None)])
+def test_a_local_time_is_cut_to_its_second_and_one_beyond_the_calendar_is_none(time_ns: int, shown: str | None) -> None:
+    assert formatting.local_time(time_ns, "%S") == shown

@@ -6,6 +6,7 @@ Numbers carry three significant digits and a unit (`1.23 ms`, `45.6 MiB`); an un
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,6 +53,14 @@ def share_text(share: float | None) -> str:
 def count_text(count: int) -> str:
     """Format a count: `12,345`."""
     return f"{count:,}"
+
+
+def local_time(time_ns: int, pattern: str) -> str | None:
+    """Format a local time as `time.strftime` does; None for one that no calendar has."""
+    try:
+        return time.strftime(pattern, time.localtime(time_ns // 1_000_000_000))
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def plural(count: int, noun: str) -> str:

@@ -15,6 +15,7 @@ from phasescope._json import json_text
 from phasescope.analysis.formatting import (
     duration_text,
     elide,
+    local_time,
     plural,
     printable,
 )
@@ -161,7 +162,4 @@ def _state_line(looked: _Looked) -> str:
 
 
 def _clock(time_ns: int) -> str:
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns // 1_000_000_000))
-    except (OverflowError, ValueError, OSError):  # a time that no calendar has
-        return f"at {time_ns} ns"
+    return local_time(time_ns, "%Y-%m-%d %H:%M:%S") or f"at {time_ns} ns"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from phasescope.analysis.formatting import (
     change_text,
     duration_text,
     elide,
+    local_time,
     pad,
     path_text,
     plural,
@@ -206,11 +206,8 @@ def event_line(event: Mapping[str, Any], path_width: int, *, whole_paths: bool =
 
 def clock_text(time_ns: int | None) -> str:
     """Format a local time of day with milliseconds."""
-    try:
-        seconds, rest_ns = divmod(time_ns or 0, 1_000_000_000)
-        return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest_ns // 1_000_000:03}"
-    except (OverflowError, ValueError, OSError):  # a time that no calendar has
-        return f"{time_ns} ns"
+    text = local_time(time_ns or 0, "%H:%M:%S")
+    return f"{time_ns} ns" if text is None else f"{text}.{(time_ns or 0) % 1_000_000_000 // 1_000_000:03}"
 
 
 def _fields(event: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,10 +6,9 @@ shows the most that its time saw, so no peak is lost; the lighter part of the al
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from phasescope.analysis.formatting import size_text
+from phasescope.analysis.formatting import local_time, size_text
 from phasescope.views.top.styled_line import StyledLine
 
 if TYPE_CHECKING:
@@ -234,7 +233,4 @@ def columns_in(width: int) -> int:
 
 def clock(time_ns: int, *, day: bool = False) -> str:
     """Format a local time of day, with its date before it on request."""
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S" if day else "%H:%M:%S", time.localtime(time_ns // 1_000_000_000))
-    except (OverflowError, ValueError, OSError):  # a time that no calendar has
-        return "??:??:??"
+    return local_time(time_ns, "%Y-%m-%d %H:%M:%S" if day else "%H:%M:%S") or "??:??:??"

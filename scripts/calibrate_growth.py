@@ -1,6 +1,6 @@
 """Measures how often the growth detector is wrong and how often it finds a leak, and renews docs/growth.md's tables.
 
-python scripts/calibrate_growth.py [--runs 2000] [--first-seed 0] [--write]
+python scripts/calibrate_growth.py [--runs 2000] [--first-seed 0] [--write | --in-turn]
 
 It prints each share with its 95 % confidence interval; the page has the share alone.
 """
@@ -12,26 +12,41 @@ import math
 import random
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from phasescope.analysis.diagnosis.child_processes import Crews  # noqa: E402
-from phasescope.analysis.statistics.trend import trend  # noqa: E402
+from phasescope.analysis.statistics.trend import SURE_STEPS, trend  # noqa: E402
 from support.series import HEALTHY, LEAKING  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from support.series import Make
 
     Shares = dict[str, dict[str, int]]  # of each kind of series: how many runs, by the column
 
 T = TypeVar("T")
+
+
+class Looks(NamedTuple):
+    """How often new figures came, a second or some apart, of how many workers that are measured in turn."""
+
+    looks: int
+    apart: int = 1
+    workers: int = 1
+
+    def __str__(self) -> str:
+        in_turn = f" at {self.workers} workers in turn" if self.workers > 1 else ""
+        return f"{self.looks} looks{in_turn}" + (f", each {self.apart} s" if self.apart > 1 else "")
+
+
 Z = 1.96
-LENGTHS = (100, 200, 400, 1000)
-LOOKS = ((100, 1), (200, 1), (100, 4), (60, 10))  # how many, and the seconds from one to the next
+LENGTHS = (SURE_STEPS, 200, 400, 1000)
+LOOKS = (Looks(SURE_STEPS), Looks(200), Looks(SURE_STEPS, apart=4), Looks(60, apart=10))
+IN_TURN = (Looks(128, workers=8), Looks(256, workers=16))
 PAGE = ROOT / "docs" / "growth.md"
 
 
@@ -40,10 +55,9 @@ def table(series: dict[str, Make], seeds: range) -> Shares:
     return _counted(series, {f"{length:,} steps": length for length in LENGTHS}, seeds, grows)
 
 
-def workers_table(series: dict[str, Make], seeds: range) -> Shares:
+def workers_table(series: dict[str, Make], seeds: range, columns: Sequence[Looks] = LOOKS) -> Shares:
     """Return in how many runs the workers are called growing, by the number of looks at them."""
-    columns = {f"{looks} looks" + (f", each {apart} s" if apart > 1 else ""): (looks, apart) for looks, apart in LOOKS}
-    return _counted(series, columns, seeds, workers_grow)
+    return _counted(series, {str(looks): looks for looks in columns}, seeds, workers_grow)
 
 
 def _counted(series: dict[str, Make], columns: dict[str, T], seeds: range, is_called: Callable[..., bool]) -> Shares:
@@ -74,16 +88,24 @@ def with_interval(count: int, runs: int) -> str:
     return f"{count / runs:.2%} [{low:.2%}, {high:.2%}]"
 
 
-def workers_grow(make: Make, seed: int, looks: tuple[int, int]) -> bool:
-    """Return whether a worker is called growing by a number of looks, some seconds apart.
+def workers_grow(make: Make, seed: int, looks: Looks) -> bool:
+    """Return whether workers, all of which do the same, are called growing by these looks.
 
-    Its resident set is in every sample, one a second.
+    Their resident sets are in every sample, one a second.
     """
-    (count, apart), crews = looks, Crews()
+    (count, apart, workers), crews = looks, Crews()
     sizes = make(random.Random(seed), count * apart)
+    latest = [sizes[0]] * workers
     for second, resident in enumerate(sizes):
-        workers = [[1, sizes[second // apart * apart], True]]
-        metadata = {"children": 1, "children_resident_bytes": resident, "children_private_bytes": workers}
+        look, is_new = divmod(second, apart)
+        if not is_new:
+            latest[look % workers] = resident
+        each = [[pid, size, True] for pid, size in enumerate(latest, 1)]
+        metadata = {
+            "children": workers,
+            "children_resident_bytes": workers * resident,
+            "children_private_bytes": each,
+        }
         crews.take({"timestamp_ns": second * 1_000_000_000, "metadata": metadata})
     grown = crews.grown()
     return grown is not None and grown.trend.grows
@@ -100,8 +122,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--first-seed", type=int, default=0, help="of the runs' seeds, one after another")
     parser.add_argument("--write", action="store_true", help="renew the page")
+    parser.add_argument("--in-turn", action="store_true", help="print those of workers that are measured in turn alone")
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.runs)
+    if arguments.in_turn:
+        print(markdown(workers_table(HEALTHY, seeds, IN_TURN), arguments.runs, with_interval))
+        return
     page = PAGE.read_text(encoding="utf-8")
     for name, series, make_table in (
         ("healthy", HEALTHY, table),

@@ -15,6 +15,7 @@ from phasescope.analysis.diagnosis.census import (
     is_kept_without_bound,
     is_outside_python,
     is_seldom,
+    main_keeper,
     may_be_garbage,
     not_counted_whole,
     seen_anyway,
@@ -183,7 +184,16 @@ def test_the_cause_names_who_keeps_it_in_place_of_the_phase_in_which_it_shows() 
         "The process's memory on the host grows: +2.00 MiB per entry of step, over the last 180 of 400. "
         "Most of it is kept by list `losses` in train.py:41."
     )
-    assert "kept by" not in of_growth(GROWS, census_of({**LOSSES, "graph_saved_bytes": 0})).text
+    assert of_growth(GROWS, census_of({**LOSSES, "graph_saved_bytes": 0})).text.endswith(
+        "over the last 180 of 400. Part of it is kept by list `losses` in train.py:41."
+    )
+
+
+def test_what_is_kept_at_each_evaluation_is_compared_with_the_growth_by_the_usual_steps() -> None:
+    """Censuses count steps: of 40 MiB an evaluation, one in twenty steps, 2 MiB a step are all."""
+    rare = replace(GROWS, rare=True, per=("evaluate",), bytes_per_step=40.0 * MIB, steps_per_entry=20.0)
+    assert main_keeper(rare, census_of(LOSSES)) == main_keeper(GROWS, census_of(LOSSES))
+    assert is_kept_without_bound(rare, census_of(LOSSES))
 
 
 def test_a_growth_that_no_object_accounts_for_is_outside_of_python() -> None:

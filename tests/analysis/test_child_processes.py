@@ -175,18 +175,36 @@ def looked_at(
 
 def test_a_steady_rise_is_growth_from_a_hundred_looks_on() -> None:
     """A cache that fills, or garbage that waits for its collector, may rise like that for up to eighty."""
-    crews = looked_at(lambda second: {7: (20 + second) * MIB, 8: (20 + second) * MIB}, 99)
+    crews = looked_at(lambda second: {7: (20 + second) * MIB, 8: (20 + second) * MIB}, 103)
     grown = crews.grown()
     assert grown is not None
     assert not grown.trend.grows
-    assert crews.unjudged() == Unjudged(2, 99, 196 * MIB)
+    assert crews.unjudged() == Unjudged(2, 103, 204 * MIB)
 
-    crews = looked_at(lambda second: {7: (20 + second) * MIB, 8: (20 + second) * MIB}, 100)
+    crews = looked_at(lambda second: {7: (20 + second) * MIB, 8: (20 + second) * MIB}, 104)
     grown = crews.grown()
     assert grown is not None
     assert grown.trend.slope == pytest.approx(2 * MIB)
     assert grown.growing == (7, 8)
     assert crews.unjudged() is None
+
+
+def test_of_workers_that_are_measured_in_turn_more_looks_are_needed() -> None:
+    """Eight, one a second: where all empty a cache at once, the sum of what was seen of them goes on rising for some
+    looks."""
+
+    def seen(of_each: Callable[[int], int], looks: int) -> bool:
+        crews, latest = Crews(), dict.fromkeys(range(8), of_each(0))
+        for second in range(looks):
+            latest[second % 8] = of_each(second)
+            told = [[pid, size * MIB, True] for pid, size in latest.items()]
+            metadata = {"children": 8, "children_private_bytes": told}
+            crews.take({"metadata": metadata, "timestamp_ns": second * 1_000_000_000})
+        grown = crews.grown()
+        return grown is not None and grown.trend.grows
+
+    assert not any(seen(lambda second: 20 + 8 * (second % 100), looks) for looks in (101, 104, 106, 110, 127, 128))
+    assert (seen(lambda second: 20 + second, 118), seen(lambda second: 20 + second, 128)) == (False, True)
 
 
 def test_a_rise_that_is_seldom_seen_is_growth_after_ten_minutes() -> None:

@@ -226,7 +226,7 @@ def test_memory_that_ran_out_and_was_caught_is_told_of_a_session_that_went_on() 
     assert answer.cause.kind == "none"
     assert answer.cause.text == (
         "Memory ran out once and was caught, and the training went on; whether its memory grows is not known: too few "
-        "steps to tell (step ended 5 times, and 100 are needed); train for longer."
+        "steps to tell (step ended 5 times, and 104 are needed); train for longer."
     )
     assert answer.happened == "finished; memory ran out 1 time before, and the training went on"
 
@@ -234,7 +234,7 @@ def test_memory_that_ran_out_and_was_caught_is_told_of_a_session_that_went_on() 
 def test_of_too_few_steps_it_is_not_said_that_memory_does_not_grow() -> None:
     for events, why in (
         ([], 'no phase was entered; put one around each step (`with phase("step"):`)'),
-        (steps(3).events, "too few steps to tell (step ended 3 times, and 100 are needed); train for longer"),
+        (steps(3).events, "too few steps to tell (step ended 3 times, and 104 are needed); train for longer"),
     ):
         answer = explain(evidence(events))
         assert (answer.cause.kind, answer.cause.certain) == ("none", False)
@@ -274,7 +274,7 @@ def test_out_of_memory_outside_of_any_phase_has_no_figures_of_an_earlier_one(nam
 
 
 def test_growth_names_the_limit_that_it_came_to_and_no_time_until_full_once_it_is_over() -> None:
-    session = steps(100, grown=10 * MIB)
+    session = steps(104, grown=10 * MIB)
     assert "full in" in str(explain(evidence(session.events, "running")))
     runs_out(session, 2 * GIB)
     session.event("stop", context="the interpreter exited after MemoryError")

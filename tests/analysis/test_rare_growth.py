@@ -60,6 +60,7 @@ def test_what_each_evaluation_leaves_behind_is_told_per_evaluation() -> None:
     assert found.per == ("epoch", "evaluate")
     assert found.bytes_per_step == pytest.approx(8 * MIB)
     assert (found.recent_steps, found.steps) == (5, EPOCHS)
+    assert found.steps_per_entry == pytest.approx(STEPS, rel=0.25)
     assert found.phases == (("epoch", "evaluate"),)
     assert dict(found.retained_bytes)["epoch", "evaluate"] == pytest.approx(8 * MIB)
 

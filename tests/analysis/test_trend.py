@@ -7,7 +7,7 @@ import random
 import pytest
 
 from phasescope.analysis.statistics.harmless_rises import are_stairs, is_wave
-from phasescope.analysis.statistics.trend import MIN_STEPS, StepSeries, trend
+from phasescope.analysis.statistics.trend import MIN_STEPS, SURE_STEPS, StepSeries, trend
 from support.series import HEALTHY, LEAKING, MIB
 
 STEPS, RUNS = 400, 300
@@ -20,7 +20,7 @@ def share_found(make: object, runs: int = RUNS, steps: int = STEPS) -> float:
     return sum(result is not None and result.grows for result in found) / runs
 
 
-@pytest.mark.parametrize("steps", [100, 200, STEPS])
+@pytest.mark.parametrize("steps", [SURE_STEPS, 200, STEPS])
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_series_is_called_growing_in_one_run_of_a_hundred_at_most(name: str, steps: int) -> None:
     assert share_found(HEALTHY[name], steps=steps) <= 0.01

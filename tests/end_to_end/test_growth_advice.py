@@ -68,6 +68,16 @@ def test_jax_is_told_how_to_see_and_to_bound_what_it_compiles() -> None:
     assert "JAX" not in "\n".join(leaking(libraries=["torch"]).advice)
 
 
+def test_torch_is_told_what_no_object_of_pythons_shows() -> None:
+    """Of its own: a Function's output on its ctx, which no collector frees, and kernels for each new shape."""
+    on_host, on_device = leaking(libraries=["torch"]).advice[0], leaking("cuda", 0, libraries=["torch"]).advice[0]
+    assert "ctx.save_for_backward" in on_host
+    assert "ctx.save_for_backward" in on_device
+    assert "oneDNN" in on_host
+    assert "oneDNN" not in on_device
+    assert not any("oneDNN" in line or "ctx" in line for line in leaking(libraries=["jax"]).advice)
+
+
 def test_what_is_not_loaded_is_not_advised() -> None:
     advice = "\n".join(leaking(libraries=[]).advice)
     assert "tensor" not in advice

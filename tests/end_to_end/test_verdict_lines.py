@@ -59,7 +59,7 @@ def test_of_ten_steps_every_line_says_ten(tmp_path: Path) -> None:
     """Whether or not a sample came after them."""
     (tmp_path / "train.py").write_text(LOOP.replace("range(60)", "range(10)").format(failing=-1))
     run(tmp_path)
-    why = "too few steps to tell (step ended 10 times, and 100 are needed); train for longer"
+    why = "too few steps to tell (step ended 10 times, and 104 are needed); train for longer"
     answer = json.loads(printed("explain", "--json")[1])
     assert why in answer["cause"]["text"]
     assert f"whether it grows: {why}" in answer["unknown"]

@@ -96,6 +96,7 @@ def test_what_becomes_larger_is_named_though_there_is_only_one_of_it(tmp_path: P
         'table["embeddings"]': ("Tensor", 2**17, 'table["embeddings"] = torch.cat'),
         "results.joined": ("ndarray", 2**18, "self.joined = np.concatenate"),
         "log": ("BytesIO", 2**16, "log.write("),
+        "report": ("StringIO", 2**16, "report.write("),
     }
     assert found.keys() == each.keys()
     for name, (of, per_step, text) in each.items():

@@ -114,7 +114,7 @@ def test_growth_is_said_once_with_the_phase_that_keeps_it(rings: Path) -> None:
         assert watched.look() == []
         found = []
         for _ in range(3):
-            grows(ring, 100)
+            grows(ring, 104)
             watched.now_s += 10
             found += watched.look()
     (alert,) = found

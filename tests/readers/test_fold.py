@@ -54,7 +54,7 @@ def healthy(ring: MadeRing) -> None:
 
 
 def growing(ring: MadeRing) -> None:
-    steps(ring, 100, grows=2 * MIB)
+    steps(ring, 104, grows=2 * MIB)
     ring.die()
 
 

@@ -226,6 +226,25 @@ def filled_cache(rng: Random, steps: int) -> list[int]:
     return _bytes(figures)
 
 
+def late_start(rng: Random, steps: int) -> list[int]:
+    """Begin once or twice, at any step, what takes memory and keeps it: layers that are trained from then on have
+    gradients and an optimizer's state, averaged weights are a copy.
+
+    It takes a few steps to be there, and the heap some more to settle.
+    """
+    begins = [rng.randint(1, steps) for _ in range(rng.randint(1, 2))]
+    heights, pace = [rng.uniform(10, 1000) for _ in begins], rng.uniform(0.1, 8)
+    settles, scatter = rng.choice([0, 0.05, 0.2]), rng.choice([0, 0.1, 1, 10])
+    figures = []
+    for step in range(steps):
+        taken = 0.0
+        for begin, height in zip(begins, heights, strict=True):
+            since = max(0, step - begin)
+            taken += height * ((1 - settles) * (since > 0) + settles * (1 - math.exp(-since / pace)))
+        figures.append(taken + rng.gauss(0, scatter))
+    return _bytes(figures)
+
+
 def arenas(rng: Random, steps: int) -> list[int]:
     """Run threads with arenas of their own, some of which begin late.
 
@@ -273,6 +292,7 @@ HEALTHY: dict[str, Make] = {
     "growing sequence lengths": lengths,
     "filled caches": filled_cache,
     "arenas": arenas,
+    "training that begins late": late_start,
 }
 LEAKING: dict[str, Make] = {
     "1 MiB per step": leaking(flat, 1),

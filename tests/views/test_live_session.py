@@ -172,7 +172,7 @@ def test_the_answer_is_that_of_explain_from_the_pass_that_the_view_makes_anyway(
         with phasescope.attach(ring.path) as reader, phasescope.attach(ring.path) as other:
             followed = Followed(reader, judged=True)
             assert followed.answer() is None, "nothing is read yet"
-            grows(ring, 100)
+            grows(ring, 104)
             followed.catch_up()
             found = followed.answer()
             assert found is not None

@@ -625,7 +625,7 @@ def verdict_of(path: str) -> str:
 
 def test_a_live_page_and_its_report_say_first_what_explain_says(rings: Path) -> None:
     with made_ring(rings) as ring, serving("--dir", str(rings)) as server:
-        grows(ring, 100)
+        grows(ring, 104)
         text = verdict_of(ring.path)
         assert text.startswith("memory on cuda:0 grows: 1.00 MiB a step")
         told = dict(server.stream(last="answer"))
@@ -643,7 +643,7 @@ def test_a_live_page_says_the_verdict_and_leaves_it_open_when_it_changes(rings: 
         try:
             watched.until(shows("#answer", "Nothing went wrong; whether memory grows is not known"))
             watched.page.click("#answer summary")
-            grows(ring, 100)
+            grows(ring, 104)
             watched.until(shows("#answer", "Memory on cuda:0 grows: 1.00 MiB a step"))
             assert watched.page.evaluate("document.querySelector('#answer details').open")
             assert "what to try first" in watched.text("#answer")

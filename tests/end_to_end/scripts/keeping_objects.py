@@ -101,10 +101,10 @@ class Results:
 
 
 def larger() -> None:
-    """One tensor, one array, and one buffer that become larger; others that are large, or come again, and do not."""
+    """A tensor, an array, a buffer and a text that become larger; others that are large, or come again, and do not."""
     import torch
 
-    results, log, everything = Results(), io.BytesIO(), torch.empty(0, 4096)
+    results, log, report, everything = Results(), io.BytesIO(), io.StringIO(), torch.empty(0, 4096)
     fixed: Any = np.zeros(2**22, "uint8")
     table = {"fixed": torch.ones(2**20), "embeddings": torch.empty(0, 1024)}
     for step in range(200):
@@ -114,6 +114,7 @@ def larger() -> None:
             everything = torch.cat([everything, batch[:32]])
             table["embeddings"] = torch.cat((table["embeddings"], batch[:32, :1024]))
             log.write(bytes(fixed[: 2**16]))
+            report.write(f"{step:65536}")
 
 
 def summed_up() -> None:

@@ -160,7 +160,7 @@ def behind(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, .
     """Return what accounts for a growth, of which it is known who keeps it, the largest first."""
     if census is None or not growth.grows or growth.children is not None:
         return ()
-    least = max(1.0, _WORTH_NAMING * _bytes_per_census_step(growth))
+    least = max(1.0, _WORTH_NAMING * growth.bytes_per_usual_step if growth.per is not None else 0.0)
     there = [each for each in census.grown if is_on(each, growth.device) and each.bytes_per_step >= least]
     return _named(there)
 
@@ -174,7 +174,7 @@ def without_keeper(growth: Growth, census: NewestCensus | None) -> tuple[GrownOb
         return ()
     if is_explained(growth, census):
         return ()
-    least = max(1.0, _EXPLAINS * growth.bytes_per_step)
+    least = max(1.0, _EXPLAINS * growth.bytes_per_usual_step)
     there = [each for each in census.grown if each.keeper is None and is_on(each, growth.device)]
     large = sorted((each for each in there if each.bytes_per_step >= least), key=lambda each: -each.bytes_per_step)
     return tuple(large[:_MOST_NAMED])
@@ -213,17 +213,24 @@ def compiled_again(growth: Growth, census: NewestCensus | None) -> tuple[GrownOb
     return tuple(often[:_MOST_NAMED])
 
 
+def main_keeper(growth: Growth, census: NewestCensus | None) -> tuple[Keeper, bool] | None:
+    """Return who keeps most of what accounts for a growth, and whether all that is kept is most of the growth; None if
+    nobody is known."""
+    keepers = [each.keeper for each in behind(growth, census) if each.keeper is not None]
+    return (keepers[0], is_explained(growth, census)) if keepers else None
+
+
 def is_explained(growth: Growth, census: NewestCensus | None) -> bool:
     """Return whether what is known to be kept accounts for most of a growth."""
     rate = sum(grown.bytes_per_step for grown in behind(growth, census))
-    return growth.per is not None and rate >= _MOST_OF_IT * growth.bytes_per_step
+    return growth.per is not None and rate >= _MOST_OF_IT * growth.bytes_per_usual_step
 
 
 def is_kept_without_bound(growth: Growth, census: NewestCensus | None) -> bool:
     """Return whether most of a growth is kept by what is not merely filling: it has no bound."""
     unbounded = (each for each in behind(growth, census) if each.keeper is not None and each.keeper.bound is None)
     rate = sum(each.bytes_per_step for each in unbounded)
-    return growth.per is not None and rate >= _MOST_OF_IT * growth.bytes_per_step
+    return growth.per is not None and rate >= _MOST_OF_IT * growth.bytes_per_usual_step
 
 
 def not_counted_whole(growth: Growth, census: NewestCensus | None) -> tuple[GrownObjects, ...]:
@@ -264,10 +271,6 @@ def is_outside_python(growth: Growth, census: NewestCensus | None) -> bool:
 def is_seldom(grown: GrownObjects) -> bool:
     """Return whether one comes with every third step at the most: with each epoch or evaluation, say."""
     return grown.kind in (TENSORS, ITEMS) and 0 < grown.per_step <= _EVERY_THIRD_STEP
-
-
-def _bytes_per_census_step(growth: Growth) -> float:
-    return growth.bytes_per_step if growth.per is not None else 0.0
 
 
 def _named(grown: Sequence[GrownObjects]) -> tuple[GrownObjects, ...]:

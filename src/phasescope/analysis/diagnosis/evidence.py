@@ -35,6 +35,7 @@ from .growth import WORKERS, GrowthFold
 from .heap import HeapFold
 from .library_counts import Seen, SeenFold
 from .lines import LinesFold
+from .more_trained import TrainedFold
 from .not_judged import SampledHost, why_not_judged
 from .open_phase_rise import RiseFold
 from .torch_settings import limit_by_settings
@@ -134,6 +135,7 @@ class EvidenceFold:
         self._census = CensusFold()
         self._lines = LinesFold()
         self._heap = HeapFold()
+        self._trained = TrainedFold()
         self._host = SampledHost()
         self._last: Mapping[str, Any] | None = None
         self._shortages = 0
@@ -150,6 +152,7 @@ class EvidenceFold:
         self._census.take(event)
         self._lines.take(event)
         self._heap.take(event)
+        self._trained.take(event)
         self._host.take(event)
         if event.get("event_type") == "error" and _says_out_of_memory(event):
             self._last, self._shortages = event, self._shortages + 1
@@ -178,7 +181,9 @@ class EvidenceFold:
         census, seen = self._census.result(), self._seen.result()
         is_oom_killed = ending.kind == KILLED and bool(oom_kills)
         growths = self._growth.result()
-        growth = tuple(few_steps.judged(each, ending, census, seen, is_oom_killed=is_oom_killed) for each in growths)
+        growth = tuple(
+            few_steps.judged(each, ending, census, seen, self._trained, is_oom_killed=is_oom_killed) for each in growths
+        )
         is_judged = any(each.device != WORKERS for each in growth)
         why_not = None
         if not is_judged:

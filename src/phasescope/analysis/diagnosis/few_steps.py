@@ -1,4 +1,4 @@
-"""Whether a rise over few steps, by little, or one that slackens, is growth: decided by what else is known."""
+"""Whether a rise over few steps, by little, of what is trained, or that slackens, is growth: by what else is known."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     from .ending import Ending
     from .growth import Growth
     from .library_counts import Seen
+    from .more_trained import TrainedFold
 
 
-def judged(growth: Growth, ending: Ending, census: NewestCensus | None, seen: Seen, *, is_oom_killed: bool) -> Growth:
+def judged(
+    growth: Growth,
+    ending: Ending,
+    census: NewestCensus | None,
+    seen: Seen,
+    trained: TrainedFold,
+    *,
+    is_oom_killed: bool,
+) -> Growth:
     """Return a growth over few steps, or by little, as unclear, unless it is known what becomes more with the steps,
-    or memory ran out in the end over few of them; and as unclear one that does not grow if a census contradicts.
+    or memory ran out in the end over few of them; as unclear one of gradients and an optimizer's state, unless memory
+    ran out; and as unclear one that does not grow if a census contradicts.
 
     A cache that fills, garbage that was not collected yet, and a heap that settles rise as a leak does. If memory ran
     out over few steps, it is a reason whichever it was.
@@ -26,10 +36,16 @@ def judged(growth: Growth, ending: Ending, census: NewestCensus | None, seen: Se
     if _is_contradicted(growth, census):
         return replace(growth, unclear=True)
     ran_out = is_oom_killed or ending.kind in (DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY)
+    if not ran_out and trained.explains(growth):
+        return replace(_unclear(growth), few=False, little=False, trained=True)
     if not (growth.grows and (growth.few or growth.little)):
         return growth
     if (ran_out and growth.few) or _is_known(growth, census, seen):
         return replace(growth, few=False, little=False)
+    return _unclear(growth)
+
+
+def _unclear(growth: Growth) -> Growth:
     return replace(growth, grows=False, unclear=True, phases=(), outside=False, hours_until_full=None)
 
 

@@ -78,15 +78,16 @@ class Growth:
     `grows` is the verdict; the rates are the best estimate with its bounds either way, by the last `recent_steps` of
     all `steps`. `per` is the phase of which one entry is a step, None if samples are counted. If it is `rare`, it grows
     at the entries of a phase that ended more seldom than the steps, an evaluation or an epoch: then `per` is that
-    phase, and its entries are counted. `phases` are those in which the memory stays, by path: one,
-    or several in a row if one frees what another allocates and only together they keep something. `retained_bytes`
-    says for each phase what it keeps per step, less what those inside it keep; `outside`: it is between the phases that
-    the memory stays. `hours_until_full` is from the last event on, at the estimated rate.
+    phase, and its entries are counted, each of which has `steps_per_entry` of the usual steps. `phases` are those in
+    which the memory stays, by path: one, or several in a row if one frees what another allocates and only together
+    they keep something. `retained_bytes` says for each phase what it keeps per step, less what those inside it keep;
+    `outside`: it is between the phases that the memory stays. `hours_until_full` is from the last event on, at the
+    estimated rate.
 
-    `children` is set if the device is `WORKERS`. `unclear`: it may grow, and varies too much to tell,
-    or, if it is `little` as well, rose by too little in too short a time, or if it is `few` as well, over fewer than
-    `SURE_STEPS`, or if it is `rare` as well, at too few entries. What is `few` or `little` and still `grows` is for
-    `few_steps.judged` to decide.
+    `children` is set if the device is `WORKERS`. `unclear`: it may grow, and varies too much to tell, or, if it is
+    `little` as well, rose by too little in too short a time, or if it is `few` as well, over fewer than `SURE_STEPS`,
+    or if it is `rare` as well, at too few entries, or if it is `trained` as well, of gradients and an optimizer's state
+    alone. What is `few` or `little` and still `grows` is for `few_steps.judged` to decide.
 
     On the host the phases are those in which the resident set grows: freed memory is used again, so what one
     phase keeps can show as growth of the next.
@@ -110,6 +111,13 @@ class Growth:
     little: bool = False
     rare: bool = False
     few: bool = False
+    trained: bool = False
+    steps_per_entry: float = 1.0
+
+    @property
+    def bytes_per_usual_step(self) -> float:
+        """The rate by the usual steps, also if it grows at the entries of a rarer phase."""
+        return self.bytes_per_step / self.steps_per_entry
 
     def to_dict(self) -> dict[str, Any]:
         """Return the growth as JSON types."""

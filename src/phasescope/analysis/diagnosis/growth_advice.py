@@ -103,7 +103,9 @@ def _possible(growth: Growth, seen: Seen) -> str:
     kept = ["losses, outputs and hidden states with their graphs", "batches", "cached results"]
     kept += ["what hooks store"] if seen.has("torch") else []
     kept += ["metrics' states that are never reset"] if seen.has("torchmetrics") or seen.has("keras") else []
+    kept += ["outputs that an autograd.Function has on its ctx (ctx.save_for_backward)"] if seen.has("torch") else []
     if growth.device == _HOST:
+        kept += ["oneDNN's kernels, one for each shape (the first thousand stay)"] if seen.has("torch") else []
         kept += ["figures that stay open"] if seen.has("matplotlib") and FIGURES not in seen.counts else []
         kept += ["functions compiled or traced again"] if _may_compile(seen) else []
         kept += ["models made again (keras.utils.clear_session())"] if seen.has("keras") else []

@@ -18,7 +18,7 @@ from .cause import (
     WORKERS_GROW,
     Cause,
 )
-from .census import behind, is_explained
+from .census import main_keeper
 from .census_text import keeper_text
 from .ending import KILLED
 from .growth import WORKERS
@@ -38,9 +38,9 @@ def of_growth(growth: Growth, census: NewestCensus | None) -> Cause:
     rate = change_text(round(growth.bytes_per_step))
     hour = f", {size_text(round(growth.bytes_per_hour))} an hour" if growth.bytes_per_hour else ""
     subject = called(growth)
-    keepers = [grown.keeper for grown in behind(growth, census) if grown.keeper is not None]
-    is_known = bool(keepers) and is_explained(growth, census)
-    where = f". Most of it is kept by {keeper_text(keepers[0])}" if is_known else where_it_stays(growth)
+    keeper, is_most = main_keeper(growth, census) or (None, False)
+    by = "" if keeper is None else f". {'Most' if is_most else 'Part'} of it is kept by {keeper_text(keeper)}"
+    where = by if is_most else f"{where_it_stays(growth)}{by}"
     text = f"{subject[0].upper()}{subject[1:]} grows: {rate} {per(growth)}{hour}, {span(growth)}{where}."
     return Cause(
         WORKERS_GROW if growth.device == WORKERS else GROWTH,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phasescope.analysis.formatting import change_text, count_text, path_text, plural
+from phasescope.analysis.formatting import change_text, count_text, elide, path_text, plural
 from phasescope.analysis.statistics.trend import SURE_STEPS
 
 from .growth import HOST, WORKERS
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _MOST_PIDS = 4
+_LONGEST_PATH = 60
 
 
 def where_it_stays(growth: Growth) -> str:
@@ -53,10 +54,15 @@ def not_known_because(growth: Growth) -> str:
         change_text(round(rate))
         for rate in (growth.bytes_per_step, growth.low_bytes_per_step, growth.high_bytes_per_step)
     )
-    step = path_text(growth.per) if growth.per else "sample"
+    step = elide(path_text(growth.per), _LONGEST_PATH) if growth.per else "sample"
     if growth.rare:
         each = f"{rate} at each of {count_text(growth.recent_steps)} entries of {step}"
         return f"too few to tell ({growth.device}: {each}); more will tell"
+    if growth.trained:
+        return (
+            f"its gradients and optimizer state rose by as much ({growth.device}: {rate} per {step}), as they do while "
+            "more of the parameters come to be trained; more steps will tell"
+        )
     if growth.few:
         count = f"{count_text(growth.steps)} of the {SURE_STEPS} needed"
         return f"too few to tell a leak from a cache that fills ({growth.device}: {rate} per {step}, {count})"

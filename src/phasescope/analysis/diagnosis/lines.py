@@ -78,7 +78,7 @@ def lines_behind(growth: Growth, lines: GrownLines | None) -> tuple[GrownLine, .
     """Return the lines that account for a growth, those that grow fastest first."""
     if lines is None or not growth.grows or growth.per is None or growth.children is not None:
         return ()
-    least = max(1.0, _WORTH_NAMING * growth.bytes_per_step)
+    least = max(1.0, _WORTH_NAMING * growth.bytes_per_usual_step)
     there = [each for each in lines.grown if each.device == growth.device and each.per_step >= least]
     return tuple(sorted(there, key=lambda each: -each.per_step)[:_MOST_NAMED])
 

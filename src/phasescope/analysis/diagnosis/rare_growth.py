@@ -33,6 +33,7 @@ def by_entries(growth: Growth, phases: Phases) -> Growth:
         return _by_keeper(growth, phases, noted, moments)
     rises, entries = sorted(by_path[path].rises), by_path[path].entries
     rise = sum(rises) / entries
+    times = _steps_per_entry(moments, entries, noted)
     retained = tuple((phase, own / entries) for phase, own in zip(noted.paths, moments.own, strict=False))
     return replace(
         growth,
@@ -46,6 +47,7 @@ def by_entries(growth: Growth, phases: Phases) -> Growth:
         phases=accounting_for(rise, retained, phases.rare()),
         retained_bytes=retained,
         outside=is_outside(rise, retained),
+        steps_per_entry=times,
     )
 
 
@@ -54,14 +56,14 @@ def _by_keeper(growth: Growth, phases: Phases, noted: Noted, moments: Moments) -
 
     So it is known of a training so long that each moment stands for several epochs.
     """
-    within, steps = enclosing(growth.phases), (len(moments.levels) - 1) * moments.stride
+    within, ends = enclosing(growth.phases), _ends_of(moments)
     for length in range(1, len(within) + 1):
         path = within[:length]
         if noted.step[:length] == path or path not in noted.paths:
             continue
         entries = entries_of(moments, noted.paths.index(path))
-        if 0 < entries <= RARE * steps:
-            times = steps / entries / noted.per_step
+        if 0 < entries <= RARE * ends:
+            times = _steps_per_entry(moments, entries, noted)
             return replace(
                 growth,
                 rare=True,
@@ -72,8 +74,18 @@ def _by_keeper(growth: Growth, phases: Phases, noted: Noted, moments: Moments) -
                 low_bytes_per_step=growth.low_bytes_per_step * times,
                 high_bytes_per_step=growth.high_bytes_per_step * times,
                 retained_bytes=tuple((phase, kept * times) for phase, kept in growth.retained_bytes),
+                steps_per_entry=times,
             )
     return growth
+
+
+def _ends_of(moments: Moments) -> int:
+    """Return how often the phase ended at whose ends the moments were noted."""
+    return (len(moments.levels) - 1) * moments.stride
+
+
+def _steps_per_entry(moments: Moments, entries: int, noted: Noted) -> float:
+    return _ends_of(moments) / entries / noted.per_step
 
 
 def by_few_entries(growth: Growth, phases: Phases) -> Growth:

@@ -16,7 +16,7 @@ from .cause import (
     WORKERS_GROW,
 )
 from .causes import why_not_known
-from .census import behind
+from .census import main_keeper
 from .census_text import keeper_text
 from .ending import DEVICE_OUT_OF_MEMORY, HOST_OUT_OF_MEMORY
 from .exhausted_limits import MAPPINGS, OPEN_FILES, SHARED_MEMORY, WORKER_KILLED
@@ -107,8 +107,8 @@ def _grows(growth: Growth, grows: str, evidence: Evidence) -> str:
     rate = change_text(round(growth.bytes_per_step)).removeprefix("+")
     per = path_text(growth.per[-1:]) if growth.per else "sample"
     article = "an" if per[:1].lower() in "aeiou" else "a"
-    kept = behind(growth, evidence.census)
-    by = f", kept by {keeper_text(kept[0].keeper)}" if kept and kept[0].keeper is not None else _kept_by(growth)
+    keeper, is_most = main_keeper(growth, evidence.census) or (None, False)
+    by = _kept_by(growth) if keeper is None else f", {'' if is_most else 'part of it '}kept by {keeper_text(keeper)}"
     return f"{called(growth)} {grows}: {rate} {article} {per}{by}"
 
 

@@ -85,9 +85,18 @@ def size_of(item: Any, kinds: Kinds) -> tuple[int, Key | None]:
         return reading[1], reading[0]
     if type(item) is getattr(sys.modules.get("numpy"), "ndarray", None):
         return (int(item.nbytes) if item.base is None else 0), None
-    if type(item) in (bytearray, bytes, str, io.BytesIO, io.StringIO, array.array):
+    if type(item) is io.StringIO:
+        return _text_bytes(item), None
+    if type(item) in (bytearray, bytes, str, io.BytesIO, array.array):
         return int(item.__sizeof__()), None
     return 0, None
+
+
+def _text_bytes(text: io.StringIO) -> int:
+    """Return the bytes of a text that is written: as long as it is only written at its end, its parts lie in a list
+    that neither its size nor any reference tells of. Of these a byte a character is known."""
+    size = int(text.__sizeof__())
+    return size if text.closed else max(size, text.tell())
 
 
 def _owner_id(above: Any, owner: Any, sources: Sources) -> Hashable:

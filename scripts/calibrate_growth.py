@@ -45,7 +45,7 @@ class Looks(NamedTuple):
 
 Z = 1.96
 LENGTHS = (SURE_STEPS, 200, 400, 1000)
-LOOKS = (Looks(SURE_STEPS), Looks(200), Looks(SURE_STEPS, apart=4), Looks(60, apart=10))
+LOOKS = (Looks(SURE_STEPS), Looks(200), Looks(60, apart=10))
 IN_TURN = (Looks(128, workers=8), Looks(256, workers=16))
 PAGE = ROOT / "docs" / "growth.md"
 

@@ -3,8 +3,8 @@ r"""Keep the outputs of each validation, once an epoch, in a list that nobody cl
 needs: torch
 verdict: growth
 says: per entry of epoch/evaluate
-says: in epoch/evaluate
-says: what outlives it
+says: in epoch/evaluate|kept by list `outputs` in validation_keeps_outputs.py
+says: what outlives it|empty `outputs` from time to time
 never: per entry of epoch/step
 tree:
   epoch ×14

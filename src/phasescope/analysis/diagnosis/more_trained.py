@@ -26,7 +26,7 @@ _LEAST_SHARE = 0.2  # of the time: that long there were looks
 _NS_PER_HOUR = 3.6e12
 
 
-class _Look(NamedTuple):
+class _TrainedBytes(NamedTuple):
     """The bytes of one device at one moment. `trained_bytes` are gradients and the optimizer's state."""
 
     time_ns: int
@@ -38,7 +38,7 @@ class TrainedFold:
     """Takes events, in bounded memory."""
 
     def __init__(self) -> None:
-        self._looks: dict[str, list[_Look]] = {}
+        self._looks: dict[str, list[_TrainedBytes]] = {}
         self._last_ns: dict[str, int] = {}
         self._newest_ns = 0
 
@@ -55,9 +55,9 @@ class TrainedFold:
             return
         sizes = [counted.size_bytes(name) for name in ("parameters", "gradients", "optimizer_state")]
         parameters, gradients, state = (size or 0 for size in sizes)
-        self._note(device_label(*device), _Look(time_ns, parameters, gradients + state))
+        self._note(device_label(*device), _TrainedBytes(time_ns, parameters, gradients + state))
 
-    def _note(self, label: str, look: _Look) -> None:
+    def _note(self, label: str, look: _TrainedBytes) -> None:
         looks = self._looks.get(label)
         if looks is None:
             if len(self._looks) == _MOST_DEVICES:

@@ -72,6 +72,21 @@ def test_a_long_ring_is_read_in_pieces_to_its_end(
         assert sum(session.figures.durations["step"].counts) == 1000
 
 
+def test_what_was_written_while_it_was_read_in_pieces_comes_before_the_end(
+    rings: Path, made: Callable[..., LiveSessions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_sessions, "_BUDGET_S", 0.0)
+    sessions, steps = made(), 3000
+    with made_ring(rings) as ring:
+        for _ in range(steps):
+            ring.run(["step"], 1)
+        while sessions.poll():
+            ring.run(["step"], 1)  # is in none of the pieces that are left
+            steps += 1
+        (session,) = sessions
+        assert sum(session.figures.durations["step"].counts) == steps
+
+
 @pytest.mark.parametrize("end", ["stop", "die"])
 def test_a_session_goes_away_the_documented_time_after_its_last_sign(
     rings: Path, made: Callable[..., LiveSessions], end: str

@@ -63,6 +63,21 @@ def test_a_view_names_the_innermost_open_phase_of_each_thread_and_keeps_the_last
 
 
 @needs_files
+def test_what_was_written_while_it_was_read_in_pieces_comes_before_the_end(rings: Path) -> None:
+    with made_ring(rings) as ring:
+        followed, steps = Followed(phasescope.attach(ring.path)), 3000
+        for _ in range(steps):
+            ring.run(["step"], 1)
+        while followed.behind:
+            followed.poll(budget_s=0)
+            if followed.behind:
+                ring.run(["step"], 1)  # is in none of the pieces that are left
+                steps += 1
+        assert followed.summary().rows[0].count == steps
+        followed.reader.close()
+
+
+@needs_files
 def test_a_followed_session_takes_in_only_what_is_new_and_ends_behind_its_last_event(rings: Path) -> None:
     with made_ring(rings) as ring:
         followed = Followed(phasescope.attach(ring.path))

@@ -76,7 +76,8 @@ class LiveSession:
         self.missed, self.damaged = self._reader.missed, self._reader.damaged
 
     def _take_chunk(self) -> bool:
-        """Return whether there may be more."""
+        """Return whether there may be more: so it is after a rest begun earlier, which ends where the ring did then."""
+        is_rest = self._pending is not None
         if self._pending is None:
             self._pending = self._reader.unread()
         count = 0
@@ -88,9 +89,9 @@ class LiveSession:
                 self._newest_ns = time_ns
             for watch in self.watches:
                 watch(event, scope, span)
-        self.behind = count == _CHUNK
-        if not self.behind:
+        if count < _CHUNK:
             self._pending = None
+        self.behind = is_rest or count == _CHUNK
         return self.behind
 
     def summed(self) -> Figures:

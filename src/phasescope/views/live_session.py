@@ -48,23 +48,26 @@ class Followed:
         RingError if the file cannot be read any more.
         """
         taken, deadline = 0, time.monotonic() + budget_s
-        if self._pending is None:
-            self._pending = self.reader.unread()
         while True:
+            is_rest = self._pending is not None  # it ends where the ring did as it was begun: there may be more since
+            if self._pending is None:
+                self._pending = self.reader.unread()
             count = self.view.feed(islice(self._pending, _CHUNK))
             taken += count
             self.missed, self.damaged = self.reader.missed, self.reader.damaged
             if count < _CHUNK:
-                self._pending, self.behind = None, False
-                return taken
-            if time.monotonic() > deadline:
-                self.behind = True
+                self._pending = None
+            self.behind = is_rest or count == _CHUNK
+            if not self.behind or time.monotonic() > deadline:
                 return taken
 
     def catch_up(self) -> None:
         """Take in all that is there now, however long that takes; not events that a fast writer adds meanwhile."""
         written: int | None = None
-        while self.poll(1.0) and self.behind:
+        while True:
+            self.poll(1.0)
+            if not self.behind:
+                return
             if written is None:
                 written = self.reader.written
             if self.view.events >= written:

@@ -1,7 +1,8 @@
 """Load modules, and then fork for each program that is asked for: `python forking.py DESCRIPTOR MODULE ...`.
 
 A fork goes on as `__main__` of the program, or of the module that is to run it, with its arguments, directory,
-environment and descriptors, and ends as Python ends. The process itself ends with the one that asks.
+environment and descriptors, and ends as Python ends. Or it loads modules besides, and forks in its turn. The process
+itself ends with the one that asks.
 """
 
 from __future__ import annotations
@@ -35,15 +36,27 @@ def serve(link: socket.socket, modules: list[str]) -> dict[str, Any]:
     _tell(link, seconds=time.process_time())
     while True:
         text, descriptors = _asked(link)
+        asked = json.loads(text)
         pid = os.fork()
         if pid == 0:
             link.close()
-            return {**json.loads(text), "descriptors": descriptors}
+            return _served_besides(asked, descriptors) if "modules" in asked else {**asked, "descriptors": descriptors}
         for descriptor in descriptors:
             os.close(descriptor)
+        if "modules" in asked:
+            continue  # that one answers by itself
         _tell(link, pid=pid)
         _, status, used = os.wait4(pid, 0)
         _tell(link, exit=os.waitstatus_to_exitcode(status), seconds=used.ru_utime + used.ru_stime)
+
+
+def _served_besides(asked: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    """Load further modules in this fork, with a link and an output of its own, and serve."""
+    link, output = descriptors
+    for standard in (1, 2):
+        os.dup2(output, standard)
+    os.close(output)
+    return serve(socket.socket(fileno=link), asked["modules"])
 
 
 def _asked(link: socket.socket) -> tuple[bytes, list[int]]:

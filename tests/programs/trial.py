@@ -1,7 +1,7 @@
 """Each program here is run as Python runs it and under `phasescope run`; what it expects is checked in both.
 
-Either may be a fork of a process that has loaded the framework (`preloaded.py`): the one under run is where loops and
-growth are tried, by programs that do not say `loading: under run`.
+Either is a fork of a process that has loaded the framework (`preloaded.py`), where a program does not say
+`loading: under run`.
 
 A program's docstring is its name in words, an empty line, and the fields of `Expected`, one a line. `tree:` is last:
 the phases, two spaces a level, each with how often it was entered and, where some ended otherwise, how
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 KINDS = ("harm", "loops", "growth", "reliability")
-_MARKED_ALIKE = ("loops", "growth")  # whether the framework was loaded before, or while it is marked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +131,13 @@ def _run(program: Path, expected: Expected, folder: Path, how: str, through: lis
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     arguments = [_bytes(argument) for argument in expected.arguments.split()]
-    environment = _environment(folder, folder / how, expected)
-    modules = _loaded_before(program, expected) if not through or _may_fork_under_run(program, expected) else ()
+    environment = _environment(folder / how, expected)
+    before = [*expected.launcher.split(), *through]
+    modules = _loaded_before(program, expected, bool(through))
     if modules and preloaded(modules).is_silent:
-        done = preloaded(modules).run(through, program, arguments, work, environment)
+        done = preloaded(modules).run(before, program, arguments, work, environment)
     else:
-        command: list[str | bytes] = [sys.executable, *expected.launcher.split(), *through, str(program), *arguments]
+        command: list[str | bytes] = [sys.executable, *before, str(program), *arguments]
         done = _from_its_start(command, _bytes(expected.stdin), work, environment)
     files = {str(path.relative_to(work)): path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
     told, stderr = (text.decode("utf-8", "backslashreplace") for text in (done.stdout, done.stderr))
@@ -145,15 +145,15 @@ def _run(program: Path, expected: Expected, folder: Path, how: str, through: lis
     return _Run(done.exit, told, shown, files, done.seconds)
 
 
-def _loaded_before(program: Path, expected: Expected) -> tuple[str, ...]:
-    """What a process may have loaded that forks for it; nothing where loading is part of what is tried."""
-    text = program.read_text(encoding="utf-8")
-    special = expected.launcher or expected.stdin or "phasescope.start" in text
-    return () if special else modules_for(expected.needs, text)
+def _loaded_before(program: Path, expected: Expected, under_run: bool) -> tuple[str, ...]:
+    """What a process may have loaded that forks for it; nothing where loading is part of what is tried.
 
-
-def _may_fork_under_run(program: Path, expected: Expected) -> bool:
-    return program.parent.name in _MARKED_ALIKE and expected.loading == "before"
+    Where another program launches it, that one is the fork, in which nothing is marked.
+    """
+    options = expected.launcher and not expected.launcher.startswith("-m ")
+    if expected.stdin or options or (under_run and expected.loading != "before"):
+        return ()
+    return modules_for(expected.needs, program.read_text(encoding="utf-8"))
 
 
 def _from_its_start(command: list[str | bytes], stdin: bytes, work: Path, environment: dict[str, str]) -> Ended:
@@ -171,12 +171,11 @@ def _bytes(text: str) -> bytes:
     return text.encode().decode("unicode_escape").encode("latin-1")
 
 
-def _environment(folder: Path, rings: Path, expected: Expected) -> dict[str, str]:
+def _environment(rings: Path, expected: Expected) -> dict[str, str]:
     if expected.directory:
         rings.mkdir()
         rings.chmod(int(expected.directory, 8))
-    home = {"KERAS_HOME": str(folder / "keras"), "HF_HUB_OFFLINE": "1", "PHASESCOPE_DIR": str(rings)}
-    return {**os.environ, **CALM, **home, "PYTHONPATH": ""}
+    return {**os.environ, **CALM, "HF_HUB_OFFLINE": "1", "PHASESCOPE_DIR": str(rings), "PYTHONPATH": ""}
 
 
 def _exits(expected: Expected, plain: _Run, marked: _Run) -> _Look:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(64, 512), nn.Tanh(), nn.Linear(512, 256))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-loader = DataLoader(TensorDataset(torch.randn(15 * 128, 64)), batch_size=128)
+loader = DataLoader(TensorDataset(torch.randn(15 * 64, 64)), batch_size=64)
 shown = []
 for _ in range(20):
     for number, (batch,) in enumerate(loader):
@@ -30,5 +30,5 @@ for _ in range(20):
         loss.backward()
         optimizer.step()
         if number < 3:
-            shown.append(torch.ones(3, 1024, 1024))
+            shown.append(torch.ones(1024, 1024))
 print(len(shown), loss.item().hex())

@@ -1,6 +1,7 @@
 """Look at what hangs on the own model, class and optimizer, during the training.
 
 needs: torch
+loading: under run
 tree:
   step ×2
     forward ×2

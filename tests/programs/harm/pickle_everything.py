@@ -1,6 +1,7 @@
 """Pickle the model, the optimizer, the scheduler and the loader between steps.
 
 needs: torch
+loading: under run
 differs: *.pickle
 tree:
   epoch ×2

@@ -2,8 +2,8 @@
 
 needs: keras tensorflow
 differs: model.keras
-launcher: -W ignore
 stderr: TensorFlow tells the time
+loading: under run
 tree:
   fit ×1
     epoch ×2

@@ -1,8 +1,6 @@
 """Train a Keras model in a loop of torch: its layers are modules too.
 
 needs: torch keras
-launcher: -W ignore
-stderr: TensorFlow tells the time
 tree:
   epoch ×2
     step ×4
@@ -13,12 +11,14 @@ tree:
 """
 
 import os
+import random
 
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
 import torch
 
-keras.utils.set_random_seed(0)
+random.seed(0)  # keras.utils.set_random_seed would load TensorFlow, too
+torch.manual_seed(0)
 model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1)])
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for _ in range(2):

@@ -1,8 +1,8 @@
 """Train and evaluate Keras models on TensorFlow by hand: one model, then two that train each other.
 
 needs: tensorflow keras
-launcher: -W ignore
 stderr: TensorFlow tells the time
+loading: under run
 tree:
   epoch ×4
     step ×8

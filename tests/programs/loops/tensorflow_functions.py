@@ -1,8 +1,6 @@
 """Train by compiled functions of TensorFlow, on two replicas too: a call of one is marked, its trace is not.
 
 needs: tensorflow keras
-launcher: -W ignore
-stderr: TensorFlow tells the time
 tree:
   epoch ×4
     step ×8

@@ -1,8 +1,6 @@
 """Train on TensorFlow without a data set, and end by an error that Keras has words for.
 
 needs: tensorflow keras
-launcher: -W ignore
-stderr: TensorFlow tells the time
 exit: 1
 verdict: exception
 tree:

@@ -12,6 +12,7 @@ from phasescope import phase
 from phasescope.capture.measurements import MAX_PENDING, DeviceTimer
 from phasescope.testing import FakeBackend, sample
 from support.assertions import events_of, scopes
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def test_a_queue_that_is_full_keeps_no_other_thread_from_writing() -> None:
     class Full(FakeBackend):
         def time_mark(self, device: int) -> float:
             def take() -> None:
-                free.append(locks[0].acquire(timeout=60))
+                free.append(locks[0].acquire(timeout=CEILING_S))
                 locks[0].release()
 
             thread = threading.Thread(target=take)

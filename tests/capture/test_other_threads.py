@@ -14,6 +14,7 @@ import pytest
 from phasescope import _native
 from phasescope.capture import other_threads
 from phasescope.capture.other_threads import frame_and_callers, frames_of_threads, stacks_of_threads
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Waiting:
 
     def __enter__(self) -> int:
         self._thread.start()
-        assert self._is_there.wait(60)
+        assert self._is_there.wait(CEILING_S)
         assert self._thread.ident is not None
         return self._thread.ident
 
@@ -54,7 +55,7 @@ class Waiting:
 
     def _wait(self) -> None:
         self._is_there.set()
-        assert self._may_go.wait(60)
+        assert self._may_go.wait(CEILING_S)
 
     def _handle(self, depth: int) -> None:
         try:

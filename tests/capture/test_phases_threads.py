@@ -16,6 +16,7 @@ from phasescope import _native, phase
 from phasescope.testing import FakeBackend, sample
 from support.assertions import events_of, exit_of, paths, scopes
 from support.fakes.processes import in_new_python
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,12 +175,12 @@ def test_samples_speak_of_the_thread_that_started_the_session(session: Session) 
     def work() -> None:
         with phase("loader"):
             inside.set()
-            over.wait(10)
+            over.wait(CEILING_S)
 
     thread = threading.Thread(target=work)
     with phase("step"):
         thread.start()
-        inside.wait(10)
+        inside.wait(CEILING_S)
         sample(session)
     sample(session)
     over.set()

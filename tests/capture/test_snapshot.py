@@ -173,7 +173,7 @@ def test_a_census_that_is_on_goes_on_as_if_nobody_had_asked(tmp_path: Path) -> N
         found = asked(session, step)["tensors"]
         assert found["is_step_end"]
         assert session._writer.asked is None
-        until(lambda: step() or (session._optional.census and session._optional.census._taken), 60)  # type: ignore[func-returns-value]
+        until(lambda: step() or (session._optional.census and session._optional.census._taken))  # type: ignore[func-returns-value]
 
 
 @counts

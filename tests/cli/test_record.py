@@ -125,7 +125,7 @@ def test_record_ends_after_the_time_it_was_given(tmp_path: Path) -> None:
     with phasescope.start(backends=["cpu"]) as session:
         began = time.monotonic()
         assert cli.main(["record", str(session.pid), "-o", str(tmp_path / "run.jsonl"), "--seconds", "0.2"]) == 0
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < CEILING_S / 2
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from phasescope.exporters.addresses import is_loopback
 from phasescope.exporters.metrics_server import MetricsServer
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ def serve() -> Iterator[Callable[..., int]]:
 
 
 def ask(port: int, path: str = "/metrics", method: str = "GET", **headers: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CEILING_S)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()

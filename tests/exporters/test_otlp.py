@@ -26,10 +26,13 @@ from phasescope.exporters.otlp_metrics import NAMES
 from phasescope.exporters.quiet_threads import end_of_quiet, quiet_this_thread
 from phasescope.wire import ring_files
 from support.otlp_collector import Collector, attributes
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ANSWER_S = 60.0  # a collector's process may wait long for its turn
+NOBODY_S = 0.5
 HOSTILE = "x\"}\n\x1b[2J{a='b\\"
 
 
@@ -50,11 +53,17 @@ class Exporting:
             endpoint_of(url), self.sessions, threading.Lock(), interval_s=3600, say=self.said.append
         )
 
-    def go(self) -> None:
+    def go(self, answer_s: float = ANSWER_S) -> None:
         """Read what is new, and send it."""
+        self.wait_for_answers(answer_s)
         while self.sessions.poll():
             pass
         self.delivery.deliver()
+
+    def wait_for_answers(self, answer_s: float) -> None:
+        """Wait so long for an answer; where nobody is there, ask again for as long."""
+        for exporter in self.delivery._exporters.values():
+            vars(getattr(exporter, "_client", exporter))["_timeout"] = answer_s
 
     def own(self, collector: Collector) -> dict[str, int]:
         """Return the exporter's own newest counts, by name and signal."""
@@ -208,7 +217,7 @@ def test_what_a_collector_does_not_take_waits_and_comes_when_it_is_back(
 ) -> None:
     with made_ring(rings, session_id="a") as ring:
         ring.event("warning", context="first")
-        exporting.go()  # nobody listens
+        exporting.go(NOBODY_S)  # nobody listens
         collector.start(status=400)
         ring.event("warning", context="second")
         exporting.go()  # it refuses
@@ -299,7 +308,7 @@ def test_beyond_the_limit_the_oldest_are_dropped_and_counted(
     with made_ring(rings, session_id="a") as ring:
         for number in range(25):
             ring.event("warning", context=str(number))
-        exporting.go()
+        exporting.go(NOBODY_S)
         collector.start()
         exporting.go()
         exporting.go()
@@ -345,7 +354,6 @@ def test_the_last_figures_of_a_session_that_is_let_go_of_are_sent(
 def test_where_it_is_preferred_counters_are_what_was_added_since_the_last_delivery(
     rings: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(otlp, "TIMEOUT_S", 1.0)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Delta")
     exporting = Exporting(rings, collector.url)
     collector.start()
@@ -354,7 +362,7 @@ def test_where_it_is_preferred_counters_are_what_was_added_since_the_last_delive
         exporting.go()
         collector.kill()
         ring.run(["step"], 4)
-        exporting.go()  # nobody is there: it is in the next one
+        exporting.go(NOBODY_S)  # nobody is there: it is in the next one
         collector.start()
         ring.run(["step"], 5)
         exporting.go()
@@ -426,7 +434,7 @@ def test_the_documentation_lists_every_metric_with_its_kind_and_unit() -> None:
 
 
 def test_a_collector_that_is_back_when_the_export_ends_gets_the_rest(
-    rings: Path, collector: Collector, exporting: Exporting
+    rings: Path, collector: Collector, exporting: Exporting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collector.start()
     exporting.delivery.start()
@@ -435,9 +443,11 @@ def test_a_collector_that_is_back_when_the_export_ends_gets_the_rest(
         exporting.go()
         collector.kill()
         ring.run(["step"], 4)
-        exporting.go()
+        exporting.go(NOBODY_S)
         assert any("does not take metrics" in line for line in exporting.said)
         collector.start()
+        exporting.wait_for_answers(ANSWER_S)
+        monkeypatch.setattr(otlp, "_ONCE_MORE_S", CEILING_S)
         exporting.delivery.close()
         with phasescope.attach(ring.path) as reader:
             (row,) = reader.summary().rows

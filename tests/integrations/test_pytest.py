@@ -236,7 +236,7 @@ def others_go_on_before_the_plugin_reads(session, monkeypatch):
     def events(self, last=None):
         with phase("test"):  # of the plugin's own name, in another thread
             pass
-        ahead, deadline = self.written + 5, time.monotonic() + 240
+        ahead, deadline = self.written + 5, time.monotonic() + 600
         while self.written < ahead:
             assert time.monotonic() < deadline
             time.sleep(0.001)

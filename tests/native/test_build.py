@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from phasescope import _native
+from support.waiting import CEILING_S
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != _native.SWITCH}
@@ -31,7 +32,7 @@ def test_an_install_without_a_compiler_works(tmp_path: Path) -> None:
         env={**ENVIRONMENT, "CC": "/bin/false"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=CEILING_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,7 +53,7 @@ print(phasescope.__file__, "|", _native.why_not, "|", session.summary().rows[0].
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CEILING_S,
         check=True,
     ).stdout.split("|")
     assert said[0].startswith(str(target))
@@ -73,6 +74,6 @@ print(_native.core, _native.has_phases, _native.why_not)
 def test_a_core_of_other_sources_is_not_used() -> None:
     """As after `git pull` in an editable install: what was built before has not all that is asked of it."""
     done = subprocess.run(
-        [sys.executable, "-c", STALE], capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=120
+        [sys.executable, "-c", STALE], capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=CEILING_S
     )
     assert done.stdout == "None False it was built from other sources: install phasescope again\n"

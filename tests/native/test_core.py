@@ -17,6 +17,7 @@ from phasescope import _native, phase
 from phasescope.cli.doctor import examine
 from support.fakes.processes import in_new_python
 from support.fakes.rings import MemoryRing, read_all
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,7 +183,7 @@ def test_it_can_be_switched_off() -> None:
         env={"PHASESCOPE_PURE_PYTHON": "1", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CEILING_S,
         check=True,
     )
     assert done.stdout.strip() == "None True PHASESCOPE_PURE_PYTHON is set"

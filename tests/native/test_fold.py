@@ -23,6 +23,7 @@ from phasescope.wire.encoding import encode
 from phasescope.wire.payloads import SegmentPayloads
 from phasescope.wire.record_reader import RecordReader
 from support.fakes.rings import CONSTANTS, MemoryRing
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder.chmod(0o700)
     for seed in (20, 21, 22, 23):
         command = [sys.executable, str(SCRIPT), str(folder), str(seed), "250"]
-        subprocess.run(command, env=dict(os.environ), check=True, capture_output=True, timeout=120)
+        subprocess.run(command, env=dict(os.environ), check=True, capture_output=True, timeout=CEILING_S)
     return sorted(folder.glob("*.ring"))
 
 

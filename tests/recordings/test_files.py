@@ -89,7 +89,7 @@ def test_a_daemon_that_closes_all_descriptors_keeps_its_checkpoints_and_its_reco
         for number in range(500):
             with phasescope.phase("after"):
                 pass
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while True:
             with RecordingReader.open(path) as reader:
                 if reader.written >= 1000:
@@ -398,7 +398,7 @@ def test_a_recorder_from_outside_ends_with_the_session_though_it_can_not_write(t
     session.stop()
     began = time.monotonic()
     recorder.run()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < CEILING_S
     assert recorder.lost + recorder.events == session.written
     assert recorder.lost > 0
 

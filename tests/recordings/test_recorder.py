@@ -25,7 +25,7 @@ from phasescope.recordings.recorder import Recorder
 from support.events import MIB, SESSION_ID, MadeSession
 from support.fakes.rings import forked
 from support.recordings import ENDINGS, SESSION, Event, steps, write
-from support.waiting import until
+from support.waiting import CEILING_S, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +93,7 @@ def test_what_was_written_survives_a_kill_and_is_continued(tmp_path: Path, endin
             for number, event in enumerate(events, 1):
                 writer.write(line_of(event))
                 acknowledged[0] = number
-            time.sleep(60)
+            time.sleep(CEILING_S)
 
     child = forked(record)
     child.wait_for(500)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from phasescope import _native
 from phasescope.wire import ring
+from support.waiting import CEILING_S
 
 
 def printed_and_ring(script: Path, pure: bool, directory: Path, *numbers: int) -> tuple[list[str], bytes, bytes]:
@@ -23,7 +24,7 @@ def printed_and_ring(script: Path, pure: bool, directory: Path, *numbers: int) -
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=CEILING_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

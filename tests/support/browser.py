@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.waiting import until
+from support.waiting import CEILING_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def running_browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_OPTIONS, timeout=CEILING_S * 1000)
         yield browser
         browser.close()
 
@@ -54,6 +54,7 @@ class Watched:
 
     def __init__(self, browser: Any, **options: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.context.set_default_timeout(CEILING_S * 1000)
         self.page = self.context.new_page()
         self.wrong: list[str] = []
         self.requested: list[str] = []

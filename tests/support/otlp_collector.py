@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ class Collector:
     """
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
+        held = socket.socket()  # it keeps the port, without listening: nobody else is given it in between
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        weakref.finalize(self, held.close)
+        self.port = held.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._file = folder / "collected"
         self._file.touch()
@@ -183,7 +187,12 @@ def serve(port: int, file: Path, always: int, delay_s: float, poison: str, rejec
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    class Server(http.server.ThreadingHTTPServer):
+        def server_bind(self) -> None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            super().server_bind()
+
+    server = Server(("127.0.0.1", port), Handler)
     if "certificate" in more:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(more["certificate"])

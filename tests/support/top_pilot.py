@@ -10,12 +10,13 @@ from phasescope.views.catalogue import Catalogue
 from phasescope.views.top.app import PARTS, TopApp
 from phasescope.views.top.session_list import SessionWatch
 from phasescope.views.top.widget import Drawing
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-WAIT_S = 100.0
+WAIT_S = CEILING_S
 """For what should take a second: the machine is shared."""
 
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CEILING_S = 600.0
-"""The ceiling for a whole process, such as a training or a command."""
+"""The ceiling of whatever a test waits for: an idle machine needs a second of it, one with much else to do minutes."""
 
 
 def until(
-    condition: Callable[[], object], ceiling_s: float = 60.0, *, pause_s: float = 0.001, state: object = ""
+    condition: Callable[[], object], ceiling_s: float = CEILING_S, *, pause_s: float = 0.001, state: object = ""
 ) -> None:
     """Wait until the condition holds. Fail the test if it never does, with `state`, or with its result."""
     deadline = time.monotonic() + ceiling_s

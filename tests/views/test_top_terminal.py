@@ -57,7 +57,7 @@ class Terminal:
         self._tmux = [str(TMUX), "-S", str(socket), "-f", os.devnull]
         settings = {"PHASESCOPE_DIR": str(rings), **environment}
         words = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
-        shell = f"env -u COLUMNS -u LINES {words} {command}; echo gone $?; sleep 60"
+        shell = f"env -u COLUMNS -u LINES {words} {command}; echo gone $?; sleep {CEILING_S}"
         self._do("new-session", "-d", "-x", "80", "-y", "24", shell)
 
     def _do(self, *arguments: str) -> str:
@@ -188,7 +188,7 @@ shown = b""
 while b"phasescope.start" not in shown:
     shown += os.read(terminal, 65536)
 os.close(terminal)
-deadline = time.monotonic() + 120
+deadline = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < deadline:
     if os.waitpid(pid, os.WNOHANG)[0]:
         sys.exit(0)
@@ -200,6 +200,10 @@ sys.exit("it went on without its terminal")
 
 def test_it_ends_with_its_terminal_even_under_nohup(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HANGUP, str(tmp_path)], capture_output=True, text=True, timeout=CEILING_S, check=False
+        [sys.executable, "-c", HANGUP, str(tmp_path), str(CEILING_S / 2)],
+        capture_output=True,
+        text=True,
+        timeout=CEILING_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,7 @@ from phasescope.readers.ring_reader import RingReader
 from phasescope.testing import FakeBackend
 from phasescope.wire import ring, ring_files, ring_sweep
 from support.fakes.rings import HEADER_BYTES, forked, let_go, new_file, oldest_kept, payload_of, read_all, ring_of
+from support.waiting import CEILING_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ def test_a_killed_ring_holds_every_record_whose_write_had_returned(directory: Pa
             for sequence, payload in enumerate(payloads()[:30_000], 1):
                 append(payload)
                 acknowledged[0] = sequence
-            time.sleep(60)
+            time.sleep(CEILING_S)
 
         writer = forked(write)
         writer.wait_for(1, slot=1)
@@ -176,7 +177,7 @@ def test_a_killed_session_holds_what_each_of_its_threads_had_written(directory: 
 
             for thread in range(threads):
                 threading.Thread(target=work, args=(thread,), daemon=True).start()
-            time.sleep(60)
+            time.sleep(CEILING_S)
 
         writer = forked(run)
         for thread in range(threads):

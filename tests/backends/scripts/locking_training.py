@@ -1,7 +1,8 @@
 """A training over an allocator that calls Python with its lock held: `locking_training.py LIBRARY NAME`.
 
 NAME is `told` where the library that does so is imported, `untold` where nobody can know, `slow` where an allocation
-takes long. Prints what came of it; the process that hangs is ended by the one that started it.
+takes long. Prints what came of it, and a dot ahead of each allocation; the process that hangs is ended by the one that
+started it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def main(path: str, name: str) -> None:
                 time.sleep(0.02)
         else:
             for _ in range(ALLOCATIONS):
+                print(end=".", file=sys.stderr, flush=True)
                 locks.allocate(lambda: time.sleep(0.0005))  # lets go of the interpreter, as a call of the driver does
         samples = [event for event in session.events() if event["event_type"] == "sample"]
     of_device = [event["allocator_allocated_bytes"] for event in samples if event["device_id"] == 0]

@@ -73,7 +73,7 @@ def in_pool() -> None:
 
 def _joined(child: Any) -> None:
     child.start()
-    child.join(60)
+    child.join(600)
 
 
 if __name__ == "__main__":

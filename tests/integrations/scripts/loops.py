@@ -753,7 +753,7 @@ def trained_in_two_threads_in_turn() -> None:
 
     def train(number: int) -> None:
         for n in range(3):
-            assert turns[number].acquire(timeout=60)
+            assert turns[number].acquire(timeout=CEILING_S)
             if n == 0:
                 model, optimizer = trained()
             step(model, optimizer, torch.randn(2, 4))

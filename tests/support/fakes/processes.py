@@ -29,7 +29,7 @@ def in_forked_child(function: Callable[[], Any]) -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and newer: fork beside threads
         pid = os.fork()
     if pid == 0:
-        signal.alarm(20)
+        signal.alarm(int(CEILING_S))
         try:
             answer = {"result": function()}
         except BaseException:

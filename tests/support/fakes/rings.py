@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from phasescope.wire import ring, ring_files
 from phasescope.wire.record_reader import RecordReader
-from support.waiting import until
+from support.waiting import CEILING_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +121,7 @@ def forked(function: Callable[[memoryview], Any], slots: int = 8) -> Writer:
 def _run(function: Callable[[memoryview], Any], shared: memoryview) -> NoReturn:
     status = 1
     try:
-        signal.alarm(60)
+        signal.alarm(int(CEILING_S))
         function(shared)
         status = 0
     except BaseException:

@@ -137,6 +137,11 @@ class Loaders:
         # Where others are known to be for training, one that is not may be for anything.
         return None if mode and use is None and any(trains for trains, _ in self._uses.values()) else mode
 
+    def are_others_trained_on(self, batches: Batches) -> bool:
+        """Return whether others are known to be for training, and nothing is known of these."""
+        known = self._uses.get(batches.loader) or self._uses.get(batches.dataset) or self._by_site.get(batches.site)
+        return known is None and any(trains for trains, _ in self._uses.values())
+
     def doubt_last(self) -> None:
         """Note that the batch fetched last is not proven to be for training."""
         if self.last is not None and not self.last.trains and self.last not in self._unproven:

@@ -134,7 +134,9 @@ class Loop:
             return by_loader
         if batches.is_a_look or not self._is_a_loop() or (batches.is_without_mode and self._trains_on):
             return None
-        return not says_no_gradients() if self._own() else self._will_train() or None
+        if self._own():
+            return not says_no_gradients()
+        return (not self._loaders.are_others_trained_on(batches) and self._will_train()) or None
 
     def _fetch_for_training(self, batches: Batches, begins: bool) -> None:
         self._scopes.leave("evaluate")

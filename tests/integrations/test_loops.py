@@ -189,6 +189,10 @@ PUBLIC = {
     "evaluation_that_is_told_by_an_argument": (
         f"epoch[{STEP} x 2 {END} data evaluate[forward data forward data]] epoch[{STEP} x 2 {END} {EVALUATE}]"
     ),
+    "evaluation_that_is_told_by_an_argument_without_an_optimizer": (
+        f"epoch[step[data forward backward] x 2 {END} data evaluate[forward data forward data]] "
+        f"epoch[step[data forward backward] x 2 {END} {EVALUATE}]"
+    ),
     "predictions_with_gradients_after_two_layers_were_trained_by_themselves": (
         f"step[forward (Generator) backward optimizer] x 2 step[{GAN}] x 2 "
         "step[forward (Generator) forward (Discriminator)]"

@@ -679,4 +679,15 @@ def predictions_with_gradients_after_two_layers_were_trained_by_themselves() -> 
         model(torch.randn(2, 4))
 
 
+@loop
+def evaluation_that_is_told_by_an_argument_without_an_optimizer() -> None:
+    model = Told()
+    loader, held_out = data(), data()
+    for _ in range(2):
+        for inputs in loader:
+            loss_of(model(inputs)).backward()
+        for inputs in held_out:
+            model(inputs, training=False)
+
+
 tell_all()

@@ -20,7 +20,7 @@ __all__ = ["COMPILED", "PYTHON", "core", "has_phases", "name", "why_not"]
 COMPILED, PYTHON = "compiled", "python"
 
 SWITCH = "PHASESCOPE_PURE_PYTHON"
-INTERFACE = 17
+INTERFACE = 18
 """Counts up, here and in `core.h`, whenever what Python asks of the core changes."""
 
 

@@ -1,7 +1,7 @@
 """What the extension module has; see the C files beside this one."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any
@@ -11,6 +11,14 @@ INTERFACE: int
 
 class PhaseSlots: ...
 class WriterSlots: ...
+
+class OpenPhases:
+    def __contains__(self, scope: object, /) -> bool: ...
+    def __delitem__(self, scope: Any, /) -> None: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
+    def __setitem__(self, scope: Any, value: None, /) -> None: ...
+
 
 class RingSlots:
     _at: int

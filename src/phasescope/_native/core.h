@@ -17,7 +17,7 @@
 #include "records.h"
 
 /* Counts up, here and in `__init__.py`, whenever what Python asks of the core changes. */
-enum { CORE_INTERFACE = 17 };
+enum { CORE_INTERFACE = 18 };
 
 /* The states of a writer, as capture/event_writer.py has them. */
 enum { WRITER_FREE = 0, WRITER_BUSY = 1, WRITER_CLOSED = 2 };
@@ -27,8 +27,10 @@ enum { STORE_NOT_HERE = 0, STORE_DIRECTLY = 1, STORE_CHECKED = 2, STORE_BY_KERNE
 
 enum { MOST_PAYLOAD = 3072 }; /* of an event that is encoded here; a longer one is Python's */
 
+struct OpenPhases;
+
 /* The slots of capture/scope.py's PhaseScope. */
-typedef struct {
+typedef struct Scope {
     PyObject_HEAD
     PyObject *phase_name;
     PyObject *phase_attributes;
@@ -44,7 +46,16 @@ typedef struct {
     long long enter_sequence;
     int mask_on_entry;
     char is_open;
+    struct OpenPhases *listed_in; /* NULL: in none, and the next two are unset */
+    struct Scope *before, *behind;
 } Scope;
+
+/* What a writer has as `open`; see open_phases.c. */
+typedef struct OpenPhases {
+    PyObject_HEAD
+    Scope *first, *last;
+    Py_ssize_t count;
+} OpenPhases;
 
 /* Those of capture/event_writer.py's EventWriter that a boundary needs. */
 typedef struct {
@@ -92,6 +103,7 @@ typedef struct {
     struct Context *context; /* it lives as long as the process */
     PyTypeObject *scope_type;
     PyTypeObject *writer_type;
+    PyTypeObject *open_type;
     PyTypeObject *ring_type;
     PyTypeObject *resident_type;
     PyTypeObject *host_type;
@@ -110,10 +122,15 @@ slot_at(PyObject *object, Py_ssize_t offset)
 int make_context(CoreState *state);
 PyTypeObject *make_scope_type(PyObject *module);
 PyTypeObject *make_writer_type(PyObject *module);
+PyTypeObject *make_open_type(PyObject *module);
 PyTypeObject *make_ring_type(PyObject *module);
 PyTypeObject *make_resident_type(PyObject *module);
 PyTypeObject *make_host_type(PyObject *module);
 PyTypeObject *make_sampler_type(PyObject *module);
+
+/* Put an open phase behind all others, and take one out of the list that it is in. */
+void list_open(OpenPhases *open, Scope *scope);
+void unlist_open(Scope *scope);
 
 /* Whether a record can be appended here and now; `payload` lies RECORD_HEADER bytes behind the start of `record`. */
 int ring_append(Ring *ring, unsigned char *record, size_t payload_size);

@@ -16,6 +16,7 @@ core_exec(PyObject *module)
     crc32_set_up();
     if (make_context(state) < 0 || add_type(module, &state->scope_type, make_scope_type) < 0
         || add_type(module, &state->writer_type, make_writer_type) < 0
+        || add_type(module, &state->open_type, make_open_type) < 0
         || add_type(module, &state->ring_type, make_ring_type) < 0
         || add_type(module, &state->resident_type, make_resident_type) < 0
         || add_type(module, &state->host_type, make_host_type) < 0
@@ -54,6 +55,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     CoreState *state = PyModule_GetState(module);
     Py_VISIT(state->scope_type);
     Py_VISIT(state->writer_type);
+    Py_VISIT(state->open_type);
     Py_VISIT(state->ring_type);
     Py_VISIT(state->resident_type);
     Py_VISIT(state->host_type);

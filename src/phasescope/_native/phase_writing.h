@@ -43,17 +43,15 @@ static int
 write_boundary(const Context *c, Writer *writer, Scope *scope, int is_exit, long long now_ns, const Counters *counters)
 {
     unsigned char record[RECORD_HEADER + MOST_PAYLOAD];
-    PyObject *device = scope->device_state, *open = writer->open, *ring = writer->ring;
+    PyObject *device = scope->device_state, *ring = writer->ring;
+    OpenPhases *open = (OpenPhases *)writer->open;
     Boundary event;
     if (!counters->is_plain || Py_TYPE(writer) != c->writer_class || writer->state != WRITER_FREE
         || (!is_exit && (PyObject *)writer != c->writer) /* the session ended meanwhile */
         || Py_TYPE(device) != c->device_class || slot_at(device, c->device_measures) != Py_None
-        || open == NULL || !PyDict_CheckExact(open) || ring == NULL || !PyObject_TypeCheck(ring, c->types->ring_type)
+        || open == NULL || Py_TYPE(open) != c->types->open_type || (scope->listed_in == open) != is_exit
+        || ring == NULL || !PyObject_TypeCheck(ring, c->types->ring_type)
         || !describe(c, writer, scope, now_ns, counters, &event)) {
-        return 0;
-    }
-    if (is_exit && PyDict_Contains(open, (PyObject *)scope) != 1) {
-        PyErr_Clear();
         return 0;
     }
     unsigned char *end = pack_boundary(record + RECORD_HEADER, MOST_PAYLOAD, is_exit, &event, counters);
@@ -61,25 +59,21 @@ write_boundary(const Context *c, Writer *writer, Scope *scope, int is_exit, long
     if (end != NULL) {
         allocated = event.is_as_before ? Py_NewRef(*last) : PyLong_FromLongLong(counters->allocated);
     }
-    /* Taken in before the write: there may be no memory for it, and then nothing was changed. */
-    Py_ssize_t open_before = PyDict_GET_SIZE(open);
-    if (allocated == NULL
-        || (!is_exit
-            && (PyDict_SetItem(open, (PyObject *)scope, Py_None) < 0 || PyDict_GET_SIZE(open) == open_before))) {
+    /* Made before the write: there may be no memory for it, and then nothing was changed. */
+    if (allocated == NULL) {
         PyErr_Clear();
-        Py_XDECREF(allocated);
         return 0;
     }
-    int is_written = ring_append((Ring *)ring, record, (size_t)(end - record) - RECORD_HEADER);
-    if (is_exit == is_written && PyDict_DelItem(open, (PyObject *)scope) < 0) {
-        PyErr_Clear();
-    }
-    if (!is_written) {
+    if (!ring_append((Ring *)ring, record, (size_t)(end - record) - RECORD_HEADER)) {
         Py_DECREF(allocated);
         return 0;
     }
     writer->sequence = event.sequence;
-    if (!is_exit) {
+    if (is_exit) {
+        unlist_open(scope);
+    }
+    else {
+        list_open(open, scope);
         scope->enter_sequence = event.sequence;
     }
     Py_XSETREF(*last, allocated);

@@ -13,16 +13,14 @@ static const long long CLOCK_JUMP_NS = 10000000; /* as capture/event_writer.py h
 static int
 find_innermost(const Context *c, const Sampler *self, const Writer *writer, Scope **found)
 {
-    PyObject *key, *value, *open = writer->open;
-    Py_ssize_t place = 0;
+    const OpenPhases *open = (const OpenPhases *)writer->open;
     int is_at_home = 0;
     *found = NULL;
-    if (open == NULL || !PyDict_CheckExact(open) || PyDict_GET_SIZE(open) > MOST_OPEN) {
+    if (open == NULL || Py_TYPE(open) != c->types->open_type || open->count > MOST_OPEN) {
         return 0;
     }
-    while (PyDict_Next(open, &place, &key, &value)) {
-        Scope *scope = (Scope *)key;
-        if (!PyObject_TypeCheck(key, c->types->scope_type) || !scope->is_open || scope->entering_thread == NULL
+    for (Scope *scope = open->first; scope != NULL; scope = scope->behind) {
+        if (!scope->is_open || scope->entering_thread == NULL
             || Py_TYPE(scope->entering_thread) != c->thread_class) {
             return 0;
         }

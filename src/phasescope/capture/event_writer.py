@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from phasescope import _native
 from phasescope.capture.collector import ALLOCATED_UNKNOWN
 from phasescope.capture.exception_info import is_from_signal_handler
 from phasescope.capture.turns import BUSY, CLOSED, FREE, Turns
@@ -62,7 +63,7 @@ class EventWriter(Turns):
         self.ring = ring_writer
         self.now = now
         self.offset_ns = wall_ns() - now()
-        self.open = {}
+        self.open = _native.core.OpenPhases() if _native.has_phases else {}
         self.irregular = 0
         self.report_exceptions: tuple[type[BaseException], ...] = ()
         self.reported: dict[tuple[int, int], tuple[int, int]] = {}

@@ -46,6 +46,7 @@ typedef struct Scope {
     long long enter_sequence;
     int mask_on_entry;
     char is_open;
+    char is_left; /* closed, and may still be what a context variable holds: it is passed over there; see phase.c */
     struct OpenPhases *listed_in; /* NULL: in none, and the next two are unset */
     struct Scope *before, *behind;
 } Scope;

@@ -5,6 +5,9 @@
  * capture/phase.py does, step by step. Where something is not regular they call its methods, before they have changed
  * anything; where that is seen only at the write, they call the event writer's.
  *
+ * To set the context variable costs more than all else that a boundary does. So a phase that nobody can enter again is
+ * left there when it ends (`is_left`), and passed over by whoever looks: the next enter sets the variable anyway.
+ *
  * The interpreter's lock is held from the first check to the last store, but for the calls of a backend or of a test's
  * clock. No signal handler and no other thread comes between, so no lock is taken: where another thread is in the
  * middle of a write of its own, the writer's state says so, and Python waits for it.
@@ -17,6 +20,17 @@ set_current(const Context *c, PyObject *scope)
     PyObject *token = PyContextVar_Set(c->variable, scope);
     Py_XDECREF(token);
     return token == NULL ? -1 : 0;
+}
+
+/* The phase that this context is in, borrowed: what the variable holds, but for phases that were left behind there. */
+static PyObject *
+current_of(const Context *c, PyObject *held)
+{
+    while (Py_TYPE(held) == c->compiled && ((Scope *)held)->is_left && !((Scope *)held)->is_open) {
+        PyObject *parent = ((Scope *)held)->parent_scope;
+        held = parent == NULL ? Py_None : parent;
+    }
+    return held;
 }
 
 static int
@@ -109,6 +123,19 @@ enter_in_python(const Context *c, PyObject *object)
     return unless_stack_ends(PyObject_CallOneArg(c->enter_twin, object), object, NULL);
 }
 
+/* A phase that was left behind may be what another context holds: it stays closed, and a twin is entered for it. */
+static PyObject *
+enter_again(const Context *c, PyObject *object, PyObject *writer)
+{
+    Py_XSETREF(((Scope *)object)->event_writer, Py_NewRef(writer)); /* by which its exit finds the twin */
+    PyObject *result = PyObject_CallFunctionObjArgs(c->enter_again, object, writer, NULL);
+    if ((result = unless_stack_ends(result, Py_None, NULL)) == NULL) {
+        return NULL;
+    }
+    Py_DECREF(result);
+    return Py_NewRef(object);
+}
+
 /* Whether the phase, which was entered before, is around this one: it was closed elsewhere, and is not open. */
 static int
 is_around(const Context *c, const Scope *self, PyObject *scope)
@@ -131,13 +158,17 @@ phase_enter(PyObject *object, PyObject *Py_UNUSED(ignored))
     if (writer == NULL) {
         return Py_NewRef(object);
     }
-    PyObject *parent = NULL;
+    if (self->is_left && !self->is_open) {
+        return enter_again(c, object, (PyObject *)writer);
+    }
+    PyObject *held = NULL;
     if (c->is_interpreted || self->is_open || Py_TYPE(writer) != c->writer_class || writer->state != WRITER_FREE
-        || PyContextVar_Get(c->variable, NULL, &parent) < 0) {
+        || PyContextVar_Get(c->variable, NULL, &held) < 0) {
         PyErr_Clear();
         return enter_in_python(c, object);
     }
-    PyObject *path = NULL;
+    PyObject *parent = Py_NewRef(current_of(c, held)), *path = NULL;
+    Py_DECREF(held);
     if (parent == Py_None
         || (is_open_in(c, parent, writer) && !(self->event_writer == (PyObject *)writer && is_around(c, self, parent)))) {
         path = find_path(c, parent, self->phase_name);
@@ -174,13 +205,13 @@ phase_enter(PyObject *object, PyObject *Py_UNUSED(ignored))
 static int
 is_innermost(Context *c, const Scope *self, const Writer *writer)
 {
-    PyObject *current, *parent = self->parent_scope;
-    if (PyContextVar_Get(c->variable, NULL, &current) < 0) {
+    PyObject *held, *parent = self->parent_scope;
+    if (PyContextVar_Get(c->variable, NULL, &held) < 0) {
         PyErr_Clear();
         return 0;
     }
-    int is_current = current == (PyObject *)self;
-    Py_DECREF(current);
+    int is_current = current_of(c, held) == (PyObject *)self;
+    Py_DECREF(held);
     if (!is_current || self->device_state == NULL || (parent != NULL && parent != Py_None && !is_open_in(c, parent, writer))) {
         return 0;
     }
@@ -192,8 +223,13 @@ is_innermost(Context *c, const Scope *self, const Writer *writer)
     return 1;
 }
 
+/* Those that hold a phase that nobody but its `with` can enter again: that, the open ones, and the context or the phase
+ * left behind there.
+ */
+enum { HOLDERS = 3 };
+
 static int
-end(Context *c, Scope *self, Writer *writer)
+end(Context *c, Scope *self, Writer *writer, int is_by_with)
 {
     Counters counters;
     long long now_ns;
@@ -201,7 +237,10 @@ end(Context *c, Scope *self, Writer *writer)
         return -1;
     }
     PyObject *device = Py_NewRef(self->device_state);
-    int result = set_current(c, self->parent_scope == NULL ? Py_None : self->parent_scope);
+    int is_left = is_by_with && Py_REFCNT(self) == HOLDERS && !c->inherits, result = 0;
+    if (!is_left) {
+        result = set_current(c, self->parent_scope == NULL ? Py_None : self->parent_scope);
+    }
     if (result == 0) {
         Moment moment = {writer->now == c->system_clock, now_ns, self->entered_ns};
         result = read_counters(c, device, &moment, &counters);
@@ -215,9 +254,21 @@ end(Context *c, Scope *self, Writer *writer)
     }
     Py_XDECREF(counters.object);
     if (result == 0) {
+        self->is_left = (char)is_left;
         self->is_open = 0; /* last: from now on another thread may take this object */
     }
     return result;
+}
+
+/* Let go of all that a phase that is left behind has no more use for, so that its context keeps no session alive. */
+static void
+let_go(Scope *self)
+{
+    Py_CLEAR(self->event_writer);
+    Py_CLEAR(self->phase_path);
+    Py_CLEAR(self->device_state);
+    Py_CLEAR(self->measure_marks);
+    Py_CLEAR(self->reentry_of);
 }
 
 /* Call this with a phase that ended. -1 where the training's own exception goes on. */
@@ -245,6 +296,12 @@ tell_watch(Scope *self, Writer *writer)
 PyObject *
 phase_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
+    return phase_leave(object, args, count, 0);
+}
+
+PyObject *
+phase_leave(PyObject *object, PyObject *const *args, Py_ssize_t count, int is_by_with)
+{
     Scope *self = (Scope *)object;
     Context *c = context_of_object(object);
     Writer *writer = (Writer *)self->event_writer;
@@ -264,7 +321,7 @@ phase_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
         return result;
     }
     Py_INCREF(writer);
-    int result = end(c, self, writer);
+    int result = end(c, self, writer, is_by_with);
     if (result < 0) {
         result = clear_up(c, self, writer, c->note_end);
     }
@@ -273,6 +330,9 @@ phase_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
     }
     if (result == 0 && writer->asked != NULL && writer->asked != Py_None) {
         result = tell(writer->asked, self);
+    }
+    if (self->is_left) {
+        let_go(self);
     }
     Py_DECREF(writer);
     if (result < 0) {

@@ -26,7 +26,7 @@ typedef struct Context {
     PyTypeObject *writer_class, *path_class, *thread_class, *device_class, *collector_class, *collectors_class;
     PyObject *writer; /* NULL: phases do nothing */
     PyObject *variable, *root, *system_clock, *system_wall_clock, *raw, *encode;
-    PyObject *enter_twin, *exit_twin, *break_off, *this_thread;
+    PyObject *enter_twin, *exit_twin, *enter_again, *break_off, *this_thread;
     PyObject *note_begin, *note_end, *text_ok;
     PyObject *name_enter, *name_exit, *name_read_failed, *name_device_failed, *name_device_state, *name_late;
     Py_ssize_t path_children, path_packed, thread_packed, thread_ident;
@@ -67,6 +67,9 @@ context_of_object(PyObject *object)
 /* phase.c: the boundaries of the compiled type. */
 PyObject *phase_enter(PyObject *phase, PyObject *ignored);
 PyObject *phase_exit(PyObject *phase, PyObject *const *args, Py_ssize_t count);
+
+/* The latter, called by a `with` that holds one reference, and lets go of it: `is_by_with`. */
+PyObject *phase_leave(PyObject *phase, PyObject *const *args, Py_ssize_t count, int is_by_with);
 
 /* phase_methods.c: let the compiled type's methods be bound at less cost. */
 int replace_methods(PyTypeObject *compiled);

@@ -53,7 +53,10 @@ call_exit(PyObject *object, PyObject *const *args, size_t nargsf, PyObject *name
 {
     const BoundMethod *self = (const BoundMethod *)object;
     Py_ssize_t count = PyVectorcall_NARGS(nargsf);
-    return names == NULL ? phase_exit(self->phase, args, count) : call_plainly(self, args, count, names);
+    if (names != NULL) {
+        return call_plainly(self, args, count, names);
+    }
+    return phase_leave(self->phase, args, count, Py_REFCNT(self) == 1);
 }
 
 static PyObject *

@@ -67,15 +67,15 @@ static PyObject *
 compile_phase(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"phase", "prepared", "path_class", "thread_class", "variable", "root",
-                            "break_off", "this_thread", "inherits", NULL};
+                            "enter_again", "break_off", "this_thread", "inherits", NULL};
     Context *c = context_of_module(module);
     PyTypeObject *phase, *prepared, *path_class, *thread_class;
-    PyObject *variable, *root, *break_off, *this_thread;
+    PyObject *variable, *root, *enter_again, *break_off, *this_thread;
     int inherits;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "$O!O!O!O!O!OOOp", names, &PyType_Type, &phase, &PyType_Type, &prepared, &PyType_Type,
-            &path_class, &PyType_Type, &thread_class, &PyContextVar_Type, &variable, &root, &break_off, &this_thread,
-            &inherits)) {
+            args, kwargs, "$O!O!O!O!O!OOOOp", names, &PyType_Type, &phase, &PyType_Type, &prepared, &PyType_Type,
+            &path_class, &PyType_Type, &thread_class, &PyContextVar_Type, &variable, &root, &enter_again, &break_off,
+            &this_thread, &inherits)) {
         return NULL;
     }
     if (c->compiled != NULL || phase->tp_basicsize != (Py_ssize_t)sizeof(Scope)
@@ -103,13 +103,14 @@ compile_phase(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     PyObject *kept[] = {module, (PyObject *)phase, (PyObject *)prepared, (PyObject *)path_class, (PyObject *)thread_class,
-                        variable, root, break_off, this_thread, compiled};
+                        variable, root, enter_again, break_off, this_thread, compiled};
     keep(kept, COUNT(kept));
     c->prepared = prepared;
     c->path_class = path_class;
     c->thread_class = thread_class;
     c->variable = variable;
     c->root = root;
+    c->enter_again = enter_again;
     c->break_off = break_off;
     c->this_thread = this_thread;
     c->inherits = inherits;

@@ -245,6 +245,7 @@ def _compiled() -> type[phase]:
             thread_class=EnteringThread,
             variable=phase_context.variable,
             root=ROOT,
+            enter_again=_enter_again,
             break_off=_break_off,
             this_thread=phase_context.calling_thread,
             inherits=thread_contexts.IS_ON,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import scratch_directory
@@ -15,16 +16,12 @@ def free_backend() -> Any:
     """Return counters that cost nothing to read, as the free collector's in peers.py: the rest is our own cost."""
     from phasescope.testing import FakeBackend
 
-    return FakeBackend(
-        "cuda",
-        allocated=2**28,
-        reserved=2**29,
-        active=2**28,
-        inactive=0,
-        used=2**29,
-        free=2**30,
-        total=3 * 2**29,
-    )
+    counters = (2**28, 2**29, 2**28, 0)
+    fields = dict(zip(("allocated", "reserved", "active", "inactive"), counters, strict=True))
+    backend: Any = FakeBackend("cuda", **fields, used=2**29, free=2**30, total=3 * 2**29)
+    backend.allocator = {0: counters}.__getitem__
+    backend.current_device = itertools.repeat(0).__next__
+    return backend
 
 
 @contextlib.contextmanager

@@ -6,6 +6,10 @@
 
 #include <time.h>
 
+#if PY_VERSION_HEX < 0x030B0000
+#include <longintrepr.h>
+#endif
+
 static inline int
 read_clock(const Context *c, const Writer *writer, long long *ns)
 {
@@ -60,6 +64,7 @@ is_still(PyObject *awaited)
     return 1;
 }
 
+/* Whether this is an int within bounds; one of few digits, as nearly all are, without a call. */
 static inline int
 is_number(PyObject *object, long long *number)
 {
@@ -67,6 +72,19 @@ is_number(PyObject *object, long long *number)
     if (!PyLong_CheckExact(object)) {
         return 0;
     }
+#if PY_VERSION_HEX >= 0x030C0000
+    if (PyUnstable_Long_IsCompact((PyLongObject *)object)) {
+        *number = PyUnstable_Long_CompactValue((PyLongObject *)object);
+        return 1;
+    }
+#else
+    const digit *digits = ((PyLongObject *)object)->ob_digit;
+    Py_ssize_t size = Py_SIZE(object);
+    if (size == 1 || size == 2) {
+        *number = size == 1 ? digits[0] : (long long)digits[1] << PyLong_SHIFT | digits[0];
+        return 1;
+    }
+#endif
     *number = PyLong_AsLongLongAndOverflow(object, &overflow);
     return !overflow && *number >= -LARGEST && *number <= LARGEST;
 }

@@ -43,8 +43,8 @@ resident_and_shared_bytes(PyObject *object, long long *shared)
     Resident *self = (Resident *)object;
     char text[64];
     ssize_t size = self->fd < 0 ? -1 : pread(self->fd, text, sizeof text, 0);
-    const char *at = text, *end = text + (size < 0 ? 0 : size);
-    if (pages_at(at, end, &at) < 0) {
+    const char *end = text + (size < 0 ? 0 : size), *at = memchr(text, ' ', (size_t)(end - text)); /* behind its size */
+    if (at == NULL) {
         return -1;
     }
     long long pages = pages_at(at + 1, end, &at);

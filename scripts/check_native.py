@@ -30,7 +30,7 @@ SANITIZE = [
 STRICT = ["-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
 TESTS = ["tests/native/test_core.py", "tests/native/test_same_rings.py", "tests/native/test_fold.py"]
 TESTS += ["tests/native/test_touching.py", "tests/native/test_rows.py", "tests/native/test_line_rows.py"]
-TESTS += ["tests/native/test_ticks.py"]
+TESTS += ["tests/native/test_ticks.py", "tests/native/test_left_behind.py"]
 MORE_TESTS = ["tests/wire/test_ring.py", "tests/wire/test_ring_fuzz.py", "tests/capture/test_phases.py"]
 MORE_TESTS += [
     "tests/capture/test_phases_threads.py",

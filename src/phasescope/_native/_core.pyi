@@ -19,7 +19,6 @@ class OpenPhases:
     def __len__(self) -> int: ...
     def __setitem__(self, scope: Any, value: None, /) -> None: ...
 
-
 class RingSlots:
     _at: int
     _limit: int

@@ -17,7 +17,7 @@ def free_backend() -> Any:
     from phasescope.testing import FakeBackend
 
     counters = (2**28, 2**29, 2**28, 0)
-    fields = dict(zip(("allocated", "reserved", "active", "inactive"), counters, strict=True))
+    fields: dict[str, Any] = dict(zip(("allocated", "reserved", "active", "inactive"), counters, strict=True))
     backend: Any = FakeBackend("cuda", **fields, used=2**29, free=2**30, total=3 * 2**29)
     backend.allocator = {0: counters}.__getitem__
     backend.current_device = itertools.repeat(0).__next__

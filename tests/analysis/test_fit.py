@@ -280,7 +280,7 @@ def test_the_command_answers_with_text_json_and_exit_codes(
     assert run(recorded[0], "--batch-size", "4", "--batch-size", "8")[0] == cli.WRONG_USAGE
     assert run(recorded[0], "--batch-size", "0")[0] == cli.WRONG_USAGE
     code, _, problem = run(recorded[0], "--device", "cuda:7")
-    assert (code, "of cuda:0 only" in problem) == (cli.NOT_COMPARABLE, True)
+    assert (code, "is known only for cuda:0" in problem) == (cli.NOT_COMPARABLE, True)
 
 
 def test_everything_it_says_is_json(recorded: list[str]) -> None:

@@ -3,7 +3,7 @@ r"""Keep a copy of the weights of every epoch, as an early stopping that forgets
 needs: torch
 verdict: growth
 says: per entry of epoch,
-says: deepcopy
+says: deepcopy|empty `best` from time to time
 never: per entry of epoch/step
 tree:
   epoch ×20

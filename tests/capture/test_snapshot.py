@@ -120,16 +120,16 @@ class Hostile(metaclass=_Meta):
 
 @walks
 def test_objects_are_counted_by_class_without_running_their_code_or_keeping_them(session: Session) -> None:
-    kept = [Kept() for _ in range(3000)]
-    hostile = [Hostile() for _ in range(2000)]
+    kept = [Kept() for _ in range(60_000)]  # more than other tests of this process have left of theirs
+    hostile = [Hostile() for _ in range(40_000)]
     for each in (*kept, *hostile):
         each.__dict__["self"] = []  # the collector knows only of what can be in a cycle
     gone = weakref.ref(kept[0])
     snapshot = asked(session, step)
     found = dict(map(tuple, snapshot["objects"]["types"]))
-    assert found.get(f"{__name__}.Kept") == 3000
-    assert found.get(f"{__name__}.Hostile") == 2000
-    assert snapshot["objects"]["objects"] > 5000
+    assert found.get(f"{__name__}.Kept") == 60_000
+    assert found.get(f"{__name__}.Hostile") == 40_000
+    assert snapshot["objects"]["objects"] > 100_000
     kept.clear()
     del each
     gc.collect()

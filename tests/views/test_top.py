@@ -200,7 +200,7 @@ def test_a_picture_that_lags_is_not_called_now(rings: Path, running: MadeRing) -
         watched = Watched(Entry("key", running.path, "running", reader.constants), reader, full=True)
         watched.poll(1.0)
         assert not frame_of(watched).is_late
-        watched.followed.behind = True
+        watched.followed.pieces.behind = True
         later_ns = time.time_ns() + 3000 * MS
         frame = frame_of(watched, later_ns)
         assert frame.is_late

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from phasescope.exporters.session_figures import SessionFigures
+from phasescope.readers.pieces import Pieces
 from phasescope.readers.reader import state_of
 from phasescope.readers.ring_reader import RingReader
 from phasescope.wire.ring import RingError
@@ -25,7 +25,6 @@ MOST = 256
 KEEP_ENDED_S = 300.0
 MAX_PHASES = 100
 
-_CHUNK = 256
 _BUDGET_S = 0.5
 
 
@@ -50,10 +49,13 @@ class LiveSession:
         self.state = state_of(self._reader, inside=self._inside)
         self.heartbeat_ns: int | None = reader.heartbeat_ns or None
         self.missed = self.damaged = self.dropped = 0
-        self.behind = True
+        self._pieces = Pieces(reader)
         self.watches: list[Callable[[Mapping[str, Any], Scope | None, Span | None], object]] = []
-        self._pending: Iterator[dict[str, Any]] | None = None
         self._newest_ns = 0
+
+    @property
+    def behind(self) -> bool:
+        return self._pieces.behind
 
     @property
     def last_sign_ns(self) -> int:
@@ -68,31 +70,24 @@ class LiveSession:
         # Before reading: what was written before the end is read with it.
         state = state_of(self._reader, inside=self._inside)
         deadline = time.monotonic() + budget_s
-        while self._take_chunk() and time.monotonic() <= deadline:
-            pass
-        if not self.behind:
-            self.state = state
+        while True:
+            self._take_in(self._pieces.following())
+            if not self.behind:
+                self.state = state
+                break
+            if time.monotonic() > deadline:
+                break
         self.heartbeat_ns, self.dropped = self._reader.heartbeat_ns or None, self._reader.dropped
         self.missed, self.damaged = self._reader.missed, self._reader.damaged
 
-    def _take_chunk(self) -> bool:
-        """Return whether there may be more: so it is after a rest begun earlier, which ends where the ring did then."""
-        is_rest = self._pending is not None
-        if self._pending is None:
-            self._pending = self._reader.unread()
-        count = 0
-        for event in islice(self._pending, _CHUNK):
-            count += 1
+    def _take_in(self, events: Iterable[dict[str, Any]]) -> None:
+        for event in events:
             scope, span = self.figures.add(event)
             time_ns = event.get("timestamp_ns")
             if type(time_ns) is int and time_ns > self._newest_ns:
                 self._newest_ns = time_ns
             for watch in self.watches:
                 watch(event, scope, span)
-        if count < _CHUNK:
-            self._pending = None
-        self.behind = is_rest or count == _CHUNK
-        return self.behind
 
     def summed(self) -> Figures:
         """Return what came of the events so far."""

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import time
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phasescope.analysis.judged_view import JudgedView
 from phasescope.analysis.session_view import SessionView
 from phasescope.readers.diagnosis import oom_kills
+from phasescope.readers.pieces import Pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from phasescope.analysis.diagnosis.ending import Ending
     from phasescope.analysis.diagnosis.explanation import Explanation
     from phasescope.analysis.summary.summary import Summary
     from phasescope.readers.reader import Reader
 
 _BUDGET_S = 0.04
-_CHUNK = 256
 _JUDGE_AGAIN_S = 3.0
 
 
@@ -34,12 +31,15 @@ class Followed:
         self.reader = reader
         self.judged = judged
         self.view = JudgedView() if judged else SessionView()
-        self.behind = True
+        self.pieces = Pieces(reader)
         self.missed = self.damaged = 0
-        self._pending: Iterator[dict[str, Any]] | None = None
         self._answer: Explanation | None = None
         self._answered: tuple[object, ...] = ()
         self._answer_again_s = 0.0
+
+    @property
+    def behind(self) -> bool:
+        return self.pieces.behind
 
     def poll(self, budget_s: float = _BUDGET_S) -> int:
         """Take in the events written since the last time, for about `budget_s` at most; return how many there were.
@@ -49,15 +49,8 @@ class Followed:
         """
         taken, deadline = 0, time.monotonic() + budget_s
         while True:
-            is_rest = self._pending is not None  # it ends where the ring did as it was begun: there may be more since
-            if self._pending is None:
-                self._pending = self.reader.unread()
-            count = self.view.feed(islice(self._pending, _CHUNK))
-            taken += count
+            taken += self.view.feed(self.pieces.following())
             self.missed, self.damaged = self.reader.missed, self.reader.damaged
-            if count < _CHUNK:
-                self._pending = None
-            self.behind = is_rest or count == _CHUNK
             if not self.behind or time.monotonic() > deadline:
                 return taken
 
